@@ -1,0 +1,200 @@
+//! JSON-RPC 2.0 envelopes (<https://www.jsonrpc.org/specification>). Only the envelope is read:
+//! `params` and `result` stay raw and pass through byte for byte.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::refusal::{Code, Refusal};
+
+/// A body that was read as one message or as a batch.
+pub enum Body<'a> {
+    Single(Message<'a>),
+    /// Each element as it stands, to be parsed on its own: one bad element spoils only itself.
+    Batch(Vec<&'a RawValue>),
+}
+
+/// One envelope.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// The request's id as it was written; none for a notification.
+    pub id: Option<&'a RawValue>,
+    pub method: Cow<'a, str>,
+    pub params: Option<&'a RawValue>,
+}
+
+/// An envelope that is not one, with the id to answer under when it could be read.
+#[derive(Debug)]
+pub struct Malformed<'a> {
+    pub id: Option<&'a RawValue>,
+    pub refusal: Refusal,
+}
+
+impl<'a> From<Refusal> for Malformed<'a> {
+    fn from(refusal: Refusal) -> Self {
+        Self { id: None, refusal }
+    }
+}
+
+/// Reads a body. An empty batch is not a request; `max_batch` bounds the others.
+pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'[') {
+        let raw: &RawValue = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
+        return parse_message(raw).map(Body::Single);
+    }
+    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
+    if elements.is_empty() {
+        return Err(Refusal::new(Code::InvalidRequest, "the batch is empty").into());
+    }
+    if elements.len() > max_batch {
+        let reason =
+            format!("the batch has {} messages; at most {max_batch} are taken at once", elements.len());
+        return Err(Refusal::new(Code::InvalidRequest, reason).hint("send smaller batches").into());
+    }
+    Ok(Body::Batch(elements))
+}
+
+/// Reads one envelope. A member given twice is refused: two readers could take different ones.
+pub fn parse_message(raw: &RawValue) -> Result<Message<'_>, Malformed<'_>> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        jsonrpc: Option<Cow<'a, str>>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        method: Option<Cow<'a, str>>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        params: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        result: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        error: Option<&'a RawValue>,
+    }
+    if !raw.get().starts_with('{') {
+        return Err(invalid(None, "a message is a JSON object"));
+    }
+    let envelope: Envelope<'_> = serde_json::from_str(raw.get())
+        .map_err(|error| invalid(None, format!("the message is not a JSON-RPC request: {error}")))?;
+    let id = match envelope.id {
+        Some(id) if !is_id(id.get()) => {
+            return Err(invalid(None, "id is a string or a number"));
+        }
+        id => id,
+    };
+    if envelope.jsonrpc.as_deref() != Some("2.0") {
+        return Err(invalid(id, r#"jsonrpc must be "2.0""#));
+    }
+    let Some(method) = envelope.method else {
+        let reason = if envelope.result.is_some() || envelope.error.is_some() {
+            "this is a response; nothing here waits for one"
+        } else {
+            "method is missing"
+        };
+        return Err(invalid(id, reason));
+    };
+    let params = match envelope.params {
+        Some(params) if params.get() == "null" => None,
+        Some(params) if !params.get().starts_with(['{', '[']) => {
+            return Err(invalid(id, "params is an object"));
+        }
+        params => params,
+    };
+    Ok(Message { id, method, params })
+}
+
+/// Keeps `null` apart from absent: an `id` of null is written, and wrong.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn is_id(raw: &str) -> bool {
+    raw.starts_with('"') || raw.starts_with('-') || raw.as_bytes()[0].is_ascii_digit()
+}
+
+fn broken_json(error: &serde_json::Error) -> Refusal {
+    Refusal::new(Code::ParseError, format!("the body is not JSON: {error}"))
+}
+
+fn invalid<'a>(id: Option<&'a RawValue>, reason: impl Into<Cow<'static, str>>) -> Malformed<'a> {
+    Malformed { id, refusal: Refusal::new(Code::InvalidRequest, reason) }
+}
+
+/// Writes the answer `{"jsonrpc":"2.0","id":…,"result":…}`.
+pub fn write_result(out: &mut Vec<u8>, id: &str, result: &[u8]) {
+    out.reserve(id.len() + result.len() + 40);
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(br#","result":"#);
+    out.extend_from_slice(result);
+    out.push(b'}');
+}
+
+/// Writes the answer `{"jsonrpc":"2.0","id":…,"error":…}`; `error` is a whole error object.
+pub fn write_error(out: &mut Vec<u8>, id: &str, error: &[u8]) {
+    out.reserve(id.len() + error.len() + 40);
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(br#","error":"#);
+    out.extend_from_slice(error);
+    out.push(b'}');
+}
+
+/// The error object of a refusal.
+pub fn error_object(refusal: &Refusal, request: &dyn std::fmt::Display) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct ErrorObject<'a> {
+        code: i32,
+        message: &'a str,
+        data: crate::refusal::RefusalData<'a>,
+    }
+    let object =
+        ErrorObject { code: refusal.code.rpc(), message: &refusal.reason, data: refusal.data(request) };
+    serde_json::to_vec(&object).expect("a refusal is plain data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> (Option<String>, Code) {
+        match parse(body.as_bytes(), 100) {
+            Ok(_) => panic!("taken: {body}"),
+            Err(malformed) => (malformed.id.map(|id| id.get().to_owned()), malformed.refusal.code),
+        }
+    }
+
+    #[test]
+    fn envelopes_that_are_not() {
+        assert_eq!(refused("{").1, Code::ParseError);
+        assert_eq!(refused("").1, Code::ParseError);
+        assert_eq!(refused("[]").1, Code::InvalidRequest);
+        assert_eq!(refused("3").1, Code::InvalidRequest);
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#).1, Code::InvalidRequest);
+        assert_eq!(
+            refused(r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#),
+            (Some("1".into()), Code::InvalidRequest)
+        );
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#), (None, Code::InvalidRequest));
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#).1, Code::InvalidRequest);
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":3}"#).1, Code::InvalidRequest);
+        assert_eq!(
+            refused(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#),
+            (Some("\"a\"".into()), Code::InvalidRequest)
+        );
+        assert!(parse(b"{\"a\":\"\xff\"}", 100).is_err());
+    }
+
+    #[test]
+    fn envelopes_that_are() {
+        for id in ["0", "-1", "\"x\"", "1.5", "18446744073709551616"] {
+            let body =
+                format!(r#" {{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"a":1.0}}}}"#);
+            let Ok(Body::Single(message)) = parse(body.as_bytes(), 100) else { panic!("{id}") };
+            assert_eq!(message.id.unwrap().get(), id);
+            assert_eq!(message.params.unwrap().get(), r#"{"a":1.0}"#);
+        }
+    }
+}

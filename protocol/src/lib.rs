@@ -1,0 +1,17 @@
+//! The words of Trunkline: JSON-RPC, MCP, ids, callers, refusals, and the trait a built-in server
+//! implements. No I/O, no runtime: nothing here opens a socket, a file or a database.
+
+pub mod caller;
+pub mod ids;
+pub mod jsonrpc;
+pub mod mcp;
+pub mod names;
+pub mod outcome;
+pub mod provider;
+pub mod refusal;
+
+pub use caller::{Caller, CallerKind, Role, Scope, Scopes};
+pub use ids::{AgentId, AuditId, ConfigId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
+pub use names::Slug;
+pub use outcome::Outcome;
+pub use refusal::{Code, Refusal};

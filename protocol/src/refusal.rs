@@ -1,0 +1,185 @@
+//! Why something did not happen. Every refusal carries a stable code, a sentence, the rule or fact
+//! that decided, since when, and what to do; this file is the only home of codes and statuses.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use crate::outcome::Outcome;
+
+/// A refusal, as the caller reads it. What only the operator may read is logged, not carried.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub code: Code,
+    /// One sentence for the person or model that reads it.
+    pub reason: Cow<'static, str>,
+    /// The row or rule that decided.
+    pub rule: Option<String>,
+    pub since: Option<jiff::Timestamp>,
+    pub hint: Option<Cow<'static, str>>,
+    /// When asking again makes sense.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl Refusal {
+    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason: reason.into(), rule: None, since: None, hint: None, retry_after: None }
+    }
+
+    pub fn rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    pub fn since(mut self, since: jiff::Timestamp) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The members of a JSON-RPC error's `data`, with the request's id.
+    pub fn data<'a>(&'a self, request: &'a dyn std::fmt::Display) -> RefusalData<'a> {
+        RefusalData { refusal: self, request }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// See [`Refusal::data`].
+pub struct RefusalData<'a> {
+    refusal: &'a Refusal,
+    request: &'a dyn std::fmt::Display,
+}
+
+impl Serialize for RefusalData<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let refusal = self.refusal;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", refusal.code.as_str())?;
+        map.serialize_entry("reason", &refusal.reason)?;
+        if let Some(rule) = &refusal.rule {
+            map.serialize_entry("rule", rule)?;
+        }
+        if let Some(since) = &refusal.since {
+            map.serialize_entry("since", since)?;
+        }
+        if let Some(hint) = &refusal.hint {
+            map.serialize_entry("hint", hint)?;
+        }
+        if let Some(wait) = refusal.retry_after {
+            map.serialize_entry("retryAfterMs", &(wait.as_millis() as u64))?;
+        }
+        map.serialize_entry("requestId", &self.request.to_string())?;
+        map.end()
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $text:literal $http:literal $rpc:literal $outcome:ident;)*) => {
+        /// What kind of refusal it is: its text, its HTTP status on REST, its JSON-RPC code, and the
+        /// outcome a recorded call gets by it.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            pub fn as_str(self) -> &'static str { match self { $(Code::$name => $text,)* } }
+
+            /// The status of a REST answer (RFC 9110).
+            pub fn http(self) -> u16 { match self { $(Code::$name => $http,)* } }
+
+            /// The code of a JSON-RPC error. Our own lie outside -32768..-32000, which the
+            /// specifications reserve.
+            pub fn rpc(self) -> i32 { match self { $(Code::$name => $rpc,)* } }
+
+            pub fn outcome(self) -> Outcome { match self { $(Code::$name => Outcome::$outcome,)* } }
+        }
+    };
+}
+
+codes! {
+    ParseError "parse_error" 400 -32700 ProtocolError;
+    InvalidRequest "invalid_request" 400 -32600 ProtocolError;
+    MethodNotFound "method_not_found" 404 -32601 ProtocolError;
+    InvalidParams "invalid_params" 422 -32602 ProtocolError;
+    UnknownTool "unknown_tool" 404 -32602 ProtocolError;
+    UnknownServer "unknown_server" 404 40400 ProtocolError;
+    /// A resource or prompt that no visible server has.
+    UnknownItem "unknown_item" 404 -32602 ProtocolError;
+    BadRequest "bad_request" 400 -32600 ProtocolError;
+    ValidationFailed "validation_failed" 422 -32602 ProtocolError;
+    NotFound "not_found" 404 40400 ProtocolError;
+    MethodNotAllowed "method_not_allowed" 405 -32600 ProtocolError;
+    BodyTooLarge "body_too_large" 413 -32600 ProtocolError;
+    UnsupportedMediaType "unsupported_media_type" 415 -32600 ProtocolError;
+
+    Unauthenticated "unauthenticated" 401 40100 Denied;
+    InvalidCredential "invalid_credential" 401 40100 Denied;
+    CredentialExpired "credential_expired" 401 40100 Denied;
+    CredentialRevoked "credential_revoked" 401 40100 Denied;
+    MissingScope "missing_scope" 403 40300 Denied;
+    HostNotAllowed "host_not_allowed" 403 40300 Denied;
+    OriginNotAllowed "origin_not_allowed" 403 40300 Denied;
+    AgentMismatch "agent_mismatch" 403 40300 Denied;
+    TenantMismatch "tenant_mismatch" 403 40300 Denied;
+    CommandNotAllowed "command_not_allowed" 403 40300 Denied;
+    /// A config row blocks the tool, the server, or does not allow it.
+    DeniedByPolicy "denied_by_policy" 403 40300 Denied;
+    ServerDisabled "server_disabled" 403 40300 Denied;
+
+    Conflict "conflict" 409 40900 ProtocolError;
+    SlugTaken "slug_taken" 409 40900 ProtocolError;
+    ManagedByConfig "managed_by_config" 409 40900 ProtocolError;
+    PreconditionFailed "precondition_failed" 412 40900 ProtocolError;
+
+    RateLimited "rate_limited" 429 42900 Limited;
+    ConcurrencyLimited "concurrency_limited" 429 42900 Limited;
+    Cancelled "cancelled" 499 49900 Cancelled;
+
+    /// The upstream broke the protocol or died during the call.
+    UpstreamFailed "upstream_failed" 502 50200 Unavailable;
+    /// The upstream could not be started or reached.
+    UpstreamUnavailable "upstream_unavailable" 503 50300 Unavailable;
+    /// The circuit breaker is open.
+    CircuitOpen "circuit_open" 503 50300 Unavailable;
+    ServerStopped "server_stopped" 503 50300 Unavailable;
+    NotConfigured "not_configured" 503 50300 Unavailable;
+    RecordUnavailable "record_unavailable" 503 50300 Unavailable;
+    DatabaseUnavailable "database_unavailable" 503 50300 Unavailable;
+    StateUnavailable "state_unavailable" 503 50300 Unavailable;
+    ShuttingDown "shutting_down" 503 50300 Unavailable;
+    TimedOut "timed_out" 504 50400 TimedOut;
+    Internal "internal" 500 -32603 ProtocolError;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_ours_lie_outside_the_reserved_range() {
+        let texts: std::collections::HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let rpc = code.rpc();
+            assert!(rpc > 0 || [-32700, -32600, -32601, -32602, -32603].contains(&rpc), "{code:?}");
+        }
+    }
+}
