@@ -1,7 +1,13 @@
-//! proxy
+//! Upstreams and the way to them: processes, pools, catalogs, routes, permits, shared state. It knows no
+//! HTTP server, no SQL and no configuration file.
 
 pub mod breaker;
+pub mod catalog;
 pub mod child;
+pub mod policy;
 pub mod pool;
+pub mod route;
 pub mod server;
+pub mod splice;
 pub mod upstream;
+pub mod view;

@@ -38,6 +38,8 @@ pub const ENVIRONMENT: &[Variable] = &[
     secret("JWT_SECRET", "auth", "jwt_secret"),
     secret("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
     plain("JWT_EXPIRES_IN", "auth", "jwt_expires_in"),
+    secret("MASTER_KEY", "auth", "master_key"),
+    secret("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
     plain("JWKS_URL", "auth", "jwks_url"),
     plain("JWT_ISSUER", "auth", "jwt_issuer"),
     plain("JWT_AUDIENCE", "auth", "jwt_audience"),
