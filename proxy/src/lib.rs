@@ -1,1 +1,3 @@
-//! proxy
+//! The way of a call to an upstream, and what replicas share on it. No HTTP server, no SQL.
+
+pub mod state;
