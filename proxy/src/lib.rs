@@ -4,10 +4,12 @@
 pub mod breaker;
 pub mod catalog;
 pub mod child;
+pub mod egress;
 pub mod policy;
 pub mod pool;
 pub mod route;
 pub mod server;
 pub mod splice;
+pub mod state;
 pub mod upstream;
 pub mod view;
