@@ -1,0 +1,1 @@
+//! Sealing every secret column again.
