@@ -30,7 +30,7 @@ use protocol::caller::CallerKind;
 use protocol::ids::{AgentId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
 use protocol::outcome::Outcome;
 
-pub use query::{Cursor, Execution, ExecutionFilter, ExecutionPage, ServerKey};
+pub use query::{Execution, ExecutionFilter, ExecutionPage, ServerKey};
 pub use recorder::{OpenRecord, Recorder};
 pub use redact::{DEFAULT_ARGUMENTS_CAP, digest, redact};
 
