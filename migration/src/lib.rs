@@ -1,7 +1,7 @@
 //! The history of the schema, one file per step. Imports nothing of ours, so that a step never
 //! changes when the code around it does.
 
-mod m0002_executions;
+        vec![Box::new(m0001_foundation::Foundation), Box::new(m0002_executions::Executions)]
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -12,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0002_executions::Executions)]
+        vec![Box::new(m0001_foundation::Foundation), Box::new(m0002_executions::Executions)]
     }
 }
