@@ -1,5 +1,6 @@
 //! What a recorded call costs: `cargo run --release -p entity --example record_cost [calls] [threads]
-//! [argument bytes]`, on a SQLite file in a temporary directory.
+//! [argument bytes] [calls per second]`, on a SQLite file in a temporary directory; without a rate, as
+//! fast as it goes.
 //!
 //! Prints processor time per call of the whole process (callers, feeder, kernel), beside a yardstick
 //! that does not depend on this code: one SHA-256 of 64 KiB.
@@ -18,12 +19,13 @@ fn main() {
     let calls = arguments.next().unwrap_or(1_000_000);
     let threads = arguments.next().unwrap_or(2);
     let bytes = arguments.next().unwrap_or(64);
+    let rate = arguments.next().unwrap_or(0);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("runtime");
-    runtime.block_on(measure(calls, threads, bytes));
+    runtime.block_on(measure(calls, threads, bytes, rate));
 }
 
-async fn measure(calls: usize, threads: usize, bytes: usize) {
+async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let db = open(&format!("sqlite:{}", dir.path().join("cost.db").display())).await;
     let recorder = Recorder::open(&db, RecordSettings::new(dir.path().join("journal"))).await.expect("open");
@@ -34,7 +36,7 @@ async fn measure(calls: usize, threads: usize, bytes: usize) {
     let callers: Vec<_> = (0..threads)
         .map(|_| {
             let recorder = recorder.clone();
-            tokio::spawn(async move { call(&recorder, each, bytes).await })
+            tokio::spawn(async move { call(&recorder, each, bytes, rate / threads).await })
         })
         .collect();
     for caller in callers {
@@ -62,7 +64,7 @@ async fn measure(calls: usize, threads: usize, bytes: usize) {
 /// What an idle recorder costs.
 async fn idle(db: &Db, dir: &std::path::Path) {
     let recorder = Recorder::open(db, RecordSettings::new(dir.join("journal"))).await.expect("open");
-    call(&recorder, 1, 64).await;
+    call(&recorder, 1, 64, 0).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let cpu = processor_time();
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -84,11 +86,12 @@ async fn open(url: &str) -> Db {
     db
 }
 
-async fn call(recorder: &Recorder, calls: usize, bytes: usize) {
+async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
     let (tenant, agent, credential, server) =
         (TenantId::new(), AgentId::new(), CredentialId::new(), ServerId::new());
     let slug: Arc<str> = "echo".into();
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes.saturating_sub(11)));
+    let start = Instant::now();
     for round in 0..calls {
         let begin = Begin {
             id: ExecutionId::new(),
@@ -118,9 +121,18 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize) {
             ..Finish::bare(Outcome::Ok, 120)
         });
         if round % 64 == 0 {
-            tokio::task::yield_now().await;
+            pause(start, round, rate).await;
         }
     }
+}
+
+/// Keeps to `rate` calls per second; 0 is no rate.
+async fn pause(start: Instant, done: usize, rate: usize) {
+    if rate == 0 {
+        return tokio::task::yield_now().await;
+    }
+    let due = start + Duration::from_secs_f64(done as f64 / rate as f64);
+    tokio::time::sleep_until(due.into()).await;
 }
 
 /// Microseconds of one SHA-256 of 64 KiB.

@@ -1,7 +1,8 @@
 //! The history of the schema, one file per step. Imports nothing of ours, so that a step never
 //! changes when the code around it does.
 
-        vec![Box::new(m0001_foundation::Foundation), Box::new(m0002_executions::Executions)]
+mod m0001_foundation;
+mod m0002_executions;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;

@@ -35,6 +35,7 @@ impl SqliteFeed {
             Durability::Interval(_) | Durability::Strict => "FULL",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         // Appending touches few pages.
         connection.pragma_update(None, "cache_size", -1024)?;
         let places = (1..=COLUMNS.len()).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");

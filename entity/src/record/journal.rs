@@ -193,7 +193,11 @@ impl Journal {
 
     fn create(&self) -> io::Result<Segment> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let file = OpenOptions::new().append(true).create_new(true).open(path(&self.dir, number))?;
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path(&self.dir, number))?;
         Ok(Segment { number, file: Arc::new(file), records: 0, bytes: 0 })
     }
 
