@@ -239,3 +239,20 @@ pub fn document() -> String {
     }
     text
 }
+
+/// Reads the gauges of now.
+pub async fn scrape(app: &crate::app::App) -> Scrape {
+    let record = app.gateway.recorder.record.status();
+    let pool = app.gateway.pool.figures();
+    let connections = app.db.connections();
+    Scrape {
+        upstreams: pool.states,
+        children: pool.children,
+        in_flight: pool.in_flight,
+        record_backlog: record.backlog,
+        record_journal_bytes: record.journal_bytes,
+        pool_size: connections.open,
+        pool_idle: connections.idle,
+        dependencies: crate::health::check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
+    }
+}

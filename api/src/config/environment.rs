@@ -102,3 +102,9 @@ pub fn env_example() -> String {
     }
     text
 }
+
+/// The process's environment; what is not text is left out.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+pub fn process_environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
