@@ -55,6 +55,7 @@ async fn a_deleted_tenant_takes_everything_along(ground: Ground) {
     assert_eq!(theirs.tenant().await.unwrap_err(), DbError::NotFound);
     assert_eq!(operator.find_credential_by_hash([1; 32]).await.unwrap(), None);
     assert!(operator.all_servers().await.unwrap().is_empty());
+    assert_eq!(ground.blobs("SELECT env_sealed FROM mcp_servers").await, [None]);
     assert_eq!(theirs.ensure_agent("late").await.unwrap_err(), DbError::NotFound);
     let late = theirs.create_server(stdio("late"), &ground.actor).await;
     assert_eq!(late.unwrap_err(), DbError::NotFound);
