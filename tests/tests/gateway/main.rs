@@ -1,0 +1,16 @@
+//! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
+//! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
+
+mod harness;
+
+use tests::programs::{self, Programs};
+
+fn main() -> std::process::ExitCode {
+    programs::set(Programs {
+        gateway: env!("CARGO_BIN_EXE_trunkline-under-test"),
+        guardian: env!("CARGO_BIN_EXE_test-guardian"),
+        fixture_rmcp: env!("CARGO_BIN_EXE_fixture-rmcp"),
+        fixture_bad: env!("CARGO_BIN_EXE_fixture-bad"),
+    });
+    tests::suite::main(&[("harness", harness::CASES)])
+}
