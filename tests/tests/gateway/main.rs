@@ -1,7 +1,11 @@
 //! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
+mod bytes;
 mod harness;
+mod records;
+mod rpc;
+mod sdk;
 
 use tests::programs::{self, Programs};
 
@@ -12,5 +16,11 @@ fn main() -> std::process::ExitCode {
         fixture_rmcp: env!("CARGO_BIN_EXE_fixture-rmcp"),
         fixture_bad: env!("CARGO_BIN_EXE_fixture-bad"),
     });
-    tests::suite::main(&[("harness", harness::CASES)])
+    tests::suite::main(&[
+        ("harness", harness::CASES),
+        ("rpc", rpc::CASES),
+        ("bytes", bytes::CASES),
+        ("sdk", sdk::CASES),
+        ("records", records::CASES),
+    ])
 }
