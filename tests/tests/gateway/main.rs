@@ -2,7 +2,11 @@
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
 mod bytes;
+mod children;
+mod guard;
 mod harness;
+mod identity;
+mod limits;
 mod records;
 mod rpc;
 mod sdk;
@@ -22,5 +26,9 @@ fn main() -> std::process::ExitCode {
         ("bytes", bytes::CASES),
         ("sdk", sdk::CASES),
         ("records", records::CASES),
+        ("children", children::CASES),
+        ("identity", identity::CASES),
+        ("guard", guard::CASES),
+        ("limits", limits::CASES),
     ])
 }
