@@ -3,13 +3,16 @@
 
 mod bytes;
 mod children;
+mod configs;
 mod guard;
 mod harness;
 mod identity;
 mod limits;
 mod records;
+mod registry;
 mod rpc;
 mod sdk;
+mod tenants;
 
 use tests::programs::{self, Programs};
 
@@ -30,5 +33,8 @@ fn main() -> std::process::ExitCode {
         ("identity", identity::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
+        ("registry", registry::CASES),
+        ("configs", configs::CASES),
+        ("tenants", tenants::CASES),
     ])
 }
