@@ -4,14 +4,19 @@
 mod bytes;
 mod children;
 mod configs;
+mod declared;
+mod encryption;
 mod guard;
 mod harness;
 mod identity;
 mod limits;
+mod operations;
+mod real;
 mod records;
 mod registry;
 mod rpc;
 mod sdk;
+mod startup;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -36,5 +41,10 @@ fn main() -> std::process::ExitCode {
         ("registry", registry::CASES),
         ("configs", configs::CASES),
         ("tenants", tenants::CASES),
+        ("operations", operations::CASES),
+        ("declared", declared::CASES),
+        ("startup", startup::CASES),
+        ("real", real::CASES),
+        ("encryption", encryption::CASES),
     ])
 }
