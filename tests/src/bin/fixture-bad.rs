@@ -108,8 +108,8 @@ fn main() {
         answer(&manner, &line, &mut input);
         line.clear();
     }
-    while manner.ignore_eof {
-        std::thread::sleep(Duration::from_secs(1));
+    if manner.ignore_eof {
+        hang();
     }
 }
 

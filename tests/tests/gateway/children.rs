@@ -122,15 +122,16 @@ async fn a_child_that_exits_at_once_shows_its_reason(backend: Backend) {
     let (gate, log) = (app.path("fixed"), app.path("starts"));
     let (gate, log) = (gate.to_str().unwrap(), log.to_str().unwrap());
     let operator = app.as_operator();
-    let registration = Registration::bad("bad", &["--exit-at-once", "3", "--unless", gate, "--log", log]);
+    let registration = Registration::bad("bad", &["--exit-at-once", "173", "--unless", gate, "--log", log]);
     let bad = operator.register(registration).await;
     operator.register(Registration::rmcp("fix")).await;
     let agent = app.as_agent("alice").await;
     let pair = Pair { app, agent, bad };
     let answer = pair.bad_call_harms_nobody().await;
-    answer.refused(&BROKEN);
+    let error = answer.refused(&BROKEN);
     answer.must(answer.took < GRACE, "nobody waits for a program that has ended");
-    answer.must(answer.text().contains('3'), "the error says with which code it ended");
+    let why = error["data"]["reason"].as_str().unwrap_or_default().to_owned();
+    answer.must(why.contains("173"), "the error says with which code it ended");
     let begun = Instant::now();
     let mut calls = 0;
     while begun.elapsed() < Duration::from_secs(3) {
@@ -146,7 +147,7 @@ async fn a_child_that_exits_at_once_shows_its_reason(backend: Backend) {
     let server = operator.get(&pair.bad.path("")).await;
     let body = server.json_of(200);
     let reason = body["stateReason"].as_str().unwrap_or_default().to_owned();
-    server.must(reason.contains('3'), "the reason for the state says how it ended");
+    server.must(reason.contains("173"), "the reason for the state says how it ended");
     server.must(body["stateSince"].is_string(), "and since when it is so");
     let logs = operator.get(&pair.bad.path("/logs")).await;
     logs.must(logs.json_of(200)["items"].to_string().contains("it exits at once"), "its stderr can be read");

@@ -281,11 +281,11 @@ async fn the_environment_example_is_complete(backend: Backend) {
         assert!(there, "{name} is missing in .env.example");
     }
     let app = TestApp::start(backend, Settings::new()).await;
-    let (code, printed, error) = run(app.command(&["config", "env-example"]));
+    let (code, printed, error) = run(app.command(&["config", "env"]));
     assert_eq!(code, Some(0), "{printed}{error}");
     assert!(
         printed.trim() == example.trim(),
-        ".env.example is out of date: `cargo run -- config env-example > .env.example`, and commit it"
+        ".env.example is out of date: `cargo run -- config env > .env.example`, and commit it"
     );
     let file = path.display().to_string();
     let (code, output, error) = run(app.command(&["--env-file", &file, "config", "check"]));

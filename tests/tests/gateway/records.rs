@@ -70,7 +70,7 @@ async fn a_row_says_everything(backend: Backend) {
     assert_eq!(text("traceId"), "0af7651916cd43dd8448eb211c80319c");
     assert!(text("serverId").starts_with("srv_") && text("agentId").starts_with("agt_"), "{row:#}");
     assert_eq!((text("serverSlug"), text("tool")), ("fix".into(), "sleep".into()));
-    assert_eq!((text("kind"), text("callerKind")), ("tools_call".into(), "api_key".into()));
+    assert_eq!((text("kind"), text("callerKind")), ("tools/call".into(), "api_key".into()));
     let time = |name: &str| text(name).parse::<jiff::Timestamp>().expect("a time as RFC 3339 has it");
     let measured = time("finishedAt").duration_since(time("startedAt")).as_millis();
     assert!((120..20_000).contains(&measured), "{row:#}");
@@ -113,7 +113,7 @@ async fn filters_and_cursor(backend: Backend) {
         ("agent=bob".to_owned(), 6),
         ("agent=alice&tool=add".to_owned(), 0),
         ("outcome=tool_error".to_owned(), 1),
-        ("kind=tools_call".to_owned(), 18),
+        ("kind=tools/call".to_owned(), 18),
         (format!("startedAfter={middle}"), 6),
         (format!("startedAfter={before}&startedBefore={middle}"), 12),
         (format!("startedBefore={before}"), 0),
@@ -236,7 +236,7 @@ async fn a_killed_gateway_loses_no_call(backend: Backend) {
     let known = |nonce: &String| matches!(outcome(nonce), Some(Value::String(end)) if end == "ok" || end == "unknown");
     let wrong: Vec<_> = delivered.iter().filter(|nonce| !known(nonce)).collect();
     assert!(wrong.is_empty(), "these are neither ok nor unknown: {wrong:?}");
-    let answered = answered.borrow();
+    let answered = answered.take();
     let lost: Vec<_> = answered.iter().filter(|nonce| outcome(nonce).is_none()).collect();
     assert!(lost.is_empty(), "these were answered and have no row: {lost:?}");
     let running = app.as_operator().executions("outcome=running").await;
@@ -296,10 +296,10 @@ async fn reads_and_prompts_are_rows(backend: Backend) {
     let uri = listed["resources"][0]["uri"].clone();
     agent.rpc("resources/read", json!({ "uri": uri })).await.result();
     agent.rpc("prompts/get", json!({ "name": "fix__greet" })).await.result();
-    let reads = operator.executions("kind=resources_read").await;
+    let reads = operator.executions("kind=resources/read").await;
     assert_eq!((reads.len(), &reads[0]["outcome"]), (1, &json!("ok")), "{reads:#?}");
     assert_eq!(reads[0]["tool"], "fixture://greeting", "{reads:#?}");
-    let prompts = operator.executions("kind=prompts_get").await;
+    let prompts = operator.executions("kind=prompts/get").await;
     assert_eq!((prompts.len(), &prompts[0]["tool"]), (1, &json!("greet")), "{prompts:#?}");
 }
 

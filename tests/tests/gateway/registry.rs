@@ -194,7 +194,7 @@ async fn secrets_are_sealed_and_never_shown(backend: Backend) {
     let answer = operator.call("fix__env", json!({ "name": "TOKEN" })).await;
     answer.must(answer.tool_text() == "very-s3cret-value", "a change of something else keeps it");
     let connection = app.storage.connect(&app.data_dir()).await;
-    let cast = if backend == Backend::Sqlite { "hex(env)" } else { "encode(env, 'hex')" };
+    let cast = if backend == Backend::Sqlite { "hex(env_sealed)" } else { "encode(env_sealed, 'hex')" };
     let statement = format!("SELECT {cast} AS env FROM mcp_servers WHERE slug = 'fix'");
     let statement = sea_orm::Statement::from_string(connection.get_database_backend(), statement);
     let row =
@@ -236,7 +236,7 @@ async fn health_asks_the_server(backend: Backend) {
     let app = TestApp::start(backend, Settings::new()).await;
     let operator = app.as_operator();
     let good = operator.register(Registration::rmcp("fix")).await;
-    let bad = operator.register(Registration::bad("bad", &["--exit-at-once", "4"])).await;
+    let bad = operator.register(Registration::bad("bad", &["--exit-at-once", "174"])).await;
     let before = operator.get(&good.path("")).await;
     before.must(before.json_of(200)["state"] == "unknown", "nobody knows before it was asked");
     let answer = operator.post(&good.path("/health"), json!({})).await;
@@ -244,7 +244,8 @@ async fn health_asks_the_server(backend: Backend) {
     let answer = operator.post(&bad.path("/health"), json!({})).await;
     let body = answer.json_of(200);
     answer.must(body["state"] == "unhealthy" || body["state"] == "degraded", "one that does not is not");
-    answer.must(body.to_string().contains('4'), "and why is said");
+    let why = body["stateReason"].as_str().unwrap_or_default().to_owned();
+    answer.must(why.contains("174"), "and why is said: the code with which it ended");
     let missing =
         operator.post("/v1/mcp/servers/srv_00000000000070008000000000000000/health", json!({})).await;
     missing.problem(Code::NotFound);
@@ -330,7 +331,7 @@ async fn changes_are_audited(backend: Backend) {
     operator.patch(&server.path(""), json!({ "args": ["--visible-argument"] })).await.status(200);
     operator.delete(&server.path("")).await;
     let connection = app.storage.connect(&app.data_dir()).await;
-    let statement = "SELECT * FROM audit_events".to_owned();
+    let statement = "SELECT action, CAST(details AS TEXT) AS details FROM audit_events".to_owned();
     let statement = sea_orm::Statement::from_string(connection.get_database_backend(), statement);
     let rows = connection.query_all_raw(statement).await.expect("the events can be read");
     let column = |row: &sea_orm::QueryResult, name: &str| row.try_get::<String>("", name).unwrap_or_default();
