@@ -165,8 +165,7 @@ fn pooled(options: &Options) -> Pooled {
         max_concurrency: 0,
         retries: 0,
     };
-    let key =
-        PoolKey { tenant: TenantId::new(), server: spec.id, revision: 1, variant: 0, era: Era::Legacy };
+    let key = PoolKey { tenant: TenantId::new(), server: spec.id, revision: 1, variant: 0, era: Era::Legacy };
     Pooled { pool: Pool::new(settings, Vec::new()), key, spec: Arc::new(spec) }
 }
 

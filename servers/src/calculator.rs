@@ -2,9 +2,7 @@
 //! a number is a failure that says so. It knows no server and no protocol beyond its tools.
 
 use async_trait::async_trait;
-use protocol::provider::{
-    Annotations, ProviderInfo, ToolDefinition, ToolFailure, ToolOutput, ToolProvider,
-};
+use protocol::provider::{Annotations, ProviderInfo, ToolDefinition, ToolFailure, ToolOutput, ToolProvider};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Number, json};
