@@ -1,7 +1,7 @@
 //! The last step before the server's program: limits and death signal set on this very process, which
 //! then becomes the program. It runs between fork and exec, where safe Rust has no other place.
 
-use rustix::process::{Resource, Rlimit, Signal, getppid, setrlimit, set_parent_process_death_signal};
+use rustix::process::{Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 
 use super::options::Options;
 use super::spawn;

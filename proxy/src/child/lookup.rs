@@ -60,7 +60,9 @@ fn find(command: &str, path: &str, cwd: Option<&Path>) -> Found {
 fn install_hint(command: &str) -> &'static str {
     match command {
         "uv" | "uvx" => "install uv (https://docs.astral.sh/uv/), or give the whole path as `command`",
-        "node" | "npm" | "npx" => "install Node.js (https://nodejs.org/), or give the whole path as `command`",
+        "node" | "npm" | "npx" => {
+            "install Node.js (https://nodejs.org/), or give the whole path as `command`"
+        }
         "python" | "python3" | "pip" | "pipx" => "install Python 3, or give the whole path as `command`",
         "docker" | "podman" => "install a container engine, or give the whole path as `command`",
         "deno" | "bun" => "install this JavaScript runtime, or give the whole path as `command`",
@@ -91,6 +93,8 @@ mod tests {
         assert_eq!(missing.reason, "the program `uvx-of-nobody` was not found in PATH");
         assert!(check(&launch("/etc/passwd", None), &environment).unwrap_err().reason.contains("executable"));
         assert!(check(&launch("", None), &environment).is_err());
-        assert!(check(&launch("sh", Some("/nowhere")), &environment).unwrap_err().reason.contains("/nowhere"));
+        assert!(
+            check(&launch("sh", Some("/nowhere")), &environment).unwrap_err().reason.contains("/nowhere")
+        );
     }
 }

@@ -23,7 +23,6 @@ use std::process::ExitCode;
 pub use ending::Ending;
 pub use process::{ChildHandle, ChildPlan, ChildProcess};
 
-
 /// The whole of `<program> exec-child`: runs one command under supervision until it or the gateway is
 /// gone. `args` are those after `exec-child`. To be called before any thread or runtime is started.
 ///

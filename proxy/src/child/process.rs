@@ -22,9 +22,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::ending::Ending;
+use super::lookup;
 use super::options::Options;
 use super::spawn::{SupervisorStart, start_supervisor};
-use super::lookup;
 use crate::server::{ChildLimits, StdioLaunch};
 
 /// Bytes that a pipe holds, where the system allows it. A message of 100 KB then takes one switch

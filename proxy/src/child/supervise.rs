@@ -114,10 +114,8 @@ impl Watch {
             if self.ending.is_some() || self.signals.end.load(Ordering::SeqCst) {
                 return;
             }
-            let mut polled = [
-                PollFd::new(control, PollFlags::IN),
-                PollFd::new(&self.signals.woken, PollFlags::IN),
-            ];
+            let mut polled =
+                [PollFd::new(control, PollFlags::IN), PollFd::new(&self.signals.woken, PollFlags::IN)];
             // An interrupted wait is a wake-up like any other.
             poll(&mut polled, None).ok();
             self.signals.drain();

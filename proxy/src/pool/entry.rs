@@ -64,11 +64,16 @@ type StartOutcome = Option<Result<(), Refusal>>;
 #[derive(Clone)]
 enum Phase {
     /// Never needed yet, or not needed for long.
-    Idle { note: Option<&'static str> },
+    Idle {
+        note: Option<&'static str>,
+    },
     Starting(watch::Receiver<StartOutcome>),
     Running,
     /// It ended or could not be started. Nothing is tried before `until`.
-    Crashed { until: Instant, last: Refusal },
+    Crashed {
+        until: Instant,
+        last: Refusal,
+    },
     Held,
     /// Out of the pool: whoever still has this entry asks the pool for another.
     Retired,
@@ -226,7 +231,9 @@ impl Entry {
 
     /// Takes away what has died and counts it. Does nothing if all is well or it was stopped.
     fn bury(&self) {
-        let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else { return };
+        let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
+            return;
+        };
         let mut life = self.life.lock();
         let current = self.current.load_full();
         if !current.is_some_and(|current| Arc::ptr_eq(&current, &dead)) {

@@ -68,7 +68,8 @@ impl Entry {
         }
         let limit = self.spec.max_concurrency;
         let _waiting = Waiting::begin(self).ok_or_else(|| {
-            let reason = format!("`{}` runs {limit} requests at once and too many wait already", self.spec.slug);
+            let reason =
+                format!("`{}` runs {limit} requests at once and too many wait already", self.spec.slug);
             Refusal::new(Code::ConcurrencyLimited, reason)
                 .rule("max_concurrency")
                 .retry_after(Duration::from_secs(1))
@@ -160,4 +161,3 @@ impl Drop for Waiting<'_> {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
-

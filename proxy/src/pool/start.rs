@@ -29,7 +29,13 @@ fn start_builtin(pool: &PoolShared, name: &str, generation: u64) -> Result<Runni
     })?;
     let upstream = BuiltinUpstream::new(provider.clone(), generation);
     let initialized = upstream.initialized().clone();
-    Ok(Running { upstream: Arc::new(upstream), initialized, pid: None, started: Instant::now(), is_child: false })
+    Ok(Running {
+        upstream: Arc::new(upstream),
+        initialized,
+        pid: None,
+        started: Instant::now(),
+        is_child: false,
+    })
 }
 
 async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, Refusal> {

@@ -9,17 +9,31 @@ use serde_json::value::RawValue;
 /// One line.
 #[derive(Debug, PartialEq)]
 pub enum Line<'a> {
-    Result { id: u64, result: &'a str },
-    Error { id: u64, error: &'a str },
+    Result {
+        id: u64,
+        result: &'a str,
+    },
+    Error {
+        id: u64,
+        error: &'a str,
+    },
     /// An answer under an id that we never give.
     Stray(&'a str),
     /// The child asks something. The id is as it was written.
-    Request { id: &'a str, method: Cow<'a, str> },
-    Notification { method: Cow<'a, str>, params: Option<&'a str> },
+    Request {
+        id: &'a str,
+        method: Cow<'a, str>,
+    },
+    Notification {
+        method: Cow<'a, str>,
+        params: Option<&'a str>,
+    },
     /// Several messages in one line (revision 2025-03-26 allowed it).
     Batch(Vec<&'a str>),
     /// Not a message. The id is that of the request it meant to answer, if that much could be read.
-    Garbage { id: Option<u64> },
+    Garbage {
+        id: Option<u64>,
+    },
 }
 
 pub fn read(line: &[u8]) -> Line<'_> {

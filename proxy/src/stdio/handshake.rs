@@ -46,7 +46,8 @@ fn read(who: &str, answer: UpstreamAnswer, generation: u64) -> Result<Initialize
     struct Shape {
         protocol_version: String,
     }
-    let refused = |reason: String| Failure { refusal: Refusal::new(Code::UpstreamFailed, reason), sent: true };
+    let refused =
+        |reason: String| Failure { refusal: Refusal::new(Code::UpstreamFailed, reason), sent: true };
     let result = match answer {
         UpstreamAnswer::Result(result) => result,
         UpstreamAnswer::Error(error) => {

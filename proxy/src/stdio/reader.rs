@@ -99,7 +99,8 @@ impl Reader {
         let answered = !self.replies.is_empty();
         self.wire.deliver(&mut self.replies, &mut self.unclaimed);
         for id in self.unclaimed.drain(..) {
-            self.oddities.note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
+            self.oddities
+                .note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
         }
         outcome.map(|()| answered)
     }
@@ -151,7 +152,8 @@ impl Reader {
             Line::Request { id, method } => self.answer(id, &method),
             Line::Notification { method, params } => self.hear(&method, params),
             Line::Stray(id) => {
-                self.oddities.note(|| format!("an answer under an id that was never given: {}", excerpt(line)));
+                self.oddities
+                    .note(|| format!("an answer under an id that was never given: {}", excerpt(line)));
                 tracing::debug!(server = self.wire.who(), id, "stray answer");
             }
             Line::Garbage { id: Some(id) } => {
@@ -173,7 +175,8 @@ impl Reader {
             return self.wire.answer(id, r#","result":{}"#);
         }
         self.wire.answer(id, r#","error":{"code":-32601,"message":"the gateway does not offer this"}"#);
-        self.oddities.note(|| format!("it asked for `{}`, which was not declared", excerpt(asked.as_bytes())));
+        self.oddities
+            .note(|| format!("it asked for `{}`, which was not declared", excerpt(asked.as_bytes())));
     }
 
     /// The one place where notifications of the child arrive.
