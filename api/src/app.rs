@@ -219,7 +219,7 @@ fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
     }
     let ca_file = (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
     let settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
-    match RedisState::new(settings) {
+    match RedisState::open(&settings) {
         Ok(store) => Ok(Arc::new(store)),
         Err(error) => Err(StartError::usage(format!("REDIS_URL cannot be used: {error}"))),
     }

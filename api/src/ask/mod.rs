@@ -320,7 +320,8 @@ impl<'a> Call<'a> {
     ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
         // A start has a time of its own, which does not count towards the call's.
-        catalog.settle(&mut permit, started + permit.spec().start_timeout + timeout).await?;
+        let patience = permit.spec().start_timeout + timeout;
+        catalog.settle(&mut permit, started + patience).await?;
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
         let request = UpstreamRequest {
