@@ -38,15 +38,12 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: O
 
     let (cpu, wall) = (processor_time(), Instant::now());
     let each = calls / threads;
-    let callers: Vec<_> = (0..threads)
-        .map(|_| {
-            let recorder = recorder.clone();
-            tokio::spawn(async move { call(&recorder, each, bytes, rate / threads).await })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.expect("a caller");
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..threads {
+        let recorder = recorder.clone();
+        callers.spawn(async move { call(&recorder, each, bytes, rate / threads).await });
     }
+    callers.join_all().await;
     let called = wall.elapsed();
     recorder.flush().await.expect("flush");
     let (cpu, wall) = (processor_time() - cpu, wall.elapsed());

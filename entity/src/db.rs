@@ -22,6 +22,8 @@ use crate::tenant::{NewTenant, Tenant};
 /// The tenant of callers who name none.
 pub const DEFAULT_TENANT: &str = "default";
 
+const PING: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 pub struct DatabaseSettings {
     /// `sqlite:<path>`, or `postgres://…` where `sslmode` and `sslrootcert` are honoured.
@@ -91,10 +93,12 @@ impl Db {
         self.inner.opened.backend
     }
 
-    /// Asks the database for an answer.
+    /// Asks the database for an answer, at most 2 s.
     pub async fn ping(&self) -> Result<(), DbError> {
-        self.reader().execute_unprepared("SELECT 1").await?;
-        Ok(())
+        match tokio::time::timeout(PING, self.reader().execute_unprepared("SELECT 1")).await {
+            Ok(answer) => Ok(answer.map(drop)?),
+            Err(_) => Err(DbError::Unavailable(format!("no answer within {} s", PING.as_secs()))),
+        }
     }
 
     /// The only door to a tenant's rows.
