@@ -69,9 +69,10 @@ impl App {
         let egress = Egress::new(EgressSettings {
             allow: config.egress.allow.clone(),
             timeout: Duration::from_millis(config.calls.http_timeout_ms),
+            // The operator's own address may be private.
+            trusted: config.auth.jwks_url.parse().into_iter().collect(),
             ..EgressSettings::default()
-        })
-        .map_err(|error| StartError::unavailable(format!("outgoing requests cannot be set up: {error}")))?;
+        });
         let pool = Pool::new(pool_settings(&config, environment)?, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
@@ -201,7 +202,7 @@ fn declared(server: &config::DeclaredServer) -> NewServer {
         version: server.version.clone(),
         command: server.command.clone(),
         args: server.args.clone(),
-        env: server.env.clone(),
+        env: server.env.clone().into(),
         cwd: server.cwd.clone(),
         enabled: server.enabled,
         timeout_ms: server.timeout_ms.map(i64::from),
@@ -217,8 +218,8 @@ fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
         return Ok(Arc::new(MemoryState::new()));
     }
     let ca_file = (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
-    let settings = RedisSettings { url: config.state.redis_url.clone(), ca_file, ..RedisSettings::default() };
-    match RedisState::new(settings) {
+    let settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
+    match RedisState::open(&settings) {
         Ok(store) => Ok(Arc::new(store)),
         Err(error) => Err(StartError::usage(format!("REDIS_URL cannot be used: {error}"))),
     }

@@ -201,7 +201,10 @@ fn rotate(config: &Config, what: &RotateCommand) -> Result<(), StartError> {
             }
             let rows = with_database(config, async |db, secrets| {
                 let seal = secrets.seal(&config.auth).map_err(StartError::usage)?;
-                db.reseal(&seal).await.map_err(|error| StartError::unavailable(error.detail()))
+                let failed = |error: entity::DbError| StartError::unavailable(error.detail());
+                db.migrate().await.map_err(failed)?;
+                let tenant = db.ensure_default_tenant().await.map_err(failed)?;
+                db.reseal(&seal, &entity::Actor::gateway(tenant.id)).await.map_err(failed)
             })?;
             if in_environment {
                 println!("{rows} rows are sealed under MASTER_KEY now; MASTER_KEY_PREVIOUS can be removed");

@@ -15,6 +15,7 @@ use proxy::pool::Pool;
 use proxy::route::Route;
 use proxy::server::{ChildLimits, Launch, ServerSpec, StdioLaunch};
 use proxy::view::TenantView;
+use tokio_util::task::TaskTracker;
 
 use crate::ask::Call;
 use crate::authn::Authn;
@@ -34,6 +35,7 @@ pub struct Directory {
     seen: AtomicI64,
     /// Servers used since the last tick, for `lastUsedAt`.
     used: DashMap<ServerId, jiff::Timestamp>,
+    retiring: TaskTracker,
 }
 
 struct Defaults {
@@ -58,6 +60,7 @@ impl Directory {
             generation: AtomicU64::new(0),
             seen: AtomicI64::new(-1),
             used: DashMap::new(),
+            retiring: TaskTracker::new(),
         }
     }
 
@@ -105,10 +108,11 @@ impl Directory {
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
             for member in view.members() {
                 let old = &member.spec;
-                let same = kept.get(&old.id).is_some_and(|new| new.revision == old.revision && new.enabled);
-                if !same && old.enabled {
+                if old.enabled && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
                     self.catalog.forget(old.id);
-                    self.pool.retire(old.id).await;
+                    let (pool, gone) = (self.pool.clone(), old.id);
+                    // Calls in flight are finished first; who changed the server does not wait for that.
+                    self.retiring.spawn(async move { pool.retire(gone).await });
                 }
             }
         }
@@ -173,6 +177,15 @@ impl Directory {
             retries: 0,
         }
     }
+}
+
+/// Whether what runs for the one serves the other as well.
+fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
+    new.enabled
+        && old.revision == new.revision
+        && old.max_concurrency == new.max_concurrency
+        && old.idle_timeout == new.idle_timeout
+        && old.start_timeout == new.start_timeout
 }
 
 fn launch(server: &Server) -> Launch {

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::edge::{Guard, edge};
-use crate::{doors, health, metrics, openapi, rest};
+use crate::{doors, health, metrics, openapi, problem, rest};
 
 /// The gateway's own listener.
 pub fn gateway(app: &Arc<App>) -> Router {
@@ -19,15 +19,16 @@ pub fn gateway(app: &Arc<App>) -> Router {
         origins: app.config.server.allowed_origins.clone(),
         bound: app.config.bind_address(),
     });
+    let (rest, _) = rest::router().split_for_parts();
+    let rest = rest.layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
     Router::new()
         .route("/mcp/rpc", post(doors::rpc::rpc))
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))
-        .merge(rest::routes(app))
+        .merge(rest)
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openapi::routes())
-        .fallback(rest::unknown_path)
-        .method_not_allowed_fallback(rest::wrong_method)
+        .layer(middleware::from_fn(problem::finish))
         .layer(cors(app))
         .layer(middleware::from_fn_with_state(guard, edge))
         .with_state(Arc::clone(app))

@@ -52,7 +52,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         }
         let router = router.clone();
         let service = service_fn(move |request| answer(router.clone(), request, peer));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended early");

@@ -2,7 +2,7 @@
 //! HTTP server, no SQL and no configuration file.
 
 pub mod breaker;
-mod builtin;
+pub mod builtin;
 pub mod catalog;
 pub mod child;
 pub mod egress;
@@ -13,6 +13,6 @@ pub mod route;
 pub mod server;
 pub mod splice;
 pub mod state;
-mod stdio;
+pub mod stdio;
 pub mod upstream;
 pub mod view;

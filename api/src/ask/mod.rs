@@ -319,7 +319,9 @@ impl<'a> Call<'a> {
         started: Instant,
     ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
-        catalog.settle(&mut permit, started + timeout).await?;
+        // A start has a time of its own, which does not count towards the call's.
+        let patience = permit.spec().start_timeout + timeout;
+        catalog.settle(&mut permit, started + patience).await?;
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
         let request = UpstreamRequest {
@@ -330,7 +332,7 @@ impl<'a> Call<'a> {
                 Verb::Complete => method::COMPLETE,
             },
             params: Params::spliced(self.head.as_bytes(), name.as_bytes(), self.tail.as_bytes()),
-            deadline: started + timeout,
+            deadline: Instant::now() + timeout,
         };
         pool.request(&route.key, permit.spec(), request).await
     }

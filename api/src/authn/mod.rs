@@ -22,7 +22,6 @@ use proxy::egress::Egress;
 use crate::config;
 
 pub use keys::NewKey;
-pub use presented::{AGENT, API_KEY, TENANT};
 pub use tokens::{IssuedToken, Secrets, TokenClaims};
 
 /// What a connection and its headers say about the caller.
@@ -190,7 +189,7 @@ impl Authn {
 
     /// An operator acts for a tenant that `X-Tenant-Id` names.
     async fn for_tenant(&self, caller: Arc<Caller>, tenant: &str) -> Result<Arc<Caller>, Refusal> {
-        if tenant == caller.tenant_slug || tenant.parse() == Ok(caller.tenant) {
+        if tenant == caller.tenant_slug || tenant.parse().is_ok_and(|id: TenantId| id == caller.tenant) {
             return Ok(caller);
         }
         if !caller.scopes.contains(Scope::TenantsAdmin) {
@@ -214,7 +213,7 @@ impl Authn {
     /// `X-Agent-Id` counts for callers without an agent of their own; others must name themselves.
     async fn as_agent(&self, caller: Arc<Caller>, agent: &str) -> Result<Arc<Caller>, Refusal> {
         if let Some(own) = caller.agent {
-            let same = caller.agent_slug.as_deref() == Some(agent) || agent.parse() == Ok(own);
+            let same = caller.agent_slug.as_deref() == Some(agent) || agent.parse().is_ok_and(|id: AgentId| id == own);
             return if same { Ok(caller) } else { Err(mismatch("X-Agent-Id names another agent than the credential's own")) };
         }
         let (id, slug) = self.agent(caller.tenant, agent).await?;

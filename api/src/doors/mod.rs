@@ -2,6 +2,7 @@
 //! nothing deeper.
 
 pub mod execute;
+pub mod rest;
 pub mod rpc;
 
 use axum::body::Body;

@@ -10,6 +10,7 @@ mod shared;
 mod start;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,6 +38,14 @@ pub struct PoolKey {
     /// Hash of what a configuration changes for the child; zero when nothing.
     pub variant: u64,
     pub era: Era,
+}
+
+/// How many upstreams there are, by state, and what they do.
+#[derive(Clone, Default, Debug)]
+pub struct PoolFigures {
+    pub states: Vec<(&'static str, usize)>,
+    pub children: usize,
+    pub in_flight: usize,
 }
 
 /// An answer and what it took.
@@ -117,6 +126,21 @@ impl Pool {
 
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
         status::of(&self.shared, tenant, server)
+    }
+
+    /// Counts over all upstreams, for the figures.
+    pub fn figures(&self) -> PoolFigures {
+        let entries = self.shared.all();
+        let mut states = BTreeMap::new();
+        let mut figures = PoolFigures::default();
+        for entry in &entries {
+            let status = status::of(&self.shared, entry.key.tenant, entry.key.server);
+            *states.entry(status.state.as_str()).or_default() += 1;
+            figures.children += usize::from(status.pid.is_some());
+            figures.in_flight += status.in_flight;
+        }
+        figures.states = states.into_iter().collect();
+        figures
     }
 
     /// The newest lines, oldest first: the child's stderr and what the gateway noted about it.
