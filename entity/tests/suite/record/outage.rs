@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use entity::record::{Durability, RecordSettings, Recorder};
 use protocol::refusal::Code;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::store::{Store, begin, connect, fine};
@@ -136,7 +136,7 @@ async fn lost_connections_to_postgresql_lose_and_double_nothing() {
         }
         let all = store.all().await;
         let ok = all.iter().filter(|found| found.outcome == protocol::Outcome::Ok).count();
-        eprintln!("{begun} begun over a line that was cut again and again");
+        eprintln!("{:?} {begun} begun over a line that was cut again and again", end.elapsed());
         assert!(begun > 20 && ok == before + begun, "{ok} of {}", before + begun);
         recorder.shutdown().await;
     }
@@ -159,17 +159,18 @@ struct Line(JoinSet<()>);
 
 impl Line {
     fn open(near: SocketAddr, far: SocketAddr) -> Line {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(near).unwrap();
+        let listener = socket.listen(64).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.set_reuseaddr(true).unwrap();
-            socket.bind(near).unwrap();
-            let listener = socket.listen(64).unwrap();
             let mut connections = JoinSet::new();
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
                 connections.spawn(async move {
                     let Ok(mut server) = TcpStream::connect(far).await else { return };
+                    // A line that breaks is what the test is about.
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }
