@@ -1,6 +1,6 @@
 //! What a recorded call costs: `cargo run --release -p entity --example record_cost [calls] [threads]
-//! [argument bytes] [calls per second]`, on a SQLite file in a temporary directory; without a rate, as
-//! fast as it goes.
+//! [argument bytes] [calls per second] [database URL]`. Without a rate (or 0), as fast as it goes; without
+//! a URL, on a SQLite file in a temporary directory.
 //!
 //! Prints processor time per call of the whole process (callers, feeder, kernel), beside a yardstick
 //! that does not depend on this code: one SHA-256 of 64 KiB.
@@ -15,33 +15,35 @@ use protocol::Outcome;
 use protocol::{AgentId, CallerKind, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
+    let url = std::env::args().nth(5);
+    let mut arguments = std::env::args().skip(1).take(4).map(|text| text.parse::<usize>().expect("a number"));
     let calls = arguments.next().unwrap_or(1_000_000);
     let threads = arguments.next().unwrap_or(2);
     let bytes = arguments.next().unwrap_or(64);
     let rate = arguments.next().unwrap_or(0);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("runtime");
-    runtime.block_on(measure(calls, threads, bytes, rate));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .expect("runtime");
+    runtime.block_on(measure(calls, threads, bytes, rate, url));
 }
 
-async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize) {
+async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: Option<String>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let db = open(&format!("sqlite:{}", dir.path().join("cost.db").display())).await;
+    let url = url.unwrap_or_else(|| format!("sqlite:{}", dir.path().join("cost.db").display()));
+    let db = open(&url).await;
     let recorder = Recorder::open(&db, RecordSettings::new(dir.path().join("journal"))).await.expect("open");
     let yardstick = yardstick();
 
     let (cpu, wall) = (processor_time(), Instant::now());
     let each = calls / threads;
-    let callers: Vec<_> = (0..threads)
-        .map(|_| {
-            let recorder = recorder.clone();
-            tokio::spawn(async move { call(&recorder, each, bytes, rate / threads).await })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.expect("a caller");
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..threads {
+        let recorder = recorder.clone();
+        callers.spawn(async move { call(&recorder, each, bytes, rate / threads).await });
     }
+    callers.join_all().await;
     let called = wall.elapsed();
     recorder.flush().await.expect("flush");
     let (cpu, wall) = (processor_time() - cpu, wall.elapsed());
@@ -52,7 +54,11 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize) {
     println!("processor time per call    {per_call:.2} us");
     println!("  as a part of a SHA-256 of 64 KiB ({yardstick:.2} us): {:.2}", per_call / yardstick);
     println!("calls per second           {:.0}", calls as f64 / wall.as_secs_f64());
-    println!("callers done after         {:.2} s, all stored after {:.2} s", called.as_secs_f64(), wall.as_secs_f64());
+    println!(
+        "callers done after         {:.2} s, all stored after {:.2} s",
+        called.as_secs_f64(),
+        wall.as_secs_f64()
+    );
     println!("memory                     {:.1} MB", resident_bytes() as f64 / 1e6);
     println!("status                     {:?}", recorder.status());
     recorder.shutdown().await;
