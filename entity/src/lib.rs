@@ -1,1 +1,36 @@
-//! entity
+//! The gateway's own tables: rows, the tenant scope that is the only door to them, and the seal on
+//! their secrets. Knows SQL; does not know HTTP, Redis, child processes or configuration files.
+
+mod actor;
+mod agent;
+mod audit;
+mod change;
+mod connect;
+mod credential;
+mod db;
+mod error;
+mod page;
+pub mod record;
+mod reseal;
+mod rows;
+mod scope;
+mod seal;
+mod secrets;
+mod server;
+mod server_config;
+mod tenant;
+mod time;
+
+pub use actor::Actor;
+pub use agent::{Agent, NewAgent, is_agent_slug};
+pub use audit::AuditEvent;
+pub use credential::{Credential, KnownCredential, NewCredential};
+pub use db::{Backend, DEFAULT_TENANT, DatabaseSettings, Db};
+pub use error::DbError;
+pub use page::{Page, Paged};
+pub use scope::{OperatorScope, TenantScope};
+pub use seal::{Seal, SealError};
+pub use secrets::{Secrets, SecretsPatch};
+pub use server::{ManagedBy, NewServer, Server, ServerFilter, ServerPatch, Transport};
+pub use server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
+pub use tenant::{NewTenant, Tenant};

@@ -1,1 +1,18 @@
-//! migration
+//! The history of the schema, one file per step. Imports nothing of ours, so that a step never
+//! changes when the code around it does.
+
+mod m0001_foundation;
+mod m0002_executions;
+
+pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::prelude::*;
+
+/// All steps, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_foundation::Foundation), Box::new(m0002_executions::Executions)]
+    }
+}

@@ -1,0 +1,110 @@
+//! The environment names, in one table, and the `.env.example` that is made from it.
+
+/// An environment name and the setting it fills.
+pub struct Variable {
+    pub name: &'static str,
+    /// Section and key in `config.default.toml`.
+    pub key: (&'static str, &'static str),
+    pub secret: bool,
+}
+
+const fn plain(name: &'static str, section: &'static str, key: &'static str) -> Variable {
+    Variable { name, key: (section, key), secret: false }
+}
+
+const fn secret(name: &'static str, section: &'static str, key: &'static str) -> Variable {
+    Variable { name, key: (section, key), secret: true }
+}
+
+/// Every setting that the environment can fill.
+pub const ENVIRONMENT: &[Variable] = &[
+    plain("HOST", "server", "host"),
+    plain("PORT", "server", "port"),
+    plain("METRICS_PORT", "server", "metrics_port"),
+    plain("ENABLE_METRICS", "server", "enable_metrics"),
+    plain("DATA_DIR", "server", "data_dir"),
+    plain("ALLOWED_HOSTS", "server", "allowed_hosts"),
+    plain("ALLOWED_ORIGINS", "server", "allowed_origins"),
+    plain("MAX_BODY_BYTES", "server", "max_body_bytes"),
+    plain("MAX_BATCH", "server", "max_batch"),
+    plain("SHUTDOWN_GRACE_MS", "server", "shutdown_grace_ms"),
+    secret("DATABASE_URL", "database", "url"),
+    plain("DB_POOL_MIN", "database", "pool_min"),
+    plain("DB_POOL_MAX", "database", "pool_max"),
+    plain("DB_IDLE_TIMEOUT_MS", "database", "idle_timeout_ms"),
+    plain("DB_QUERY_TIMEOUT_MS", "database", "query_timeout_ms"),
+    secret("REDIS_URL", "state", "redis_url"),
+    plain("REDIS_CA_FILE", "state", "redis_ca_file"),
+    secret("JWT_SECRET", "auth", "jwt_secret"),
+    secret("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
+    plain("JWT_EXPIRES_IN", "auth", "jwt_expires_in"),
+    secret("MASTER_KEY", "auth", "master_key"),
+    secret("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
+    plain("JWKS_URL", "auth", "jwks_url"),
+    plain("JWT_ISSUER", "auth", "jwt_issuer"),
+    plain("JWT_AUDIENCE", "auth", "jwt_audience"),
+    plain("TRUSTED_NETWORKS", "auth", "trusted_networks"),
+    plain("LOOPBACK_ROLE", "auth", "loopback_role"),
+    plain("RATE_LIMIT_MAX_REQUESTS", "limits", "max_requests"),
+    plain("RATE_LIMIT_WINDOW_MS", "limits", "window_ms"),
+    plain("RATE_LIMIT_TENANT_MAX_REQUESTS", "limits", "tenant_max_requests"),
+    plain("DEFAULT_TIMEOUT_MS", "calls", "default_timeout_ms"),
+    plain("HTTP_TIMEOUT_MS", "calls", "http_timeout_ms"),
+    plain("LIST_TIMEOUT_MS", "calls", "list_timeout_ms"),
+    plain("CHILD_ENV_PASSTHROUGH", "children", "env_passthrough"),
+    plain("ALLOWED_COMMANDS", "children", "allowed_commands"),
+    plain("CHILD_LINE_MAX_BYTES", "children", "line_max_bytes"),
+    plain("CHILD_IDLE_TIMEOUT_MS", "children", "idle_timeout_ms"),
+    plain("CHILD_START_TIMEOUT_MS", "children", "start_timeout_ms"),
+    plain("CHILD_MAX", "children", "max_children"),
+    plain("RECORD_DURABILITY", "record", "durability"),
+    plain("RECORD_INTERVAL_MS", "record", "interval_ms"),
+    plain("RECORD_ARGUMENT_BYTES", "record", "argument_bytes"),
+    plain("EGRESS_ALLOW", "egress", "allow"),
+    plain("LOG_LEVEL", "log", "level"),
+    plain("LOG_FORMAT", "log", "format"),
+    plain("SYNC_FROM_POSTGRES_INTERVAL", "collaboration", "sync_from_postgres_interval"),
+    plain("SYNC_TO_POSTGRES_INTERVAL", "collaboration", "sync_to_postgres_interval"),
+    plain("SYNC_BATCH_SIZE", "collaboration", "sync_batch_size"),
+    plain("TASK_CACHE_TTL", "collaboration", "task_cache_ttl"),
+    plain("FILE_LOCK_TIMEOUT", "collaboration", "file_lock_timeout"),
+];
+
+/// Names that are joined into one setting when that setting is not given itself.
+pub const PARTS: &[(&str, &str)] = &[
+    ("POSTGRES_HOST", "with POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD: DATABASE_URL in parts"),
+    ("REDIS_HOST", "with REDIS_PORT, REDIS_DB: REDIS_URL in parts"),
+];
+
+/// The text of `.env.example`: every name with its default, from the manual's table.
+pub fn env_example() -> String {
+    let defaults: toml::Table = super::MANUAL.parse().expect("the manual is TOML");
+    let mut text = String::from(
+        "# Settings by environment, for `trunkline --env-file FILE` and docker-compose.\n\
+         # Made from the settings' table (`trunkline config env`); explained in api/config.default.toml.\n",
+    );
+    let mut section = "";
+    for variable in ENVIRONMENT {
+        if variable.key.0 != section {
+            section = variable.key.0;
+            text.push_str(&format!("\n# {section}\n"));
+        }
+        let value = match &defaults[section][variable.key.1] {
+            toml::Value::String(value) => value.clone(),
+            toml::Value::Array(_) => String::new(),
+            value => value.to_string(),
+        };
+        text.push_str(&format!("# {}={value}\n", variable.name));
+    }
+    text.push_str("\n# in parts\n");
+    for (name, what) in PARTS {
+        text.push_str(&format!("# {name}=  {what}\n"));
+    }
+    text
+}
+
+/// The process's environment; what is not text is left out.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+pub fn process_environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}

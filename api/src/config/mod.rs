@@ -1,0 +1,303 @@
+//! What can be set, read once at start: the embedded default file, then a file, then the environment.
+//! Nothing else in the program reads the environment.
+
+mod environment;
+mod load;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use protocol::Slug;
+use serde::{Deserialize, Serialize};
+
+pub use environment::{ENVIRONMENT, env_example, process_environment};
+pub use load::{Sources, load};
+pub use validate::host;
+
+/// The default file, which is also the manual.
+pub const MANUAL: &str = include_str!("../../config.default.toml");
+
+/// All mistakes of a configuration, each with its key and the accepted form.
+#[derive(Debug)]
+pub struct Mistakes(pub Vec<String>);
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "the configuration has {} mistake(s):", self.0.len())?;
+        self.0.iter().try_for_each(|mistake| writeln!(f, "  - {mistake}"))
+    }
+}
+
+/// The settings in force. Each field is explained in `config.default.toml`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Config {
+    pub server: Server,
+    pub database: Database,
+    pub state: State,
+    pub auth: Auth,
+    pub limits: Limits,
+    pub calls: Calls,
+    pub children: Children,
+    pub record: Record,
+    pub egress: Egress,
+    pub log: Log,
+    pub collaboration: Collaboration,
+    #[serde(default)]
+    pub servers: Vec<DeclaredServer>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub metrics_port: u16,
+    pub enable_metrics: bool,
+    pub data_dir: PathBuf,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub max_body_bytes: usize,
+    pub max_batch: usize,
+    pub shutdown_grace_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Database {
+    pub url: String,
+    pub pool_min: u32,
+    pub pool_max: u32,
+    pub idle_timeout_ms: u64,
+    pub query_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct State {
+    pub redis_url: String,
+    pub redis_ca_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Auth {
+    pub jwt_secret: String,
+    pub jwt_secret_previous: String,
+    pub jwt_expires_in: String,
+    pub master_key: String,
+    pub master_key_previous: String,
+    pub jwks_url: String,
+    pub jwt_issuer: String,
+    pub jwt_audience: String,
+    pub trusted_networks: Vec<IpNet>,
+    pub loopback_role: LoopbackRole,
+}
+
+/// What a trusted connection without a credential may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoopbackRole {
+    Operator,
+    TenantAdmin,
+    Agent,
+    None,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Limits {
+    pub max_requests: u32,
+    pub window_ms: u64,
+    pub tenant_max_requests: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Calls {
+    pub default_timeout_ms: u64,
+    pub http_timeout_ms: u64,
+    pub list_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Children {
+    pub env_passthrough: Vec<String>,
+    pub allowed_commands: Vec<String>,
+    pub line_max_bytes: usize,
+    pub idle_timeout_ms: u64,
+    pub start_timeout_ms: u64,
+    pub max_children: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Record {
+    pub durability: Durability,
+    pub interval_ms: u64,
+    pub argument_bytes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    Process,
+    Interval,
+    Strict,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Egress {
+    pub allow: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Collaboration {
+    pub sync_from_postgres_interval: u64,
+    pub sync_to_postgres_interval: u64,
+    pub sync_batch_size: u64,
+    pub task_cache_ttl: u64,
+    pub file_lock_timeout: u64,
+}
+
+/// A `[[servers]]` entry: global, and kept in step with the file.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredServer {
+    pub slug: Slug,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub version: Option<String>,
+    pub transport: String,
+    pub command: Option<String>,
+    #[serde(default)]
+    pub args: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    pub timeout_ms: Option<u32>,
+    pub start_timeout_ms: Option<u32>,
+    pub idle_timeout_ms: Option<u32>,
+    pub max_concurrency: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl std::fmt::Debug for DeclaredServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeclaredServer").field("slug", &self.slug).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The database's address, with the default filled in.
+    pub fn database_url(&self) -> String {
+        if self.database.url.is_empty() {
+            format!("sqlite:{}", self.server.data_dir.join("trunkline.db").display())
+        } else {
+            self.database.url.clone()
+        }
+    }
+
+    pub fn jwt_life(&self) -> std::time::Duration {
+        validate::life(&self.auth.jwt_expires_in).unwrap_or(std::time::Duration::from_secs(86_400))
+    }
+
+    /// The same with every secret replaced, as `trunkline config check` prints it.
+    pub fn without_secrets(&self) -> Config {
+        let mut shown = self.clone();
+        let hide = |text: &mut String| {
+            if !text.is_empty() {
+                *text = "[set]".to_owned();
+            }
+        };
+        hide(&mut shown.auth.jwt_secret);
+        hide(&mut shown.auth.jwt_secret_previous);
+        hide(&mut shown.auth.master_key);
+        hide(&mut shown.auth.master_key_previous);
+        shown.database.url = without_password(&shown.database.url);
+        shown.state.redis_url = without_password(&shown.state.redis_url);
+        shown.servers.iter_mut().flat_map(|server| server.env.values_mut()).for_each(hide);
+        shown
+    }
+}
+
+/// `scheme://user:password@host` without the password, for messages.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let Some(at) = rest[..authority_end].rfind('@') else { return url.to_owned() };
+    match rest[..at].split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:***{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_hidden() {
+        assert_eq!(without_password("postgres://u:p@h/db?x=1"), "postgres://u:***@h/db?x=1");
+        assert_eq!(without_password("redis://:p@h"), "redis://:***@h");
+        assert_eq!(without_password("sqlite:x"), "sqlite:x");
+    }
+
+    fn with(environment: &[(&str, &str)], file: Option<&str>) -> Result<Config, Mistakes> {
+        load(Sources {
+            file: file.map(|text| ("test.toml".into(), text.to_owned())),
+            environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        })
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_every_leaf_is_known() {
+        let config = with(&[], None).expect("the manual loads");
+        assert_eq!(config.server.port, 8100);
+        assert_eq!(config.limits.max_requests, 100);
+    }
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let mistakes = with(
+            &[("PORT", "eighty"), ("JWT_SECRET", "short"), ("LOOPBACK_ROLE", "king")],
+            Some("[server]\nprot = 1\nmax_batch = \"x\"\n[[servers]]\nslug = \"Bad\"\ntransport = \"stdio\"\n"),
+        )
+        .unwrap_err();
+        for part in ["PORT", "JWT_SECRET", "LOOPBACK_ROLE", "server.prot", "server.max_batch", "servers[0]"] {
+            assert!(mistakes.0.iter().any(|mistake| mistake.contains(part)), "{part} in {mistakes}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = with(&[("PORT", "1"), ("ALLOWED_HOSTS", "a, b")], Some("[server]\nport = 2\n")).unwrap();
+        assert_eq!((config.server.port, config.server.allowed_hosts.len()), (1, 2));
+        let config = with(&[("REDIS_HOST", "r"), ("POSTGRES_HOST", "p"), ("POSTGRES_PASSWORD", "a/b")], None).unwrap();
+        assert_eq!(config.state.redis_url, "redis://r:6379/0");
+        assert_eq!(config.database.url, "postgres://postgres:a%2Fb@p:5432/postgres");
+    }
+
+    #[test]
+    fn a_declared_server_takes_values_from_the_environment() {
+        let file = "[[servers]]\nslug = \"x\"\ntransport = \"stdio\"\ncommand = \"c\"\nenv = { K = \"a-${TOKEN}\" }\n";
+        let config = with(&[("TOKEN", "t")], Some(file)).unwrap();
+        assert_eq!(config.servers[0].env["K"], "a-t");
+        assert!(with(&[], Some(file)).unwrap_err().0[0].contains("TOKEN"));
+    }
+}

@@ -1,0 +1,105 @@
+//! What a type cannot say about a setting. Each mistake names the setting and the accepted form.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Config;
+
+/// Adds every mistake found.
+pub fn check(config: &Config, mistakes: &mut Vec<String>) {
+    let mut refuse = |wrong: bool, text: &str| {
+        if wrong {
+            mistakes.push(text.to_owned());
+        }
+    };
+    let auth = &config.auth;
+    let short = |secret: &str| !secret.is_empty() && secret.chars().count() < 32;
+    refuse(
+        short(&auth.jwt_secret),
+        "auth.jwt_secret (JWT_SECRET): 32 characters or more are wanted; `openssl rand -base64 32` makes one",
+    );
+    refuse(
+        short(&auth.jwt_secret_previous),
+        "auth.jwt_secret_previous (JWT_SECRET_PREVIOUS): 32 characters or more are wanted",
+    );
+    refuse(
+        life(&auth.jwt_expires_in).is_none(),
+        "auth.jwt_expires_in (JWT_EXPIRES_IN): seconds, or a number with s, m, h or d, is wanted",
+    );
+    refuse(
+        !auth.jwks_url.is_empty() && (auth.jwt_issuer.is_empty() || auth.jwt_audience.is_empty()),
+        "auth.jwks_url (JWKS_URL): needs auth.jwt_issuer (JWT_ISSUER) and auth.jwt_audience (JWT_AUDIENCE)",
+    );
+    refuse(
+        !auth.jwks_url.is_empty() && !is_http(&auth.jwks_url),
+        "auth.jwks_url (JWKS_URL): an http or https address is wanted",
+    );
+    refuse(host(config).is_none(), "server.host (HOST): an IP address or `localhost` is wanted");
+    refuse(config.server.max_batch == 0, "server.max_batch (MAX_BATCH): 1 or more is wanted");
+    refuse(config.server.max_body_bytes < 1024, "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted");
+    refuse(config.limits.window_ms == 0, "limits.window_ms (RATE_LIMIT_WINDOW_MS): 1 or more is wanted");
+    refuse(config.calls.default_timeout_ms == 0, "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted");
+    refuse(config.children.line_max_bytes < 4096, "children.line_max_bytes (CHILD_LINE_MAX_BYTES): 4096 or more is wanted");
+    refuse(
+        config.database.pool_max == 0 || config.database.pool_max < config.database.pool_min,
+        "database.pool_max (DB_POOL_MAX): 1 or more, and no less than pool_min, is wanted",
+    );
+    let database = &config.database.url;
+    refuse(
+        !["", "sqlite:", "postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| if scheme.is_empty() { database.is_empty() } else { database.starts_with(scheme) }),
+        "database.url (DATABASE_URL): `postgres://…` or `sqlite:PATH` is wanted",
+    );
+    let redis = &config.state.redis_url;
+    refuse(
+        !redis.is_empty()
+            && !["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"]
+                .iter()
+                .any(|scheme| redis.starts_with(scheme)),
+        "state.redis_url (REDIS_URL): `redis://…`, `rediss://…` or `redis+sentinel://…` is wanted",
+    );
+    for (index, server) in config.servers.iter().enumerate() {
+        refuse(
+            server.transport != "stdio",
+            &format!("servers[{index}].transport: `stdio` is wanted; other transports are not served yet"),
+        );
+        refuse(
+            server.transport == "stdio" && server.command.as_deref().unwrap_or_default().is_empty(),
+            &format!("servers[{index}].command: a stdio server needs one"),
+        );
+        refuse(
+            config.servers[..index].iter().any(|earlier| earlier.slug == server.slug),
+            &format!("servers[{index}].slug: `{}` is declared twice", server.slug),
+        );
+    }
+}
+
+/// The address to bind.
+pub fn host(config: &Config) -> Option<IpAddr> {
+    match config.server.host.as_str() {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        text => text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
+    }
+}
+
+/// A length of time: seconds, or a number with s, m, h or d.
+pub fn life(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    (1..=10 * 365 * 86_400).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+fn is_http(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
+}

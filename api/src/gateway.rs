@@ -1,0 +1,137 @@
+//! What happens to a message, in order. Each stage is a line here and a module elsewhere: who, how
+//! often, what, where, may they, write it down, call, close the record. This file knows the stages;
+//! it does not know HTTP, SQL, Redis or child processes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::{Caller, Refusal, RequestId};
+use proxy::catalog::Catalog;
+use proxy::pool::Pool;
+
+use crate::ask::{self, Ask, Call};
+use crate::authn::{Authn, Proof};
+use crate::directory::Directory;
+use crate::limits::{Bucket, Limits, Pace};
+use crate::{lists, local};
+use crate::recorder::Recorder;
+use crate::reply::{Handled, Reply};
+
+/// The pipeline and what its stages need.
+pub struct Gateway {
+    pub authn: Arc<Authn>,
+    pub limits: Limits,
+    pub directory: Arc<Directory>,
+    pub catalog: Arc<Catalog>,
+    pub recorder: Recorder,
+    pub pool: Pool,
+    pub max_batch: usize,
+    /// How long a list of all servers waits for one of them.
+    pub list_timeout: Duration,
+}
+
+/// A message as a door received it.
+pub struct Inbound<'a> {
+    pub request: RequestId,
+    /// What the connection and its headers say about the caller.
+    pub proof: Proof<'a>,
+    pub payload: Payload<'a>,
+    pub trace: Option<[u8; 16]>,
+}
+
+/// What a door hands in: the body as it was written, by its form.
+pub enum Payload<'a> {
+    JsonRpc(&'a [u8]),
+    /// The body of `POST /v1/mcp/execute`.
+    Execute(&'a [u8]),
+}
+
+/// One caller's request, while its messages are served.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub caller: &'a Arc<Caller>,
+    pub request: RequestId,
+    pub trace: Option<[u8; 16]>,
+}
+
+impl Gateway {
+    /// Serves what came in by any door. An error means that nothing was looked at: the caller was
+    /// not known, came too often, or sent something that is not a message.
+    pub async fn handle(&self, inbound: Inbound<'_>) -> Result<Handled, Refused> {
+        // Who: everything after this line happens in one tenant's name.
+        let caller = self.authn.identify(&inbound.proof).await?;
+        caller.require(protocol::Scope::ToolsCall)?;
+
+        // How often: before parsing, so that a flood costs no more than this.
+        let pace = self.limits.admit(&caller, Bucket::Mcp, 1).await?;
+
+        // What: only the envelope, names and cursors are read; the rest stays as it was written.
+        let asked = ask::read(inbound.payload, self.max_batch).map_err(|refused| refused.paced(pace))?;
+        let pace = self.limits.admit_rest(&caller, pace, asked.len()).await?;
+        let caller = self.authn.speaking_as(caller, asked.agent()).await?;
+
+        let context = Context { caller: &caller, request: inbound.request, trace: inbound.trace };
+        let replies = asked.each(|ask| self.serve(context, ask)).await;
+        Ok(Handled { pace, replies })
+    }
+
+    /// Serves one message of a known caller.
+    async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
+        match ask {
+            Ask::Call(call) => Some(self.call(context, call).await),
+            Ask::List(list) => Some(lists::answer(self, context, list).await),
+            Ask::Local(local) => Some(local::answer(self, context, local).await),
+            Ask::Wrong(wrong) => Some(wrong.reply(context)),
+            Ask::Notification => None,
+        }
+    }
+
+    /// Calls one upstream. No record, no call; closing the record never fails the reply.
+    async fn call(&self, context: Context<'_>, call: Call<'_>) -> Reply {
+        let started = Instant::now();
+
+        // Where: the name becomes a server and that server's own name.
+        let route = match self.directory.resolve(context.caller, &call).await {
+            Ok(route) => route,
+            Err(refusal) => return call.refused(context, refusal),
+        };
+
+        // May they: the permit is what the next steps need; a refusal is on record too.
+        let permit = match route.permit() {
+            Ok(permit) => permit,
+            Err(refused) => return self.recorder.denied(context, &call, *refused),
+        };
+
+        // Write it down: durable before anything happens outside.
+        let record = match self.recorder.begin(context, &call, &permit).await {
+            Ok(record) => record,
+            Err(refusal) => return call.refused(context, refusal),
+        };
+
+        // Call.
+        let delivered = call.deliver(&self.catalog, &self.pool, permit, started).await;
+
+        // Close the record, whatever happened.
+        let facts = record.close(&delivered, started.elapsed());
+        call.reply(context, delivered, facts)
+    }
+}
+
+/// A request that was turned away as a whole.
+pub struct Refused {
+    pub refusal: Refusal,
+    pub id: Option<String>,
+    pub pace: Option<Pace>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, id: None, pace: None }
+    }
+}
+
+impl Refused {
+    fn paced(self, pace: Pace) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+}

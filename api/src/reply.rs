@@ -1,0 +1,70 @@
+//! What the pipeline answers, before a door gives it its form.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::{ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
+
+use crate::limits::Pace;
+
+/// All replies to one request.
+pub struct Handled {
+    pub pace: Pace,
+    pub replies: Replies,
+}
+
+pub enum Replies {
+    /// None for a notification.
+    One(Option<Reply>),
+    /// In the order of the batch; notifications have left no reply.
+    Many(Vec<Reply>),
+}
+
+/// The reply to one message.
+pub struct Reply {
+    /// The request's id as it was written; none when it could not be read.
+    pub id: Option<Box<str>>,
+    pub answer: Answer,
+    /// Of a call that is on record.
+    pub facts: Option<Facts>,
+    pub request: RequestId,
+}
+
+pub enum Answer {
+    /// A raw `result`.
+    Result(Bytes),
+    /// A raw error object, from the upstream.
+    Error(Bytes),
+    Refused(Refusal),
+}
+
+/// What the record says of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    pub execution: ExecutionId,
+    pub outcome: Outcome,
+    pub duration: Duration,
+    pub tokens_in: u32,
+    pub tokens_out: u32,
+}
+
+impl Reply {
+    /// The JSON-RPC message. An id that could not be read is answered as null.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let id = self.id.as_deref().unwrap_or("null");
+        match &self.answer {
+            Answer::Result(result) => jsonrpc::write_result(out, id, result),
+            Answer::Error(error) => jsonrpc::write_error(out, id, error),
+            Answer::Refused(refusal) => {
+                jsonrpc::write_error(out, id, &jsonrpc::error_object(refusal, &self.request));
+            }
+        }
+    }
+
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.answer {
+            Answer::Refused(refusal) => Some(refusal),
+            Answer::Result(_) | Answer::Error(_) => None,
+        }
+    }
+}

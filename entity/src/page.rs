@@ -1,0 +1,58 @@
+//! Numbered pages, as registry lists answer them.
+
+/// Which page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// From 1; 0 counts as 1.
+    pub page: u64,
+    /// Items on a page, 1 to [`Page::MAX_SIZE`]; what is outside counts as the nearest end.
+    pub page_size: u64,
+}
+
+impl Page {
+    pub const MAX_SIZE: u64 = 500;
+
+    pub fn new(page: u64, page_size: u64) -> Self {
+        Self { page, page_size }
+    }
+
+    pub(crate) fn limit(self) -> u64 {
+        self.page_size.clamp(1, Self::MAX_SIZE)
+    }
+
+    /// Rows before the page; never more than a database's signed number holds.
+    pub(crate) fn offset(self) -> u64 {
+        (self.page.max(1) - 1).saturating_mul(self.limit()).min(i64::MAX as u64)
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { page: 1, page_size: 50 }
+    }
+}
+
+/// One page of a list, and how many items the whole list has.
+#[derive(Clone, Debug)]
+pub struct Paged<T> {
+    pub items: Vec<T>,
+    pub page: u64,
+    pub page_size: u64,
+    pub total: u64,
+}
+
+impl<T> Paged<T> {
+    pub(crate) fn of(items: Vec<T>, page: Page, total: u64) -> Self {
+        Self { items, page: page.page.max(1), page_size: page.limit(), total }
+    }
+
+    pub(crate) fn map<U>(self, convert: impl Fn(T) -> U) -> Paged<U> {
+        let items = self.items.into_iter().map(convert).collect();
+        Paged { items, page: self.page, page_size: self.page_size, total: self.total }
+    }
+
+    pub(crate) fn try_map<U, E>(self, convert: impl Fn(T) -> Result<U, E>) -> Result<Paged<U>, E> {
+        let items = self.items.into_iter().map(convert).collect::<Result<_, _>>()?;
+        Ok(Paged { items, page: self.page, page_size: self.page_size, total: self.total })
+    }
+}

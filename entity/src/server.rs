@@ -1,0 +1,196 @@
+//! Servers: the registry's entries. What a row says; what it means for a call is decided elsewhere.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use protocol::{ServerId, Slug, TenantId};
+use serde_json::Value;
+
+use crate::secrets::{Secrets, SecretsPatch};
+
+/// A registry entry: an MCP server with a local slug.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub id: ServerId,
+    /// `None` is a global server: the operator's, offered to all tenants.
+    pub tenant: Option<TenantId>,
+    /// Unique per tenant among rows not deleted; a tenant's own hides a global one.
+    pub slug: Slug,
+    pub name: String,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    pub tags: Vec<String>,
+    pub version: Option<String>,
+    pub transport: Transport,
+    /// The program of a stdio server; the provider's name of a built-in one.
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    pub env: Secrets,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    pub headers: Secrets,
+    pub enabled: bool,
+    pub timeout_ms: Option<i64>,
+    pub start_timeout_ms: Option<i64>,
+    pub max_concurrency: Option<i32>,
+    pub retry: Option<Value>,
+    pub idle_timeout_ms: Option<i64>,
+    /// `auto`, `legacy` or `modern`.
+    pub era: String,
+    pub managed_by: ManagedBy,
+    /// From 1; raised by each change of what is launched or connected to.
+    pub revision: i32,
+    /// From the last discovery, as `capabilities` and `discovered_at` are.
+    pub tools_count: Option<i32>,
+    pub capabilities: Option<Value>,
+    pub discovered_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// How a server is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    Builtin,
+    Stdio,
+    StreamableHttp,
+    Websocket,
+}
+
+impl Transport {
+    pub const ALL: [Transport; 4] =
+        [Transport::Builtin, Transport::Stdio, Transport::StreamableHttp, Transport::Websocket];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Builtin => "builtin",
+            Transport::Stdio => "stdio",
+            Transport::StreamableHttp => "streamable-http",
+            Transport::Websocket => "websocket",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Transport> {
+        Self::ALL.into_iter().find(|transport| transport.as_str() == text)
+    }
+}
+
+/// Who may change a row.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ManagedBy {
+    Rest,
+    /// Kept in step with the configuration file.
+    Config,
+    /// Made by the gateway for what it ships; the operator may switch it off and set its limits.
+    Builtin,
+}
+
+impl ManagedBy {
+    pub const ALL: [ManagedBy; 3] = [ManagedBy::Rest, ManagedBy::Config, ManagedBy::Builtin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ManagedBy::Rest => "rest",
+            ManagedBy::Config => "config",
+            ManagedBy::Builtin => "builtin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<ManagedBy> {
+        Self::ALL.into_iter().find(|managed_by| managed_by.as_str() == text)
+    }
+}
+
+/// A server to be registered. Whether transport, command and url fit together is checked by who
+/// reads the request.
+#[derive(Clone, Debug)]
+pub struct NewServer {
+    pub slug: Slug,
+    pub name: String,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    pub tags: Vec<String>,
+    pub version: Option<String>,
+    pub transport: Transport,
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    pub env: Secrets,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    pub headers: Secrets,
+    pub enabled: bool,
+    pub timeout_ms: Option<i64>,
+    pub start_timeout_ms: Option<i64>,
+    pub max_concurrency: Option<i32>,
+    pub retry: Option<Value>,
+    pub idle_timeout_ms: Option<i64>,
+    pub era: String,
+}
+
+impl NewServer {
+    /// An enabled server with nothing set but these; the era is found out.
+    pub fn new(slug: Slug, name: impl Into<String>, transport: Transport) -> Self {
+        Self {
+            slug,
+            name: name.into(),
+            description: None,
+            category: None,
+            tags: Vec::new(),
+            version: None,
+            transport,
+            command: None,
+            args: Vec::new(),
+            env: Secrets::default(),
+            cwd: None,
+            url: None,
+            headers: Secrets::default(),
+            enabled: true,
+            timeout_ms: None,
+            start_timeout_ms: None,
+            max_concurrency: None,
+            retry: None,
+            idle_timeout_ms: None,
+            era: "auto".to_owned(),
+        }
+    }
+
+    pub fn env<const N: usize>(mut self, values: [(&str, &str); N]) -> Self {
+        self.env = Secrets::from(BTreeMap::from(values.map(|(k, v)| (k.to_owned(), v.to_owned()))));
+        self
+    }
+}
+
+/// A change of a server: what is `None` stays; in a nested option, `Some(None)` clears.
+/// The slug never changes.
+#[derive(Clone, Debug, Default)]
+pub struct ServerPatch {
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub category: Option<Option<String>>,
+    pub tags: Option<Vec<String>>,
+    pub version: Option<Option<String>>,
+    pub transport: Option<Transport>,
+    pub command: Option<Option<String>>,
+    pub args: Option<Vec<String>>,
+    pub env: Option<SecretsPatch>,
+    pub cwd: Option<Option<String>>,
+    pub url: Option<Option<String>>,
+    pub headers: Option<SecretsPatch>,
+    pub enabled: Option<bool>,
+    pub timeout_ms: Option<Option<i64>>,
+    pub start_timeout_ms: Option<Option<i64>>,
+    pub max_concurrency: Option<Option<i32>>,
+    pub retry: Option<Option<Value>>,
+    pub idle_timeout_ms: Option<Option<i64>>,
+    pub era: Option<String>,
+}
+
+/// Which servers a list shows. Everything `None` is all.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFilter {
+    pub category: Option<String>,
+    pub transport: Option<Transport>,
+    /// Found anywhere in slug, name, description, category or tags, whatever the case.
+    pub search: Option<String>,
+}

@@ -1,0 +1,309 @@
+//! What each server lists: tools, resources, templates and prompts, as it gave them, kept until it
+//! says that they changed. Knows nothing of callers; who may see what is the policy's business.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use protocol::{Code, Refusal, ServerId, names};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::pool::{Pool, PoolKey};
+use crate::server::ServerSpec;
+use crate::splice::{self, Key};
+use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
+
+/// Most items of one kind that are taken from one server.
+const MAX_ITEMS: usize = 10_000;
+
+/// One of the four lists of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListKind {
+    Tools,
+    Resources,
+    ResourceTemplates,
+    Prompts,
+}
+
+impl ListKind {
+    pub const ALL: [ListKind; 4] =
+        [ListKind::Tools, ListKind::Resources, ListKind::ResourceTemplates, ListKind::Prompts];
+
+    pub fn method(self) -> &'static str {
+        use protocol::mcp::method;
+        match self {
+            ListKind::Tools => method::TOOLS_LIST,
+            ListKind::Resources => method::RESOURCES_LIST,
+            ListKind::ResourceTemplates => method::RESOURCE_TEMPLATES_LIST,
+            ListKind::Prompts => method::PROMPTS_LIST,
+        }
+    }
+
+    /// The member of the result that holds the items.
+    pub fn member(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Resources => "resources",
+            ListKind::ResourceTemplates => "resourceTemplates",
+            ListKind::Prompts => "prompts",
+        }
+    }
+
+    fn key(self) -> Key {
+        match self {
+            ListKind::Tools | ListKind::Prompts => Key::Name,
+            ListKind::Resources => Key::Uri,
+            ListKind::ResourceTemplates => Key::UriTemplate,
+        }
+    }
+
+    /// The capability without which a server is not asked for this list.
+    fn capability(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Resources | ListKind::ResourceTemplates => "resources",
+            ListKind::Prompts => "prompts",
+        }
+    }
+}
+
+/// One list of one server at one moment.
+#[derive(Debug)]
+pub struct Listing {
+    pub items: Vec<Item>,
+    by_tail: HashMap<Box<str>, usize>,
+    /// The pool's counter when it was read.
+    changes: u64,
+    /// What of the server's answer could not be used, and why.
+    pub notes: Vec<String>,
+}
+
+/// A listed thing.
+#[derive(Debug)]
+pub struct Item {
+    /// The server's own name, URI or URI template.
+    pub name: Arc<str>,
+    /// As the server gave it.
+    pub raw: Box<RawValue>,
+    /// The same under the name that callers of all servers use: `slug__name` or `slug+uri`.
+    pub exposed: Box<str>,
+}
+
+impl Listing {
+    /// By the part of the exposed name after the slug.
+    pub fn find_exposed(&self, tail: &str) -> Option<&Item> {
+        self.by_tail.get(tail).map(|index| &self.items[*index])
+    }
+
+    /// By the server's own name.
+    pub fn find(&self, name: &str) -> Option<&Item> {
+        self.find_exposed(name)
+            .filter(|item| *item.name == *name)
+            .or_else(|| self.items.iter().find(|item| *item.name == *name))
+    }
+}
+
+impl Listing {
+    /// By the server's own name, where kebab, snake and spaced form and letter case are one.
+    pub fn find_loosely(&self, name: &str) -> Option<&Item> {
+        let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+        let wanted = plain(name);
+        self.items.iter().find(|item| plain(&item.name) == wanted)
+    }
+}
+
+/// The lists of all servers that were asked so far.
+pub struct Catalog {
+    pool: Pool,
+    slots: DashMap<PoolKey, Arc<Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    listings: [ArcSwapOption<Listing>; 4],
+    fetching: [tokio::sync::Mutex<()>; 4],
+}
+
+impl Catalog {
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, slots: DashMap::new() }
+    }
+
+    /// The list if it is known and still true.
+    pub fn known(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
+        let listing = self.slots.get(key)?.listings[kind as usize].load_full()?;
+        (listing.changes == self.pool.changes(key)).then_some(listing)
+    }
+
+    /// The list, asked for when it is not known; started servers are asked once for all who wait.
+    pub async fn list(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        deadline: Instant,
+    ) -> Result<Arc<Listing>, Refusal> {
+        if let Some(listing) = self.known(key, kind) {
+            return Ok(listing);
+        }
+        let slot = Arc::clone(&self.slots.entry(*key).or_default());
+        let late = || Refusal::new(Code::TimedOut, format!("server `{}` did not list its {} in time", spec.slug, kind.member()));
+        let _turn = tokio::time::timeout_at(deadline.into(), slot.fetching[kind as usize].lock())
+            .await
+            .map_err(|_| late())?;
+        if let Some(listing) = self.known(key, kind) {
+            return Ok(listing);
+        }
+        let listing = Arc::new(self.fetch(key, spec, kind, deadline).await?);
+        slot.listings[kind as usize].store(Some(Arc::clone(&listing)));
+        Ok(listing)
+    }
+
+    /// Forgets a server: it was deleted or has a new revision.
+    pub fn forget(&self, server: ServerId) {
+        self.slots.retain(|key, _| key.server != server);
+    }
+
+    async fn fetch(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        deadline: Instant,
+    ) -> Result<Listing, Refusal> {
+        let initialized = self.pool.initialized(key, spec, deadline).await?;
+        // Read before asking: a change during the answer makes this list stale at once.
+        let changes = self.pool.changes(key);
+        let mut listing = Listing { items: Vec::new(), by_tail: HashMap::new(), changes, notes: Vec::new() };
+        if !has_capability(&initialized.result, kind.capability()) {
+            return Ok(listing);
+        }
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.page(key, spec, kind, cursor.as_deref(), deadline).await?;
+            let Some(page) = page else { return Ok(listing) };
+            for raw in page.items {
+                add(&mut listing, spec, kind, raw);
+            }
+            if listing.items.len() >= MAX_ITEMS {
+                listing.notes.push(format!("only the first {MAX_ITEMS} {} are taken", kind.member()));
+                return Ok(listing);
+            }
+            match page.next {
+                Some(next) if cursor.as_ref() != Some(&next) && !next.is_empty() => cursor = Some(next),
+                Some(_) | None => return Ok(listing),
+            }
+        }
+    }
+
+    /// One page; none when the server does not know the method although it has the capability.
+    async fn page(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        cursor: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Option<Page>, Refusal> {
+        let params = match cursor {
+            Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
+            None => "{}".to_owned(),
+        };
+        let request =
+            UpstreamRequest { method: kind.method(), params: Params::raw(params.as_bytes()), deadline };
+        match self.pool.request(key, spec, request).await?.answer {
+            UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {
+                let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
+                Refusal::new(Code::UpstreamFailed, reason).hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
+            }),
+            UpstreamAnswer::Error(error) if error_code(&error) == Some(-32601) => Ok(None),
+            UpstreamAnswer::Error(error) => {
+                let said = String::from_utf8_lossy(&error[..error.len().min(300)]).into_owned();
+                Err(Refusal::new(Code::UpstreamFailed, format!("server `{}` refused {}: {said}", spec.slug, kind.method())))
+            }
+        }
+    }
+}
+
+struct Page {
+    items: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
+fn read_page(result: &[u8], kind: ListKind) -> Result<Page, String> {
+    #[derive(Deserialize)]
+    struct Lists {
+        tools: Option<Vec<Box<RawValue>>>,
+        resources: Option<Vec<Box<RawValue>>>,
+        #[serde(rename = "resourceTemplates")]
+        resource_templates: Option<Vec<Box<RawValue>>>,
+        prompts: Option<Vec<Box<RawValue>>>,
+        #[serde(rename = "nextCursor")]
+        next_cursor: Option<String>,
+    }
+    let lists: Lists = serde_json::from_slice(result).map_err(|error| format!("something that is no list: {error}"))?;
+    let items = match kind {
+        ListKind::Tools => lists.tools,
+        ListKind::Resources => lists.resources,
+        ListKind::ResourceTemplates => lists.resource_templates,
+        ListKind::Prompts => lists.prompts,
+    };
+    let items = items.ok_or_else(|| format!("no `{}`", kind.member()))?;
+    Ok(Page { items, next: lists.next_cursor })
+}
+
+fn add(listing: &mut Listing, spec: &ServerSpec, kind: ListKind, raw: Box<RawValue>) {
+    let (name, exposed, tail) = match splice::named(&raw, kind.key()) {
+        Ok((name, cut)) => {
+            let (exposed, tail) = exposed_name(spec, kind, &name);
+            let quoted = serde_json::to_string(&exposed).expect("a string is JSON");
+            (name, format!("{}{quoted}{}", cut.head, cut.tail), tail)
+        }
+        Err(problem) => {
+            listing.notes.push(format!("one of the {} was left out: {problem}", kind.member()));
+            return;
+        }
+    };
+    let index = listing.items.len();
+    if listing.by_tail.contains_key(tail.as_str()) {
+        listing.notes.push(format!("`{name}` is listed twice; the first one counts"));
+        return;
+    }
+    listing.by_tail.insert(tail.into(), index);
+    listing.items.push(Item { name: name.into(), raw, exposed: exposed.into() });
+}
+
+/// The exposed name and its part after the slug.
+fn exposed_name(spec: &ServerSpec, kind: ListKind, name: &str) -> (String, String) {
+    match kind {
+        ListKind::Tools | ListKind::Prompts => {
+            let tail = names::exposed_tail(&spec.slug, name);
+            (format!("{}{}{tail}", spec.slug, names::SEPARATOR), tail)
+        }
+        ListKind::Resources | ListKind::ResourceTemplates => (format!("{}+{name}", spec.slug), name.to_owned()),
+    }
+}
+
+fn has_capability(initialize: &[u8], capability: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Initialize<'a> {
+        #[serde(borrow)]
+        capabilities: Option<HashMap<&'a str, &'a RawValue>>,
+    }
+    serde_json::from_slice::<Initialize<'_>>(initialize)
+        .ok()
+        .and_then(|initialize| initialize.capabilities)
+        .is_some_and(|capabilities| capabilities.get(capability).is_some_and(|value| value.get() != "null"))
+}
+
+/// The code of a raw JSON-RPC error object.
+pub fn error_code(error: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    serde_json::from_slice::<Error>(error).ok().map(|error| error.code)
+}

@@ -1,0 +1,74 @@
+//! What the operator sets for all upstreams.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::server::ChildLimits;
+use crate::stdio::WriteStyle;
+
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// The program that has `exec-child`: this program itself.
+    pub supervisor: PathBuf,
+    /// Names of variables that children get from the gateway's own environment, besides `PATH`,
+    /// `HOME`, `LANG`, `TZ` and `TMPDIR`, with their values. The composition root reads them.
+    pub environment: Vec<(String, String)>,
+    /// The longest line taken from a child, in bytes.
+    pub line_cap: usize,
+    /// The most bytes that wait for a child that does not read.
+    pub write_cap: usize,
+    pub write_style: WriteStyle,
+    /// Limits of children whose server has none of its own.
+    pub limits: ChildLimits,
+    /// How long an unused child is kept when its server does not say.
+    pub idle_timeout: Duration,
+    /// How many children run at once; the longest idle one makes room.
+    pub max_children: usize,
+    /// How many requests wait for a place in one upstream.
+    pub max_waiting: usize,
+    /// How long a child may take to end by itself after end of input, and again after SIGTERM.
+    pub stop_grace: Duration,
+    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`.
+    pub backoff_base: Duration,
+    pub backoff_cap: Duration,
+    /// How many failures in a row open the circuit breaker.
+    pub breaker_failures: u32,
+    /// How long it stays open before one request may try.
+    pub breaker_pause: Duration,
+    /// Lines kept of each child's stderr.
+    pub log_lines: usize,
+    /// Bytes kept of each child's stderr.
+    pub log_bytes: usize,
+    /// Name and version that children see as `clientInfo`.
+    pub client_name: String,
+    pub client_version: String,
+}
+
+/// The variables that every child gets, when the gateway has them.
+pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+
+impl PoolSettings {
+    /// The defaults, for a supervisor program and the variables to pass on.
+    pub fn new(supervisor: PathBuf, environment: Vec<(String, String)>) -> Self {
+        Self {
+            supervisor,
+            environment,
+            line_cap: 16 << 20,
+            write_cap: 16 << 20,
+            write_style: WriteStyle::DirectUpTo(2),
+            limits: ChildLimits::default(),
+            idle_timeout: Duration::from_secs(600),
+            max_children: 256,
+            max_waiting: 1000,
+            stop_grace: Duration::from_secs(2),
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(30),
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(10),
+            log_lines: 500,
+            log_bytes: 256 << 10,
+            client_name: "trunkline".to_owned(),
+            client_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! How an upstream is doing, as a status page shows it.
+
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use protocol::{Code, ServerId, TenantId};
+use serde::Serialize;
+
+use super::entry::{Entry, PhaseView};
+use super::shared::PoolShared;
+
+pub use crate::breaker::BreakerState;
+pub use crate::logs::LogLine;
+
+#[derive(Clone, Debug)]
+pub struct UpstreamStatus {
+    pub state: State,
+    /// Why, when there is more to say than the state: the exit status and last words of a child.
+    pub reason: Option<String>,
+    pub since: Timestamp,
+    pub last_success: Option<Timestamp>,
+    /// The child's process id.
+    pub pid: Option<u32>,
+    pub in_flight: usize,
+    /// Starts after the first one.
+    pub restarts: u64,
+    pub breaker: BreakerState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its last handshake succeeded, and so did its last requests.
+    Healthy,
+    /// It runs, but requests failed lately.
+    Degraded,
+    /// It cannot be used now.
+    Unhealthy,
+    /// It was never needed yet.
+    Unknown,
+    /// Held down until it is started.
+    Stopped,
+    /// Something must be set first.
+    NotConfigured,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Healthy => "healthy",
+            State::Degraded => "degraded",
+            State::Unhealthy => "unhealthy",
+            State::Unknown => "unknown",
+            State::Stopped => "stopped",
+            State::NotConfigured => "not_configured",
+        }
+    }
+}
+
+/// The status of a server for a tenant: that of its newest revision, the unchanged variant first.
+pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStatus {
+    let mut entries = pool.of(tenant, server);
+    entries.sort_by_key(|entry| (std::cmp::Reverse(entry.key.revision), entry.key.variant));
+    let Some(entry) = entries.first() else {
+        let held = pool.held.get(&(tenant, server)).map(|since| *since);
+        return UpstreamStatus {
+            state: if held.is_some() { State::Stopped } else { State::Unknown },
+            reason: held.is_none().then(|| "it was not needed yet".to_owned()),
+            since: held.unwrap_or(pool.began),
+            last_success: None,
+            pid: None,
+            in_flight: 0,
+            restarts: 0,
+            breaker: BreakerState::Closed,
+        };
+    };
+    let (state, reason, since) = judge(entry);
+    UpstreamStatus {
+        state,
+        reason,
+        since,
+        last_success: entries.iter().filter_map(|entry| entry.last_success()).max(),
+        pid: entry.alive().and_then(|running| running.pid),
+        in_flight: entries.iter().map(|entry| entry.in_flight.load(Ordering::Relaxed)).sum(),
+        restarts: entries.iter().map(|entry| entry.restarts()).sum(),
+        breaker: entry.breaker.state().0,
+    }
+}
+
+fn judge(entry: &Entry) -> (State, Option<String>, Timestamp) {
+    let (phase, since) = entry.view();
+    let failures = entry.breaker.failures();
+    let failed = || Some(format!("{failures} failures in a row"));
+    match (phase, entry.breaker.state()) {
+        (PhaseView::Held | PhaseView::Retired, _) => (State::Stopped, None, since),
+        (PhaseView::Crashed(refusal), _) => {
+            let state = match refusal.code {
+                Code::NotConfigured => State::NotConfigured,
+                _ => State::Unhealthy,
+            };
+            (state, Some(refusal.reason.into_owned()), refusal.since.unwrap_or(since))
+        }
+        (_, (BreakerState::Open, opened)) => {
+            let reason = format!("the circuit breaker is open after {failures} failures in a row");
+            (State::Unhealthy, Some(reason), opened.unwrap_or(since))
+        }
+        (_, (BreakerState::HalfOpen, opened)) => (State::Degraded, failed(), opened.unwrap_or(since)),
+        (PhaseView::Running, _) if failures > 0 => (State::Degraded, failed(), since),
+        (PhaseView::Running, _) => (State::Healthy, None, since),
+        (PhaseView::Idle(Some(note)), _) => (State::Healthy, Some(note.to_owned()), since),
+        (PhaseView::Idle(None), _) => (State::Unknown, Some("it was not needed yet".to_owned()), since),
+        (PhaseView::Starting, _) => (State::Unknown, Some("it is starting".to_owned()), since),
+    }
+}

@@ -1,0 +1,246 @@
+//! Where a message goes: a name that a caller used becomes a server and that server's own name.
+//! Then the permit: proof that this caller may use this route, without which nothing is called.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::{AgentId, Code, Refusal, names};
+
+use crate::catalog::{Catalog, ListKind, Listing};
+use crate::policy::Policy;
+use crate::pool::PoolKey;
+use crate::server::ServerSpec;
+use crate::view::{Member, TenantView};
+
+/// What is called at the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    CallTool,
+    ReadResource,
+    GetPrompt,
+    Complete,
+}
+
+/// How the caller named the thing.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    /// `slug__name` or `slug+uri`.
+    Exposed(&'a str),
+    /// A server's slug or id, and the server's own name.
+    Own { server: &'a str, name: &'a str },
+    /// As `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
+    Operation { server: &'a str, name: &'a str },
+}
+
+/// A server and a thing of it.
+#[derive(Debug)]
+pub struct Route {
+    pub policy: Policy,
+    pub key: PoolKey,
+    pub verb: Verb,
+    /// The server's own name, URI or prompt name.
+    pub name: Arc<str>,
+    found: Found,
+}
+
+/// Whether the server has what was asked for.
+#[derive(Debug)]
+enum Found {
+    Yes,
+    No(Refusal),
+    /// It must be asked first, under a permit and on record; how the name is to be looked up then.
+    NotListed { loosely: bool, exposed: bool },
+}
+
+/// Proof that a caller may use a route, once. Only [`Route::permit`] makes one.
+#[derive(Debug)]
+pub struct Permit {
+    route: Route,
+    timeout: Duration,
+}
+
+impl Permit {
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub fn spec(&self) -> &Arc<ServerSpec> {
+        &self.route.policy.spec
+    }
+
+    /// How long the call may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl Route {
+    /// Asks the policy. The refused route is given back, for the record.
+    pub fn permit(self) -> Result<Permit, Box<(Route, Refusal)>> {
+        let refused = match (self.policy.server(), &self.found) {
+            (Err(refusal), _) => Some(refusal),
+            (Ok(()), Found::No(unknown)) => Some(unknown.clone()),
+            (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
+        };
+        match refused {
+            None => Ok(Permit { timeout: self.policy.timeout(), route: self }),
+            Some(refusal) => Err(Box::new((self, refusal))),
+        }
+    }
+
+    fn allows_name(&self) -> Result<(), Refusal> {
+        match self.verb {
+            Verb::CallTool => self.policy.tool(&self.name),
+            Verb::ReadResource | Verb::GetPrompt | Verb::Complete => Ok(()),
+        }
+    }
+
+    fn listed_as(&self) -> Option<ListKind> {
+        match self.verb {
+            Verb::CallTool => Some(ListKind::Tools),
+            Verb::GetPrompt => Some(ListKind::Prompts),
+            Verb::ReadResource | Verb::Complete => None,
+        }
+    }
+}
+
+impl Catalog {
+    /// Finds the route, as far as that goes without asking the server.
+    pub fn resolve(
+        &self,
+        view: &TenantView,
+        agent: Option<AgentId>,
+        verb: Verb,
+        name: Name<'_>,
+    ) -> Result<Route, Refusal> {
+        let (member, tail) = find_member(view, verb, name)?;
+        let found = Found::NotListed {
+            exposed: matches!(name, Name::Exposed(_)),
+            loosely: matches!(name, Name::Operation { .. }),
+        };
+        let key = pool_key(view, member);
+        let mut route = Route { policy: member.policy(agent), key, verb, name: Arc::from(tail), found };
+        match route.listed_as() {
+            None => route.found = Found::Yes,
+            Some(kind) => {
+                if let Some(listing) = self.known(&key, kind) {
+                    route.look_up(&listing);
+                }
+            }
+        }
+        Ok(route)
+    }
+
+    /// Asks the server for its names where that was not done yet, and the policy again for the name
+    /// that turned out to be meant.
+    pub async fn settle(&self, permit: &mut Permit, deadline: Instant) -> Result<(), Refusal> {
+        let route = &mut permit.route;
+        if let (Found::NotListed { .. }, Some(kind)) = (&route.found, route.listed_as()) {
+            let listing = self.list(&route.key, &route.policy.spec, kind, deadline).await?;
+            route.look_up(&listing);
+            route.allows_name()?;
+        }
+        match &route.found {
+            Found::No(unknown) => Err(unknown.clone()),
+            Found::Yes | Found::NotListed { .. } => Ok(()),
+        }
+    }
+}
+
+impl Route {
+    fn look_up(&mut self, listing: &Listing) {
+        let Found::NotListed { loosely, exposed } = self.found else { return };
+        let item = match (exposed, loosely) {
+            (true, _) => listing.find_exposed(&self.name),
+            (false, false) => listing.find(&self.name),
+            (false, true) => listing.find(&self.name).or_else(|| listing.find_loosely(&self.name)),
+        };
+        match item {
+            Some(item) => {
+                self.name = Arc::clone(&item.name);
+                self.found = Found::Yes;
+            }
+            None => self.found = Found::No(unknown_item(&self.policy, self.verb, &self.name, listing)),
+        }
+    }
+}
+
+/// The key under which a tenant's child of a server is kept. Each tenant has its own, also of a
+/// global server: a child may remember what it was told.
+pub fn pool_key(view: &TenantView, member: &Member) -> PoolKey {
+    PoolKey {
+        tenant: view.tenant,
+        server: member.spec.id,
+        revision: member.spec.revision,
+        variant: 0,
+        era: protocol::mcp::Era::Legacy,
+    }
+}
+
+fn find_member<'v, 'n>(view: &'v TenantView, verb: Verb, name: Name<'n>) -> Result<(&'v Member, &'n str), Refusal> {
+    match name {
+        Name::Own { server, name } | Name::Operation { server, name } => Ok((find_server(view, server)?, name)),
+        Name::Exposed(exposed) => {
+            let cut = match verb {
+                Verb::CallTool | Verb::GetPrompt => names::split_exposed(exposed),
+                Verb::ReadResource => exposed.split_once('+'),
+                Verb::Complete => names::split_exposed(exposed).or_else(|| exposed.split_once('+')),
+            };
+            let found = cut.and_then(|(slug, tail)| Some((view.find(slug)?, tail)));
+            found.ok_or_else(|| unknown_exposed(view, verb, exposed))
+        }
+    }
+}
+
+/// A server by slug or id.
+pub fn find_server<'v>(view: &'v TenantView, server: &str) -> Result<&'v Member, Refusal> {
+    let by_id = || view.members().iter().find(|member| member.spec.id.to_string() == server);
+    view.find(server).or_else(by_id).ok_or_else(|| unknown_server(view, server))
+}
+
+fn unknown_server(view: &TenantView, server: &str) -> Refusal {
+    let slugs: Vec<&str> = view.members().iter().map(|member| member.spec.slug.as_str()).take(50).collect();
+    Refusal::new(Code::UnknownServer, format!("no server `{}` is registered here", shortened(server)))
+        .hint(format!("registered: {}; GET /v1/mcp/servers lists them", slugs.join(", ")))
+}
+
+fn unknown_exposed(view: &TenantView, verb: Verb, exposed: &str) -> Refusal {
+    let slugs: Vec<&str> = view.members().iter().map(|member| member.spec.slug.as_str()).take(50).collect();
+    let (code, what, form) = match verb {
+        Verb::CallTool => (Code::UnknownTool, "tool", "slug__tool"),
+        Verb::GetPrompt => (Code::UnknownItem, "prompt", "slug__prompt"),
+        Verb::ReadResource => (Code::UnknownItem, "resource", "slug+uri"),
+        Verb::Complete => (Code::UnknownItem, "prompt or resource", "slug__prompt or slug+uri"),
+    };
+    Refusal::new(code, format!("there is no {what} `{}`", shortened(exposed)))
+        .hint(format!("names have the form {form}; registered servers: {}", slugs.join(", ")))
+}
+
+fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> Refusal {
+    let (code, what) = match verb {
+        Verb::CallTool => (Code::UnknownTool, "tool"),
+        Verb::ReadResource | Verb::GetPrompt | Verb::Complete => (Code::UnknownItem, "prompt"),
+    };
+    let visible: Vec<&str> = listing
+        .items
+        .iter()
+        .map(|item| &*item.name)
+        .filter(|name| policy.tool(name).is_ok())
+        .take(30)
+        .collect();
+    let slug = &policy.spec.slug;
+    let hint = if visible.is_empty() {
+        format!("server `{slug}` lists no {what}s")
+    } else {
+        format!("server `{slug}` lists: {}", visible.join(", "))
+    };
+    Refusal::new(code, format!("server `{slug}` has no {what} `{}`", shortened(name))).hint(hint)
+}
+
+/// At most 100 characters of what a caller sent, for messages.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

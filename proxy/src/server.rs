@@ -1,0 +1,89 @@
+//! A registered server as the upstream side needs it: what to start and how long to wait for it.
+//! It knows nothing of the row it came from, nor of who may use it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::{ServerId, Slug, TenantId};
+
+/// One server at one revision. A change makes a new one, never an edited one.
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    pub id: ServerId,
+    /// None for a server that the operator offers to all tenants.
+    pub owner: Option<TenantId>,
+    pub slug: Slug,
+    pub name: String,
+    pub version: Option<String>,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    pub launch: Launch,
+    pub revision: i32,
+    pub enabled: bool,
+    /// How long a call may take when nobody says otherwise.
+    pub timeout: Duration,
+    /// How long a start may take; it does not count towards a call's own time-out.
+    pub start_timeout: Duration,
+    /// How long an unused child is kept; none for the pool's default, zero for as long as the gateway runs.
+    pub idle_timeout: Option<Duration>,
+    /// How many requests it is given at once; zero for no bound.
+    pub max_concurrency: u32,
+    pub retries: u8,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub enum Launch {
+    /// A tool provider of this process, by its name.
+    Builtin { provider: String },
+    /// A child process that speaks MCP on its standard input and output.
+    Stdio(StdioLaunch),
+    /// A transport that this build cannot reach.
+    Unsupported { transport: String },
+}
+
+/// The program of a stdio server: argv and environment, never a shell.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StdioLaunch {
+    pub command: String,
+    pub args: Vec<String>,
+    /// The server's own variables, on top of the few that are passed on.
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<PathBuf>,
+    pub limits: ChildLimits,
+}
+
+impl fmt::Debug for StdioLaunch {
+    /// Shows the names of the variables, never their values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioLaunch")
+            .field("command", &self.command)
+            .field("args", &self.args)
+            .field("env", &self.env.keys())
+            .field("cwd", &self.cwd)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+/// Resource limits of a child (setrlimit(2)); none means that the gateway's own apply.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ChildLimits {
+    /// Address space in MiB. Node and other programs that reserve much fail under a small one.
+    pub memory_mb: Option<u64>,
+    pub open_files: Option<u64>,
+    pub cpu_seconds: Option<u64>,
+}
+
+impl ChildLimits {
+    /// These limits, with the other's where none is set.
+    pub fn or(self, other: ChildLimits) -> ChildLimits {
+        ChildLimits {
+            memory_mb: self.memory_mb.or(other.memory_mb),
+            open_files: self.open_files.or(other.open_files),
+            cpu_seconds: self.cpu_seconds.or(other.cpu_seconds),
+        }
+    }
+}
