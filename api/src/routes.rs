@@ -21,17 +21,17 @@ pub fn gateway(app: &Arc<App>) -> Router {
     });
     let (rest, _) = rest::router().split_for_parts();
     let rest = rest.layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
-    Router::new()
+    let router = Router::new()
         .route("/mcp/rpc", post(doors::rpc::rpc))
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))
         .merge(rest)
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openapi::routes())
-        .layer(middleware::from_fn(problem::finish))
-        .layer(cors(app))
-        .layer(middleware::from_fn_with_state(guard, edge))
-        .with_state(Arc::clone(app))
+        .layer(middleware::from_fn(problem::finish));
+    // Around everything, in the order in which a request meets them, last one first.
+    let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
+    router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))
 }
 
 /// Pages of the allowed origins may read the answers; nobody else's browser may.
@@ -52,7 +52,7 @@ pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHa
         let (app, handle) = (Arc::clone(&app), handle.clone());
         async move {
             metrics::scrape(&app).await.publish();
-            handle.render()
+            handle.render() + &metrics::process_lines()
         }
     };
     Router::new().route("/metrics", get(show))

@@ -1,6 +1,7 @@
 //! The gateway's life: start, announce, serve, stop.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,7 @@ fn lock_file(config: &Config) -> Result<RwLock<std::fs::File>, StartError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map(RwLock::new)
         .map_err(|error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())))
