@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderName;
+use axum::http::header::RETRY_AFTER;
 use axum::middleware;
 use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::edge::{Guard, edge};
+use crate::headers::REQUEST_ID;
 use crate::{doors, health, metrics, openapi, problem, rest};
 
 /// The gateway's own listener.
@@ -42,7 +43,7 @@ fn cors(app: &App) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods(tower_http::cors::AllowMethods::mirror_request())
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static("x-request-id"), HeaderName::from_static("retry-after")])
+        .expose_headers([REQUEST_ID, RETRY_AFTER])
 }
 
 /// The figures' listener.

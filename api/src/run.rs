@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, StartError};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat};
 use crate::{metrics, routes, serve};
 
 /// How often the registry's change counter is read.
@@ -42,9 +42,9 @@ pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), Sta
 async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<(), StartError> {
     let figures = metrics::install();
     // Bound first: a taken port is found before anything is written.
-    let listener = bind(&config, config.server.port, "PORT").await?;
+    let listener = bind(&config, config.server.port, config::PORT).await?;
     let figures_listener = match config.server.enable_metrics {
-        true => Some(bind(&config, config.server.metrics_port, "METRICS_PORT").await?),
+        true => Some(bind(&config, config.server.metrics_port, config::METRICS_PORT).await?),
         false => None,
     };
     let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
