@@ -5,7 +5,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fd_lock::RwLock;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +24,8 @@ const FOLD: Duration = Duration::from_secs(15);
 pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), StartError> {
     prepare_data_dir(&config)?;
     // One process per directory: two would write one journal.
-    let mut lock = lock_file(&config)?;
-    let _held = lock.try_write().map_err(|_| {
+    let lock = lock_file(&config)?;
+    lock.try_lock().map_err(|_| {
         StartError::unavailable(format!(
             "another gateway runs on {} (DATA_DIR); stop it or give this one a directory of its own",
             config.server.data_dir.display()
@@ -143,7 +142,7 @@ fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unusable)
 }
 
-fn lock_file(config: &Config) -> Result<RwLock<std::fs::File>, StartError> {
+fn lock_file(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
     std::fs::File::options()
         .create(true)
@@ -151,7 +150,6 @@ fn lock_file(config: &Config) -> Result<RwLock<std::fs::File>, StartError> {
         .write(true)
         .mode(0o600)
         .open(&path)
-        .map(RwLock::new)
         .map_err(|error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())))
 }
 
