@@ -1,16 +1,23 @@
 //! The database: a handle that opens the two doors to rows, a tenant's and the operator's.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use migration::{Migrator, MigratorTrait};
+use parking_lot::RwLock;
 use protocol::TenantId;
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait};
 
+use crate::actor::Actor;
+use crate::change;
+use crate::connect::{self, Opened};
 use crate::error::DbError;
+use crate::rows::change_counter;
 use crate::scope::{OperatorScope, TenantScope};
 use crate::seal::Seal;
-use crate::tenant::Tenant;
+use crate::tenant::{NewTenant, Tenant};
 
 /// The tenant of callers who name none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -26,6 +33,18 @@ pub struct DatabaseSettings {
     pub query_timeout: Duration,
 }
 
+/// Without the URL, which may hold a password.
+impl fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("pool_min", &self.pool_min)
+            .field("pool_max", &self.pool_max)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("query_timeout", &self.query_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
     Sqlite,
@@ -38,37 +57,44 @@ pub struct Db {
     inner: Arc<Inner>,
 }
 
-#[allow(dead_code)]
 struct Inner {
-    backend: Backend,
-    reader: DatabaseConnection,
-    writer: DatabaseConnection,
-    sqlite_path: Option<PathBuf>,
+    opened: Opened,
+    seal: RwLock<Arc<Seal>>,
 }
 
-#[allow(dead_code)]
 impl Db {
-    pub async fn connect(_settings: &DatabaseSettings, _seal: Seal) -> Result<Db, DbError> {
-        todo!()
+    /// Opens the database; the SQLite file is made when it is not there. The error is a sentence for
+    /// the operator and comes within 5 s or `query_timeout`.
+    pub async fn connect(settings: &DatabaseSettings, seal: Seal) -> Result<Db, DbError> {
+        let opened = connect::open(settings).await?;
+        Ok(Db { inner: Arc::new(Inner { opened, seal: RwLock::new(Arc::new(seal)) }) })
     }
 
-    /// Brings the schema to this program's version; safe when several replicas start at once.
+    /// Brings the schema to this program's version: all steps in one transaction, one replica at a
+    /// time.
     pub async fn migrate(&self) -> Result<(), DbError> {
-        todo!()
+        let tx = change::begin_alone(self).await?;
+        if self.backend() == Backend::Postgres {
+            tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        }
+        Migrator::up(&tx, None).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The connection that writes, for `migration::Migrator` only. On SQLite there is one such
     /// connection, so whoever reads through it waits for writers.
     pub fn connection(&self) -> &DatabaseConnection {
-        &self.inner.writer
+        &self.inner.opened.writer
     }
 
     pub fn backend(&self) -> Backend {
-        self.inner.backend
+        self.inner.opened.backend
     }
 
+    /// Asks the database for an answer.
     pub async fn ping(&self) -> Result<(), DbError> {
-        todo!()
+        self.reader().execute_unprepared("SELECT 1").await?;
+        Ok(())
     }
 
     /// The only door to a tenant's rows.
@@ -83,36 +109,66 @@ impl Db {
 
     /// A number that grows with every change of a row that caches hold.
     pub async fn change_count(&self) -> Result<i64, DbError> {
-        todo!()
+        let row = change_counter::Entity::find_by_id(change_counter::ONLY).one(self.reader()).await?;
+        row.map(|row| row.changes).ok_or_else(|| DbError::Corrupt("the change counter is gone".to_owned()))
     }
 
     /// The tenant `default`, made when it is not there.
     pub async fn ensure_default_tenant(&self) -> Result<Tenant, DbError> {
-        todo!()
+        let operator = self.operator();
+        match operator.find_tenant_by_slug(DEFAULT_TENANT).await {
+            Err(DbError::NotFound) => {}
+            found => return found,
+        }
+        let id = TenantId::new();
+        let new = NewTenant { slug: DEFAULT_TENANT.to_owned(), name: "Default".to_owned() };
+        match operator.insert_tenant(id, new, &Actor::gateway(id)).await {
+            // Another replica was quicker.
+            Err(DbError::SlugTaken { .. }) => operator.find_tenant_by_slug(DEFAULT_TENANT).await,
+            made => made,
+        }
     }
 
-    /// Seals every secret again with the current key of `new`, which must open what is there: give
-    /// it the present key as a previous one. Answers how many rows changed; from then on this handle
-    /// uses `new`.
-    pub async fn reseal(&self, _new: &Seal) -> Result<u64, DbError> {
-        todo!()
+    /// Closes all connections; what is asked afterwards is `Unavailable`. SQLite folds its log into
+    /// the file.
+    pub async fn close(&self) {
+        for connection in [&self.inner.opened.reader, &self.inner.opened.writer] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(%error, "the database was not closed in order");
+            }
+        }
     }
 
     /// For reading outside a transaction.
     pub(crate) fn reader(&self) -> &DatabaseConnection {
-        &self.inner.reader
+        &self.inner.opened.reader
+    }
+
+    /// For transactions that write.
+    pub(crate) fn writer(&self) -> &DatabaseConnection {
+        &self.inner.opened.writer
+    }
+
+    pub(crate) fn seal(&self) -> Arc<Seal> {
+        self.inner.seal.read().clone()
+    }
+
+    pub(crate) fn use_seal(&self, seal: Seal) {
+        *self.inner.seal.write() = Arc::new(seal);
     }
 
     /// The SQLite file, for the bulk feed of the record.
+    #[allow(dead_code, reason = "the record's feed asks for it")]
     pub(crate) fn sqlite_path(&self) -> Option<&Path> {
-        self.inner.sqlite_path.as_deref()
+        self.inner.opened.sqlite_path.as_deref()
     }
 
     /// The PostgreSQL pool, for the bulk feed of the record.
+    #[allow(dead_code, reason = "the record's feed asks for it")]
     pub(crate) fn postgres_pool(&self) -> Option<&sea_orm::sqlx::PgPool> {
-        match self.inner.backend {
+        match self.backend() {
             Backend::Sqlite => None,
-            Backend::Postgres => Some(self.inner.writer.get_postgres_connection_pool()),
+            Backend::Postgres => Some(self.writer().get_postgres_connection_pool()),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod actor;
 mod agent;
 mod audit;
+mod change;
 mod connect;
 mod credential;
 mod db;

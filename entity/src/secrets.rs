@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::seal::SealError;
+use crate::seal::{Place, Seal, SealError};
 
 /// Secret values by name, opened from a sealed column. `Debug` and `Serialize` show names only.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,8 +27,19 @@ impl Secrets {
         self.0.as_ref().is_ok_and(BTreeMap::is_empty)
     }
 
-    pub(crate) fn unreadable(error: SealError) -> Self {
-        Self(Err(error))
+    /// From a sealed column; no value in it is no secrets.
+    pub(crate) fn open(seal: &Seal, place: &Place, sealed: Option<&[u8]>) -> Self {
+        let Some(sealed) = sealed else { return Self::default() };
+        Self(
+            seal.open(&place.aad(), sealed)
+                .and_then(|plain| serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)),
+        )
+    }
+
+    /// For a sealed column; no secrets are no value in it.
+    pub(crate) fn seal(values: &BTreeMap<String, String>, seal: &Seal, place: &Place) -> Option<Vec<u8>> {
+        let plain = || serde_json::to_vec(values).expect("a map of texts is JSON");
+        (!values.is_empty()).then(|| seal.seal(&place.aad(), &plain()))
     }
 }
 

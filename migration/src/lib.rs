@@ -1,6 +1,8 @@
 //! The history of the schema, one file per step. Imports nothing of ours, so that a step never
 //! changes when the code around it does.
 
+mod m0001_foundation;
+
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
 
@@ -10,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![]
+        vec![Box::new(m0001_foundation::Foundation)]
     }
 }

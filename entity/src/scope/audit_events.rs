@@ -1,18 +1,27 @@
-//! Reading audit events.
+//! Reading audit events, newest first.
+
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::audit::AuditEvent;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
-use crate::scope::{OperatorScope, TenantScope};
+use crate::rows::audit_events;
+use crate::scope::{OperatorScope, TenantScope, paged};
 
 impl TenantScope<'_> {
-    pub async fn audit_events(&self, _page: Page) -> Result<Paged<AuditEvent>, DbError> {
-        todo!()
+    /// What changed in this tenant, by whomever.
+    pub async fn audit_events(&self, page: Page) -> Result<Paged<AuditEvent>, DbError> {
+        let select = audit_events::Entity::find()
+            .filter(audit_events::Column::TenantId.eq(self.tenant.0))
+            .order_by_desc(audit_events::Column::Id);
+        Ok(paged(select, page, self.db.reader()).await?.map(AuditEvent::from))
     }
 }
 
 impl OperatorScope<'_> {
-    pub async fn audit_events(&self, _page: Page) -> Result<Paged<AuditEvent>, DbError> {
-        todo!()
+    /// What changed anywhere.
+    pub async fn audit_events(&self, page: Page) -> Result<Paged<AuditEvent>, DbError> {
+        let select = audit_events::Entity::find().order_by_desc(audit_events::Column::Id);
+        Ok(paged(select, page, self.db.reader()).await?.map(AuditEvent::from))
     }
 }

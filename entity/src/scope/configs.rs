@@ -1,47 +1,171 @@
-//! Configs of a tenant.
+//! Configs of a tenant: what it, or one of its agents, sets for a server it can see.
 
-use protocol::ConfigId;
+use protocol::{AgentId, ConfigId};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
+use serde_json::{Value, json};
 
 use crate::actor::Actor;
-use crate::error::DbError;
+use crate::change::{Change, Event};
+use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
-use crate::scope::{OperatorScope, TenantScope};
+use crate::rows::server_configs::{ActiveModel, Column, Entity, Model};
+use crate::rows::{agents, all_set, servers};
+use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 use crate::server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
+use crate::time;
 
 impl TenantScope<'_> {
-    pub async fn configs(&self, _filter: &ConfigFilter, _page: Page) -> Result<Paged<ServerConfig>, DbError> {
-        todo!()
+    /// Oldest first.
+    pub async fn configs(&self, filter: &ConfigFilter, page: Page) -> Result<Paged<ServerConfig>, DbError> {
+        let mut select = self.own_configs().order_by_asc(Column::Id);
+        if let Some(server) = filter.server {
+            select = select.filter(Column::ServerId.eq(server.0));
+        }
+        if let Some(AgentId(agent)) = filter.agent {
+            select = select.filter(Column::AgentId.eq(agent));
+        }
+        paged(select, page, self.db.reader()).await?.try_map(ServerConfig::try_from)
     }
 
     pub async fn all_configs(&self) -> Result<Vec<ServerConfig>, DbError> {
-        todo!()
+        let rows = self.own_configs().order_by_asc(Column::Id).all(self.db.reader()).await?;
+        rows.into_iter().map(ServerConfig::try_from).collect()
     }
 
-    pub async fn find_config(&self, _id: ConfigId) -> Result<ServerConfig, DbError> {
-        todo!()
+    pub async fn find_config(&self, id: ConfigId) -> Result<ServerConfig, DbError> {
+        let row = self.own_configs().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
+        row.ok_or(DbError::NotFound)?.try_into()
     }
 
-    pub async fn create_config(&self, _new: NewConfig, _actor: &Actor) -> Result<ServerConfig, DbError> {
-        todo!()
+    /// Makes the one config of a server (own or global) for the tenant or one of its agents; a
+    /// second one is `Conflict`.
+    pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        self.hold_tenant(&change.tx).await?;
+        self.hold_parties(&new, &change.tx).await?;
+        let now = time::to_column(time::now());
+        let row = Model {
+            id: ConfigId::new().0,
+            tenant_id: self.tenant.0,
+            server_id: new.server.0,
+            agent_id: new.agent.map(|agent| agent.0),
+            enabled: new.enabled,
+            allowed_tools: new.allowed_tools.map(|tools| json!(tools)),
+            blocked_tools: new.blocked_tools.map(|tools| json!(tools)),
+            timeout_ms: new.timeout_ms,
+            settings: new.settings,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        check(&row)?;
+        Entity::insert::<ActiveModel>(all_set(row.clone()))
+            .exec_without_returning(&change.tx)
+            .await
+            .map_err(|error| match is_unique_violation(&error) {
+                true => DbError::Conflict("a config for this server and agent exists".to_owned()),
+                false => error.into(),
+            })?;
+        let event = self.config_event("config.create", &row);
+        change.commit([event]).await?;
+        row.try_into()
     }
 
+    /// Changes a config. `expected_revision` is the one that the caller has seen.
     pub async fn update_config(
         &self,
-        _id: ConfigId,
-        _patch: ConfigPatch,
-        _expected_revision: Option<i32>,
-        _actor: &Actor,
+        id: ConfigId,
+        patch: ConfigPatch,
+        expected_revision: Option<i32>,
+        actor: &Actor,
     ) -> Result<ServerConfig, DbError> {
-        todo!()
+        let change = Change::begin(self.db, actor).await?;
+        let before = self.own_config(id, &change.tx).await?;
+        if expected_revision.is_some_and(|expected| expected != before.revision) {
+            return Err(DbError::RevisionMismatch);
+        }
+        let mut row = Model {
+            enabled: patch.enabled.unwrap_or(before.enabled),
+            timeout_ms: patch.timeout_ms.unwrap_or(before.timeout_ms),
+            settings: patch.settings.unwrap_or_else(|| before.settings.clone()),
+            ..before.clone()
+        };
+        if let Some(tools) = patch.allowed_tools {
+            row.allowed_tools = tools.map(|tools| json!(tools));
+        }
+        if let Some(tools) = patch.blocked_tools {
+            row.blocked_tools = tools.map(|tools| json!(tools));
+        }
+        if row == before {
+            return row.try_into();
+        }
+        check(&row)?;
+        row.revision += 1;
+        row.updated_at = time::to_column(time::now());
+        Entity::update::<ActiveModel>(all_set(row.clone())).exec(&change.tx).await?;
+        let event = self.config_event("config.update", &row);
+        change.commit([event]).await?;
+        row.try_into()
     }
 
-    pub async fn delete_config(&self, _id: ConfigId, _actor: &Actor) -> Result<(), DbError> {
-        todo!()
+    pub async fn delete_config(&self, id: ConfigId, actor: &Actor) -> Result<(), DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        let row = self.own_config(id, &change.tx).await?;
+        let event = self.config_event("config.delete", &row);
+        row.delete(&change.tx).await?;
+        change.commit([event]).await
+    }
+
+    fn own_configs(&self) -> Select<Entity> {
+        Entity::find().filter(Column::TenantId.eq(self.tenant.0))
+    }
+
+    async fn own_config(&self, id: ConfigId, tx: &DatabaseTransaction) -> Result<Model, DbError> {
+        let row = self.own_configs().filter(Column::Id.eq(id.0)).lock_exclusive().one(tx).await?;
+        row.ok_or(DbError::NotFound)
+    }
+
+    /// Server and agent must be there for this tenant, and stay until the transaction ends.
+    async fn hold_parties(&self, new: &NewConfig, tx: &DatabaseTransaction) -> Result<(), DbError> {
+        let server = self.visible().filter(servers::Column::Id.eq(new.server.0)).lock_shared().one(tx);
+        server.await?.ok_or(DbError::NotFound)?;
+        if let Some(agent) = new.agent {
+            let agent = self.live_agents().filter(agents::Column::Id.eq(agent.0)).lock_shared().one(tx);
+            agent.await?.ok_or(DbError::NotFound)?;
+        }
+        Ok(())
+    }
+
+    /// Of the further settings the names only: they may come to hold secrets.
+    fn config_event(&self, action: &'static str, row: &Model) -> Event {
+        let details = json!({
+            "server": protocol::ServerId(row.server_id),
+            "agent": row.agent_id.map(AgentId),
+            "enabled": row.enabled,
+            "allowedTools": row.allowed_tools,
+            "blockedTools": row.blocked_tools,
+            "timeoutMs": row.timeout_ms,
+            "settings": row.settings.as_object().into_iter().flat_map(|map| map.keys()).collect::<Vec<_>>(),
+            "revision": row.revision,
+        });
+        Event { tenant: Some(self.tenant), action, target: ConfigId(row.id).to_string(), details }
     }
 }
 
 impl OperatorScope<'_> {
+    /// Every config of every tenant, for a view of the whole.
     pub async fn all_configs(&self) -> Result<Vec<ServerConfig>, DbError> {
-        todo!()
+        let rows = Entity::find().order_by_asc(Column::Id).all(self.db.reader()).await?;
+        rows.into_iter().map(ServerConfig::try_from).collect()
     }
+}
+
+fn check(row: &Model) -> Result<(), DbError> {
+    if !row.settings.is_object() {
+        return Err(DbError::Invalid("the settings of a config are a JSON object".to_owned()));
+    }
+    let tools = [&row.allowed_tools, &row.blocked_tools].into_iter().flatten().filter_map(Value::as_array);
+    refuse_nul(tools.flatten().filter_map(Value::as_str))
 }

@@ -1,17 +1,96 @@
-//! Servers that are declared, not registered.
+//! Servers that are declared, not registered: by the configuration file, and by the gateway for what
+//! it ships. Their rows are made to equal the declaration at every start.
+
+use std::collections::HashSet;
+
+use sea_orm::QuerySelect;
 
 use crate::actor::Actor;
+use crate::change::Change;
 use crate::error::DbError;
+use crate::rows::servers::Model;
 use crate::scope::OperatorScope;
-use crate::server::{ManagedBy, NewServer};
+use crate::scope::server_changes::{insert, remove, save};
+use crate::scope::server_rows::{apply, event, new_row};
+use crate::secrets::SecretsPatch;
+use crate::server::{ManagedBy, NewServer, ServerPatch};
 
 impl OperatorScope<'_> {
+    /// Makes the global servers of this origin equal the declaration: new ones are made, others
+    /// changed, those no longer declared deleted. Answers how many rows changed; a second time it is
+    /// none. Of built-in servers, what the operator may change (see
+    /// [`update_server`](Self::update_server)) stays as it is. A slug that a global server of another
+    /// origin has, or that is declared twice, is `SlugTaken`, and nothing changes.
     pub async fn declare_servers(
         &self,
-        _managed_by: ManagedBy,
-        _declared: Vec<NewServer>,
-        _actor: &Actor,
-    ) -> Result<(), DbError> {
-        todo!()
+        managed_by: ManagedBy,
+        declared: Vec<NewServer>,
+        actor: &Actor,
+    ) -> Result<u64, DbError> {
+        let change = Change::begin_alone(self.db, actor).await?;
+        let seal = self.db.seal();
+        let mut rows: Vec<Model> = self.global().lock_exclusive().all(&change.tx).await?;
+        let mut events = Vec::new();
+        let mut seen = HashSet::new();
+        for new in declared {
+            let slug = new.slug.as_str().to_owned();
+            let known = rows.iter().position(|row| row.slug == slug).map(|at| rows.swap_remove(at));
+            let is_other = known.as_ref().is_some_and(|row| row.managed_by != managed_by.as_str());
+            if is_other || !seen.insert(slug.clone()) {
+                return Err(DbError::SlugTaken { slug });
+            }
+            match known {
+                None => {
+                    let mut row = new_row(None, new, managed_by, &seal)?;
+                    insert(&change.tx, &row).await?;
+                    events.push(event("server.create", &mut row, None, &seal));
+                }
+                Some(mut row) => {
+                    let changed = apply(&mut row, whole(new, managed_by)?, &seal)?;
+                    if !changed.is_empty() {
+                        save(&change.tx, &row).await?;
+                        events.push(event("server.update", &mut row, Some(changed), &seal));
+                    }
+                }
+            }
+        }
+        for row in rows.into_iter().filter(|row| row.managed_by == managed_by.as_str()) {
+            events.push(remove(self.db, &change.tx, row).await?);
+        }
+        let changed = events.len() as u64;
+        change.commit(events).await?;
+        Ok(changed)
     }
+}
+
+/// The patch that makes a row equal a declaration.
+fn whole(new: NewServer, managed_by: ManagedBy) -> Result<ServerPatch, DbError> {
+    let patch = ServerPatch {
+        name: Some(new.name),
+        description: Some(new.description),
+        category: Some(new.category),
+        tags: Some(new.tags),
+        version: Some(new.version),
+        transport: Some(new.transport),
+        command: Some(new.command),
+        args: Some(new.args),
+        env: Some(SecretsPatch::Replace(new.env.expose().map_err(Clone::clone)?.clone())),
+        cwd: Some(new.cwd),
+        url: Some(new.url),
+        headers: Some(SecretsPatch::Replace(new.headers.expose().map_err(Clone::clone)?.clone())),
+        era: Some(new.era),
+        ..ServerPatch::default()
+    };
+    Ok(match managed_by {
+        ManagedBy::Builtin => patch,
+        ManagedBy::Config | ManagedBy::Rest => ServerPatch {
+            enabled: Some(new.enabled),
+            timeout_ms: Some(new.timeout_ms),
+            start_timeout_ms: Some(new.start_timeout_ms),
+            max_concurrency: Some(new.max_concurrency),
+            retry: Some(new.retry),
+            idle_timeout_ms: Some(new.idle_timeout_ms),
+            ..patch
+        },
+    })
 }

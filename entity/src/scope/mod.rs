@@ -1,4 +1,5 @@
-//! The doors to rows. A query outside this folder does not exist, and none in it lacks its tenant.
+//! The doors to rows. A query of a tenant's rows outside this folder does not exist, and none in it
+//! lacks its tenant.
 
 mod agents;
 mod audit_events;
@@ -6,16 +7,20 @@ mod configs;
 mod credentials;
 mod declare;
 mod server_changes;
+mod server_rows;
 mod servers;
 mod tenants;
 
 use protocol::TenantId;
+use sea_orm::{DatabaseConnection, DatabaseTransaction, EntityTrait, PaginatorTrait, QuerySelect, Select};
 
 use crate::db::Db;
+use crate::error::DbError;
+use crate::page::{Page, Paged};
+use crate::rows::tenants as tenant_rows;
 
 /// One tenant's rows. Another tenant's ids are not found through it.
 #[derive(Clone, Copy)]
-#[allow(dead_code)]
 pub struct TenantScope<'a> {
     pub(crate) db: &'a Db,
     pub(crate) tenant: TenantId,
@@ -23,7 +28,37 @@ pub struct TenantScope<'a> {
 
 /// What belongs to the whole installation: tenants, global servers, the look-up of a key.
 #[derive(Clone, Copy)]
-#[allow(dead_code)]
 pub struct OperatorScope<'a> {
     pub(crate) db: &'a Db,
+}
+
+impl TenantScope<'_> {
+    /// Refuses to make something in a tenant that is not there (any more), and keeps it there until
+    /// the transaction ends.
+    async fn hold_tenant(&self, tx: &DatabaseTransaction) -> Result<(), DbError> {
+        let row = tenant_rows::Entity::find_by_id(self.tenant.0).lock_shared().one(tx).await?;
+        row.filter(|row| row.deleted_at.is_none()).map(drop).ok_or(DbError::NotFound)
+    }
+}
+
+/// One page of what `select` gives, which has an order.
+async fn paged<E: EntityTrait>(
+    select: Select<E>,
+    page: Page,
+    db: &DatabaseConnection,
+) -> Result<Paged<E::Model>, DbError>
+where
+    E::Model: Send + Sync,
+{
+    let total = select.clone().count(db).await?;
+    let items = select.limit(page.limit()).offset(page.offset()).all(db).await?;
+    Ok(Paged::of(items, page, total))
+}
+
+/// A text with a NUL is storable in one of the databases only, and means nothing to a program.
+fn refuse_nul<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<(), DbError> {
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        return Err(DbError::Invalid("a text contains the character NUL".to_owned()));
+    }
+    Ok(())
 }

@@ -1,48 +1,187 @@
-//! Changing servers.
+//! Changing servers: a tenant its own, the operator the global ones.
 
-use protocol::ServerId;
+use protocol::{ServerId, TenantId};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::actor::Actor;
-use crate::error::DbError;
+use crate::change::{Change, Event};
+use crate::db::Db;
+use crate::error::{DbError, is_unique_violation};
+use crate::rows::servers::{ActiveModel, Column, Entity, Model};
+use crate::rows::{all_set, server_configs};
+use crate::scope::server_rows::{apply, event, new_row};
 use crate::scope::{OperatorScope, TenantScope};
-use crate::server::{NewServer, Server, ServerPatch};
+use crate::server::{ManagedBy, NewServer, Server, ServerPatch};
+use crate::time;
 
 impl TenantScope<'_> {
-    pub async fn create_server(&self, _new: NewServer, _actor: &Actor) -> Result<Server, DbError> {
-        todo!()
+    /// Registers a server of the tenant. A global one may have the same slug: it is hidden then.
+    pub async fn create_server(&self, new: NewServer, actor: &Actor) -> Result<Server, DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        self.hold_tenant(&change.tx).await?;
+        create(self.db, change, Some(self.tenant), new).await
     }
 
+    /// Changes an own server. `expected_revision` is the one that the caller has seen.
     pub async fn update_server(
         &self,
-        _id: ServerId,
-        _patch: ServerPatch,
-        _expected_revision: Option<i32>,
-        _actor: &Actor,
+        id: ServerId,
+        patch: ServerPatch,
+        expected_revision: Option<i32>,
+        actor: &Actor,
     ) -> Result<Server, DbError> {
-        todo!()
+        let change = Change::begin(self.db, actor).await?;
+        let row = self.own_server(id, &change.tx).await?;
+        update(self.db, change, row, patch, expected_revision).await
     }
 
-    pub async fn delete_server(&self, _id: ServerId, _actor: &Actor) -> Result<(), DbError> {
-        todo!()
+    /// Deletes an own server with its configs. The slug is free again; executions keep it.
+    pub async fn delete_server(&self, id: ServerId, actor: &Actor) -> Result<(), DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        let row = self.own_server(id, &change.tx).await?;
+        let event = remove(self.db, &change.tx, row).await?;
+        change.commit([event]).await
+    }
+
+    async fn own_server(&self, id: ServerId, tx: &DatabaseTransaction) -> Result<Model, DbError> {
+        let row = self.visible().filter(Column::Id.eq(id.0)).lock_exclusive().one(tx).await?;
+        let row = row.ok_or(DbError::NotFound)?;
+        if row.tenant_id.is_none() { Err(DbError::OperatorOnly) } else { Ok(row) }
     }
 }
 
 impl OperatorScope<'_> {
-    pub async fn create_server(&self, _new: NewServer, _actor: &Actor) -> Result<Server, DbError> {
-        todo!()
+    /// Registers a global server.
+    pub async fn create_server(&self, new: NewServer, actor: &Actor) -> Result<Server, DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        create(self.db, change, None, new).await
     }
 
+    /// Changes a global server. One that the configuration declares is `ManagedByConfig`; of a
+    /// built-in one the switch and the limits can be changed, and stay changed.
     pub async fn update_server(
         &self,
-        _id: ServerId,
-        _patch: ServerPatch,
-        _expected_revision: Option<i32>,
-        _actor: &Actor,
+        id: ServerId,
+        patch: ServerPatch,
+        expected_revision: Option<i32>,
+        actor: &Actor,
     ) -> Result<Server, DbError> {
-        todo!()
+        let change = Change::begin(self.db, actor).await?;
+        let row = self.global_server(id, &change.tx).await?;
+        if row.managed_by == ManagedBy::Config.as_str()
+            || row.managed_by == ManagedBy::Builtin.as_str() && !is_operational(&patch)
+        {
+            return Err(DbError::ManagedByConfig);
+        }
+        update(self.db, change, row, patch, expected_revision).await
     }
 
-    pub async fn delete_server(&self, _id: ServerId, _actor: &Actor) -> Result<(), DbError> {
-        todo!()
+    /// Deletes a global server with every tenant's configs for it.
+    pub async fn delete_server(&self, id: ServerId, actor: &Actor) -> Result<(), DbError> {
+        let change = Change::begin(self.db, actor).await?;
+        let row = self.global_server(id, &change.tx).await?;
+        if row.managed_by != ManagedBy::Rest.as_str() {
+            return Err(DbError::ManagedByConfig);
+        }
+        let event = remove(self.db, &change.tx, row).await?;
+        change.commit([event]).await
     }
+
+    async fn global_server(&self, id: ServerId, tx: &DatabaseTransaction) -> Result<Model, DbError> {
+        let row = self.global().filter(Column::Id.eq(id.0)).lock_exclusive().one(tx).await?;
+        row.ok_or(DbError::NotFound)
+    }
+}
+
+/// Whether a patch touches only what an operator may set on a server that the gateway ships.
+fn is_operational(patch: &ServerPatch) -> bool {
+    let ServerPatch {
+        name: None,
+        description: None,
+        category: None,
+        tags: None,
+        version: None,
+        transport: None,
+        command: None,
+        args: None,
+        env: None,
+        cwd: None,
+        url: None,
+        headers: None,
+        era: None,
+        enabled: _,
+        timeout_ms: _,
+        start_timeout_ms: _,
+        max_concurrency: _,
+        retry: _,
+        idle_timeout_ms: _,
+    } = patch
+    else {
+        return false;
+    };
+    true
+}
+
+async fn create(
+    db: &Db,
+    change: Change<'_>,
+    tenant: Option<TenantId>,
+    new: NewServer,
+) -> Result<Server, DbError> {
+    let seal = db.seal();
+    let mut row = new_row(tenant, new, ManagedBy::Rest, &seal)?;
+    insert(&change.tx, &row).await?;
+    change.commit([event("server.create", &mut row, None, &seal)]).await?;
+    row.into_server(&seal)
+}
+
+async fn update(
+    db: &Db,
+    change: Change<'_>,
+    mut row: Model,
+    patch: ServerPatch,
+    expected_revision: Option<i32>,
+) -> Result<Server, DbError> {
+    if expected_revision.is_some_and(|expected| expected != row.revision) {
+        return Err(DbError::RevisionMismatch);
+    }
+    let seal = db.seal();
+    let changed = apply(&mut row, patch, &seal)?;
+    if !changed.is_empty() {
+        save(&change.tx, &row).await?;
+        change.commit([event("server.update", &mut row, Some(changed), &seal)]).await?;
+    }
+    row.into_server(&seal)
+}
+
+pub(super) async fn insert(tx: &DatabaseTransaction, row: &Model) -> Result<(), DbError> {
+    Entity::insert::<ActiveModel>(all_set(row.clone())).exec_without_returning(tx).await.map_err(
+        |error| match is_unique_violation(&error) {
+            true => DbError::SlugTaken { slug: row.slug.clone() },
+            false => error.into(),
+        },
+    )?;
+    Ok(())
+}
+
+pub(super) async fn save(tx: &DatabaseTransaction, row: &Model) -> Result<(), DbError> {
+    Entity::update::<ActiveModel>(all_set(row.clone())).exec(tx).await?;
+    Ok(())
+}
+
+/// Marks a server deleted, removes its configs, and forgets its secrets.
+pub(super) async fn remove(db: &Db, tx: &DatabaseTransaction, mut row: Model) -> Result<Event, DbError> {
+    let event = event("server.delete", &mut row, None, &db.seal());
+    server_configs::Entity::delete_many()
+        .filter(server_configs::Column::ServerId.eq(row.id))
+        .exec(tx)
+        .await?;
+    let gone = Model {
+        deleted_at: Some(time::to_column(time::now())),
+        env_sealed: None,
+        headers_sealed: None,
+        ..row
+    };
+    save(tx, &gone).await?;
+    Ok(event)
 }

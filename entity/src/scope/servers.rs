@@ -1,58 +1,165 @@
-//! Reading servers.
+//! Reading servers. A tenant sees its own and the global ones; its own hides a global one of the
+//! same slug.
 
 use jiff::Timestamp;
 use protocol::ServerId;
+use sea_orm::sea_query::{Expr, LikeExpr, Query};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, ExprTrait, IntoSimpleExpr, QueryFilter, QueryOrder, Select,
+};
 
+use crate::change;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
-use crate::scope::{OperatorScope, TenantScope};
+use crate::rows::servers::{Column, Entity};
+use crate::rows::{servers as rows, some_json};
+use crate::scope::{OperatorScope, TenantScope, paged};
 use crate::server::{Server, ServerFilter};
+use crate::time;
 
 impl TenantScope<'_> {
-    pub async fn servers(&self, _filter: &ServerFilter, _page: Page) -> Result<Paged<Server>, DbError> {
-        todo!()
+    /// The tenant's own and the global ones that none of its own hides, by slug.
+    pub async fn servers(&self, filter: &ServerFilter, page: Page) -> Result<Paged<Server>, DbError> {
+        let own_slugs = Query::select()
+            .column(Column::Slug)
+            .from(Entity)
+            .and_where(Column::TenantId.eq(self.tenant.0))
+            .and_where(Column::DeletedAt.is_null())
+            .take();
+        let shown = Condition::any()
+            .add(Column::TenantId.is_not_null())
+            .add(Expr::col(Column::Slug).in_subquery(own_slugs).not());
+        let rows = paged(filtered(self.visible(), filter).filter(shown), page, self.db.reader()).await?;
+        let seal = self.db.seal();
+        rows.try_map(|row| row.into_server(&seal))
     }
 
+    /// All of the tenant's own and all global ones, hidden ones and disabled ones included, by slug;
+    /// of two with one slug the tenant's own comes first.
     pub async fn visible_servers(&self) -> Result<Vec<Server>, DbError> {
-        todo!()
+        let rows = self
+            .visible()
+            .order_by_asc(Column::Slug)
+            .order_by_asc(Column::TenantId.is_null())
+            .all(self.db.reader())
+            .await?;
+        let seal = self.db.seal();
+        rows.into_iter().map(|row| row.into_server(&seal)).collect()
     }
 
-    pub async fn find_server(&self, _id: ServerId) -> Result<Server, DbError> {
-        todo!()
+    /// The tenant's own, or a global one, also when it is hidden.
+    pub async fn find_server(&self, id: ServerId) -> Result<Server, DbError> {
+        let row = self.visible().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
+        row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    pub async fn find_server_by_slug(&self, _slug: &str) -> Result<Server, DbError> {
-        todo!()
+    /// What the slug means in this tenant: its own, else the global one.
+    pub async fn find_server_by_slug(&self, slug: &str) -> Result<Server, DbError> {
+        let select = self.visible().filter(Column::Slug.eq(slug)).order_by_asc(Column::TenantId.is_null());
+        let row = select.one(self.db.reader()).await?;
+        row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
+    /// Notes what a discovery found, for an own server or a global one. No change of the registry:
+    /// no audit event, no bump of the counter (what discovers after a bump must not cause the next),
+    /// no new revision.
     pub async fn record_discovery(
         &self,
-        _id: ServerId,
-        _tools_count: i32,
-        _capabilities: serde_json::Value,
+        id: ServerId,
+        tools_count: i32,
+        capabilities: serde_json::Value,
     ) -> Result<(), DbError> {
-        todo!()
+        let done = Entity::update_many()
+            .col_expr(Column::ToolsCount, Expr::value(tools_count))
+            .col_expr(Column::Capabilities, Expr::value(some_json(Some(capabilities))))
+            .col_expr(Column::DiscoveredAt, Expr::value(time::to_column(time::now())))
+            .filter(own_or_global(self.tenant.0))
+            .filter(Column::Id.eq(id.0))
+            .exec(self.db.writer())
+            .await?;
+        if done.rows_affected == 0 { Err(DbError::NotFound) } else { Ok(()) }
+    }
+
+    /// Live rows that the tenant may know of.
+    pub(super) fn visible(&self) -> Select<Entity> {
+        Entity::find().filter(own_or_global(self.tenant.0))
     }
 }
 
 impl OperatorScope<'_> {
-    pub async fn global_servers(
-        &self,
-        _filter: &ServerFilter,
-        _page: Page,
-    ) -> Result<Paged<Server>, DbError> {
-        todo!()
+    /// The global servers, by slug.
+    pub async fn global_servers(&self, filter: &ServerFilter, page: Page) -> Result<Paged<Server>, DbError> {
+        let rows = paged(filtered(self.global(), filter), page, self.db.reader()).await?;
+        let seal = self.db.seal();
+        rows.try_map(|row| row.into_server(&seal))
     }
 
+    /// Every server of every tenant and all global ones, for a view of the whole.
     pub async fn all_servers(&self) -> Result<Vec<Server>, DbError> {
-        todo!()
+        let select = Entity::find().filter(Column::DeletedAt.is_null()).order_by_asc(Column::Id);
+        let seal = self.db.seal();
+        select.all(self.db.reader()).await?.into_iter().map(|row| row.into_server(&seal)).collect()
     }
 
-    pub async fn find_global_server(&self, _id: ServerId) -> Result<Server, DbError> {
-        todo!()
+    pub async fn find_global_server(&self, id: ServerId) -> Result<Server, DbError> {
+        let row = self.global().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
+        row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    pub async fn touch_servers(&self, _used: Vec<(ServerId, Timestamp)>) -> Result<(), DbError> {
-        todo!()
+    /// Notes when servers were last used. No change of the registry: no audit event, no bump.
+    pub async fn touch_servers(&self, mut used: Vec<(ServerId, Timestamp)>) -> Result<(), DbError> {
+        if used.is_empty() {
+            return Ok(());
+        }
+        // In one order, so that two replicas never wait for each other.
+        used.sort_unstable();
+        let tx = change::begin(self.db).await?;
+        for (id, at) in used {
+            let at = time::to_column(at);
+            Entity::update_many()
+                .col_expr(Column::LastUsedAt, Expr::value(at))
+                .filter(Column::Id.eq(id.0))
+                .filter(Condition::any().add(Column::LastUsedAt.is_null()).add(Column::LastUsedAt.lt(at)))
+                .exec(&tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
     }
+
+    pub(super) fn global(&self) -> Select<Entity> {
+        Entity::find().filter(Column::DeletedAt.is_null()).filter(Column::TenantId.is_null())
+    }
+}
+
+fn own_or_global(tenant: uuid::Uuid) -> Condition {
+    Condition::all()
+        .add(Column::DeletedAt.is_null())
+        .add(Condition::any().add(Column::TenantId.eq(tenant)).add(Column::TenantId.is_null()))
+}
+
+fn filtered(select: Select<rows::Entity>, filter: &ServerFilter) -> Select<rows::Entity> {
+    let mut select = select.order_by_asc(Column::Slug);
+    if let Some(category) = &filter.category {
+        select = select.filter(Column::Category.eq(category.as_str()));
+    }
+    if let Some(transport) = filter.transport {
+        select = select.filter(Column::Transport.eq(transport.as_str()));
+    }
+    if let Some(search) = &filter.search {
+        let pattern = format!("%{}%", escape_like(&search.to_lowercase()));
+        select = select.filter(Column::Search.into_simple_expr().like(LikeExpr::new(pattern).escape('\\')));
+    }
+    select
+}
+
+/// The text as `LIKE … ESCAPE '\'` finds it literally.
+fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '\\' | '%' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
 }

@@ -1,0 +1,19 @@
+//! Table `change_counter`: one row.
+
+use sea_orm::entity::prelude::*;
+
+/// The key of the one row.
+pub(crate) const ONLY: i16 = 1;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "change_counter")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i16,
+    pub changes: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,132 @@
+//! Table `mcp_servers`: two sealed columns, a searchable text, and the rest as it is shown.
+
+use protocol::{ServerId, Slug, TenantId};
+use sea_orm::entity::prelude::*;
+
+use crate::error::DbError;
+use crate::seal::{Place, Seal};
+use crate::secrets::Secrets;
+use crate::server::{ManagedBy, Server, Transport};
+use crate::{rows, time};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "mcp_servers")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub tenant_id: Option<Uuid>,
+    pub slug: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    pub tags: Json,
+    pub version: Option<String>,
+    pub transport: String,
+    pub command: Option<String>,
+    pub args: Json,
+    #[sea_orm(column_type = "Blob", nullable)]
+    pub env_sealed: Option<Vec<u8>>,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    #[sea_orm(column_type = "Blob", nullable)]
+    pub headers_sealed: Option<Vec<u8>>,
+    pub enabled: bool,
+    pub timeout_ms: Option<i64>,
+    pub start_timeout_ms: Option<i64>,
+    pub max_concurrency: Option<i32>,
+    pub retry: Option<Json>,
+    pub idle_timeout_ms: Option<i64>,
+    pub era: String,
+    pub managed_by: String,
+    pub revision: i32,
+    pub search: String,
+    pub tools_count: Option<i32>,
+    pub capabilities: Option<Json>,
+    pub discovered_at: Option<i64>,
+    pub last_used_at: Option<i64>,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub deleted_at: Option<i64>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The sealed columns; the name is part of what a seal is bound to.
+#[derive(Clone, Copy)]
+pub(crate) enum Sealed {
+    Env,
+    Headers,
+}
+
+impl Model {
+    pub(crate) fn place(&self, column: Sealed) -> Place {
+        let column = match column {
+            Sealed::Env => "env_sealed",
+            Sealed::Headers => "headers_sealed",
+        };
+        Place { table: "mcp_servers", column, row: self.id, tenant: self.tenant_id }
+    }
+
+    pub(crate) fn sealed(&mut self, column: Sealed) -> &mut Option<Vec<u8>> {
+        match column {
+            Sealed::Env => &mut self.env_sealed,
+            Sealed::Headers => &mut self.headers_sealed,
+        }
+    }
+
+    /// The row as the crate shows it. A sealed column that cannot be opened does not hide the row:
+    /// its secrets say so to whoever asks for them.
+    pub(crate) fn into_server(self, seal: &Seal) -> Result<Server, DbError> {
+        let env = Secrets::open(seal, &self.place(Sealed::Env), self.env_sealed.as_deref());
+        let headers = Secrets::open(seal, &self.place(Sealed::Headers), self.headers_sealed.as_deref());
+        Ok(Server {
+            id: ServerId(self.id),
+            tenant: self.tenant_id.map(TenantId),
+            slug: self.slug.parse::<Slug>().map_err(|_| rows::unknown_word("slug", &self.slug))?,
+            name: self.name,
+            description: self.description,
+            category: self.category,
+            tags: rows::texts(self.tags, "tags")?,
+            version: self.version,
+            transport: Transport::parse(&self.transport)
+                .ok_or_else(|| rows::unknown_word("transport", &self.transport))?,
+            command: self.command,
+            args: rows::texts(self.args, "args")?,
+            env,
+            cwd: self.cwd,
+            url: self.url,
+            headers,
+            enabled: self.enabled,
+            timeout_ms: self.timeout_ms,
+            start_timeout_ms: self.start_timeout_ms,
+            max_concurrency: self.max_concurrency,
+            retry: self.retry,
+            idle_timeout_ms: self.idle_timeout_ms,
+            era: self.era,
+            managed_by: ManagedBy::parse(&self.managed_by)
+                .ok_or_else(|| rows::unknown_word("managed_by", &self.managed_by))?,
+            revision: self.revision,
+            tools_count: self.tools_count,
+            capabilities: self.capabilities,
+            discovered_at: self.discovered_at.map(time::from_column),
+            last_used_at: self.last_used_at.map(time::from_column),
+            created_at: time::from_column(self.created_at),
+            updated_at: time::from_column(self.updated_at),
+        })
+    }
+
+    /// What a search looks into, in lower case by Unicode's rules.
+    pub(crate) fn searchable(&self) -> String {
+        let tags = self.tags.as_array().into_iter().flatten().filter_map(Json::as_str);
+        let texts = [
+            Some(self.slug.as_str()),
+            Some(&self.name),
+            self.description.as_deref(),
+            self.category.as_deref(),
+        ];
+        texts.into_iter().flatten().chain(tags).collect::<Vec<_>>().join("\n").to_lowercase()
+    }
+}
