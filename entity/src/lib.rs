@@ -10,6 +10,7 @@ mod credential;
 mod db;
 mod error;
 mod page;
+pub mod record;
 mod reseal;
 mod rows;
 mod scope;

@@ -1,0 +1,157 @@
+//! How rows get into the database: one trait, two implementations, and what both agree on. The bulk
+//! feed is the one place where the two databases get statements of their own, since it is most of the
+//! record's cost.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::outcome::Outcome;
+use uuid::Uuid;
+
+use super::feed_postgres::PostgresFeed;
+use super::feed_sqlite::SqliteFeed;
+use super::{Begin, Durability, Finish, RecordError};
+use crate::Db;
+
+/// Writes rows of `mcp_tool_executions` and this replica's row. Blocks.
+pub(super) trait Feed {
+    /// Writes all rows or none. A row that is there already is left as it is, unless the new one
+    /// knows its end: so every attempt can be repeated.
+    fn store(&mut self, rows: &[Row<'_>]) -> Result<(), FeedError>;
+
+    /// Says that this replica lives. With `dead_after`, running rows of replicas without a heartbeat
+    /// for that long become `unknown`; how many.
+    fn beat(&mut self, dead_after: Option<Duration>) -> Result<u64, FeedError>;
+
+    /// Makes what this replica's previous life left running `unknown`; how many rows. Beats, too.
+    fn close_previous_life(&mut self) -> Result<u64, FeedError>;
+}
+
+/// One row to write.
+pub(super) struct Row<'a> {
+    pub begin: &'a Begin,
+    pub state: State<'a>,
+    /// The database cannot have the row yet.
+    pub first_attempt: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum State<'a> {
+    Running,
+    /// Begun by a process that was killed.
+    Unknown,
+    Finished(&'a Finish),
+}
+
+impl<'a> State<'a> {
+    pub fn outcome(self) -> Outcome {
+        match self {
+            State::Running => Outcome::Running,
+            State::Unknown => Outcome::Unknown,
+            State::Finished(finish) => finish.outcome,
+        }
+    }
+
+    pub fn finish(self) -> Option<&'a Finish> {
+        match self {
+            State::Running | State::Unknown => None,
+            State::Finished(finish) => Some(finish),
+        }
+    }
+}
+
+/// The columns in the order in which both feeds bind them, with their PostgreSQL types.
+pub(super) const COLUMNS: [(&str, &str); 28] = [
+    ("tenant_id", "uuid"),
+    ("id", "uuid"),
+    ("request_id", "uuid"),
+    ("trace_id", "uuid"),
+    ("agent_id", "uuid"),
+    ("credential_id", "uuid"),
+    ("caller_kind", "text"),
+    ("kind", "text"),
+    ("server_id", "uuid"),
+    ("server_slug", "text"),
+    ("tool", "text"),
+    ("started_at", "bigint"),
+    ("arguments", "text"),
+    ("arguments_digest", "bytea"),
+    ("arguments_bytes", "bigint"),
+    ("running_on", "uuid"),
+    ("outcome", "text"),
+    ("duration_us", "bigint"),
+    ("queue_us", "bigint"),
+    ("upstream_us", "bigint"),
+    ("attempts", "smallint"),
+    ("result_bytes", "bigint"),
+    ("tokens_in", "bigint"),
+    ("tokens_out", "bigint"),
+    ("tokens_estimated", "boolean"),
+    ("error_code", "text"),
+    ("error_message", "text"),
+    ("error_rule", "text"),
+];
+
+/// The first column that an end changes; those after it, too.
+const FIRST_OF_END: usize = 15;
+
+/// `a, b, c` of all columns.
+pub(super) fn column_list() -> String {
+    COLUMNS.map(|(name, _)| name).join(", ")
+}
+
+/// `x = excluded.x, …` for what an end changes.
+pub(super) fn end_assignments() -> String {
+    let assign = |(name, _): &(&str, &str)| format!("{name} = excluded.{name}");
+    COLUMNS[FIRST_OF_END..].iter().map(assign).collect::<Vec<_>>().join(", ")
+}
+
+/// A number as a column holds it; what is beyond counts as the largest.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Where the rows go.
+pub(super) enum Source {
+    Sqlite(PathBuf),
+    Postgres(Box<sea_orm::sqlx::postgres::PgConnectOptions>),
+    /// A database that is neither, or in memory: nothing can feed it from outside the pool.
+    Unsupported,
+}
+
+impl Source {
+    pub fn of(db: &Db) -> Source {
+        match (db.sqlite_path(), db.postgres_pool()) {
+            (Some(path), _) => Source::Sqlite(path.to_owned()),
+            (None, Some(pool)) => Source::Postgres(Box::new((*pool.connect_options()).clone())),
+            (None, None) => Source::Unsupported,
+        }
+    }
+
+    /// Connects. The feed has a connection of its own, so that it never waits for the pool.
+    pub fn open(self, replica: Uuid, durability: Durability) -> Result<Box<dyn Feed>, RecordError> {
+        let failed = |error: FeedError| RecordError::Database(error.to_string());
+        match self {
+            Source::Sqlite(path) => {
+                Ok(Box::new(SqliteFeed::open(&path, replica, durability).map_err(failed)?))
+            }
+            Source::Postgres(options) => Ok(Box::new(PostgresFeed::open(*options, replica).map_err(failed)?)),
+            Source::Unsupported => {
+                Err(RecordError::Database("the record needs a SQLite file or PostgreSQL".to_owned()))
+            }
+        }
+    }
+}
+
+/// Why the database did not take rows, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FeedError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Postgres(#[from] sea_orm::sqlx::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("no runtime for its connection: {0}")]
+    Runtime(#[from] std::io::Error),
+}
