@@ -3,7 +3,7 @@
 //! it does not know HTTP, SQL, Redis or child processes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{Caller, Refusal, RequestId};
 use proxy::catalog::Catalog;
@@ -13,20 +13,21 @@ use crate::ask::{self, Ask, Call};
 use crate::authn::{Authn, Proof};
 use crate::directory::Directory;
 use crate::limits::{Bucket, Limits, Pace};
-use crate::local::Local;
+use crate::{lists, local};
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
 
 /// The pipeline and what its stages need.
 pub struct Gateway {
-    pub authn: Authn,
+    pub authn: Arc<Authn>,
     pub limits: Limits,
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     pub catalog: Arc<Catalog>,
     pub recorder: Recorder,
     pub pool: Pool,
-    pub local: Local,
     pub max_batch: usize,
+    /// How long a list of all servers waits for one of them.
+    pub list_timeout: Duration,
 }
 
 /// A message as a door received it.
@@ -38,10 +39,11 @@ pub struct Inbound<'a> {
     pub trace: Option<[u8; 16]>,
 }
 
-/// What a door hands in: JSON-RPC as it was written, or one call that the door has read.
+/// What a door hands in: the body as it was written, by its form.
 pub enum Payload<'a> {
     JsonRpc(&'a [u8]),
-    Call(Call<'a>),
+    /// The body of `POST /v1/mcp/execute`.
+    Execute(&'a [u8]),
 }
 
 /// One caller's request, while its messages are served.
@@ -66,6 +68,7 @@ impl Gateway {
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
         let asked = ask::read(inbound.payload, self.max_batch).map_err(|refused| refused.paced(pace))?;
         let pace = self.limits.admit_rest(&caller, pace, asked.len()).await?;
+        let caller = self.authn.speaking_as(caller, asked.agent()).await?;
 
         let context = Context { caller: &caller, request: inbound.request, trace: inbound.trace };
         let replies = asked.each(|ask| self.serve(context, ask)).await;
@@ -73,12 +76,13 @@ impl Gateway {
     }
 
     /// Serves one message of a known caller.
-    async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Reply {
+    async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
         match ask {
-            Ask::Call(call) => self.call(context, call).await,
-            Ask::List(list) => self.local.list(context, &self.directory, list).await,
-            Ask::Local(local) => self.local.answer(context, &self.directory, local).await,
-            Ask::Wrong(wrong) => wrong,
+            Ask::Call(call) => Some(self.call(context, call).await),
+            Ask::List(list) => Some(lists::answer(self, context, list).await),
+            Ask::Local(local) => Some(local::answer(self, context, local).await),
+            Ask::Wrong(wrong) => Some(wrong.reply(context)),
+            Ask::Notification => None,
         }
     }
 
@@ -87,8 +91,7 @@ impl Gateway {
         let started = Instant::now();
 
         // Where: the name becomes a server and that server's own name.
-        let deadline = started + self.directory.longest_wait(&call);
-        let route = match self.directory.resolve(context.caller, &self.catalog, &call, deadline).await {
+        let route = match self.directory.resolve(context.caller, &call).await {
             Ok(route) => route,
             Err(refusal) => return call.refused(context, refusal),
         };
@@ -96,10 +99,7 @@ impl Gateway {
         // May they: the permit is what the next steps need; a refusal is on record too.
         let permit = match route.permit() {
             Ok(permit) => permit,
-            Err((route, refusal)) => {
-                self.recorder.denied(context, &call, &route, &refusal);
-                return call.refused(context, refusal);
-            }
+            Err(refused) => return self.recorder.denied(context, &call, *refused),
         };
 
         // Write it down: durable before anything happens outside.
@@ -109,7 +109,7 @@ impl Gateway {
         };
 
         // Call.
-        let delivered = call.deliver(&self.pool, &permit, started).await;
+        let delivered = call.deliver(&self.catalog, &self.pool, permit, started).await;
 
         // Close the record, whatever happened.
         let facts = record.close(&delivered, started.elapsed());

@@ -1,1 +1,32 @@
-//! api
+//! The gateway: HTTP, identity, configuration and the command line. The one composition root: it
+//! introduces the rooms that do not know each other.
+
+mod app;
+mod ask;
+mod authn;
+mod cli;
+mod config;
+mod directory;
+mod doors;
+mod edge;
+mod gateway;
+mod health;
+mod limits;
+mod lists;
+mod local;
+mod logs;
+mod metrics;
+mod openapi;
+mod problem;
+mod recorder;
+mod reply;
+mod rest;
+mod routes;
+mod run;
+mod secrets;
+mod serve;
+
+pub use cli::main;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -14,14 +14,15 @@ pub struct Handled {
 }
 
 pub enum Replies {
-    One(Reply),
+    /// None for a notification.
+    One(Option<Reply>),
     /// In the order of the batch; notifications have left no reply.
     Many(Vec<Reply>),
 }
 
 /// The reply to one message.
 pub struct Reply {
-    /// The request's id as it was written; none for a notification, which is not answered.
+    /// The request's id as it was written; none when it could not be read.
     pub id: Option<Box<str>>,
     pub answer: Answer,
     /// Of a call that is on record.

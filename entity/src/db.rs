@@ -22,6 +22,8 @@ use crate::tenant::{NewTenant, Tenant};
 /// The tenant of callers who name none.
 pub const DEFAULT_TENANT: &str = "default";
 
+const PING: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 pub struct DatabaseSettings {
     /// `sqlite:<path>`, or `postgres://…` where `sslmode` and `sslrootcert` are honoured.
@@ -43,6 +45,13 @@ impl fmt::Debug for DatabaseSettings {
             .field("query_timeout", &self.query_timeout)
             .finish_non_exhaustive()
     }
+}
+
+/// How many connections there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connections {
+    pub open: u32,
+    pub idle: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,10 +100,12 @@ impl Db {
         self.inner.opened.backend
     }
 
-    /// Asks the database for an answer.
+    /// Asks the database for an answer, at most 2 s.
     pub async fn ping(&self) -> Result<(), DbError> {
-        self.reader().execute_unprepared("SELECT 1").await?;
-        Ok(())
+        match tokio::time::timeout(PING, self.reader().execute_unprepared("SELECT 1")).await {
+            Ok(answer) => Ok(answer.map(drop)?),
+            Err(_) => Err(DbError::Unavailable(format!("no answer within {} s", PING.as_secs()))),
+        }
     }
 
     /// The only door to a tenant's rows.
@@ -139,6 +150,23 @@ impl Db {
         }
     }
 
+    /// Connections to the database now.
+    pub fn connections(&self) -> Connections {
+        let (open, idle) = match self.backend() {
+            Backend::Postgres => {
+                let pool = self.writer().get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            Backend::Sqlite => {
+                let (reader, writer) = (self.reader(), self.writer());
+                let (reader, writer) =
+                    (reader.get_sqlite_connection_pool(), writer.get_sqlite_connection_pool());
+                (reader.size() + writer.size(), reader.num_idle() + writer.num_idle())
+            }
+        };
+        Connections { open, idle: u32::try_from(idle).unwrap_or(u32::MAX) }
+    }
+
     /// For reading outside a transaction.
     pub(crate) fn reader(&self) -> &DatabaseConnection {
         &self.inner.opened.reader
@@ -158,13 +186,11 @@ impl Db {
     }
 
     /// The SQLite file, for the bulk feed of the record.
-    #[allow(dead_code, reason = "the record's feed asks for it")]
     pub(crate) fn sqlite_path(&self) -> Option<&Path> {
         self.inner.opened.sqlite_path.as_deref()
     }
 
     /// The PostgreSQL pool, for the bulk feed of the record.
-    #[allow(dead_code, reason = "the record's feed asks for it")]
     pub(crate) fn postgres_pool(&self) -> Option<&sea_orm::sqlx::PgPool> {
         match self.backend() {
             Backend::Sqlite => None,

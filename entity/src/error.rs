@@ -82,22 +82,32 @@ impl From<DbErr> for DbError {
     }
 }
 
-/// Sorts what the driver says. SQLite's 11 and 26 are a damaged file and a file that is no database.
+/// Sorts what the driver says.
 pub(crate) fn from_sqlx(error: &SqlxError) -> DbError {
     match error {
         SqlxError::RowNotFound => DbError::NotFound,
         SqlxError::ColumnDecode { .. } | SqlxError::Decode(_) | SqlxError::ColumnNotFound(_) => {
             DbError::Corrupt(error.to_string())
         }
-        SqlxError::Database(database) => match database.code().as_deref() {
-            Some("11" | "26") => DbError::Corrupt(database.message().to_owned()),
-            Some("22021") => {
-                DbError::Invalid("a text holds a character that the database refuses".to_owned())
+        SqlxError::Database(database) => {
+            let (code, message) = (database.code().unwrap_or_default(), database.message().to_owned());
+            match &*code {
+                "22021" | "22P05" => {
+                    DbError::Invalid("a text holds a character that the database refuses".to_owned())
+                }
+                "XX001" | "XX002" => DbError::Corrupt(message),
+                code if is_damaged_file(code) => DbError::Corrupt(message),
+                _ => DbError::Unavailable(message),
             }
-            _ => DbError::Unavailable(database.message().to_owned()),
-        },
+        }
         other => DbError::Unavailable(other.to_string()),
     }
+}
+
+/// SQLite's codes 11 (a damaged file) and 26 (no database at all), which stand in the low byte of its
+/// extended codes. PostgreSQL's codes have five characters, SQLite's fewer.
+fn is_damaged_file(code: &str) -> bool {
+    code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
 /// Whether a unique index refused the row.

@@ -25,7 +25,7 @@ pub use actor::Actor;
 pub use agent::{Agent, NewAgent, is_agent_slug};
 pub use audit::AuditEvent;
 pub use credential::{Credential, KnownCredential, NewCredential};
-pub use db::{Backend, DEFAULT_TENANT, DatabaseSettings, Db};
+pub use db::{Backend, Connections, DEFAULT_TENANT, DatabaseSettings, Db};
 pub use error::DbError;
 pub use page::{Page, Paged};
 pub use scope::{OperatorScope, TenantScope};

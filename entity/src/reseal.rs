@@ -14,7 +14,7 @@ use crate::seal::Seal;
 impl Db {
     /// Seals every secret again with the current key of `new`, which must open what is there: give
     /// it the present key as a previous one. All or nothing; answers how many rows changed. From
-    /// then on this handle uses `new`. Deleted servers are sealed again too.
+    /// then on this handle uses `new`.
     pub async fn reseal(&self, new: &Seal, actor: &Actor) -> Result<u64, DbError> {
         let change = Change::begin(self, actor).await?;
         let rows = servers::Entity::find()

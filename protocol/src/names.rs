@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -14,7 +15,7 @@ pub const MAX_EXPOSED: usize = 64;
 
 /// A short local name: `[a-z][a-z0-9-]{0,19}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Slug(Box<str>);
+pub struct Slug(Arc<str>);
 
 #[derive(Debug, thiserror::Error)]
 #[error("a slug is a lower-case letter and at most 19 more of a-z, 0-9 and '-'")]
@@ -25,6 +26,11 @@ impl Slug {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same text, shared instead of copied.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 

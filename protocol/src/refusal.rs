@@ -153,6 +153,8 @@ codes! {
     ConcurrencyLimited "concurrency_limited" 429 42900 Limited;
     Cancelled "cancelled" 499 49900 Cancelled;
 
+    /// The tool itself failed; only `mcp.execute` turns this into an error.
+    ToolFailed "tool_failed" 502 50200 ToolError;
     /// The upstream broke the protocol or died during the call.
     UpstreamFailed "upstream_failed" 502 50200 Unavailable;
     /// The upstream could not be started or reached.

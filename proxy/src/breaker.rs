@@ -1,5 +1,12 @@
-//! The circuit breaker of one upstream.
+//! The circuit breaker of one upstream: after several failures in a row it lets nothing through for a
+//! while, then one request to see. It knows nothing of what failed.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use protocol::{Code, Refusal};
 use serde::Serialize;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -9,4 +16,143 @@ pub enum BreakerState {
     Open,
     /// One request is let through to see.
     HalfOpen,
+}
+
+impl BreakerState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+}
+
+pub struct Breaker {
+    threshold: u32,
+    pause: Duration,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Whether `opened` has something: spares the usual request the lock.
+    is_open: AtomicBool,
+    opened: Mutex<Option<Opened>>,
+}
+
+struct Opened {
+    since: Timestamp,
+    until: Instant,
+    probing: bool,
+}
+
+/// How a request was let through; an outcome must be told for a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    Usual,
+    Probe,
+}
+
+impl Breaker {
+    /// Opens after `threshold` failures in a row, for `pause`.
+    pub fn new(threshold: u32, pause: Duration) -> Self {
+        let opened = Mutex::new(None);
+        Self { threshold, pause, failures: AtomicU32::new(0), is_open: AtomicBool::new(false), opened }
+    }
+
+    /// Lets a request through, or refuses it with [`Code::CircuitOpen`].
+    pub fn admit(&self) -> Result<Admission, Refusal> {
+        if !self.is_open.load(Ordering::Acquire) {
+            return Ok(Admission::Usual);
+        }
+        let mut opened = self.opened.lock();
+        let Some(opened) = opened.as_mut() else { return Ok(Admission::Usual) };
+        let left = opened.until.saturating_duration_since(Instant::now());
+        if left.is_zero() && !opened.probing {
+            opened.probing = true;
+            return Ok(Admission::Probe);
+        }
+        let failures = self.failures.load(Ordering::Relaxed);
+        let reason = format!("the circuit breaker is open after {failures} failures in a row");
+        Err(Refusal::new(Code::CircuitOpen, reason)
+            .since(opened.since)
+            .hint("it tries again by itself; a restart of the server closes it")
+            .retry_after(left.max(Duration::from_millis(100))))
+    }
+
+    pub fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.reset();
+        }
+    }
+
+    pub fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures < self.threshold {
+            return;
+        }
+        let mut opened = self.opened.lock();
+        let since = opened.as_ref().map_or_else(Timestamp::now, |opened| opened.since);
+        *opened = Some(Opened { since, until: Instant::now() + self.pause, probing: false });
+        self.is_open.store(true, Ordering::Release);
+    }
+
+    /// The probe ended without telling anything: the next request is one.
+    pub fn undecided(&self) {
+        if let Some(opened) = self.opened.lock().as_mut() {
+            opened.probing = false;
+        }
+    }
+
+    /// Closes it, whatever happened before.
+    pub fn reset(&self) {
+        let mut opened = self.opened.lock();
+        self.failures.store(0, Ordering::Relaxed);
+        self.is_open.store(false, Ordering::Release);
+        *opened = None;
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Its state, and since when when it is not closed.
+    pub fn state(&self) -> (BreakerState, Option<Timestamp>) {
+        match self.opened.lock().as_ref() {
+            None => (BreakerState::Closed, None),
+            Some(opened) if opened.until > Instant::now() => (BreakerState::Open, Some(opened.since)),
+            Some(opened) => (BreakerState::HalfOpen, Some(opened.since)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_probes_and_closes() {
+        let breaker = Breaker::new(2, Duration::from_millis(20));
+        breaker.failed();
+        assert_eq!(breaker.admit().unwrap(), Admission::Usual);
+        breaker.failed();
+        assert_eq!(breaker.state().0, BreakerState::Open);
+        let refusal = breaker.admit().unwrap_err();
+        assert_eq!(refusal.code, Code::CircuitOpen);
+        assert!(refusal.since.is_some() && refusal.retry_after.is_some());
+
+        std::thread::sleep(Duration::from_millis(25));
+        assert_eq!(breaker.state().0, BreakerState::HalfOpen);
+        assert_eq!(breaker.admit().unwrap(), Admission::Probe);
+        assert!(breaker.admit().is_err(), "one probe at a time");
+        breaker.undecided();
+        assert_eq!(breaker.admit().unwrap(), Admission::Probe);
+        breaker.failed();
+        assert_eq!(breaker.state().0, BreakerState::Open);
+
+        std::thread::sleep(Duration::from_millis(25));
+        assert_eq!(breaker.admit().unwrap(), Admission::Probe);
+        breaker.succeeded();
+        assert_eq!(breaker.state(), (BreakerState::Closed, None));
+        assert_eq!(breaker.admit().unwrap(), Admission::Usual);
+    }
 }

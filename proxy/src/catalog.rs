@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use dashmap::DashMap;
 use protocol::{Code, Refusal, ServerId, names};
 use serde::Deserialize;
@@ -107,6 +106,15 @@ impl Listing {
     }
 }
 
+impl Listing {
+    /// By the server's own name, where kebab, snake and spaced form and letter case are one.
+    pub fn find_loosely(&self, name: &str) -> Option<&Item> {
+        let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+        let wanted = plain(name);
+        self.items.iter().find(|item| plain(&item.name) == wanted)
+    }
+}
+
 /// The lists of all servers that were asked so far.
 pub struct Catalog {
     pool: Pool,
@@ -141,7 +149,7 @@ impl Catalog {
         if let Some(listing) = self.known(key, kind) {
             return Ok(listing);
         }
-        let slot = Arc::clone(&self.slots.entry(key.clone()).or_default());
+        let slot = Arc::clone(&self.slots.entry(*key).or_default());
         let late = || Refusal::new(Code::TimedOut, format!("server `{}` did not list its {} in time", spec.slug, kind.member()));
         let _turn = tokio::time::timeout_at(deadline.into(), slot.fetching[kind as usize].lock())
             .await
@@ -205,7 +213,7 @@ impl Catalog {
             None => "{}".to_owned(),
         };
         let request =
-            UpstreamRequest { method: kind.method(), params: Params::whole(params.as_bytes()), deadline };
+            UpstreamRequest { method: kind.method(), params: Params::raw(params.as_bytes()), deadline };
         match self.pool.request(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());

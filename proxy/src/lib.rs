@@ -1,7 +1,18 @@
-//! proxy
+//! Upstreams and the way to them: processes, pools, catalogs, routes, permits, shared state. It knows no
+//! HTTP server, no SQL and no configuration file.
 
 pub mod breaker;
+pub mod builtin;
+pub mod catalog;
 pub mod child;
+pub mod egress;
+mod logs;
+pub mod policy;
 pub mod pool;
+pub mod route;
 pub mod server;
+pub mod splice;
+pub mod state;
+pub mod stdio;
 pub mod upstream;
+pub mod view;

@@ -24,6 +24,7 @@ pub struct ConfigSpec {
 
 /// Names and globs (`*`, `?`, `[a-z]`, `{a,b}`) over a server's own tool names.
 #[derive(Debug)]
+#[derive(Default)]
 pub struct Patterns(Vec<GlobMatcher>);
 
 impl Patterns {

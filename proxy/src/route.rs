@@ -28,6 +28,8 @@ pub enum Name<'a> {
     Exposed(&'a str),
     /// A server's slug or id, and the server's own name.
     Own { server: &'a str, name: &'a str },
+    /// As `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
+    Operation { server: &'a str, name: &'a str },
 }
 
 /// A server and a thing of it.
@@ -38,6 +40,16 @@ pub struct Route {
     pub verb: Verb,
     /// The server's own name, URI or prompt name.
     pub name: Arc<str>,
+    found: Found,
+}
+
+/// Whether the server has what was asked for.
+#[derive(Debug)]
+enum Found {
+    Yes,
+    No(Refusal),
+    /// It must be asked first, under a permit and on record; how the name is to be looked up then.
+    NotListed { loosely: bool, exposed: bool },
 }
 
 /// Proof that a caller may use a route, once. Only [`Route::permit`] makes one.
@@ -63,53 +75,92 @@ impl Permit {
 }
 
 impl Route {
-    /// Asks the policy. The refused route is kept for the record by the caller.
-    pub fn permit(self) -> Result<Permit, (Route, Refusal)> {
-        let allowed = self.policy.server().and_then(|()| match self.verb {
+    /// Asks the policy. The refused route is given back, for the record.
+    pub fn permit(self) -> Result<Permit, Box<(Route, Refusal)>> {
+        let refused = match (self.policy.server(), &self.found) {
+            (Err(refusal), _) => Some(refusal),
+            (Ok(()), Found::No(unknown)) => Some(unknown.clone()),
+            (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
+        };
+        match refused {
+            None => Ok(Permit { timeout: self.policy.timeout(), route: self }),
+            Some(refusal) => Err(Box::new((self, refusal))),
+        }
+    }
+
+    fn allows_name(&self) -> Result<(), Refusal> {
+        match self.verb {
             Verb::CallTool => self.policy.tool(&self.name),
             Verb::ReadResource | Verb::GetPrompt | Verb::Complete => Ok(()),
-        });
-        match allowed {
-            Ok(()) => Ok(Permit { timeout: self.policy.timeout(), route: self }),
-            Err(refusal) => Err((self, refusal)),
+        }
+    }
+
+    fn listed_as(&self) -> Option<ListKind> {
+        match self.verb {
+            Verb::CallTool => Some(ListKind::Tools),
+            Verb::GetPrompt => Some(ListKind::Prompts),
+            Verb::ReadResource | Verb::Complete => None,
         }
     }
 }
 
 impl Catalog {
-    /// Finds the route. A server that is switched off for the caller is not started to learn its
-    /// names: its route comes back as it was asked for, and the permit is refused.
-    pub async fn resolve(
+    /// Finds the route, as far as that goes without asking the server.
+    pub fn resolve(
         &self,
         view: &TenantView,
         agent: Option<AgentId>,
         verb: Verb,
         name: Name<'_>,
-        deadline: Instant,
     ) -> Result<Route, Refusal> {
         let (member, tail) = find_member(view, verb, name)?;
-        let policy = member.policy(agent);
+        let found = Found::NotListed {
+            exposed: matches!(name, Name::Exposed(_)),
+            loosely: matches!(name, Name::Operation { .. }),
+        };
         let key = pool_key(view, member);
-        let route = |name: Arc<str>| Route { policy: policy.clone(), key: key.clone(), verb, name };
-        let kind = match verb {
-            Verb::CallTool => ListKind::Tools,
-            Verb::GetPrompt => ListKind::Prompts,
-            Verb::ReadResource | Verb::Complete => return Ok(route(tail.into())),
-        };
-        if policy.server().is_err() {
-            return Ok(route(tail.into()));
+        let mut route = Route { policy: member.policy(agent), key, verb, name: Arc::from(tail), found };
+        match route.listed_as() {
+            None => route.found = Found::Yes,
+            Some(kind) => {
+                if let Some(listing) = self.known(&key, kind) {
+                    route.look_up(&listing);
+                }
+            }
         }
-        let listing = match self.known(&key, kind) {
-            Some(listing) => listing,
-            None => self.list(&key, &policy.spec, kind, deadline).await?,
-        };
-        let item = match name {
-            Name::Exposed(_) => listing.find_exposed(tail),
-            Name::Own { .. } => listing.find(tail),
+        Ok(route)
+    }
+
+    /// Asks the server for its names where that was not done yet, and the policy again for the name
+    /// that turned out to be meant.
+    pub async fn settle(&self, permit: &mut Permit, deadline: Instant) -> Result<(), Refusal> {
+        let route = &mut permit.route;
+        if let (Found::NotListed { .. }, Some(kind)) = (&route.found, route.listed_as()) {
+            let listing = self.list(&route.key, &route.policy.spec, kind, deadline).await?;
+            route.look_up(&listing);
+            route.allows_name()?;
+        }
+        match &route.found {
+            Found::No(unknown) => Err(unknown.clone()),
+            Found::Yes | Found::NotListed { .. } => Ok(()),
+        }
+    }
+}
+
+impl Route {
+    fn look_up(&mut self, listing: &Listing) {
+        let Found::NotListed { loosely, exposed } = self.found else { return };
+        let item = match (exposed, loosely) {
+            (true, _) => listing.find_exposed(&self.name),
+            (false, false) => listing.find(&self.name),
+            (false, true) => listing.find(&self.name).or_else(|| listing.find_loosely(&self.name)),
         };
         match item {
-            Some(item) => Ok(Route { name: Arc::clone(&item.name), policy, key, verb }),
-            None => Err(unknown_item(&policy, verb, tail, &listing)),
+            Some(item) => {
+                self.name = Arc::clone(&item.name);
+                self.found = Found::Yes;
+            }
+            None => self.found = Found::No(unknown_item(&self.policy, self.verb, &self.name, listing)),
         }
     }
 }
@@ -128,11 +179,7 @@ pub fn pool_key(view: &TenantView, member: &Member) -> PoolKey {
 
 fn find_member<'v, 'n>(view: &'v TenantView, verb: Verb, name: Name<'n>) -> Result<(&'v Member, &'n str), Refusal> {
     match name {
-        Name::Own { server, name } => {
-            let by_id = || view.members().iter().find(|member| member.spec.id.to_string() == server);
-            let member = view.find(server).or_else(by_id).ok_or_else(|| unknown_server(view, server))?;
-            Ok((member, name))
-        }
+        Name::Own { server, name } | Name::Operation { server, name } => Ok((find_server(view, server)?, name)),
         Name::Exposed(exposed) => {
             let cut = match verb {
                 Verb::CallTool | Verb::GetPrompt => names::split_exposed(exposed),
@@ -143,6 +190,12 @@ fn find_member<'v, 'n>(view: &'v TenantView, verb: Verb, name: Name<'n>) -> Resu
             found.ok_or_else(|| unknown_exposed(view, verb, exposed))
         }
     }
+}
+
+/// A server by slug or id.
+pub fn find_server<'v>(view: &'v TenantView, server: &str) -> Result<&'v Member, Refusal> {
+    let by_id = || view.members().iter().find(|member| member.spec.id.to_string() == server);
+    view.find(server).or_else(by_id).ok_or_else(|| unknown_server(view, server))
 }
 
 fn unknown_server(view: &TenantView, server: &str) -> Refusal {

@@ -19,6 +19,9 @@ pub trait Upstream: Send + Sync {
 
     fn is_alive(&self) -> bool;
 
+    /// Waits until it is dead, and says why. What lives in this process never is.
+    async fn closed(&self) -> Refusal;
+
     /// Ends it in an orderly way. Requests in flight are refused.
     async fn stop(&self);
 }

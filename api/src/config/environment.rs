@@ -38,6 +38,8 @@ pub const ENVIRONMENT: &[Variable] = &[
     secret("JWT_SECRET", "auth", "jwt_secret"),
     secret("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
     plain("JWT_EXPIRES_IN", "auth", "jwt_expires_in"),
+    secret("MASTER_KEY", "auth", "master_key"),
+    secret("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
     plain("JWKS_URL", "auth", "jwks_url"),
     plain("JWT_ISSUER", "auth", "jwt_issuer"),
     plain("JWT_AUDIENCE", "auth", "jwt_audience"),
@@ -99,4 +101,10 @@ pub fn env_example() -> String {
         text.push_str(&format!("# {name}=  {what}\n"));
     }
     text
+}
+
+/// The process's environment; what is not text is left out.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+pub fn process_environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }

@@ -12,8 +12,9 @@ use ipnet::IpNet;
 use protocol::Slug;
 use serde::{Deserialize, Serialize};
 
-pub use environment::{ENVIRONMENT, env_example};
+pub use environment::{env_example, process_environment};
 pub use load::{Sources, load};
+pub use validate::host;
 
 /// The default file, which is also the manual.
 pub const MANUAL: &str = include_str!("../../config.default.toml");
@@ -81,6 +82,8 @@ pub struct Auth {
     pub jwt_secret: String,
     pub jwt_secret_previous: String,
     pub jwt_expires_in: String,
+    pub master_key: String,
+    pub master_key_previous: String,
     pub jwks_url: String,
     pub jwt_issuer: String,
     pub jwt_audience: String,
@@ -224,6 +227,8 @@ impl Config {
         };
         hide(&mut shown.auth.jwt_secret);
         hide(&mut shown.auth.jwt_secret_previous);
+        hide(&mut shown.auth.master_key);
+        hide(&mut shown.auth.master_key_previous);
         shown.database.url = without_password(&shown.database.url);
         shown.state.redis_url = without_password(&shown.state.redis_url);
         shown.servers.iter_mut().flat_map(|server| server.env.values_mut()).for_each(hide);

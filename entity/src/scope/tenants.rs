@@ -111,6 +111,8 @@ async fn empty_tenant(tx: &DatabaseTransaction, id: TenantId) -> Result<(), DbEr
     server_configs::Entity::delete_many().filter(server_configs::Column::TenantId.eq(id.0)).exec(tx).await?;
     servers::Entity::update_many()
         .col_expr(servers::Column::DeletedAt, Expr::value(now))
+        .col_expr(servers::Column::EnvSealed, Expr::value(None::<Vec<u8>>))
+        .col_expr(servers::Column::HeadersSealed, Expr::value(None::<Vec<u8>>))
         .filter(servers::Column::TenantId.eq(id.0))
         .filter(servers::Column::DeletedAt.is_null())
         .exec(tx)

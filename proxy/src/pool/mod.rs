@@ -1,20 +1,32 @@
 //! The pool of upstreams: one per key, started when first needed, restarted when it died, stopped
 //! when idle. It does not know what is asked of them, nor whether the caller may.
 
+mod backoff;
+mod entry;
+mod idle;
+mod request;
 mod settings;
+mod shared;
+mod start;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use protocol::mcp::Era;
 use protocol::provider::ToolProvider;
-use protocol::{Refusal, ServerId, TenantId};
+use protocol::{Code, Refusal, ServerId, TenantId};
 
 use crate::server::ServerSpec;
+use entry::{Entry, Unavailable};
+use futures_util::future::join_all;
+use shared::PoolShared;
+
 use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
 
-pub use settings::PoolSettings;
+pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 
 /// What decides whether two requests share one upstream.
@@ -28,6 +40,14 @@ pub struct PoolKey {
     pub era: Era,
 }
 
+/// How many upstreams there are, by state, and what they do.
+#[derive(Clone, Default, Debug)]
+pub struct PoolFigures {
+    pub states: Vec<(&'static str, usize)>,
+    pub children: usize,
+    pub in_flight: usize,
+}
+
 /// An answer and what it took.
 #[derive(Clone, Debug)]
 pub struct Delivered {
@@ -39,14 +59,21 @@ pub struct Delivered {
     pub attempts: u8,
 }
 
-/// All upstreams of this process. Cheap to clone.
+/// How long a server that was deleted or changed may finish what is in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// All upstreams of this process. Cheap to clone. It lives until `shutdown`.
 #[derive(Clone)]
-pub struct Pool {}
+pub struct Pool {
+    shared: Arc<PoolShared>,
+}
 
 impl Pool {
     /// Needs a running tokio runtime.
     pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Pool {
-        todo!("{settings:?} {}", builtins.len())
+        let shared = Arc::new(PoolShared::new(settings, builtins));
+        shared.tasks.spawn(idle::watch(shared.clone()));
+        Pool { shared }
     }
 
     /// Sends one request, and starts the upstream first when it does not run. Time spent on a start
@@ -57,7 +84,15 @@ impl Pool {
         spec: &Arc<ServerSpec>,
         request: UpstreamRequest<'_>,
     ) -> Result<Delivered, Refusal> {
-        todo!("{key:?} {spec:?} {request:?}")
+        let begun = Instant::now();
+        loop {
+            match self.entry(key, spec)?.request(&request, begun).await {
+                Ok(delivered) => return Ok(delivered),
+                Err(Unavailable::Refused(refusal)) => return Err(refusal),
+                // It was changed between the look-up and the use.
+                Err(Unavailable::Retired) => {}
+            }
+        }
     }
 
     /// What the handshake brought; starts the upstream when it does not run.
@@ -67,47 +102,135 @@ impl Pool {
         spec: &Arc<ServerSpec>,
         deadline: Instant,
     ) -> Result<Arc<Initialized>, Refusal> {
-        todo!("{key:?} {spec:?} {deadline:?}")
+        loop {
+            let entry = self.entry(key, spec)?;
+            let running = match tokio::time::timeout_at(deadline.into(), entry.ensure()).await {
+                Ok(Ok(running)) => running,
+                Ok(Err(Unavailable::Refused(refusal))) => return Err(refusal),
+                Ok(Err(Unavailable::Retired)) => continue,
+                Err(_) => {
+                    let reason = format!("`{}` is still starting", spec.slug);
+                    return Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"));
+                }
+            };
+            entry.touch();
+            return Ok(running.initialized.clone());
+        }
     }
 
     /// A number that grows with each `list_changed` notification and each start: what was listed
     /// under a lower one is stale.
     pub fn changes(&self, key: &PoolKey) -> u64 {
-        todo!("{key:?}")
+        self.shared.entries.get(key).map_or(0, |entry| entry.changes.load(Ordering::Relaxed))
     }
 
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
-        todo!("{tenant} {server}")
+        status::of(&self.shared, tenant, server)
+    }
+
+    /// Counts over all upstreams, for the figures.
+    pub fn figures(&self) -> PoolFigures {
+        let entries = self.shared.all();
+        let mut states = BTreeMap::new();
+        let mut figures = PoolFigures::default();
+        for entry in &entries {
+            let status = status::of(&self.shared, entry.key.tenant, entry.key.server);
+            *states.entry(status.state.as_str()).or_default() += 1;
+            figures.children += usize::from(status.pid.is_some());
+            figures.in_flight += status.in_flight;
+        }
+        figures.states = states.into_iter().collect();
+        figures
     }
 
     /// The newest lines, oldest first: the child's stderr and what the gateway noted about it.
     pub fn logs(&self, tenant: TenantId, server: ServerId, limit: usize) -> Vec<LogLine> {
-        todo!("{tenant} {server} {limit}")
+        self.shared.known_logs(tenant, server).map_or_else(Vec::new, |logs| logs.newest(limit))
     }
 
     /// Allows it to run again after `stop`, and starts it now. Waits for the handshake.
     pub async fn start(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<(), Refusal> {
-        todo!("{tenant} {spec:?}")
+        self.release(tenant, spec, false).await
     }
 
     /// Ends it and holds it down: requests are refused with `server_stopped` until `start`.
     pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) {
-        todo!("{tenant} {spec:?}")
+        self.shared.held.insert((tenant, spec.id), jiff::Timestamp::now());
+        let entries = self.shared.of(tenant, spec.id);
+        join_all(entries.iter().map(|entry| entry.hold())).await;
     }
 
     /// Ends it, forgets earlier crashes and starts it again. Waits for the handshake.
     pub async fn restart(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<(), Refusal> {
-        todo!("{tenant} {spec:?}")
+        self.release(tenant, spec, true).await
+    }
+
+    async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
+        self.shared.held.remove(&(tenant, spec.id));
+        let key = PoolKey { tenant, server: spec.id, revision: spec.revision, variant: 0, era: Era::Legacy };
+        let wanted = self.entry(&key, spec)?;
+        let entries = self.shared.of(tenant, spec.id);
+        join_all(entries.iter().map(|entry| entry.release(stop))).await;
+        match wanted.ensure().await {
+            Ok(_) => Ok(()),
+            Err(Unavailable::Refused(refusal)) => Err(refusal),
+            Err(Unavailable::Retired) => {
+                let reason = format!("`{}` was changed meanwhile", spec.slug);
+                Err(Refusal::new(Code::Conflict, reason))
+            }
+        }
     }
 
     /// For a server that was deleted or changed: every upstream of it takes no new requests, finishes
     /// those in flight (at most 10 s) and ends. A later request starts a new one.
     pub async fn retire(&self, server: ServerId) {
-        todo!("{server}")
+        self.retire_where(|key| key.server == server).await;
+    }
+
+    async fn retire_where(&self, gone: impl Fn(&PoolKey) -> bool) {
+        let mut retired = Vec::new();
+        self.shared.entries.retain(|key, entry| {
+            let gone = gone(key);
+            if gone {
+                retired.push(entry.clone());
+            }
+            !gone
+        });
+        join_all(retired.iter().map(|entry| entry.retire(DRAIN))).await;
     }
 
     /// Takes no new requests, waits up to `grace` for those in flight, then ends every child.
     pub async fn shutdown(&self, grace: Duration) {
-        todo!("{grace:?}")
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.shared.idle_sooner.notify_one();
+        let entries = self.shared.all();
+        self.shared.entries.clear();
+        join_all(entries.iter().map(|entry| entry.retire(grace))).await;
+    }
+
+    /// The entry of the key, made if there is none. A new revision retires the older ones.
+    fn entry(&self, key: &PoolKey, spec: &Arc<ServerSpec>) -> Result<Arc<Entry>, Refusal> {
+        if let Some(entry) = self.shared.entries.get(key) {
+            return Ok(entry.clone());
+        }
+        if self.shared.closing.load(Ordering::SeqCst) {
+            return Err(Refusal::new(Code::ShuttingDown, "the gateway is shutting down"));
+        }
+        let held = self.shared.held.contains_key(&(key.tenant, key.server));
+        let fresh = || Entry::new(*key, spec.clone(), self.shared.clone(), held);
+        let entry = self.shared.entries.entry(*key).or_insert_with(fresh).clone();
+        let older = |other: &PoolKey| {
+            other.tenant == key.tenant && other.server == key.server && other.revision < key.revision
+        };
+        if self.shared.entries.iter().any(|other| older(other.key())) {
+            let (pool, key) = (self.clone(), *key);
+            self.shared.tasks.spawn(async move {
+                let older = move |other: &PoolKey| {
+                    other.tenant == key.tenant && other.server == key.server && other.revision < key.revision
+                };
+                pool.retire_where(older).await;
+            });
+        }
+        Ok(entry)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::server::ChildLimits;
+use crate::stdio::WriteStyle;
 
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -16,6 +17,7 @@ pub struct PoolSettings {
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
+    pub write_style: WriteStyle,
     /// Limits of children whose server has none of its own.
     pub limits: ChildLimits,
     /// How long an unused child is kept when its server does not say.
@@ -53,6 +55,7 @@ impl PoolSettings {
             environment,
             line_cap: 16 << 20,
             write_cap: 16 << 20,
+            write_style: WriteStyle::DirectUpTo(2),
             limits: ChildLimits::default(),
             idle_timeout: Duration::from_secs(600),
             max_children: 256,

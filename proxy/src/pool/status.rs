@@ -1,9 +1,16 @@
 //! How an upstream is doing, as a status page shows it.
 
+use std::sync::atomic::Ordering;
+
 use jiff::Timestamp;
+use protocol::{Code, ServerId, TenantId};
 use serde::Serialize;
 
+use super::entry::{Entry, PhaseView};
+use super::shared::PoolShared;
+
 pub use crate::breaker::BreakerState;
+pub use crate::logs::LogLine;
 
 #[derive(Clone, Debug)]
 pub struct UpstreamStatus {
@@ -50,11 +57,58 @@ impl State {
     }
 }
 
-/// One line of a server's log.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct LogLine {
-    pub at: Timestamp,
-    /// `stderr`, or `gateway` for what was noted about it.
-    pub stream: &'static str,
-    pub text: String,
+/// The status of a server for a tenant: that of its newest revision, the unchanged variant first.
+pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStatus {
+    let mut entries = pool.of(tenant, server);
+    entries.sort_by_key(|entry| (std::cmp::Reverse(entry.key.revision), entry.key.variant));
+    let Some(entry) = entries.first() else {
+        let held = pool.held.get(&(tenant, server)).map(|since| *since);
+        return UpstreamStatus {
+            state: if held.is_some() { State::Stopped } else { State::Unknown },
+            reason: held.is_none().then(|| "it was not needed yet".to_owned()),
+            since: held.unwrap_or(pool.began),
+            last_success: None,
+            pid: None,
+            in_flight: 0,
+            restarts: 0,
+            breaker: BreakerState::Closed,
+        };
+    };
+    let (state, reason, since) = judge(entry);
+    UpstreamStatus {
+        state,
+        reason,
+        since,
+        last_success: entries.iter().filter_map(|entry| entry.last_success()).max(),
+        pid: entry.alive().and_then(|running| running.pid),
+        in_flight: entries.iter().map(|entry| entry.in_flight.load(Ordering::Relaxed)).sum(),
+        restarts: entries.iter().map(|entry| entry.restarts()).sum(),
+        breaker: entry.breaker.state().0,
+    }
+}
+
+fn judge(entry: &Entry) -> (State, Option<String>, Timestamp) {
+    let (phase, since) = entry.view();
+    let failures = entry.breaker.failures();
+    let failed = || Some(format!("{failures} failures in a row"));
+    match (phase, entry.breaker.state()) {
+        (PhaseView::Held | PhaseView::Retired, _) => (State::Stopped, None, since),
+        (PhaseView::Crashed(refusal), _) => {
+            let state = match refusal.code {
+                Code::NotConfigured => State::NotConfigured,
+                _ => State::Unhealthy,
+            };
+            (state, Some(refusal.reason.into_owned()), refusal.since.unwrap_or(since))
+        }
+        (_, (BreakerState::Open, opened)) => {
+            let reason = format!("the circuit breaker is open after {failures} failures in a row");
+            (State::Unhealthy, Some(reason), opened.unwrap_or(since))
+        }
+        (_, (BreakerState::HalfOpen, opened)) => (State::Degraded, failed(), opened.unwrap_or(since)),
+        (PhaseView::Running, _) if failures > 0 => (State::Degraded, failed(), since),
+        (PhaseView::Running, _) => (State::Healthy, None, since),
+        (PhaseView::Idle(Some(note)), _) => (State::Healthy, Some(note.to_owned()), since),
+        (PhaseView::Idle(None), _) => (State::Unknown, Some("it was not needed yet".to_owned()), since),
+        (PhaseView::Starting, _) => (State::Unknown, Some("it is starting".to_owned()), since),
+    }
 }

@@ -1,17 +1,18 @@
 //! What is asked: JSON-RPC methods as one table, and the names in their parameters. Parameters are
 //! cut around the name and otherwise stay as they were written.
 
+mod execute;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 use protocol::jsonrpc::{self, Message};
 use protocol::mcp::method;
-use protocol::{Code, Outcome, Refusal};
-use proxy::catalog::ListKind;
+use protocol::{Code, Refusal};
+use proxy::catalog::{Catalog, ListKind};
 use proxy::pool::{Delivered, Pool};
 use proxy::route::{Name, Permit, Verb};
 use proxy::splice;
@@ -78,6 +79,8 @@ pub struct Call<'a> {
     pub arguments: Option<Cow<'a, RawValue>>,
     /// Less than the policy's time-out, when the caller wants less.
     pub timeout: Option<Duration>,
+    /// The agent that the body names, where a body can.
+    pub agent: Option<Cow<'a, str>>,
     pub shape: Shape,
 }
 
@@ -101,7 +104,7 @@ pub enum Shape {
 /// Reads what a door handed in.
 pub fn read<'a>(payload: Payload<'a>, max_batch: usize) -> Result<Asked<'a>, Refused> {
     let body = match payload {
-        Payload::Call(call) => return Ok(Asked::One(Ask::Call(call))),
+        Payload::Execute(body) => return Ok(execute::read(body)?),
         Payload::JsonRpc(body) => body,
     };
     match jsonrpc::parse(body, max_batch) {
@@ -127,6 +130,14 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// The agent that the body names.
+    pub fn agent(&self) -> Option<&str> {
+        match self {
+            Asked::One(Ask::Call(call)) => call.agent.as_deref(),
+            Asked::One(_) | Asked::Batch(_) => None,
+        }
+    }
+
     /// Serves each message, some at a time, and keeps their order.
     pub async fn each<F: Future<Output = Option<Reply>>>(self, mut serve: impl FnMut(Ask<'a>) -> F) -> Replies {
         match self {
@@ -148,7 +159,7 @@ fn read_message(message: Message<'_>) -> Ask<'_> {
         method::RESOURCES_READ => call(id, Verb::ReadResource, params),
         method::PROMPTS_GET => call(id, Verb::GetPrompt, params),
         method::COMPLETE => complete(id, params),
-        method::EXECUTE => execute(id, params),
+        method::EXECUTE => execute::service(id, params),
         method::TOOLS_LIST => list(id, ListKind::Tools, params),
         method::RESOURCES_LIST => list(id, ListKind::Resources, params),
         method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params),
@@ -193,6 +204,7 @@ fn call<'a>(id: &'a RawValue, verb: Verb, params: Option<&'a RawValue>) -> Resul
         tail: cut.tail.into(),
         arguments: named.arguments.map(Cow::Borrowed),
         timeout: None,
+        agent: None,
         shape: Shape::Plain,
     }))
 }
@@ -229,39 +241,8 @@ fn complete<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a
         tail: cut.tail.into(),
         arguments: None,
         timeout: None,
+        agent: None,
         shape: Shape::Plain,
-    }))
-}
-
-/// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
-fn execute<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
-    let params = object(params)?;
-    let mut members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(params).map_err(wrong_params)?;
-    let mut text = |name: &str| match members.remove(name) {
-        Some(serde_json::Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(_) => Err(wrong(format!("params.{name} is a text"))),
-        None => Err(wrong(format!("params.{name} is missing"))),
-    };
-    let service = text("service")?;
-    let operation = text("operation")?;
-    if members.contains_key("command") {
-        return Err(wrong("params.command is not taken yet; give service, operation and params"));
-    }
-    let mut arguments = match members.remove("params") {
-        None | Some(serde_json::Value::Null) => serde_json::Map::new(),
-        Some(serde_json::Value::Object(arguments)) => arguments,
-        Some(_) => return Err(wrong("params.params is an object")),
-    };
-    for (name, value) in members {
-        if arguments.insert(name.clone(), value).is_some() {
-            return Err(wrong(format!("`{name}` stands both beside params and in it; which one counts?")));
-        }
-    }
-    let arguments = serde_json::value::to_raw_value(&arguments).expect("a map is JSON");
-    Ok(Ask::Call(Call {
-        target: Target::Operation { service: service.into(), operation: operation.into() },
-        shape: Shape::Service,
-        ..Call::of_tool(Some(id), Cow::Owned(arguments))
     }))
 }
 
@@ -312,6 +293,7 @@ impl<'a> Call<'a> {
             tail: format!(r#","arguments":{}}}"#, arguments.get()).into(),
             arguments: Some(arguments),
             timeout: None,
+            agent: None,
             shape: Shape::Plain,
         }
     }
@@ -328,9 +310,18 @@ impl<'a> Call<'a> {
         self.arguments.as_ref().map_or(b"", |arguments| arguments.get().as_bytes())
     }
 
-    /// Sends it, under its permit.
-    pub async fn deliver(&self, pool: &Pool, permit: &Permit, started: Instant) -> Result<Delivered, Refusal> {
+    /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
+    pub async fn deliver(
+        &self,
+        catalog: &Catalog,
+        pool: &Pool,
+        mut permit: Permit,
+        started: Instant,
+    ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
+        // A start has a time of its own, which does not count towards the call's.
+        let patience = permit.spec().start_timeout + timeout;
+        catalog.settle(&mut permit, started + patience).await?;
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
         let request = UpstreamRequest {
@@ -340,8 +331,8 @@ impl<'a> Call<'a> {
                 Verb::GetPrompt => method::PROMPTS_GET,
                 Verb::Complete => method::COMPLETE,
             },
-            params: Params { head: self.head.as_bytes(), middle: name.as_bytes(), tail: self.tail.as_bytes() },
-            deadline: started + timeout,
+            params: Params::spliced(self.head.as_bytes(), name.as_bytes(), self.tail.as_bytes()),
+            deadline: Instant::now() + timeout,
         };
         pool.request(&route.key, permit.spec(), request).await
     }
@@ -358,7 +349,7 @@ impl<'a> Call<'a> {
     /// The reply in the wanted form.
     pub fn reply(&self, context: Context<'_>, delivered: Result<Delivered, Refusal>, facts: Facts) -> Reply {
         let answer = match delivered.map(|delivered| delivered.answer) {
-            Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => service_answer(&result, &facts),
+            Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => execute::service_answer(&result, &facts),
             Ok(UpstreamAnswer::Result(result)) => Answer::Result(result),
             Ok(UpstreamAnswer::Error(error)) => Answer::Error(error),
             Err(refusal) => Answer::Refused(refusal),
@@ -367,49 +358,15 @@ impl<'a> Call<'a> {
     }
 }
 
-/// `{status, data, metadata}`: data is the structured content where there is one, else the text as
-/// JSON or text, else the whole result. A tool error is an error here.
-fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
-    #[derive(Deserialize)]
-    struct ToolResult<'a> {
-        #[serde(borrow, rename = "structuredContent")]
-        structured: Option<&'a RawValue>,
-        #[serde(borrow)]
-        content: Option<Vec<&'a RawValue>>,
-    }
-    #[derive(Deserialize)]
-    struct Text {
-        text: String,
-    }
-    let whole: &RawValue = match serde_json::from_slice(result) {
-        Ok(whole) => whole,
-        Err(error) => {
-            return Answer::Refused(Refusal::new(Code::UpstreamFailed, format!("the answer is not JSON: {error}")));
+impl Wrong<'_> {
+    pub fn reply(self, context: Context<'_>) -> Reply {
+        Reply {
+            id: self.id.map(|id| id.get().into()),
+            answer: Answer::Refused(self.refusal),
+            facts: None,
+            request: context.request,
         }
-    };
-    let read: Option<ToolResult<'_>> = serde_json::from_str(whole.get()).ok();
-    let texts: Vec<String> = read
-        .iter()
-        .flat_map(|read| read.content.iter().flatten())
-        .filter_map(|block| serde_json::from_str::<Text>(block.get()).ok())
-        .map(|block| block.text)
-        .collect();
-    if facts.outcome == Outcome::ToolError {
-        return Answer::Refused(Refusal::new(Code::ToolFailed, texts.join("\n")));
     }
-    let parsed = match texts.as_slice() {
-        [text] => serde_json::from_str::<&RawValue>(text)
-            .map(ToOwned::to_owned)
-            .or_else(|_| serde_json::value::to_raw_value(text))
-            .ok(),
-        _ => None,
-    };
-    let data = read.and_then(|read| read.structured).or(parsed.as_deref()).unwrap_or(whole);
-    let answer = serde_json::json!({
-        "executionTime": facts.duration.as_millis() as u64,
-        "tokensUsed": facts.tokens_in + facts.tokens_out,
-    });
-    Answer::Result(format!(r#"{{"status":"success","data":{},"metadata":{answer}}}"#, data.get()).into())
 }
 
 fn object(params: Option<&RawValue>) -> Result<&str, Refusal> {

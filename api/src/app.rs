@@ -1,0 +1,256 @@
+//! The one place where the parts are put together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::record::{Durability, RecordSettings, Recorder as Record};
+use entity::{Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, Transport};
+use protocol::provider::ToolProvider;
+use protocol::{Role, Slug, TenantId};
+use proxy::catalog::Catalog;
+use proxy::egress::{Egress, EgressSettings};
+use proxy::pool::{Pool, PoolSettings};
+use proxy::state::{MemoryState, RedisSettings, RedisState, StateStore};
+
+use crate::authn::Authn;
+use crate::config::{self, Config, without_password};
+use crate::directory::Directory;
+use crate::gateway::Gateway;
+use crate::health::Health;
+use crate::limits::Limits;
+use crate::recorder::Recorder;
+use crate::secrets::SecretFiles;
+
+/// The running gateway.
+pub struct App {
+    pub config: Arc<Config>,
+    pub db: Db,
+    pub gateway: Gateway,
+    pub state: Arc<dyn StateStore>,
+    pub health: Health,
+    /// Whether callers from this machine need no credential.
+    pub trusts_loopback: bool,
+    pub operator_key: std::path::PathBuf,
+}
+
+/// Why the gateway does not start: one sentence, and the exit code (sysexits.h).
+#[derive(Debug)]
+pub struct StartError {
+    pub sentence: String,
+    pub exit: u8,
+}
+
+/// The configuration is wrong.
+pub const EX_USAGE: u8 = 64;
+/// Something the gateway needs is not there.
+pub const EX_UNAVAILABLE: u8 = 69;
+
+impl StartError {
+    pub fn usage(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), exit: EX_USAGE }
+    }
+
+    pub fn unavailable(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), exit: EX_UNAVAILABLE }
+    }
+}
+
+impl App {
+    /// Connects what must be there, brings the database up to date, and takes up what a killed
+    /// process left behind.
+    pub async fn build(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<App, StartError> {
+        let secrets = SecretFiles::new(&config.server.data_dir);
+        let db = connect(&config, &secrets).await?;
+        let tenant = prepare(&db, &config).await?;
+        first_key(&db, &config, &secrets, tenant).await?;
+
+        let state = state_store(&config)?;
+        let egress = Egress::new(EgressSettings {
+            allow: config.egress.allow.clone(),
+            timeout: Duration::from_millis(config.calls.http_timeout_ms),
+            // The operator's own address may be private.
+            trusted: config.auth.jwks_url.parse().into_iter().collect(),
+            ..EgressSettings::default()
+        });
+        let pool = Pool::new(pool_settings(&config, environment)?, builtins());
+        let catalog = Arc::new(Catalog::new(pool.clone()));
+        let bound = config.bind_address();
+        let trusts_loopback = bound.is_loopback() && config.auth.loopback_role != config::LoopbackRole::None;
+        let authn = Arc::new(Authn::new(
+            db.clone(),
+            &config.auth,
+            secrets.jwt(&config.auth).map_err(StartError::usage)?,
+            egress,
+            bound.is_loopback(),
+        ));
+        let directory =
+            Arc::new(Directory::new(db.clone(), Arc::clone(&authn), pool.clone(), Arc::clone(&catalog), &config));
+        let record = Record::open(&db, record_settings(&config))
+            .await
+            .map_err(|error| StartError::unavailable(format!("the record of calls cannot be opened: {error}")))?;
+        let gateway = Gateway {
+            authn,
+            limits: Limits::new(Arc::clone(&state), &config.limits),
+            directory,
+            catalog,
+            recorder: Recorder { record, argument_bytes: config.record.argument_bytes },
+            pool,
+            max_batch: config.server.max_batch,
+            list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
+        };
+        let operator_key = secrets.operator_key();
+        Ok(App { config, db, gateway, state, health: Health::default(), trusts_loopback, operator_key })
+    }
+
+    /// Ends the children and writes what is still to be written.
+    pub async fn shutdown(&self) {
+        self.gateway.pool.shutdown(Duration::from_millis(self.config.server.shutdown_grace_ms)).await;
+        self.gateway.directory.touch().await;
+        self.gateway.recorder.record.shutdown().await;
+    }
+}
+
+/// Opens the database, with its master key.
+pub async fn connect(config: &Config, secrets: &SecretFiles) -> Result<Db, StartError> {
+    let seal = secrets.seal(&config.auth).map_err(StartError::usage)?;
+    let url = config.database_url();
+    let settings = DatabaseSettings {
+        url: url.clone(),
+        pool_min: config.database.pool_min,
+        pool_max: config.database.pool_max,
+        idle_timeout: Duration::from_millis(config.database.idle_timeout_ms),
+        query_timeout: Duration::from_millis(config.database.query_timeout_ms),
+    };
+    Db::connect(&settings, seal).await.map_err(|error| {
+        StartError::unavailable(format!(
+            "the database at {} (DATABASE_URL) cannot be used: {}",
+            without_password(&url),
+            error.detail()
+        ))
+    })
+}
+
+/// Migrates, and makes the rows equal what is built in and declared.
+async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
+    let failed = |error: DbError| StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()));
+    db.migrate().await.map_err(failed)?;
+    let tenant = db.ensure_default_tenant().await.map_err(failed)?.id;
+    let actor = Actor::gateway(tenant);
+    let operator = db.operator();
+    let built_in = builtins().iter().map(|provider| built_in(provider.as_ref())).collect();
+    operator.declare_servers(ManagedBy::Builtin, built_in, &actor).await.map_err(failed)?;
+    let declared = config.servers.iter().map(declared).collect();
+    operator.declare_servers(ManagedBy::Config, declared, &actor).await.map_err(|error| match error {
+        DbError::SlugTaken { slug } => StartError::usage(format!(
+            "the configuration file declares the server `{slug}`, but a server of that slug is registered already; \
+             delete it or choose another slug"
+        )),
+        other => failed(other),
+    })?;
+    Ok(tenant)
+}
+
+/// At first boot nobody could call from another machine: an operator's key is made and kept in a file.
+async fn first_key(db: &Db, config: &Config, secrets: &SecretFiles, tenant: TenantId) -> Result<(), StartError> {
+    if !config.auth.jwt_secret.is_empty() || !config.auth.jwks_url.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: DbError| StartError::unavailable(format!("the first key cannot be made: {}", error.detail()));
+    let rows = db.tenant(tenant);
+    if rows.credentials(Page::new(1, 1)).await.map_err(failed)?.total > 0 {
+        return Ok(());
+    }
+    let key = Authn::new_key();
+    secrets.write_operator_key(&key.secret).map_err(StartError::usage)?;
+    let new = NewCredential {
+        agent: None,
+        name: "operator (made at first boot)".to_owned(),
+        hint: key.hint,
+        secret_hash: key.hash,
+        scopes: Role::Operator.scopes(),
+        expires_at: None,
+    };
+    rows.create_credential(new, &Actor::gateway(tenant)).await.map_err(failed)?;
+    tracing::info!(path = %secrets.operator_key().display(), "an operator key was made");
+    Ok(())
+}
+
+/// The servers that run in this process.
+pub fn builtins() -> Vec<Arc<dyn ToolProvider>> {
+    vec![Arc::new(servers::calculator::Calculator)]
+}
+
+fn built_in(provider: &dyn ToolProvider) -> NewServer {
+    let info = provider.info();
+    let slug: Slug = info.name.parse().expect("built-in names are slugs");
+    NewServer {
+        description: Some(info.description.to_owned()),
+        category: Some("built-in".to_owned()),
+        version: Some(info.version.to_owned()),
+        command: Some(info.name.to_owned()),
+        ..NewServer::new(slug, info.title, Transport::Builtin)
+    }
+}
+
+fn declared(server: &config::DeclaredServer) -> NewServer {
+    let name = server.name.clone().unwrap_or_else(|| server.slug.to_string());
+    NewServer {
+        description: server.description.clone(),
+        category: server.category.clone(),
+        tags: server.tags.clone(),
+        version: server.version.clone(),
+        command: server.command.clone(),
+        args: server.args.clone(),
+        env: server.env.clone().into(),
+        cwd: server.cwd.clone(),
+        enabled: server.enabled,
+        timeout_ms: server.timeout_ms.map(i64::from),
+        start_timeout_ms: server.start_timeout_ms.map(i64::from),
+        idle_timeout_ms: server.idle_timeout_ms.map(i64::from),
+        max_concurrency: server.max_concurrency.and_then(|max| i32::try_from(max).ok()),
+        ..NewServer::new(server.slug.clone(), name, Transport::Stdio)
+    }
+}
+
+fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
+    if config.state.redis_url.is_empty() {
+        return Ok(Arc::new(MemoryState::new()));
+    }
+    let ca_file = (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
+    let settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
+    match RedisState::open(&settings) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(StartError::usage(format!("REDIS_URL cannot be used: {error}"))),
+    }
+}
+
+fn pool_settings(config: &Config, environment: Vec<(String, String)>) -> Result<PoolSettings, StartError> {
+    let program = std::env::current_exe()
+        .map_err(|error| StartError::unavailable(format!("this program's own path cannot be found: {error}")))?;
+    let children = &config.children;
+    Ok(PoolSettings {
+        line_cap: children.line_max_bytes,
+        idle_timeout: Duration::from_millis(children.idle_timeout_ms),
+        max_children: children.max_children,
+        ..PoolSettings::new(program, environment)
+    })
+}
+
+fn record_settings(config: &Config) -> RecordSettings {
+    RecordSettings {
+        durability: match config.record.durability {
+            config::Durability::Process => Durability::Process,
+            config::Durability::Interval => Durability::Interval(Duration::from_millis(config.record.interval_ms)),
+            config::Durability::Strict => Durability::Strict,
+        },
+        ..RecordSettings::new(config.server.data_dir.join("journal"))
+    }
+}
+
+impl Config {
+    /// The address to listen on; checked when the configuration was read.
+    pub fn bind_address(&self) -> IpAddr {
+        config::host(self).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    }
+}

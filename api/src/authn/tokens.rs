@@ -1,0 +1,232 @@
+//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of a JWKS.
+//! Which of the two applies is decided by the algorithm, and each has keys of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use protocol::{AgentId, Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
+use proxy::egress::Egress;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::BELIEVED;
+use super::jwks::Jwks;
+use crate::config;
+
+/// The HS256 secrets in force.
+pub struct Secrets {
+    pub current: String,
+    /// Accepted besides, during a rotation.
+    pub previous: Vec<String>,
+}
+
+/// What a token of ours says.
+pub struct TokenClaims {
+    pub tenant: TenantId,
+    pub agent: AgentId,
+    pub agent_slug: String,
+    pub scopes: Scopes,
+    pub life: Duration,
+}
+
+pub struct IssuedToken {
+    pub token: String,
+    pub expires_at: Timestamp,
+}
+
+/// What a valid token says.
+pub struct Verified {
+    pub tenant: Option<String>,
+    pub agent: String,
+    pub scopes: Scopes,
+    pub expires_at: Timestamp,
+}
+
+pub struct Tokens {
+    signing: EncodingKey,
+    verifying: Vec<DecodingKey>,
+    audience: String,
+    issuer: String,
+    jwks: Option<Jwks>,
+    known: DashMap<[u8; 32], Known>,
+}
+
+struct Known {
+    caller: Arc<Caller>,
+    until: Timestamp,
+}
+
+/// Most tokens remembered; beyond it they are verified again.
+const REMEMBERED: usize = 50_000;
+
+impl Tokens {
+    pub fn new(auth: &config::Auth, secrets: Secrets, egress: Egress) -> Self {
+        let verifying = std::iter::once(&secrets.current)
+            .chain(&secrets.previous)
+            .map(|secret| DecodingKey::from_secret(secret.as_bytes()))
+            .collect();
+        Self {
+            signing: EncodingKey::from_secret(secrets.current.as_bytes()),
+            verifying,
+            audience: auth.jwt_audience.clone(),
+            issuer: auth.jwt_issuer.clone(),
+            jwks: (!auth.jwks_url.is_empty()).then(|| Jwks::new(auth.jwks_url.clone(), egress)),
+            known: DashMap::new(),
+        }
+    }
+
+    /// The caller of a token that was verified a short while ago and has not expired since.
+    pub fn known(&self, token: &str) -> Option<Arc<Caller>> {
+        let known = self.known.get(&digest(token))?;
+        (known.until > Timestamp::now()).then(|| Arc::clone(&known.caller))
+    }
+
+    pub fn remember(&self, token: &str, expires_at: Timestamp, caller: &Arc<Caller>) {
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let until = expires_at.min(Timestamp::now() + BELIEVED);
+        self.known.insert(digest(token), Known { caller: Arc::clone(caller), until });
+    }
+
+    pub fn forget(&self) {
+        self.known.clear();
+    }
+
+    pub fn issue(&self, claims: TokenClaims) -> Result<IssuedToken, Refusal> {
+        #[derive(Serialize)]
+        struct Issued<'a> {
+            tenant: TenantId,
+            sub: &'a str,
+            agent_id: &'a str,
+            scope: String,
+            iat: i64,
+            exp: i64,
+            jti: String,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            iss: &'a str,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            aud: &'a str,
+        }
+        let now = Timestamp::now();
+        let expires_at = now + claims.life;
+        let issued = Issued {
+            tenant: claims.tenant,
+            sub: &claims.agent_slug,
+            agent_id: &claims.agent_slug,
+            scope: claims.scopes.to_text(),
+            iat: now.as_second(),
+            exp: expires_at.as_second(),
+            jti: uuid::Uuid::now_v7().simple().to_string(),
+            iss: &self.issuer,
+            aud: &self.audience,
+        };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &issued, &self.signing)
+            .map_err(|error| Refusal::new(Code::Internal, format!("the token could not be signed: {error}")))?;
+        let expires_at = Timestamp::from_second(issued.exp).unwrap_or(expires_at);
+        Ok(IssuedToken { token, expires_at })
+    }
+
+    /// Checks signature, expiry and (where set) issuer and audience.
+    pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| invalid("the bearer token is neither an API key nor a JSON Web Token"))?;
+        let claims = match (header.alg, &self.jwks) {
+            (Algorithm::HS256, _) => self.try_each(token, Algorithm::HS256, &self.verifying)?,
+            (Algorithm::HS384 | Algorithm::HS512, _) => return Err(invalid("of the HS algorithms only HS256 is taken")),
+            (_, None) => return Err(invalid("tokens signed with a public key are not set up here (JWKS_URL)")),
+            (algorithm, Some(jwks)) => {
+                let keys = jwks.keys(header.kid.as_deref()).await?;
+                self.try_each(token, algorithm, &keys)?
+            }
+        };
+        claims.read()
+    }
+
+    /// The first key that fits decides; with none, the first key's complaint is the answer.
+    fn try_each(&self, token: &str, algorithm: Algorithm, keys: &[DecodingKey]) -> Result<Claims, Refusal> {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        validation.validate_aud = !self.audience.is_empty();
+        let mut required = vec!["exp"];
+        if !self.audience.is_empty() {
+            validation.set_audience(&[&self.audience]);
+            required.push("aud");
+        }
+        if !self.issuer.is_empty() {
+            validation.set_issuer(&[&self.issuer]);
+            required.push("iss");
+        }
+        validation.set_required_spec_claims(&required);
+        let mut first = None;
+        for key in keys.iter().filter(|key| key.family() == algorithm.family()) {
+            match jsonwebtoken::decode::<Claims>(token, key, &validation) {
+                Ok(token) => return Ok(token.claims),
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        Err(first.map_or_else(|| invalid("no key of the issuer fits this token"), refused))
+    }
+}
+
+/// The claims that are read, in all spellings that issuers use.
+#[derive(Deserialize)]
+struct Claims {
+    exp: i64,
+    tenant: Option<String>,
+    tenant_id: Option<String>,
+    tid: Option<String>,
+    agent_id: Option<String>,
+    #[serde(rename = "agentId")]
+    agent_id_camel: Option<String>,
+    sub: Option<String>,
+    scope: Option<String>,
+    scopes: Option<Vec<String>>,
+    permissions: Option<Vec<String>>,
+}
+
+impl Claims {
+    fn read(self) -> Result<Verified, Refusal> {
+        let agent = self.agent_id.or(self.agent_id_camel).or(self.sub).ok_or_else(|| {
+            invalid("the token names no agent").hint("put the agent into the claim `agent_id` or `sub`")
+        })?;
+        let named: Option<Vec<String>> = self
+            .scope
+            .map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect())
+            .or(self.scopes)
+            .or(self.permissions);
+        // Issuers put scopes of others into the same claim; what is not ours grants nothing here.
+        let scopes = match named {
+            Some(names) => names.iter().filter_map(|name| Scope::parse(name)).collect(),
+            None => Role::Agent.scopes(),
+        };
+        let expires_at = Timestamp::from_second(self.exp).map_err(|_| invalid("the token's exp is no time"))?;
+        Ok(Verified { tenant: self.tenant.or(self.tenant_id).or(self.tid), agent, scopes, expires_at })
+    }
+}
+
+fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::ExpiredSignature => Refusal::new(Code::CredentialExpired, "the token has expired")
+            .hint("ask for a new token: POST /v1/tokens, or your identity provider"),
+        ErrorKind::InvalidSignature => invalid("the token's signature is not valid"),
+        ErrorKind::InvalidIssuer => invalid("the token's issuer is not the expected one"),
+        ErrorKind::InvalidAudience => invalid("the token is for another audience"),
+        ErrorKind::ImmatureSignature => invalid("the token is not valid yet"),
+        ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token has no `{claim}`")),
+        _ => invalid("the token is not valid"),
+    }
+}
+
+fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidCredential, reason).hint("get a token from POST /v1/tokens or your identity provider")
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}

@@ -1,0 +1,262 @@
+//! The command line. Exit codes as in sysexits.h: 64 for a mistake in the configuration, 69 when
+//! something that is needed is not there.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{self, EX_USAGE, StartError};
+use crate::config::{self, Config, Mistakes, Sources, env_example};
+use crate::secrets::SecretFiles;
+use crate::{logs, metrics, openapi, run};
+
+/// A registry and gateway for MCP servers. Without a command it starts the gateway.
+#[derive(Parser)]
+#[command(name = "trunkline", version, about)]
+struct Cli {
+    /// Settings that differ from the defaults (TOML).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Environment from a file of NAME=value lines; the process's own environment wins.
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts the gateway.
+    Serve,
+    /// Brings the database to this version, and stops.
+    Migrate,
+    /// Looks at the configuration.
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+    /// Prints the OpenAPI document.
+    Openapi,
+    /// Prints the list of figures for Prometheus.
+    Metrics,
+    /// Asks a running gateway for its health; exit code 0 when it answers.
+    HealthCheck,
+    /// Makes a new secret; the last one stays valid until the next rotation (jwt) or is replaced
+    /// everywhere (master). The gateway must be stopped.
+    Rotate {
+        #[command(subcommand)]
+        what: RotateCommand,
+    },
+    /// Runs a command under supervision; the gateway uses it for its children.
+    #[command(hide = true)]
+    ExecChild,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Prints what is in force, with secrets hidden, or every mistake.
+    Check,
+    /// Prints `.env.example`.
+    Env,
+}
+
+#[derive(Subcommand)]
+enum RotateCommand {
+    /// The secret of HS256 tokens.
+    Jwt,
+    /// The key that seals secrets in the database.
+    Master,
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "exec-child") {
+        return proxy::child::supervise(arguments);
+    }
+    match execute(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("trunkline: {}", error.sentence.trim_end());
+            ExitCode::from(error.exit)
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, StartError> {
+    match cli.command {
+        None | Some(Command::Serve) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log);
+            let passed_on = passed_on(&config, &environment);
+            run::run(config, passed_on)?;
+        }
+        Some(Command::Migrate) => {
+            let (config, _) = configuration(&cli.config, &cli.env_file)?;
+            with_database(&config, async |db, _| {
+                db.migrate().await.map_err(|error| StartError::unavailable(error.detail()))
+            })?;
+            println!("the database is up to date");
+        }
+        Some(Command::Config { what: ConfigCommand::Check }) => {
+            let (config, _) = configuration(&cli.config, &cli.env_file)?;
+            let shown = toml::to_string_pretty(&config.without_secrets())
+                .map_err(|error| StartError::usage(format!("the configuration cannot be shown: {error}")))?;
+            print!("{shown}");
+        }
+        Some(Command::Config { what: ConfigCommand::Env }) => print!("{}", env_example()),
+        Some(Command::Openapi) => print!("{}", openapi::text()),
+        Some(Command::Metrics) => print!("{}", metrics::document()),
+        Some(Command::HealthCheck) => return Ok(health_check(&cli)),
+        Some(Command::Rotate { what }) => {
+            let (config, _) = configuration(&cli.config, &cli.env_file)?;
+            rotate(&config, &what)?;
+        }
+        Some(Command::ExecChild) => return Ok(proxy::child::supervise(std::env::args_os().skip(2))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings in force, and the environment they were read from.
+fn configuration(
+    file: &Option<PathBuf>,
+    env_file: &Option<PathBuf>,
+) -> Result<(Config, BTreeMap<String, String>), StartError> {
+    let read = |path: &PathBuf, option: &str| {
+        std::fs::read_to_string(path)
+            .map_err(|error| StartError::usage(format!("{} ({option}) cannot be read: {error}", path.display())))
+    };
+    let mut environment = BTreeMap::new();
+    if let Some(path) = env_file {
+        for (number, line) in read(path, "--env-file")?.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = line.split_once('=').ok_or_else(|| {
+                StartError::usage(format!("{}:{}: NAME=value is wanted", path.display(), number + 1))
+            })?;
+            let value = value.trim();
+            let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            environment.insert(name.trim().to_owned(), unquoted.to_owned());
+        }
+    }
+    environment.extend(config::process_environment());
+    let file = match file {
+        Some(path) => Some((path.clone(), read(path, "--config")?)),
+        None => None,
+    };
+    let config = config::load(Sources { file, environment: environment.clone() })
+        .map_err(|mistakes: Mistakes| StartError { sentence: mistakes.to_string(), exit: EX_USAGE })?;
+    Ok((config, environment))
+}
+
+/// What children get of the environment: the settings name it, nothing else passes.
+fn passed_on(config: &Config, environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    proxy::pool::PASSED_ON
+        .iter()
+        .copied()
+        .chain(config.children.env_passthrough.iter().map(String::as_str))
+        .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
+        .collect()
+}
+
+fn with_database<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(entity::Db, &SecretFiles) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    std::fs::create_dir_all(&config.server.data_dir).map_err(|error| {
+        StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", config.server.data_dir.display()))
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(async {
+        let secrets = SecretFiles::new(&config.server.data_dir);
+        work(app::connect(config, &secrets).await?, &secrets).await
+    })
+}
+
+fn rotate(config: &Config, what: &RotateCommand) -> Result<(), StartError> {
+    let secrets = SecretFiles::new(&config.server.data_dir);
+    match what {
+        RotateCommand::Jwt if !config.auth.jwt_secret.is_empty() => Err(StartError::usage(
+            "JWT_SECRET is set: put the present one into JWT_SECRET_PREVIOUS and a new one into JWT_SECRET, then restart",
+        )),
+        RotateCommand::Jwt => {
+            secrets.rotate_jwt().map_err(StartError::usage)?;
+            println!("new tokens are signed with a new secret after a restart; the last secret is still accepted");
+            Ok(())
+        }
+        RotateCommand::Master => {
+            let in_environment = !config.auth.master_key.is_empty();
+            if !in_environment {
+                secrets.rotate_master().map_err(StartError::usage)?;
+            }
+            let rows = with_database(config, async |db, secrets| {
+                let seal = secrets.seal(&config.auth).map_err(StartError::usage)?;
+                let failed = |error: entity::DbError| StartError::unavailable(error.detail());
+                db.migrate().await.map_err(failed)?;
+                let tenant = db.ensure_default_tenant().await.map_err(failed)?;
+                db.reseal(&seal, &entity::Actor::gateway(tenant.id)).await.map_err(failed)
+            })?;
+            if in_environment {
+                println!("{rows} rows are sealed under MASTER_KEY now; MASTER_KEY_PREVIOUS can be removed");
+            } else {
+                secrets.forget_previous_master().map_err(StartError::usage)?;
+                println!("{rows} rows are sealed under a new master key now");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Asks `/health` of `MCP_GATEWAY_URL`, or of this machine's `PORT`.
+fn health_check(cli: &Cli) -> ExitCode {
+    let environment = match configuration(&cli.config, &cli.env_file) {
+        Ok((_, environment)) => environment,
+        Err(error) => {
+            eprintln!("trunkline: {}", error.sentence.trim_end());
+            return ExitCode::FAILURE;
+        }
+    };
+    let port = environment.get("PORT").filter(|port| !port.is_empty()).map_or("8100", String::as_str);
+    let url = environment
+        .get("MCP_GATEWAY_URL")
+        .filter(|url| !url.is_empty())
+        .cloned()
+        .unwrap_or_else(|| format!("http://127.0.0.1:{port}"));
+    match get_health(&url) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("trunkline: {url} is not healthy: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One plain request: a container's check must not cost a runtime and a TLS stack.
+fn get_health(url: &str) -> Result<String, String> {
+    let authority = url.strip_prefix("http://").ok_or("an http:// address is wanted (MCP_GATEWAY_URL)")?;
+    let authority = authority.split('/').next().unwrap_or(authority);
+    let with_port = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+    let mut stream = TcpStream::connect(&with_port).map_err(|error| error.to_string())?;
+    let patience = Some(Duration::from_secs(5));
+    stream.set_read_timeout(patience).and_then(|()| stream.set_write_timeout(patience)).map_err(|error| error.to_string())?;
+    let request = format!("GET /health HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not HTTP")?;
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) == Some("200") { Ok(body.to_owned()) } else { Err(status.to_owned()) }
+}

@@ -1,0 +1,84 @@
+//! The doors: each turns HTTP into the pipeline's words and back. They call `Gateway::handle` and
+//! nothing deeper.
+
+pub mod execute;
+pub mod rest;
+pub mod rpc;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use protocol::{Code, Refusal};
+
+use crate::authn::Proof;
+use crate::edge::Arrival;
+use crate::limits::{Pace, Standing};
+
+/// W3C trace context, level 1.
+const TRACEPARENT: &str = "traceparent";
+
+/// Takes a JSON body, or says why not.
+async fn json_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    if !json {
+        return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
+            .hint("send Content-Type: application/json"));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
+                .rule("server.max_body_bytes (MAX_BODY_BYTES)")
+                .hint("send less, or ask the operator for a higher limit"))
+        }
+        Err(error) => Err(Refusal::new(Code::BadRequest, format!("the body did not arrive whole: {error}"))),
+    }
+}
+
+/// `application/json`, with or without parameters (RFC 9110, section 8.3).
+pub fn is_json(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn arrival(parts: &Parts) -> Arrival {
+    *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
+}
+
+fn proof<'a>(parts: &'a Parts, arrival: &Arrival) -> Proof<'a> {
+    Proof { peer: arrival.peer.ip(), headers: &parts.headers }
+}
+
+/// The trace id of a `traceparent` header, if it is a valid one.
+fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let id = text.split('-').nth(1).filter(|id| id.len() == 32)?;
+    let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
+    Some(id.to_be_bytes())
+}
+
+/// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
+pub fn set_pace(response: &mut Response, pace: Pace) {
+    let Some(Standing { max, window, remaining, reset_after }) = pace.0 else { return };
+    let mut set = |name, text: String| {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    };
+    let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000);
+    set("ratelimit-policy", format!("\"agent\";q={max};w={}", seconds(window)));
+    set("ratelimit", format!("\"agent\";r={remaining};t={}", seconds(reset_after)));
+}
+
+/// What HTTP says beside a refusal.
+pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
+    if let Some(wait) = refusal.retry_after {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    }
+    if refusal.code.http() == 401 {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}

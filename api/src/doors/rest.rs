@@ -1,0 +1,40 @@
+//! The door of REST: who calls and how often, before any handler runs.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::doors;
+use crate::edge::Arrival;
+use crate::limits::Bucket;
+use crate::metrics;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+
+/// A layer around the REST routes.
+pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
+    let proof = crate::authn::Proof { peer: arrival.peer.ip(), headers: request.headers() };
+    let admitted: Result<_, protocol::Refusal> = async {
+        let caller = app.gateway.authn.identify(&proof).await?;
+        let pace = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;
+        Ok((caller, pace))
+    }
+    .await;
+    match admitted {
+        Ok((caller, pace)) => {
+            let acting = Acting { caller, request: arrival.request, ip: Some(arrival.peer.ip()) };
+            request.extensions_mut().insert(acting);
+            let mut response = next.run(request).await;
+            doors::set_pace(&mut response, pace);
+            response
+        }
+        Err(refusal) => {
+            metrics::refused(refusal.code);
+            Problem::new(refusal, arrival.request).into_response()
+        }
+    }
+}

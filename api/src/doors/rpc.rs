@@ -1,0 +1,101 @@
+//! `POST /mcp/rpc`: plain JSON-RPC 2.0, JSON in, JSON out, no session.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, jsonrpc};
+
+use crate::app::App;
+use crate::doors;
+use crate::gateway::{Inbound, Payload, Refused};
+use crate::metrics;
+use crate::reply::{Handled, Replies, Reply};
+
+/// Serves one message or one batch.
+pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let arrival = doors::arrival(&parts);
+    let body = match doors::json_body(&parts.headers, body, app.config.server.max_body_bytes).await {
+        Ok(body) => body,
+        Err(refusal) => return refused(&arrival.request, refusal.into()),
+    };
+    let inbound = Inbound {
+        request: arrival.request,
+        proof: doors::proof(&parts, &arrival),
+        payload: Payload::JsonRpc(&body),
+        trace: doors::trace(&parts.headers),
+    };
+    match app.gateway.handle(inbound).await {
+        Ok(handled) => answered(handled),
+        Err(refusal) => refused(&arrival.request, refusal),
+    }
+}
+
+fn answered(handled: Handled) -> Response {
+    let mut response = match &handled.replies {
+        Replies::One(None) => StatusCode::ACCEPTED.into_response(),
+        Replies::One(Some(reply)) => single(reply),
+        Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
+        Replies::Many(replies) => batch(replies),
+    };
+    doors::set_pace(&mut response, handled.pace);
+    response
+}
+
+fn single(reply: &Reply) -> Response {
+    let mut out = Vec::new();
+    reply.write(&mut out);
+    let mut response = json(out);
+    if let Some(refusal) = reply.refusal() {
+        metrics::refused(refusal.code);
+        *response.status_mut() = status(refusal.code);
+        doors::set_refusal_headers(&mut response, refusal);
+    }
+    response
+}
+
+fn batch(replies: &[Reply]) -> Response {
+    let mut out = vec![b'['];
+    for (index, reply) in replies.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        reply.write(&mut out);
+    }
+    out.push(b']');
+    json(out)
+}
+
+/// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
+fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
+    let Refused { refusal, id, pace } = refused;
+    metrics::refused(refusal.code);
+    let mut out = Vec::new();
+    jsonrpc::write_error(&mut out, id.as_deref().unwrap_or("null"), &jsonrpc::error_object(&refusal, request));
+    let mut response = json(out);
+    *response.status_mut() = StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    doors::set_refusal_headers(&mut response, &refusal);
+    if let Some(pace) = pace {
+        doors::set_pace(&mut response, pace);
+    }
+    response
+}
+
+/// JSON-RPC errors are answers: only what is no request at all, or comes too often, has a status of
+/// its own.
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::ParseError | Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::RateLimited | Code::ConcurrencyLimited => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::OK,
+    }
+}
+
+fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,99 @@
+//! Methods that the gateway answers itself: the handshake, `ping`, and the description of services.
+
+use std::time::Instant;
+
+use protocol::{Refusal, mcp};
+use proxy::catalog::{ListKind, Listing};
+use proxy::policy::Policy;
+use proxy::route::pool_key;
+use proxy::server::Launch;
+use proxy::view::{Member, TenantView};
+use serde_json::{Value, json};
+
+use crate::ask::{Local, LocalMethod};
+use crate::gateway::{Context, Gateway};
+use crate::reply::{Answer, Reply};
+
+/// What clients read about the catalog as a whole.
+const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
+    A server that is missing from a list is named in the list's _meta with the reason.";
+
+pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -> Reply {
+    let answer = match &local.method {
+        LocalMethod::Ping => Ok(json!({})),
+        LocalMethod::Initialize { version } => Ok(initialize(version.as_deref())),
+        LocalMethod::ListServices => services(gateway, context).await,
+        LocalMethod::DescribeService { service } => describe(gateway, context, service).await,
+    };
+    let answer = answer.map_or_else(Answer::Refused, |result| Answer::Result(result.to_string().into()));
+    Reply { id: Some(local.id.get().into()), answer, facts: None, request: context.request }
+}
+
+/// Answered without a session: what follows carries its own credential.
+fn initialize(wanted: Option<&str>) -> Value {
+    let known = wanted.filter(|version| mcp::LEGACY_VERSIONS.contains(version));
+    json!({
+        "protocolVersion": known.unwrap_or(mcp::LEGACY_LATEST),
+        "capabilities": { "tools": {}, "resources": {}, "prompts": {}, "completions": {} },
+        "serverInfo": { "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") },
+        "instructions": INSTRUCTIONS,
+    })
+}
+
+async fn services(gateway: &Gateway, context: Context<'_>) -> Result<Value, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let entries: Vec<Value> = view
+        .members()
+        .iter()
+        .map(|member| {
+            let policy = member.policy(context.caller.agent);
+            let tools = gateway.catalog.known(&pool_key(&view, member), ListKind::Tools);
+            entry(gateway, &view, member, &policy, tools.as_deref())
+        })
+        .collect();
+    Ok(json!({ "services": entries }))
+}
+
+/// One service with its tools; it is started when its tools are not known yet.
+async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let member = proxy::route::find_server(&view, service)?;
+    let policy = member.policy(context.caller.agent);
+    policy.server()?;
+    let deadline = Instant::now() + gateway.list_timeout;
+    let tools = gateway.catalog.list(&pool_key(&view, member), &policy.spec, ListKind::Tools, deadline).await?;
+    let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
+    entry["tools"] = visible(&policy, &tools).map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null)).collect();
+    Ok(entry)
+}
+
+fn entry(gateway: &Gateway, view: &TenantView, member: &Member, policy: &Policy, tools: Option<&Listing>) -> Value {
+    let spec = &member.spec;
+    let status = gateway.pool.status(view.tenant, spec.id);
+    let refused = policy.server().err();
+    let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
+    let tokens = tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
+    json!({
+        "name": spec.slug,
+        "title": spec.name,
+        "description": spec.description,
+        "category": spec.category,
+        "version": spec.version,
+        "location": "server",
+        "transport": match &spec.launch {
+            Launch::Builtin { .. } => "builtin",
+            Launch::Stdio(_) => "stdio",
+            Launch::Unsupported { transport } => transport,
+        },
+        "state": if refused.is_some() { "disabled" } else { status.state.as_str() },
+        "stateReason": refused.map(|refusal| refusal.reason.into_owned()).or(status.reason),
+        "stateSince": status.since,
+        "commands": commands,
+        "capabilities": commands.as_ref().map(|_| ["tools"]),
+        "tokenCost": tokens.map(|tokens| json!({ "definitions": tokens, "estimated": true })),
+    })
+}
+
+fn visible<'a>(policy: &'a Policy, tools: &'a Listing) -> impl Iterator<Item = &'a proxy::catalog::Item> {
+    tools.items.iter().filter(|item| policy.tool(&item.name).is_ok())
+}

@@ -1,0 +1,199 @@
+//! Log lines, as JSON or for people. A line stands alone: level, message, service, timestamp and the
+//! event's own fields. Lines are gathered and written by one thread, so that a caller never waits for
+//! the terminal; warnings and errors are written at once.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// How long a line waits for others.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Bytes that wait at most; when the reader of our output stands still, lines beyond are counted and
+/// the count is written instead.
+const MAX_WAITING: usize = 8 << 20;
+
+/// Sets logging up; lines that wait are written when the guard is dropped.
+pub fn install(log: &Log) -> Guard {
+    let output = Arc::new(Output::default());
+    let writer = Arc::clone(&output);
+    std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || writer.run())
+        .expect("the system starts a thread");
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = Lines { output: Arc::clone(&output), format: log.format };
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    Guard(output)
+}
+
+/// Whether a level or filter reads.
+pub fn is_level(text: &str) -> bool {
+    tracing_subscriber::EnvFilter::try_new(text).is_ok()
+}
+
+pub struct Guard(Arc<Output>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.write_out();
+    }
+}
+
+#[derive(Default)]
+struct Output {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    /// Held while writing, so that lines keep their order.
+    writing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    dropped: u64,
+}
+
+impl Output {
+    fn push(&self, line: &[u8], now: bool) {
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes.len() + line.len() > MAX_WAITING {
+            waiting.dropped += 1;
+            return;
+        }
+        let first = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        if now {
+            self.write_out();
+        } else if first {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let mut waiting = self.waiting.lock();
+            while waiting.bytes.is_empty() {
+                self.arrived.wait(&mut waiting);
+            }
+            drop(waiting);
+            std::thread::sleep(GATHER);
+            self.write_out();
+        }
+    }
+
+    fn write_out(&self) {
+        let _order = self.writing.lock();
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let mut out = std::io::stdout().lock();
+        let mut written = out.write_all(&waiting.bytes);
+        if waiting.dropped > 0 {
+            written = written.and_then(|()| writeln!(out, "{} log lines were dropped: the output stood still", waiting.dropped));
+        }
+        // With no one to read our output there is no one to tell.
+        drop(written.and_then(|()| out.flush()));
+    }
+}
+
+struct Lines {
+    output: Arc<Output>,
+    format: LogFormat,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = *event.metadata().level();
+        let mut fields = Fields { json: self.format == LogFormat::Json, message: String::new(), rest: String::new() };
+        event.record(&mut fields);
+        let at = jiff::Timestamp::now();
+        let line = match self.format {
+            LogFormat::Json => format!(
+                "{{\"level\":\"{}\",\"message\":{},\"service\":\"trunkline\",\"timestamp\":\"{at:.3}\"{}}}\n",
+                level_name(level),
+                quoted(&fields.message),
+                fields.rest
+            ),
+            LogFormat::Pretty => format!("{at:.3} {:5} {}{}\n", level_name(level).to_uppercase(), fields.message, fields.rest),
+        };
+        self.output.push(line.as_bytes(), level <= Level::WARN);
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is JSON")
+}
+
+struct Fields {
+    json: bool,
+    message: String,
+    rest: String,
+}
+
+impl Fields {
+    fn add(&mut self, field: &Field, value: &dyn std::fmt::Display) {
+        // Writing to a String does not fail.
+        let _ = if self.json {
+            write!(self.rest, ",\"{}\":{value}", field.name())
+        } else {
+            write!(self.rest, " {}={value}", field.name())
+        };
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else if self.json {
+            self.add(field, &quoted(value));
+        } else {
+            // A line is one line, whatever a value holds.
+            self.add(field, &value.escape_debug());
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.add(field, &value);
+        } else {
+            self.record_str(field, &value.to_string());
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, &value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}

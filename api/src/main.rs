@@ -1,0 +1,5 @@
+//! The program `trunkline`.
+
+fn main() -> std::process::ExitCode {
+    api::main()
+}

@@ -1,0 +1,184 @@
+//! The gateway's life: start, announce, serve, stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fd_lock::RwLock;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, StartError};
+use crate::config::{Config, LogFormat};
+use crate::{metrics, routes, serve};
+
+/// How often the registry's change counter is read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often times of last use are written and figures are folded.
+const FOLD: Duration = Duration::from_secs(15);
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), StartError> {
+    prepare_data_dir(&config)?;
+    // One process per directory: two would write one journal.
+    let mut lock = lock_file(&config)?;
+    let _held = lock.try_write().map_err(|_| {
+        StartError::unavailable(format!(
+            "another gateway runs on {} (DATA_DIR); stop it or give this one a directory of its own",
+            config.server.data_dir.display()
+        ))
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(live(Arc::new(config), environment))
+}
+
+async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<(), StartError> {
+    let figures = metrics::install();
+    // Bound first: a taken port is found before anything is written.
+    let listener = bind(&config, config.server.port, "PORT").await?;
+    let figures_listener = match config.server.enable_metrics {
+        true => Some(bind(&config, config.server.metrics_port, "METRICS_PORT").await?),
+        false => None,
+    };
+    let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    announce(&app, local(&listener)?, figures_listener.as_ref().map(local).transpose()?);
+
+    if let Some(listener) = figures_listener {
+        let router = routes::figures(&app, figures.clone());
+        tasks.spawn(serve::serve(listener, router, stop.clone(), Duration::from_secs(1)));
+    }
+    tasks.spawn(every(LOOK, stop.clone(), {
+        let app = Arc::clone(&app);
+        move || {
+            let app = Arc::clone(&app);
+            async move { app.gateway.directory.tick().await }
+        }
+    }));
+    tasks.spawn(every(FOLD, stop.clone(), {
+        let app = Arc::clone(&app);
+        move || {
+            let (app, figures) = (Arc::clone(&app), figures.clone());
+            async move {
+                figures.run_upkeep();
+                app.gateway.directory.touch().await;
+            }
+        }
+    }));
+    tasks.spawn(end_on_signal(stop.clone()));
+
+    let grace = Duration::from_millis(config.server.shutdown_grace_ms);
+    serve::serve(listener, routes::gateway(&app), stop.clone(), grace).await;
+    stop.cancel();
+    tasks.close();
+    app.shutdown().await;
+    if tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await.is_err() {
+        tracing::warn!("some background work did not end in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Calls something again and again until the end.
+async fn every<F: Future<Output = ()>>(pause: Duration, stop: CancellationToken, mut work: impl FnMut() -> F) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => work().await,
+        }
+    }
+}
+
+async fn end_on_signal(stop: CancellationToken) {
+    let wait = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = stop.cancelled() => {}
+        }
+        std::io::Result::Ok(())
+    };
+    match wait.await {
+        Ok(()) => tracing::info!("stopping: no new requests; those in flight are finished"),
+        Err(error) => tracing::error!(%error, "signals cannot be waited for"),
+    }
+    stop.cancel();
+}
+
+async fn bind(config: &Config, port: u16, setting: &str) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(config.bind_address(), port);
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+            _ => error.to_string(),
+        };
+        StartError::unavailable(format!("cannot listen on {address} (HOST, {setting}): {why}"))
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
+}
+
+fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
+    let dir = &config.server.data_dir;
+    let unusable = |error: std::io::Error| {
+        StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", dir.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(unusable)?;
+    let probe = dir.join(".writable");
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unusable)
+}
+
+fn lock_file(config: &Config) -> Result<RwLock<std::fs::File>, StartError> {
+    let path = config.server.data_dir.join("lock");
+    std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map(RwLock::new)
+        .map_err(|error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())))
+}
+
+/// Says where the gateway is: a line for programs, and what can be tried for people.
+fn announce(app: &App, gateway: SocketAddr, figures: Option<SocketAddr>) {
+    let address = format!("http://{gateway}");
+    let metrics = figures.map(|figures| format!("http://{figures}"));
+    tracing::info!(
+        address,
+        metrics = metrics.as_deref().unwrap_or("off"),
+        version = env!("CARGO_PKG_VERSION"),
+        database = crate::config::without_password(&app.config.database_url()),
+        state = app.state.name(),
+        "listening"
+    );
+    if app.config.log.format == LogFormat::Json {
+        return;
+    }
+    let host = if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
+    let key = match app.trusts_loopback {
+        true => String::new(),
+        false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),
+    };
+    let figures = metrics.map_or("off".to_owned(), |metrics| format!("{metrics}/metrics"));
+    println!(
+        "\nTrunkline {version}\n  MCP         {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
+         Data        {data}\n\nTry it:\n\n  curl -s {host}/mcp/rpc -H 'Content-Type: application/json'{key} \\\n    \
+         -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"calculator__add\",\"arguments\":{{\"a\":2,\"b\":3}}}}}}'\n",
+        version = env!("CARGO_PKG_VERSION"),
+        data = app.config.server.data_dir.display(),
+    );
+}

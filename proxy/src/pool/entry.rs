@@ -1,0 +1,361 @@
+//! One upstream of the pool through its lives: started once at a time, watched while it runs, left
+//! alone for a while when it keeps ending, held down when somebody said so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use protocol::{Code, Refusal};
+use tokio::sync::{Semaphore, watch};
+
+use super::PoolKey;
+use super::backoff::Crashes;
+use super::shared::PoolShared;
+use super::start;
+use crate::breaker::Breaker;
+use crate::logs::LogRing;
+use crate::server::ServerSpec;
+use crate::upstream::{Initialized, Upstream};
+
+pub struct Entry {
+    pub key: PoolKey,
+    pub spec: Arc<ServerSpec>,
+    pub pool: Arc<PoolShared>,
+    /// What runs now. Requests read only this.
+    pub current: ArcSwapOption<Running>,
+    life: Mutex<Life>,
+    pub breaker: Breaker,
+    /// A place for each request at once; none without a bound.
+    pub places: Option<Semaphore>,
+    pub waiting: AtomicUsize,
+    pub in_flight: AtomicUsize,
+    /// Milliseconds since the pool began.
+    pub last_used: AtomicU64,
+    /// Microseconds since 1970; zero for never.
+    last_success: AtomicI64,
+    pub changes: Arc<AtomicU64>,
+    pub logs: Arc<LogRing>,
+    starts: AtomicU64,
+}
+
+/// An upstream that has shaken hands.
+pub struct Running {
+    pub upstream: Arc<dyn Upstream>,
+    pub initialized: Arc<Initialized>,
+    pub pid: Option<u32>,
+    pub started: Instant,
+    /// Whether it is one of the pool's children.
+    pub is_child: bool,
+}
+
+struct Life {
+    phase: Phase,
+    since: Timestamp,
+    crashes: Crashes,
+}
+
+/// What a start came to, for all who wait for it.
+type StartOutcome = Option<Result<(), Refusal>>;
+
+#[derive(Clone)]
+enum Phase {
+    /// Never needed yet, or not needed for long.
+    Idle {
+        note: Option<&'static str>,
+    },
+    Starting(watch::Receiver<StartOutcome>),
+    Running,
+    /// It ended or could not be started. Nothing is tried before `until`.
+    Crashed {
+        until: Instant,
+        last: Refusal,
+    },
+    Held,
+    /// Out of the pool: whoever still has this entry asks the pool for another.
+    Retired,
+}
+
+/// Why there is no upstream.
+pub enum Unavailable {
+    Refused(Refusal),
+    Retired,
+}
+
+/// What [`Entry::view`] shows.
+pub enum PhaseView {
+    Idle(Option<&'static str>),
+    Starting,
+    Running,
+    Crashed(Refusal),
+    Held,
+    Retired,
+}
+
+impl Entry {
+    pub fn new(key: PoolKey, spec: Arc<ServerSpec>, pool: Arc<PoolShared>, held: bool) -> Arc<Entry> {
+        let settings = &pool.settings;
+        let breaker = Breaker::new(settings.breaker_failures, settings.breaker_pause);
+        let phase = if held { Phase::Held } else { Phase::Idle { note: None } };
+        let first_change = pool.next_generation() << 32;
+        Arc::new(Entry {
+            key,
+            current: ArcSwapOption::empty(),
+            life: Mutex::new(Life { phase, since: Timestamp::now(), crashes: Crashes::default() }),
+            breaker,
+            places: (spec.max_concurrency > 0).then(|| Semaphore::new(spec.max_concurrency as usize)),
+            waiting: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            last_used: AtomicU64::new(pool.millis()),
+            last_success: AtomicI64::new(0),
+            changes: Arc::new(AtomicU64::new(first_change)),
+            logs: pool.logs(key.tenant, key.server),
+            starts: AtomicU64::new(0),
+            spec,
+            pool,
+        })
+    }
+
+    /// What runs, started first if nothing does. Whoever comes during a start waits for the same one;
+    /// it goes on even if all of them leave.
+    pub async fn ensure(self: &Arc<Self>) -> Result<Arc<Running>, Unavailable> {
+        // Twice: what was running may have died just now, and a start may be overtaken by a stop.
+        for _ in 0..3 {
+            if let Some(running) = self.alive() {
+                return Ok(running);
+            }
+            let mut outcome = self.begin_start()?;
+            let patience = self.spec.start_timeout + Duration::from_secs(1);
+            match tokio::time::timeout(patience, outcome.wait_for(Option::is_some)).await {
+                Ok(Ok(outcome)) => {
+                    if let Some(Err(refusal)) = outcome.as_ref() {
+                        return Err(Unavailable::Refused(refusal.clone()));
+                    }
+                }
+                // The starting task is gone, which only happens when the runtime ends.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        let reason = format!("`{}` does not stay up", self.spec.slug);
+        Err(Unavailable::Refused(Refusal::new(Code::UpstreamUnavailable, reason)))
+    }
+
+    pub fn alive(&self) -> Option<Arc<Running>> {
+        self.current.load_full().filter(|running| running.upstream.is_alive())
+    }
+
+    /// Joins the start that is under way, or begins one if it may.
+    fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<StartOutcome>, Unavailable> {
+        self.bury();
+        let mut life = self.life.lock();
+        match &life.phase {
+            Phase::Starting(outcome) => return Ok(outcome.clone()),
+            Phase::Held => return Err(Unavailable::Refused(self.held_down(life.since))),
+            Phase::Retired => return Err(Unavailable::Retired),
+            Phase::Crashed { until, last } if *until > Instant::now() => {
+                return Err(Unavailable::Refused(life.crashes.refusal(last, *until)));
+            }
+            // It runs: the waiter finds it when it looks again.
+            Phase::Running => return Ok(watch::channel(Some(Ok(()))).1),
+            Phase::Idle { .. } | Phase::Crashed { .. } => {}
+        }
+        let (tell, outcome) = watch::channel(None);
+        life.set(Phase::Starting(outcome.clone()));
+        drop(life);
+        let entry = self.clone();
+        self.pool.tasks.spawn(async move {
+            let result = entry.run_start().await;
+            tell.send_replace(Some(result));
+        });
+        Ok(outcome)
+    }
+
+    async fn run_start(self: &Arc<Self>) -> Result<(), Refusal> {
+        let generation = self.pool.next_generation();
+        let begun = Instant::now();
+        match start::start(self, generation).await {
+            Ok(running) => self.install(Arc::new(running)).await,
+            Err(refusal) => {
+                tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server did not start");
+                self.logs.note(format!("it did not start: {}", refusal.reason));
+                let mut life = self.life.lock();
+                if matches!(life.phase, Phase::Starting(_)) {
+                    life.crash(begun.elapsed(), refusal.clone(), self);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Puts it to use, unless it was stopped or retired while it started.
+    async fn install(self: &Arc<Self>, running: Arc<Running>) -> Result<(), Refusal> {
+        let wanted = {
+            let mut life = self.life.lock();
+            let wanted = matches!(life.phase, Phase::Starting(_));
+            if wanted {
+                life.set(Phase::Running);
+                self.current.store(Some(running.clone()));
+            }
+            wanted
+        };
+        if !wanted {
+            running.upstream.stop().await;
+            return Err(Refusal::new(Code::ServerStopped, format!("`{}` was stopped", self.spec.slug)));
+        }
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.touch();
+        self.pool.idle_sooner.notify_one();
+        self.watch(running);
+        Ok(())
+    }
+
+    /// Notices the death of what runs as soon as it comes, so that its state is true without a call.
+    fn watch(self: &Arc<Self>, running: Arc<Running>) {
+        if !running.is_child {
+            return;
+        }
+        let entry = Arc::downgrade(self);
+        self.pool.tasks.spawn(async move {
+            let upstream = running.upstream.clone();
+            drop(running);
+            upstream.closed().await;
+            if let Some(entry) = entry.upgrade() {
+                entry.bury();
+            }
+        });
+    }
+
+    /// Takes away what has died and counts it. Does nothing if all is well or it was stopped.
+    fn bury(&self) {
+        let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
+            return;
+        };
+        let mut life = self.life.lock();
+        let current = self.current.load_full();
+        if !current.is_some_and(|current| Arc::ptr_eq(&current, &dead)) {
+            return;
+        }
+        self.current.store(None);
+        // It is dead, so the reason is there already.
+        let gone = || Refusal::new(Code::UpstreamFailed, format!("`{}` is gone", self.spec.slug));
+        let refusal = dead.upstream.closed().now_or_never().unwrap_or_else(gone);
+        tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server ended");
+        life.crash(dead.started.elapsed(), refusal, self);
+    }
+
+    fn held_down(&self, since: Timestamp) -> Refusal {
+        Refusal::new(Code::ServerStopped, format!("`{}` is stopped", self.spec.slug))
+            .since(since)
+            .hint("`POST /v1/mcp/servers/{id}/start` starts it again")
+    }
+
+    /// Takes what runs out of use and gives it to whoever stops it.
+    fn take(&self, phase: Phase) -> Option<Arc<Running>> {
+        let mut life = self.life.lock();
+        life.set(phase);
+        self.current.swap(None)
+    }
+
+    /// Ends it and refuses requests until [`Entry::release`].
+    pub async fn hold(&self) {
+        if let Some(running) = self.take(Phase::Held) {
+            running.upstream.stop().await;
+        }
+    }
+
+    /// Ends what runs, and forgets all crashes and the hold.
+    pub async fn release(&self, stop: bool) {
+        let running = {
+            let mut life = self.life.lock();
+            let busy = matches!(life.phase, Phase::Running | Phase::Starting(_));
+            if busy && !stop {
+                return;
+            }
+            life.crashes = Crashes::default();
+            life.set(Phase::Idle { note: None });
+            self.breaker.reset();
+            self.current.swap(None)
+        };
+        if let Some(running) = running {
+            running.upstream.stop().await;
+        }
+    }
+
+    /// Ends it because nobody needs it now, unless somebody does after all.
+    pub async fn rest(&self, note: &'static str) -> bool {
+        let running = {
+            let mut life = self.life.lock();
+            if !matches!(life.phase, Phase::Running) || self.in_flight.load(Ordering::SeqCst) > 0 {
+                return false;
+            }
+            life.set(Phase::Idle { note: Some(note) });
+            self.current.swap(None)
+        };
+        self.logs.note(note);
+        if let Some(running) = running {
+            running.upstream.stop().await;
+        }
+        true
+    }
+
+    /// Lets those in flight finish, for at most that long, then ends it for good.
+    pub async fn retire(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while self.in_flight.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if let Some(running) = self.take(Phase::Retired) {
+            running.upstream.stop().await;
+        }
+    }
+
+    pub fn touch(&self) {
+        self.last_used.store(self.pool.millis(), Ordering::Relaxed);
+    }
+
+    pub fn succeeded_now(&self) {
+        self.last_success.store(Timestamp::now().as_microsecond(), Ordering::Relaxed);
+    }
+
+    pub fn last_success(&self) -> Option<Timestamp> {
+        match self.last_success.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Timestamp::from_microsecond(micros).ok(),
+        }
+    }
+
+    /// Starts after the first one.
+    pub fn restarts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    pub fn view(&self) -> (PhaseView, Timestamp) {
+        let life = self.life.lock();
+        let view = match &life.phase {
+            Phase::Idle { note } => PhaseView::Idle(*note),
+            Phase::Starting(_) => PhaseView::Starting,
+            Phase::Running => PhaseView::Running,
+            Phase::Crashed { until, last } => PhaseView::Crashed(life.crashes.refusal(last, *until)),
+            Phase::Held => PhaseView::Held,
+            Phase::Retired => PhaseView::Retired,
+        };
+        (view, life.since)
+    }
+}
+
+impl Life {
+    fn set(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = Timestamp::now();
+    }
+
+    fn crash(&mut self, ran: Duration, last: Refusal, entry: &Entry) {
+        let settings = &entry.pool.settings;
+        let until = self.crashes.count(ran, settings.backoff_base, settings.backoff_cap);
+        self.set(Phase::Crashed { until, last });
+    }
+}

@@ -1,0 +1,46 @@
+//! Ends children that nobody needs any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::shared::PoolShared;
+
+/// Nothing is looked at less often than this, in milliseconds.
+const SELDOM: u64 = 60_000;
+const OFTEN: u64 = 20;
+
+/// Runs until the pool is shut down. It sleeps until the next child could be idle for long enough.
+pub async fn watch(pool: Arc<PoolShared>) {
+    while !pool.closing.load(Ordering::SeqCst) {
+        let mut next = SELDOM;
+        for entry in pool.all() {
+            match left(&pool, &entry) {
+                Some(0) => {
+                    let note = "ended after a long time without a request; the next one starts it";
+                    pool.tasks.spawn(async move { entry.rest(note).await });
+                }
+                Some(left) => next = next.min(left),
+                None => {}
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(next.max(OFTEN))) => {}
+            () = pool.idle_sooner.notified() => {}
+        }
+    }
+}
+
+/// Milliseconds until this one was idle for long enough; none if it does not count.
+fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
+    let limit = entry.spec.idle_timeout.unwrap_or(pool.settings.idle_timeout).as_millis() as u64;
+    let runs = entry.current.load().as_ref().is_some_and(|running| running.is_child);
+    if limit == 0 || !runs {
+        return None;
+    }
+    if entry.in_flight.load(Ordering::SeqCst) > 0 {
+        return Some(limit);
+    }
+    Some((entry.last_used.load(Ordering::Relaxed) + limit).saturating_sub(pool.millis()))
+}

@@ -1,0 +1,163 @@
+//! One request through one entry: breaker, place, upstream, and what its end means for the breaker.
+//! This is the path that every call takes; it makes no task and, when all is well, never waits but
+//! for the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use protocol::mcp::method;
+use protocol::{Code, Refusal};
+use tokio::sync::SemaphorePermit;
+
+use super::Delivered;
+use super::entry::{Entry, Running, Unavailable};
+use crate::breaker::Admission;
+use crate::upstream::{Failure, UpstreamRequest};
+
+/// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
+/// be able to open the breaker for all others.
+const PATIENT: Duration = Duration::from_secs(1);
+
+impl Entry {
+    /// `begun` is when the caller began to wait.
+    pub async fn request(
+        self: &Arc<Self>,
+        request: &UpstreamRequest<'_>,
+        begun: Instant,
+    ) -> Result<Delivered, Unavailable> {
+        let admission = self.breaker.admit().map_err(|refusal| self.named(refusal))?;
+        let _visit = Visit::begin(self, admission);
+        let _place = self.place(request.deadline).await.map_err(Unavailable::Refused)?;
+        let mut deadline = request.deadline;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let running = match self.alive() {
+                Some(running) => running,
+                None => {
+                    let started = Instant::now();
+                    let running = self.ensure().await?;
+                    deadline += started.elapsed();
+                    running
+                }
+            };
+            let sent = Instant::now();
+            let queue = sent.duration_since(begun);
+            let result = running.upstream.request(UpstreamRequest { deadline, ..*request }).await;
+            let ended = Instant::now();
+            let upstream = ended.duration_since(sent);
+            match result {
+                Ok(answer) => {
+                    self.went_well();
+                    return Ok(Delivered { answer, queue, upstream, attempts });
+                }
+                Err(failure) if self.may_retry(&failure, request.method, attempts, &running) => {}
+                Err(failure) => {
+                    return Err(Unavailable::Refused(self.went_wrong(failure, upstream)));
+                }
+            }
+        }
+    }
+
+    /// A place in the upstream, waited for until the deadline.
+    async fn place(&self, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
+        let Some(places) = &self.places else { return Ok(None) };
+        if let Ok(place) = places.try_acquire() {
+            return Ok(Some(place));
+        }
+        let limit = self.spec.max_concurrency;
+        let _waiting = Waiting::begin(self).ok_or_else(|| {
+            let reason =
+                format!("`{}` runs {limit} requests at once and too many wait already", self.spec.slug);
+            Refusal::new(Code::ConcurrencyLimited, reason)
+                .rule("max_concurrency")
+                .retry_after(Duration::from_secs(1))
+        })?;
+        match tokio::time::timeout_at(deadline.into(), places.acquire()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(_)) | Err(_) => {
+                let reason = format!("no place came free in time: `{}` runs {limit} at once", self.spec.slug);
+                Err(Refusal::new(Code::TimedOut, reason).rule("max_concurrency"))
+            }
+        }
+    }
+
+    /// Once more if nothing was sent, because it had died before; and for what only reads, as often as
+    /// the server's settings say.
+    fn may_retry(&self, failure: &Failure, asked: &str, attempts: u8, running: &Running) -> bool {
+        if running.upstream.is_alive() || failure.refusal.code == Code::TimedOut {
+            return false;
+        }
+        let reads = !matches!(asked, method::TOOLS_CALL);
+        (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries)
+    }
+
+    fn went_well(&self) {
+        self.breaker.succeeded();
+        self.succeeded_now();
+    }
+
+    fn went_wrong(&self, failure: Failure, waited: Duration) -> Refusal {
+        let refusal = failure.refusal;
+        match refusal.code {
+            Code::TimedOut => {
+                if waited >= PATIENT.min(self.spec.timeout) {
+                    self.breaker.failed();
+                }
+                let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());
+                Refusal { reason: reason.into(), ..refusal }
+            }
+            Code::UpstreamFailed => {
+                self.breaker.failed();
+                refusal
+            }
+            _ => refusal,
+        }
+    }
+
+    fn named(&self, refusal: Refusal) -> Unavailable {
+        let reason = format!("`{}`: {}", self.spec.slug, refusal.reason);
+        Unavailable::Refused(Refusal { reason: reason.into(), ..refusal })
+    }
+}
+
+/// Counts a request as in flight, however it ends.
+struct Visit<'a> {
+    entry: &'a Entry,
+    admission: Admission,
+}
+
+impl<'a> Visit<'a> {
+    fn begin(entry: &'a Entry, admission: Admission) -> Self {
+        entry.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self { entry, admission }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.entry.touch();
+        self.entry.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.admission == Admission::Probe {
+            // Does nothing if the probe succeeded or failed.
+            self.entry.breaker.undecided();
+        }
+    }
+}
+
+struct Waiting<'a>(&'a Entry);
+
+impl<'a> Waiting<'a> {
+    fn begin(entry: &'a Entry) -> Option<Self> {
+        let before = entry.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(entry);
+        (before < entry.pool.settings.max_waiting).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,111 @@
+//! What all entries of a pool have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use jiff::Timestamp;
+use protocol::provider::ToolProvider;
+use protocol::{Code, Refusal, ServerId, TenantId};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use super::PoolKey;
+use super::entry::Entry;
+use super::settings::PoolSettings;
+use crate::logs::LogRing;
+
+pub struct PoolShared {
+    pub settings: PoolSettings,
+    pub builtins: Vec<Arc<dyn ToolProvider>>,
+    pub entries: DashMap<PoolKey, Arc<Entry>>,
+    /// Servers held down, and since when.
+    pub held: DashMap<(TenantId, ServerId), Timestamp>,
+    /// They outlive the entries, so that a changed server keeps its log.
+    logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
+    pub tasks: TaskTracker,
+    pub closing: AtomicBool,
+    /// Told at a start: something may become idle sooner than was thought. Told at the end, too.
+    pub idle_sooner: Notify,
+    pub began: Timestamp,
+    clock: Instant,
+    generation: AtomicU64,
+}
+
+/// Beyond this many logs, those of servers without an entry are dropped.
+const MANY_LOGS: usize = 1024;
+
+impl PoolShared {
+    pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Self {
+        Self {
+            settings,
+            builtins,
+            entries: DashMap::new(),
+            held: DashMap::new(),
+            logs: DashMap::new(),
+            tasks: TaskTracker::new(),
+            closing: AtomicBool::new(false),
+            idle_sooner: Notify::new(),
+            began: Timestamp::now(),
+            clock: Instant::now(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    pub fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Milliseconds since the pool began.
+    pub fn millis(&self) -> u64 {
+        self.clock.elapsed().as_millis() as u64
+    }
+
+    pub fn logs(&self, tenant: TenantId, server: ServerId) -> Arc<LogRing> {
+        if self.logs.len() > MANY_LOGS {
+            let used = self.all();
+            self.logs.retain(|key, _| used.iter().any(|entry| (entry.key.tenant, entry.key.server) == *key));
+        }
+        let fresh = || Arc::new(LogRing::new(self.settings.log_lines, self.settings.log_bytes));
+        self.logs.entry((tenant, server)).or_insert_with(fresh).clone()
+    }
+
+    pub fn known_logs(&self, tenant: TenantId, server: ServerId) -> Option<Arc<LogRing>> {
+        self.logs.get(&(tenant, server)).map(|logs| logs.clone())
+    }
+
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    pub fn of(&self, tenant: TenantId, server: ServerId) -> Vec<Arc<Entry>> {
+        let mut found = self.all();
+        found.retain(|entry| entry.key.tenant == tenant && entry.key.server == server);
+        found
+    }
+
+    fn children(&self) -> Vec<Arc<Entry>> {
+        let mut all = self.all();
+        all.retain(|entry| entry.alive().is_some_and(|running| running.is_child));
+        all
+    }
+
+    /// Ends the child that was idle longest if as many run as may.
+    pub async fn make_room(&self) -> Result<(), Refusal> {
+        let mut children = self.children();
+        if children.len() < self.settings.max_children {
+            return Ok(());
+        }
+        children.sort_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
+        for entry in &children {
+            if entry.rest("ended to make room for another server").await {
+                return Ok(());
+            }
+        }
+        let reason = format!("{} servers run already, and all are in use", children.len());
+        Err(Refusal::new(Code::UpstreamUnavailable, reason)
+            .rule("max_children")
+            .retry_after(Duration::from_secs(1)))
+    }
+}

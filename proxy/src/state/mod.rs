@@ -1,0 +1,107 @@
+//! State that replicas share: short-lived values, rate limits and live messages, in this process
+//! ([`MemoryState`]) or in Redis ([`RedisState`]). The one home of its key names. It knows nothing of
+//! sessions, limits or tasks, and nothing acknowledged may depend on it alone.
+
+mod channels;
+mod gcra;
+mod key;
+mod memory;
+mod redis;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, Ready};
+use futures_util::stream::BoxStream;
+use protocol::{Code, Refusal};
+
+pub use self::gcra::{Admission, Quota};
+pub use self::key::{Bucket, LimitKey, StateKey};
+pub use self::memory::MemoryState;
+pub use self::redis::{InvalidRedisUrl, RedisSettings, RedisState};
+
+/// What replicas share. Every value and every limit expires by itself; every method answers or fails
+/// within about a second.
+#[async_trait]
+pub trait StateStore: Send + Sync + 'static {
+    /// `memory` or `redis`, for `/ready` and the log.
+    fn name(&self) -> &'static str;
+
+    /// Proves that the store answers.
+    async fn ping(&self) -> Result<(), StateError>;
+
+    async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
+
+    /// Writes, whether or not the key is there; the value is gone after `ttl`.
+    async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError>;
+
+    /// Writes unless the key is there, and says whether it wrote.
+    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError>;
+
+    /// Reads and deletes in one step: of many takers one gets the value.
+    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
+
+    /// Deletes, and says whether there was something.
+    async fn delete(&self, key: &StateKey) -> Result<bool, StateError>;
+
+    /// Gives the key a new time to live, and says whether it was there.
+    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError>;
+
+    /// Counts `cost` calls against the quota, all or none of them. In memory the answer is there at
+    /// once: nothing is allocated and nothing waits.
+    fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a>;
+
+    /// Sends to all who are subscribed now, on every replica. Nobody listening is no error.
+    async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError>;
+
+    /// Listens until the subscription is dropped. What is published after this returned arrives, or
+    /// [`Notice::Missed`] says that something may not have.
+    async fn subscribe(&self, channel: &StateKey) -> Result<Subscription, StateError>;
+}
+
+/// The answer of [`StateStore::admit`]: at once from memory, later from Redis.
+pub type Admitting<'a> =
+    Either<Ready<Result<Admission, StateError>>, BoxFuture<'a, Result<Admission, StateError>>>;
+
+/// Live messages of one channel, in order; ends only when the store goes away.
+pub type Subscription = BoxStream<'static, Notice>;
+
+/// What a subscriber gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    Message(Bytes),
+    /// Some messages may be lost: the reader was too slow, or the connection was away in between.
+    /// Whoever needs them all reads them again from where they are kept.
+    Missed,
+}
+
+/// The store could not do it. The text is for the operator and the log.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("the shared state cannot be reached: {reason}")]
+    Unavailable { reason: String, since: jiff::Timestamp },
+    #[error("the shared state in memory is full ({limit} bytes)")]
+    Full { limit: usize },
+    #[error("the shared state gave an unexpected answer: {reason}")]
+    Unexpected { reason: String },
+}
+
+impl From<StateError> for Refusal {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Unavailable { since, .. } => {
+                Refusal::new(Code::StateUnavailable, "the gateway's shared state cannot be reached")
+                    .since(since)
+                    .hint("try again shortly; the operator sees the cause in the log and at `/ready`")
+            }
+            StateError::Full { .. } => {
+                Refusal::new(Code::StateUnavailable, "the gateway's shared state is full")
+                    .hint("try again when entries have expired; with Redis there is more room")
+            }
+            StateError::Unexpected { .. } => {
+                Refusal::new(Code::StateUnavailable, "the gateway's shared state does not answer as expected")
+            }
+        }
+    }
+}

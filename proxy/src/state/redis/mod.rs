@@ -1,0 +1,134 @@
+//! Shared state in Redis, for several replicas. Every key it writes has a time to live, limits run on
+//! the clock of Redis, and a dead Redis is an error within the timeout, never a hang.
+
+mod address;
+mod link;
+mod live;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use redis::{Cmd, Script, cmd};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::address::Source;
+pub use self::address::{InvalidRedisUrl, RedisSettings};
+use self::link::Link;
+use self::live::Live;
+use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription};
+
+/// The limit script counts in microseconds, which is what Redis's clock gives.
+const TICKS_PER_SECOND: u64 = 1_000_000;
+
+/// The store of several replicas.
+pub struct RedisState {
+    link: Link,
+    live: Live,
+    admit: Script,
+    /// Ends the two tasks with the store.
+    _stop: DropGuard,
+}
+
+impl RedisState {
+    /// Reads the settings and starts connecting. Does not wait for Redis: a gateway starts without it
+    /// and says so at `/ready`. Must be called within a Tokio runtime.
+    pub fn open(settings: &RedisSettings) -> Result<Self, InvalidRedisUrl> {
+        // Two providers are linked, this one by reqwest and another by the database driver, so that
+        // rustls cannot choose by itself. An error means that somebody chose already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let source = Arc::new(Source::parse(settings)?);
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (link, keeper) = link::link(source.clone(), settings.timeout);
+        tasks.spawn(keeper.run(stop.clone()));
+        let (live, listener) = live::live(source, settings.timeout);
+        tasks.spawn(listener.run(stop.clone()));
+        Ok(Self { link, live, admit: Script::new(include_str!("admit.lua")), _stop: stop.drop_guard() })
+    }
+
+    async fn admit_shared(&self, key: LimitKey, quota: Quota, cost: u32) -> Result<Admission, StateError> {
+        let mut call = self.admit.key(key.to_string());
+        call.arg(quota.interval(TICKS_PER_SECOND)).arg(quota.max).arg(cost);
+        let run = |mut connection| async move { call.invoke_async(&mut connection).await };
+        let (allowed, remaining, reset, wait): (bool, u32, u64, u64) = self.link.run(run).await?;
+        Ok(Admission {
+            allowed,
+            remaining,
+            reset_after: Duration::from_micros(reset),
+            retry_after: (!allowed && cost <= quota.max).then(|| Duration::from_micros(wait)),
+        })
+    }
+}
+
+#[async_trait]
+impl StateStore for RedisState {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn ping(&self) -> Result<(), StateError> {
+        self.link.query(&cmd("PING")).await
+    }
+
+    async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
+        self.bytes(Cmd::get(key.as_str())).await
+    }
+
+    async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
+        self.link.query(&Cmd::pset_ex(key.as_str(), &value[..], millis(ttl))).await
+    }
+
+    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError> {
+        let mut set = cmd("SET");
+        set.arg(key.as_str()).arg(&value[..]).arg("NX").arg("PX").arg(millis(ttl));
+        let written: Option<String> = self.link.query(&set).await?;
+        Ok(written.is_some())
+    }
+
+    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
+        self.bytes(Cmd::get_del(key.as_str())).await
+    }
+
+    async fn delete(&self, key: &StateKey) -> Result<bool, StateError> {
+        self.link.query(&Cmd::del(key.as_str())).await
+    }
+
+    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError> {
+        let mut expire = cmd("PEXPIRE");
+        expire.arg(key.as_str()).arg(millis(ttl));
+        self.link.query(&expire).await
+    }
+
+    fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a> {
+        if quota.is_unlimited() {
+            return Either::Left(ready(Ok(Admission::UNLIMITED)));
+        }
+        Either::Right(self.admit_shared(key, *quota, cost).boxed())
+    }
+
+    async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError> {
+        self.link.query::<i64>(&Cmd::publish(channel.as_str(), &payload[..])).await.map(|_| ())
+    }
+
+    async fn subscribe(&self, channel: &StateKey) -> Result<Subscription, StateError> {
+        self.live.subscribe(channel).await
+    }
+}
+
+impl RedisState {
+    async fn bytes(&self, command: Cmd) -> Result<Option<Bytes>, StateError> {
+        let value: Option<Vec<u8>> = self.link.query(&command).await?;
+        Ok(value.map(Bytes::from))
+    }
+}
+
+/// A time to live as Redis takes it: whole milliseconds, at least one, at most a century.
+fn millis(ttl: Duration) -> u64 {
+    const CENTURY: u128 = 100 * 365 * 86_400 * 1000;
+    ttl.as_millis().clamp(1, CENTURY) as u64
+}

@@ -1,0 +1,225 @@
+//! What waits to be written to a child. Messages are put together in one buffer, so that many callers
+//! at once cost one write; whoever writes takes all that is there.
+
+use std::sync::Arc;
+
+use memchr::memchr2;
+use tokio::net::unix::pipe;
+
+use crate::upstream::Params;
+
+/// A buffer that grew beyond this is given back, in bytes.
+const KEPT: usize = 256 << 10;
+
+pub struct Outbox {
+    queue: Vec<u8>,
+    /// An empty buffer to go on with while the other one is being written.
+    spare: Vec<u8>,
+    /// The rest of what a full pipe did not take.
+    left_over: Vec<u8>,
+    /// Someone writes, and will look again before it stops.
+    writing: bool,
+    /// Bytes that were ever queued.
+    queued: u64,
+    /// Bytes that the pipe has taken.
+    written: u64,
+    cap: usize,
+    pipe: Option<Arc<pipe::Sender>>,
+}
+
+/// The child does not read what it is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutboxFull;
+
+impl Outbox {
+    pub fn new(pipe: pipe::Sender, cap: usize) -> Self {
+        Self {
+            queue: Vec::new(),
+            spare: Vec::new(),
+            left_over: Vec::new(),
+            writing: false,
+            queued: 0,
+            written: 0,
+            cap,
+            pipe: Some(Arc::new(pipe)),
+        }
+    }
+
+    /// Where the next message begins in all that was ever queued.
+    pub fn position(&self) -> u64 {
+        self.queued
+    }
+
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes that wait, those being written among them.
+    pub fn waiting(&self) -> usize {
+        (self.queued - self.written) as usize
+    }
+
+    /// Refuses when too much waits already. A large message is taken when nothing does.
+    pub fn admit(&self, bytes: usize) -> Result<(), OutboxFull> {
+        let waiting = self.waiting();
+        if waiting > 0 && waiting + bytes > self.cap { Err(OutboxFull) } else { Ok(()) }
+    }
+
+    pub fn push_request(&mut self, id: u64, method: &str, params: Params<'_>) {
+        let before = self.queue.len();
+        self.queue.reserve(method.len() + params.len() + 80);
+        self.queue.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        push_number(&mut self.queue, id);
+        self.push_rest(method, params, before);
+    }
+
+    pub fn push_notification(&mut self, method: &str, params: Params<'_>) {
+        let before = self.queue.len();
+        self.queue.extend_from_slice(br#"{"jsonrpc":"2.0""#);
+        self.push_rest(method, params, before);
+    }
+
+    fn push_rest(&mut self, method: &str, params: Params<'_>, before: usize) {
+        self.queue.extend_from_slice(br#","method":"#);
+        push_text(&mut self.queue, method);
+        if !params.is_empty() {
+            self.queue.extend_from_slice(br#","params":"#);
+            for slice in params.slices() {
+                push_on_one_line(&mut self.queue, slice);
+            }
+        }
+        self.queue.extend_from_slice(b"}\n");
+        self.queued += (self.queue.len() - before) as u64;
+    }
+
+    /// An answer to the child's own request; `tail` is from the comma after the id on.
+    pub fn push_answer(&mut self, id: &str, tail: &str) {
+        let before = self.queue.len();
+        self.queue.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        push_on_one_line(&mut self.queue, id.as_bytes());
+        self.queue.extend_from_slice(tail.as_bytes());
+        self.queue.extend_from_slice(b"}\n");
+        self.queued += (self.queue.len() - before) as u64;
+    }
+
+    /// All that waits, for whoever is the first to ask. The others leave it to that one.
+    pub fn claim(&mut self) -> Option<(Vec<u8>, Arc<pipe::Sender>)> {
+        if !self.reserve() {
+            return None;
+        }
+        self.take_reserved()
+    }
+
+    /// Reserves the writing for the writer task, which then has to be woken. False if someone writes.
+    pub fn reserve(&mut self) -> bool {
+        let wanted = !self.writing && !self.queue.is_empty() && self.pipe.is_some();
+        self.writing |= wanted;
+        wanted
+    }
+
+    /// What was reserved or left over.
+    pub fn take_reserved(&mut self) -> Option<(Vec<u8>, Arc<pipe::Sender>)> {
+        let pipe = self.pipe.clone().filter(|_| self.writing)?;
+        if !self.left_over.is_empty() {
+            return Some((std::mem::take(&mut self.left_over), pipe));
+        }
+        Some((std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare)), pipe))
+    }
+
+    /// The pipe is full: the writer task goes on with the rest when there is room.
+    pub fn leave_over(&mut self, rest: Vec<u8>) {
+        self.left_over = rest;
+    }
+
+    /// The writer is done with its buffer. More to write if something came meanwhile, else nobody
+    /// writes any more.
+    pub fn next(&mut self, mut done: Vec<u8>) -> Option<Vec<u8>> {
+        done.clear();
+        if done.capacity() <= KEPT {
+            self.spare = done;
+        }
+        if self.queue.is_empty() || self.pipe.is_none() {
+            self.writing = false;
+            return None;
+        }
+        Some(std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare)))
+    }
+
+    /// The pipe took that many bytes.
+    pub fn advance(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+    }
+
+    /// The child sees the end of its input as soon as nobody writes any more.
+    pub fn close(&mut self) {
+        self.pipe = None;
+        self.queue = Vec::new();
+        self.left_over = Vec::new();
+    }
+}
+
+/// A line end in a message is white space (strings have it escaped), and here it would split the message.
+fn push_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(json);
+    if memchr2(b'\n', b'\r', json).is_some() {
+        for byte in &mut out[start..] {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    }
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.as_bytes().iter().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_are_lines() {
+        let (sender, _receiver) = pipe::pipe().unwrap();
+        let mut outbox = Outbox::new(sender, 100);
+        outbox.push_request(120, "tools/call", Params::spliced(b"{\n\"name\":\"", b"a", b"\"\r\n}"));
+        outbox.push_notification("a\"b", Params::none());
+        outbox.push_answer("\"x\"", ",\"result\":{}");
+        let (taken, _) = outbox.claim().unwrap();
+        assert_eq!(
+            String::from_utf8(taken.clone()).unwrap(),
+            concat!(
+                "{\"jsonrpc\":\"2.0\",\"id\":120,\"method\":\"tools/call\",\"params\":{ \"name\":\"a\"  }}\n",
+                "{\"jsonrpc\":\"2.0\",\"method\":\"a\\\"b\"}\n",
+                "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{}}\n",
+            )
+        );
+        assert!(outbox.claim().is_none());
+        assert_eq!(outbox.admit(1000), Err(OutboxFull));
+        outbox.advance(taken.len());
+        assert_eq!(outbox.admit(1000), Ok(()));
+        assert!(outbox.next(taken).is_none());
+    }
+}

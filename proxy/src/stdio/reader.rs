@@ -1,0 +1,192 @@
+//! Reads everything a child says and sends it where it belongs. It never waits for a caller, and a
+//! child that only makes noise is read slowly, so that it harms nobody but itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use protocol::mcp::method;
+use protocol::{Code, Refusal};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use super::envelope::{self, Line};
+use super::lines::{LineBuffer, LineTooLong};
+use super::oddities::{Oddities, excerpt};
+use super::pending::Reply;
+use super::wire::Wire;
+use crate::child::ChildHandle;
+use crate::upstream::{Failure, UpstreamAnswer};
+
+/// After the child ended or closed its input, how long the rest of its output is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// The pause after this many bytes without a single answer among them.
+const NOISE_BYTES: usize = 64 << 10;
+const NOISE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why reading stopped.
+#[derive(Debug)]
+pub enum ReadEnd {
+    /// The child closed its output, ended, or takes no more input.
+    Over,
+    LineTooLong,
+    Failed(std::io::Error),
+}
+
+pub struct Reader {
+    pub wire: Arc<Wire>,
+    pub oddities: Oddities,
+    /// Grows when the child says that a list changed.
+    pub changes: Arc<AtomicU64>,
+    replies: Vec<(u64, Reply)>,
+    unclaimed: Vec<u64>,
+}
+
+impl Reader {
+    pub fn new(wire: Arc<Wire>, oddities: Oddities, changes: Arc<AtomicU64>) -> Self {
+        Self { wire, oddities, changes, replies: Vec::new(), unclaimed: Vec::new() }
+    }
+
+    /// Runs until nothing more is to be read.
+    pub async fn run(&mut self, mut stdout: pipe::Receiver, handle: &ChildHandle, cap: usize) -> ReadEnd {
+        let wire = self.wire.clone();
+        let last_words = async {
+            tokio::select! {
+                _ = handle.ended() => {}
+                () = wire.input_closed.cancelled() => {}
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        let mut last_words = std::pin::pin!(last_words);
+        let mut buffer = LineBuffer::new(cap);
+        let mut noise = 0;
+        loop {
+            let Ok(space) = buffer.space() else { return ReadEnd::LineTooLong };
+            let read = tokio::select! {
+                biased;
+                read = stdout.read(space) => read,
+                () = &mut last_words => return ReadEnd::Over,
+            };
+            match read {
+                Ok(0) => return ReadEnd::Over,
+                Ok(read) => {
+                    buffer.filled(read);
+                    noise += read;
+                }
+                Err(error) => return ReadEnd::Failed(error),
+            }
+            match self.take_lines(&mut buffer) {
+                Ok(true) => noise = 0,
+                Ok(false) => {}
+                Err(LineTooLong) => return ReadEnd::LineTooLong,
+            }
+            if noise >= NOISE_BYTES {
+                noise = 0;
+                tokio::time::sleep(NOISE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Handles every whole line in the buffer; true if an answer was among them.
+    fn take_lines(&mut self, buffer: &mut LineBuffer) -> Result<bool, LineTooLong> {
+        let outcome = loop {
+            match buffer.next_line() {
+                Ok(Some(line)) => self.take_line(buffer, line),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let answered = !self.replies.is_empty();
+        self.wire.deliver(&mut self.replies, &mut self.unclaimed);
+        for id in self.unclaimed.drain(..) {
+            self.oddities
+                .note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
+        }
+        outcome.map(|()| answered)
+    }
+
+    fn take_line(&mut self, buffer: &mut LineBuffer, range: std::ops::Range<usize>) {
+        let whole = buffer.bytes(range.clone());
+        let line = whole.trim_ascii();
+        // Where a part of the line lies in the buffer.
+        let place = |part: &str| {
+            let start = range.start + (part.as_ptr() as usize - whole.as_ptr() as usize);
+            start..start + part.len()
+        };
+        match envelope::read(line) {
+            Line::Result { id, result } => {
+                let place = place(result);
+                let result = buffer.take(place);
+                self.replies.push((id, Ok(UpstreamAnswer::Result(result))));
+            }
+            Line::Error { id, error } => {
+                let place = place(error);
+                let error = buffer.take(place);
+                self.replies.push((id, Ok(UpstreamAnswer::Error(error))));
+            }
+            other => self.take_other(other, line),
+        }
+    }
+}
+
+impl Reader {
+    /// Everything that is not the usual answer.
+    fn take_other(&mut self, message: Line<'_>, line: &[u8]) {
+        match message {
+            Line::Result { id, result } => {
+                let result = UpstreamAnswer::Result(result.as_bytes().to_vec().into());
+                self.replies.push((id, Ok(result)));
+            }
+            Line::Error { id, error } => {
+                let error = UpstreamAnswer::Error(error.as_bytes().to_vec().into());
+                self.replies.push((id, Ok(error)));
+            }
+            Line::Batch(batch) => {
+                for message in batch {
+                    match envelope::read(message.as_bytes()) {
+                        Line::Batch(_) => self.oddities.note(|| "a batch within a batch".to_owned()),
+                        inner => self.take_other(inner, message.as_bytes()),
+                    }
+                }
+            }
+            Line::Request { id, method } => self.answer(id, &method),
+            Line::Notification { method, params } => self.hear(&method, params),
+            Line::Stray(id) => {
+                self.oddities
+                    .note(|| format!("an answer under an id that was never given: {}", excerpt(line)));
+                tracing::debug!(server = self.wire.who(), id, "stray answer");
+            }
+            Line::Garbage { id: Some(id) } => {
+                let reason = format!("`{}` answered with something that is not JSON-RPC", self.wire.who());
+                let refusal = Refusal::new(Code::UpstreamFailed, reason);
+                self.replies.push((id, Err(Failure { refusal, sent: true })));
+                self.oddities.note(|| format!("a broken answer: {}", excerpt(line)));
+            }
+            Line::Garbage { id: None } if line.is_empty() => {}
+            Line::Garbage { id: None } => {
+                self.oddities.note(|| format!("a line on stdout that is not JSON-RPC: {}", excerpt(line)));
+            }
+        }
+    }
+
+    /// Nothing was declared to the child, so it may ask for a sign of life and no more.
+    fn answer(&self, id: &str, asked: &str) {
+        if asked == method::PING {
+            return self.wire.answer(id, r#","result":{}"#);
+        }
+        self.wire.answer(id, r#","error":{"code":-32601,"message":"the gateway does not offer this"}"#);
+        self.oddities
+            .note(|| format!("it asked for `{}`, which was not declared", excerpt(asked.as_bytes())));
+    }
+
+    /// The one place where notifications of the child arrive.
+    fn hear(&self, told: &str, _params: Option<&str>) {
+        match told {
+            method::TOOLS_CHANGED | method::RESOURCES_CHANGED | method::PROMPTS_CHANGED => {
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            }
+            // Progress, log messages and what is unknown: nobody listens yet.
+            _ => tracing::trace!(server = self.wire.who(), told, "notification"),
+        }
+    }
+}

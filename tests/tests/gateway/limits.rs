@@ -1,0 +1,172 @@
+//! How often somebody may ask: exactly so many, and an answer that says when to come back.
+
+use std::time::Duration;
+
+use tests::{Actor, Answer, Backend, Case, Code, Registration, Settings, TestApp, Value, cases, json};
+
+pub const CASES: &[Case] = cases![
+    Every: exactly_a_hundred_pass, a_batch_counts_each_request, agents_do_not_share_a_limit, a_limit_refills;
+    Once: what_does_not_count, rest_has_a_bucket_of_its_own, zero_is_no_limit, a_batch_over_the_rest,
+        a_server_takes_so_many_at_once;
+    Postgres: replicas_share_a_limit;
+];
+
+/// Sends so many pings at once, and gives their answers.
+async fn burst(actor: &Actor, count: usize) -> Vec<Answer> {
+    futures_util::future::join_all((0..count).map(|_| actor.rpc("ping", json!({})))).await
+}
+
+fn passed(answers: &[Answer]) -> usize {
+    answers.iter().filter(|answer| answer.status == 200).count()
+}
+
+#[track_caller]
+fn says_when_to_come_back(answer: &Answer) {
+    answer.status(429);
+    let error = answer.refused(&[Code::RateLimited]);
+    let seconds = answer.header("retry-after").and_then(|value| value.parse::<u64>().ok());
+    answer.must(seconds.is_some_and(|seconds| (1..=60).contains(&seconds)), "Retry-After is in seconds");
+    answer.must(error["data"]["retryAfterMs"].is_u64(), "the error carries the same fact");
+    answer.must(answer.header("ratelimit").is_some(), "the RateLimit header is there");
+    answer.must(answer.header("ratelimit-policy").is_some(), "so is the policy");
+}
+
+async fn exactly_a_hundred_pass(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().with_stock_limits()).await;
+    let agent = app.as_agent("alice").await;
+    let first = agent.rpc("ping", json!({})).await;
+    first.must(first.status == 200 && first.header("ratelimit").is_some(), "an answer says what is left");
+    let answers = burst(&agent, 110).await;
+    // GCRA gives one back every 600 ms; the burst must not last that long for an exact count.
+    let longest = answers.iter().map(|answer| answer.took).max().unwrap_or_default();
+    let refilled = usize::try_from(longest.as_millis() / 600 + 1).unwrap();
+    let passed = passed(&answers) + 1;
+    assert!((100..=100 + refilled).contains(&passed), "{passed} passed in {longest:?}");
+    says_when_to_come_back(answers.iter().find(|answer| answer.status != 200).expect("some are refused"));
+}
+
+async fn a_batch_counts_each_request(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().with_stock_limits()).await;
+    let agent = app.as_agent("alice").await;
+    let batch = |size: u32| {
+        Value::Array((0..size).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })).collect())
+    };
+    agent.rpc_text(&batch(60).to_string()).await.status(200);
+    agent.rpc_text(&batch(39).to_string()).await.status(200);
+    let answers = burst(&agent, 10).await;
+    let passed = passed(&answers);
+    assert!((1..=3).contains(&passed), "99 of 100 are used by the batches, and {passed} more passed");
+}
+
+async fn a_batch_over_the_rest(backend: Backend) {
+    let settings = Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 20).env("RATE_LIMIT_WINDOW_MS", 60_000);
+    let app = TestApp::start(backend, settings).await;
+    let agent = app.as_agent("alice").await;
+    let calls: Vec<Value> =
+        (0..50).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })).collect();
+    let answer = agent.rpc_text(&Value::Array(calls).to_string()).await;
+    if answer.status == 429 {
+        return says_when_to_come_back(&answer);
+    }
+    let answers = answer.json_of(200).as_array().cloned().unwrap_or_default();
+    let passed = answers.iter().filter(|one| one.get("result").is_some()).count();
+    answer.must(answers.len() == 50 && passed <= 21, "no more than the limit pass, and each is answered");
+    answers.iter().filter(|one| one.get("error").is_some()).for_each(|one| {
+        answer.refusal_in(one, &[Code::RateLimited]);
+    });
+}
+
+async fn agents_do_not_share_a_limit(backend: Backend) {
+    let settings = Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 5).env("RATE_LIMIT_WINDOW_MS", 600_000);
+    let app = TestApp::start(backend, settings).await;
+    let local = app.anonymous_from_loopback();
+    for name in ["one", "two", "three"] {
+        let answers = burst(&local.header("x-agent-id", name), 8).await;
+        assert_eq!(passed(&answers), 5, "{name} has five of its own");
+    }
+    let again = burst(&local.header("x-agent-id", "one"), 1).await;
+    says_when_to_come_back_eventually(&again[0]);
+}
+
+#[track_caller]
+fn says_when_to_come_back_eventually(answer: &Answer) {
+    answer.status(429).must(answer.header("retry-after").is_some(), "it says when");
+}
+
+async fn a_limit_refills(backend: Backend) {
+    let settings = Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 4).env("RATE_LIMIT_WINDOW_MS", 2_000);
+    let app = TestApp::start(backend, settings).await;
+    let agent = app.anonymous_from_loopback().header("x-agent-id", "one");
+    assert!(passed(&burst(&agent, 8).await) >= 4);
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    let passed = passed(&burst(&agent, 8).await);
+    assert!((4..=5).contains(&passed), "after a window the whole burst is there again: {passed}");
+}
+
+async fn what_does_not_count(backend: Backend) {
+    let settings = Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 5).env("RATE_LIMIT_WINDOW_MS", 600_000);
+    let app = TestApp::start(backend, settings).await;
+    let local = app.anonymous_from_loopback();
+    for _ in 0..20 {
+        local.get("/health").await.status(200);
+        local.get("/ready").await.status(200);
+        let docs = local.get("/docs/").await;
+        docs.must(docs.status != 429, "reading the documentation does not count");
+    }
+    assert_eq!(passed(&burst(&local, 8).await), 5, "all five are left");
+    local.get("/health").await.status(200);
+}
+
+async fn rest_has_a_bucket_of_its_own(backend: Backend) {
+    let settings = Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 5).env("RATE_LIMIT_WINDOW_MS", 600_000);
+    let app = TestApp::start(backend, settings).await;
+    let local = app.anonymous_from_loopback();
+    assert_eq!(passed(&burst(&local, 8).await), 5);
+    let mut listed = 0;
+    for _ in 0..8 {
+        let answer = local.get("/v1/mcp/servers").await;
+        match answer.status {
+            200 => listed += 1,
+            _ => {
+                answer.problem(Code::RateLimited);
+                answer.must(answer.header("retry-after").is_some(), "it says when");
+            }
+        }
+    }
+    assert_eq!(listed, 5, "REST has as many of its own");
+}
+
+async fn zero_is_no_limit(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 0)).await;
+    let agent = app.as_agent("alice").await;
+    assert_eq!(passed(&burst(&agent, 300).await), 300);
+}
+
+async fn a_server_takes_so_many_at_once(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    app.as_operator().register(Registration::rmcp("fix").with("maxConcurrency", 2)).await;
+    let agent = app.as_agent("alice").await;
+    agent.call("fix__count", json!({})).await.tool_text();
+    let begun = std::time::Instant::now();
+    let calls =
+        futures_util::future::join_all((0..4).map(|_| agent.call("fix__sleep", json!({ "ms": 400 })))).await;
+    let took = begun.elapsed();
+    let done = calls.iter().filter(|answer| answer.json()["result"].is_object()).count();
+    for answer in calls.iter().filter(|answer| answer.json()["error"].is_object()) {
+        answer.refused(&[Code::ConcurrencyLimited]);
+    }
+    let waited = done == 4 && took >= Duration::from_millis(790);
+    assert!(waited || done == 2, "{done} of 4 calls ended well in {took:?}: two at once is the limit");
+}
+
+async fn replicas_share_a_limit(backend: Backend) {
+    let settings = || Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 40).env("RATE_LIMIT_WINDOW_MS", 600_000);
+    let one = TestApp::start(backend, settings()).await;
+    let other = one.start_beside(settings()).await;
+    let agent = one.as_agent("alice").await;
+    let secret = agent.headers()[0].1.clone();
+    let same = other.with_key(&secret);
+    let (here, there) = tokio::join!(burst(&agent, 35), burst(&same, 35));
+    let passed = passed(&here) + passed(&there);
+    assert_eq!(passed, 40, "forty pass, whoever is asked");
+}

@@ -1,0 +1,50 @@
+//! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
+//! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
+
+mod bytes;
+mod children;
+mod configs;
+mod declared;
+mod encryption;
+mod guard;
+mod harness;
+mod identity;
+mod limits;
+mod operations;
+mod real;
+mod records;
+mod registry;
+mod rpc;
+mod sdk;
+mod startup;
+mod tenants;
+
+use tests::programs::{self, Programs};
+
+fn main() -> std::process::ExitCode {
+    programs::set(Programs {
+        gateway: env!("CARGO_BIN_EXE_trunkline-under-test"),
+        guardian: env!("CARGO_BIN_EXE_test-guardian"),
+        fixture_rmcp: env!("CARGO_BIN_EXE_fixture-rmcp"),
+        fixture_bad: env!("CARGO_BIN_EXE_fixture-bad"),
+    });
+    tests::suite::main(&[
+        ("harness", harness::CASES),
+        ("rpc", rpc::CASES),
+        ("bytes", bytes::CASES),
+        ("sdk", sdk::CASES),
+        ("records", records::CASES),
+        ("children", children::CASES),
+        ("identity", identity::CASES),
+        ("guard", guard::CASES),
+        ("limits", limits::CASES),
+        ("registry", registry::CASES),
+        ("configs", configs::CASES),
+        ("tenants", tenants::CASES),
+        ("operations", operations::CASES),
+        ("declared", declared::CASES),
+        ("startup", startup::CASES),
+        ("real", real::CASES),
+        ("encryption", encryption::CASES),
+    ])
+}
