@@ -20,8 +20,11 @@ fn main() {
     let threads = arguments.next().unwrap_or(2);
     let bytes = arguments.next().unwrap_or(64);
     let rate = arguments.next().unwrap_or(0);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .expect("runtime");
     runtime.block_on(measure(calls, threads, bytes, rate));
 }
 
@@ -52,7 +55,11 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize) {
     println!("processor time per call    {per_call:.2} us");
     println!("  as a part of a SHA-256 of 64 KiB ({yardstick:.2} us): {:.2}", per_call / yardstick);
     println!("calls per second           {:.0}", calls as f64 / wall.as_secs_f64());
-    println!("callers done after         {:.2} s, all stored after {:.2} s", called.as_secs_f64(), wall.as_secs_f64());
+    println!(
+        "callers done after         {:.2} s, all stored after {:.2} s",
+        called.as_secs_f64(),
+        wall.as_secs_f64()
+    );
     println!("memory                     {:.1} MB", resident_bytes() as f64 / 1e6);
     println!("status                     {:?}", recorder.status());
     recorder.shutdown().await;

@@ -150,7 +150,12 @@ impl Catalog {
             return Ok(listing);
         }
         let slot = Arc::clone(&self.slots.entry(*key).or_default());
-        let late = || Refusal::new(Code::TimedOut, format!("server `{}` did not list its {} in time", spec.slug, kind.member()));
+        let late = || {
+            Refusal::new(
+                Code::TimedOut,
+                format!("server `{}` did not list its {} in time", spec.slug, kind.member()),
+            )
+        };
         let _turn = tokio::time::timeout_at(deadline.into(), slot.fetching[kind as usize].lock())
             .await
             .map_err(|_| late())?;
@@ -217,12 +222,16 @@ impl Catalog {
         match self.pool.request(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
-                Refusal::new(Code::UpstreamFailed, reason).hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
+                Refusal::new(Code::UpstreamFailed, reason)
+                    .hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
             }),
             UpstreamAnswer::Error(error) if error_code(&error) == Some(-32601) => Ok(None),
             UpstreamAnswer::Error(error) => {
                 let said = String::from_utf8_lossy(&error[..error.len().min(300)]).into_owned();
-                Err(Refusal::new(Code::UpstreamFailed, format!("server `{}` refused {}: {said}", spec.slug, kind.method())))
+                Err(Refusal::new(
+                    Code::UpstreamFailed,
+                    format!("server `{}` refused {}: {said}", spec.slug, kind.method()),
+                ))
             }
         }
     }
@@ -244,7 +253,8 @@ fn read_page(result: &[u8], kind: ListKind) -> Result<Page, String> {
         #[serde(rename = "nextCursor")]
         next_cursor: Option<String>,
     }
-    let lists: Lists = serde_json::from_slice(result).map_err(|error| format!("something that is no list: {error}"))?;
+    let lists: Lists =
+        serde_json::from_slice(result).map_err(|error| format!("something that is no list: {error}"))?;
     let items = match kind {
         ListKind::Tools => lists.tools,
         ListKind::Resources => lists.resources,
@@ -283,7 +293,9 @@ fn exposed_name(spec: &ServerSpec, kind: ListKind, name: &str) -> (String, Strin
             let tail = names::exposed_tail(&spec.slug, name);
             (format!("{}{}{tail}", spec.slug, names::SEPARATOR), tail)
         }
-        ListKind::Resources | ListKind::ResourceTemplates => (format!("{}+{name}", spec.slug), name.to_owned()),
+        ListKind::Resources | ListKind::ResourceTemplates => {
+            (format!("{}+{name}", spec.slug), name.to_owned())
+        }
     }
 }
 

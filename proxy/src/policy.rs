@@ -23,8 +23,7 @@ pub struct ConfigSpec {
 }
 
 /// Names and globs (`*`, `?`, `[a-z]`, `{a,b}`) over a server's own tool names.
-#[derive(Debug)]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Patterns(Vec<GlobMatcher>);
 
 impl Patterns {
@@ -64,7 +63,11 @@ impl Policy {
     pub fn server(&self) -> Result<(), Refusal> {
         if let Some(row) = self.rows().find(|row| row.enabled == Some(false)) {
             let whom = if row.for_agent { "this agent" } else { "this tenant" };
-            return Err(self.refuse(row, format!("server `{}` is switched off for {whom}", self.spec.slug), "enabled"));
+            return Err(self.refuse(
+                row,
+                format!("server `{}` is switched off for {whom}", self.spec.slug),
+                "enabled",
+            ));
         }
         if !self.spec.enabled {
             let reason = format!("server `{}` is switched off", self.spec.slug);
@@ -84,7 +87,8 @@ impl Policy {
         }
         let allowed = self.rows().find_map(|row| Some((row, row.allowed_tools.as_ref()?)));
         if let Some((row, _)) = allowed.filter(|(_, patterns)| patterns.find(name).is_none()) {
-            let reason = format!("tool `{name}` of server `{}` is not among the allowed tools", self.spec.slug);
+            let reason =
+                format!("tool `{name}` of server `{}` is not among the allowed tools", self.spec.slug);
             return Err(self.refuse(row, reason, "allowedTools"));
         }
         Ok(())

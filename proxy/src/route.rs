@@ -49,7 +49,10 @@ enum Found {
     Yes,
     No(Refusal),
     /// It must be asked first, under a permit and on record; how the name is to be looked up then.
-    NotListed { loosely: bool, exposed: bool },
+    NotListed {
+        loosely: bool,
+        exposed: bool,
+    },
 }
 
 /// Proof that a caller may use a route, once. Only [`Route::permit`] makes one.
@@ -177,9 +180,15 @@ pub fn pool_key(view: &TenantView, member: &Member) -> PoolKey {
     }
 }
 
-fn find_member<'v, 'n>(view: &'v TenantView, verb: Verb, name: Name<'n>) -> Result<(&'v Member, &'n str), Refusal> {
+fn find_member<'v, 'n>(
+    view: &'v TenantView,
+    verb: Verb,
+    name: Name<'n>,
+) -> Result<(&'v Member, &'n str), Refusal> {
     match name {
-        Name::Own { server, name } | Name::Operation { server, name } => Ok((find_server(view, server)?, name)),
+        Name::Own { server, name } | Name::Operation { server, name } => {
+            Ok((find_server(view, server)?, name))
+        }
         Name::Exposed(exposed) => {
             let cut = match verb {
                 Verb::CallTool | Verb::GetPrompt => names::split_exposed(exposed),

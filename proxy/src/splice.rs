@@ -56,10 +56,14 @@ mod tests {
 
     #[test]
     fn only_the_name_changes() {
-        let raw: &RawValue = serde_json::from_str(r#"{"x": 1.0, "name" : "a\u0062", "n":{"name":"c"}}"#).unwrap();
+        let raw: &RawValue =
+            serde_json::from_str(r#"{"x": 1.0, "name" : "a\u0062", "n":{"name":"c"}}"#).unwrap();
         let (name, cut) = named(raw, Key::Name).unwrap();
         assert_eq!(name, "ab");
-        assert_eq!(format!("{}\"s__ab\"{}", cut.head, cut.tail), r#"{"x": 1.0, "name" : "s__ab", "n":{"name":"c"}}"#);
+        assert_eq!(
+            format!("{}\"s__ab\"{}", cut.head, cut.tail),
+            r#"{"x": 1.0, "name" : "s__ab", "n":{"name":"c"}}"#
+        );
         assert!(named(serde_json::from_str(r#"{"name":3}"#).unwrap(), Key::Name).is_err());
         assert!(named(serde_json::from_str(r#"{"name":"a","name":"b"}"#).unwrap(), Key::Name).is_err());
     }

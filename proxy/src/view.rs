@@ -39,10 +39,13 @@ impl TenantView {
         let mut kept: HashMap<Slug, Member> = HashMap::new();
         for spec in servers {
             let slug = spec.slug.clone();
-            let member = |spec, hides| Member { spec, hides, tenant_config: None, agent_configs: HashMap::new() };
+            let member =
+                |spec, hides| Member { spec, hides, tenant_config: None, agent_configs: HashMap::new() };
             match kept.remove(&slug) {
                 None => kept.insert(slug, member(spec, None)),
-                Some(earlier) if spec.owner.is_some() => kept.insert(slug, member(spec, Some(earlier.spec.id))),
+                Some(earlier) if spec.owner.is_some() => {
+                    kept.insert(slug, member(spec, Some(earlier.spec.id)))
+                }
                 Some(earlier) => kept.insert(slug, Member { hides: Some(spec.id), ..earlier }),
             };
         }

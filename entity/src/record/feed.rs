@@ -111,6 +111,9 @@ pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Rows of replicas that are long dead are deleted after this many microseconds.
+pub(super) const FORGOTTEN_AFTER_US: i64 = 24 * 3_600 * 1_000_000;
+
 /// Where the rows go.
 pub(super) enum Source {
     Sqlite(PathBuf),

@@ -9,10 +9,12 @@ use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::feed::{COLUMNS, Feed, FeedError, Row, State, column_list, end_assignments, number};
+use super::feed::{
+    COLUMNS, FORGOTTEN_AFTER_US, Feed, FeedError, Row, State, column_list, end_assignments, number,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database's clock, in microseconds, so that the replicas' clocks may differ.
 macro_rules! now {
@@ -52,9 +54,9 @@ impl PostgresFeed {
 impl Feed for PostgresFeed {
     fn store(&mut self, rows: &[Row<'_>]) -> Result<(), FeedError> {
         let (store, replica) = (&self.store, self.replica);
-        let result = self.runtime.block_on(self.link.run(async |connection| {
-            Columns::of(rows, replica).execute(store, connection).await
-        }));
+        let result = self.runtime.block_on(
+            self.link.run(async |connection| Columns::of(rows, replica).execute(store, connection).await),
+        );
         match result {
             Err(FeedError::Postgres(sqlx::Error::Database(error)))
                 if error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
@@ -96,8 +98,12 @@ impl Feed for PostgresFeed {
             ))
             .bind(replica)
             .bind(number(dead_after.as_micros() as u64))
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+            sqlx::query(concat!("DELETE FROM replicas WHERE heartbeat_at < ", now!(), " - $1"))
+                .bind(number(dead_after.as_micros() as u64) + FORGOTTEN_AFTER_US)
+                .execute(connection)
+                .await?;
             Ok(closed.rows_affected())
         }))
     }

@@ -9,7 +9,9 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Statement, TransactionBeh
 use uuid::Uuid;
 
 use super::Durability;
-use super::feed::{COLUMNS, Feed, FeedError, Row, State, column_list, end_assignments, number};
+use super::feed::{
+    COLUMNS, FORGOTTEN_AFTER_US, Feed, FeedError, Row, State, column_list, end_assignments, number,
+};
 
 /// Longer than other writers of the gateway take; a busy database is asked again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,7 +41,8 @@ impl SqliteFeed {
         // Appending touches few pages.
         connection.pragma_update(None, "cache_size", -1024)?;
         let places = (1..=COLUMNS.len()).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");
-        let insert = format!("INSERT INTO mcp_tool_executions ({}) VALUES ({places}) ON CONFLICT", column_list());
+        let insert =
+            format!("INSERT INTO mcp_tool_executions ({}) VALUES ({places}) ON CONFLICT", column_list());
         let upsert = format!("{insert} (tenant_id, id) DO UPDATE SET {}", end_assignments());
         Ok(Self { connection, replica, insert: format!("{insert} DO NOTHING"), upsert })
     }
@@ -77,16 +80,20 @@ impl Feed for SqliteFeed {
                  ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at",
             )?
             .execute(params![self.replica.as_bytes(), now])?;
-        let closed = match dead_after {
-            None => 0,
-            Some(dead_after) => transaction
+        let mut closed = 0;
+        if let Some(dead_after) = dead_after {
+            let alive_after = now - number(dead_after.as_micros() as u64);
+            closed = transaction
                 .prepare_cached(
                     "UPDATE mcp_tool_executions SET outcome = 'unknown', running_on = NULL \
                      WHERE outcome = 'running' AND running_on <> ?1 \
                      AND running_on NOT IN (SELECT id FROM replicas WHERE heartbeat_at > ?2)",
                 )?
-                .execute(params![self.replica.as_bytes(), now - number(dead_after.as_micros() as u64)])?,
-        };
+                .execute(params![self.replica.as_bytes(), alive_after])?;
+            transaction
+                .prepare_cached("DELETE FROM replicas WHERE heartbeat_at < ?1")?
+                .execute(params![alive_after - FORGOTTEN_AFTER_US])?;
+        }
         transaction.commit()?;
         Ok(closed as u64)
     }

@@ -117,6 +117,10 @@ impl Feeder {
             Ok(()) => {}
             Err(error) => self.failed(error),
         }
+        if self.shared.journal_is_full() {
+            // Files in use could be stored as well, but only sealed ones can go.
+            self.shared.journal.seal();
+        }
         self.shared.journal.delete_stored(&mut self.stored);
         self.note_oldest();
         self.shared.space.notify_waiters();

@@ -239,3 +239,72 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(tool: &str) -> Begin {
+        Begin {
+            id: ExecutionId::new(),
+            request: RequestId::new(),
+            trace_id: Some([7; 16]),
+            tenant: TenantId::new(),
+            agent: Some(AgentId::new()),
+            credential: None,
+            caller_kind: CallerKind::Jwt,
+            kind: Kind::PromptsGet,
+            server: ServerId::new(),
+            server_slug: "time".into(),
+            tool: tool.to_owned(),
+            started_at: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
+            arguments: Some("{}".into()),
+            digest: [9; 32],
+            argument_bytes: 2,
+        }
+    }
+
+    fn written(tools: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for tool in tools {
+            write(&mut bytes, &begin(tool), None);
+        }
+        bytes
+    }
+
+    fn tools(bytes: &[u8]) -> Vec<String> {
+        read_all(bytes).records.into_iter().map(|(begin, _)| begin.tool).collect()
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let begin = begin("a");
+        let error = RecordedError::new("upstream_failed", "died", Some("rule 1".to_owned()));
+        let finish =
+            Finish { attempts: 2, error: Some(Box::new(error)), ..Finish::bare(Outcome::Unavailable, 5) };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &begin, Some(&finish));
+        let contents = read_all(&bytes);
+        assert_eq!(format!("{:?}", contents.records), format!("{:?}", [(begin, Some(finish))]));
+        assert_eq!(contents.damaged_bytes, 0);
+    }
+
+    #[test]
+    fn a_torn_end_costs_the_last_frame_only() {
+        let bytes = written(&["a", "b", "c"]);
+        for length in bytes.len() * 2 / 3 + 1..bytes.len() {
+            assert_eq!(tools(&bytes[..length]), ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn damage_costs_the_frame_it_hits_only() {
+        let bytes = written(&["a", "b", "c"]);
+        for at in 0..bytes.len() / 3 {
+            let mut damaged = bytes.clone();
+            damaged[at + bytes.len() / 3] ^= 0x55;
+            assert_eq!(tools(&damaged), ["a", "c"], "byte {at} of the second frame");
+        }
+        assert!(tools(&[0; 4096]).is_empty());
+    }
+}

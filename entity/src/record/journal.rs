@@ -11,8 +11,9 @@ use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -28,8 +29,11 @@ pub(super) struct Journal {
     dir: PathBuf,
     /// False under strict durability: then it is the queue only.
     writes: bool,
-    /// Keep unsynced files for [`Journal::sync`].
+    /// Keep what was written for [`Journal::sync_unsynced`].
     syncs: bool,
+    unsynced: AtomicBool,
+    /// Woken by the first write after a sync.
+    syncer: OnceLock<Thread>,
     lanes: [Mutex<Lane>; LANES],
     next_number: AtomicU64,
     bytes: AtomicU64,
@@ -72,6 +76,8 @@ impl Journal {
             dir: dir.to_owned(),
             writes,
             syncs,
+            unsynced: AtomicBool::new(false),
+            syncer: OnceLock::new(),
             lanes: Default::default(),
             next_number: AtomicU64::new(first_number),
             bytes: AtomicU64::new(0),
@@ -101,9 +107,9 @@ impl Journal {
         for lane in &self.lanes {
             // The lane gets an empty list with room, so that the next begins seldom allocate.
             let capacity = lane.lock().queue.len();
-            let mut fresh = Vec::with_capacity(capacity);
-            std::mem::swap(&mut fresh, &mut lane.lock().queue);
-            into.append(&mut fresh);
+            let mut taken = Vec::with_capacity(capacity);
+            std::mem::swap(&mut taken, &mut lane.lock().queue);
+            into.append(&mut taken);
         }
     }
 
@@ -141,12 +147,30 @@ impl Journal {
         }
     }
 
-    /// Brings every written frame to the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        let mut files: Vec<Arc<File>> =
-            self.sealed.lock().iter_mut().filter_map(|sealed| sealed.file.take()).collect();
+    pub fn set_syncer(&self, syncer: Thread) {
+        // A journal has one syncer; a second one has nothing to do.
+        let _ = self.syncer.set(syncer);
+    }
+
+    pub fn wake_syncer(&self) {
+        if let Some(syncer) = self.syncer.get() {
+            syncer.unpark();
+        }
+    }
+
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::SeqCst)
+    }
+
+    /// Brings every written frame to the disk, when there are new ones.
+    pub fn sync_unsynced(&self) -> io::Result<()> {
+        if !self.unsynced.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        // The lanes first: a file that is sealed meanwhile is then found among the sealed.
         let active = |lane: &Mutex<Lane>| lane.lock().active.as_ref().map(|segment| segment.file.clone());
-        files.extend(self.lanes.iter().filter_map(active));
+        let mut files: Vec<Arc<File>> = self.lanes.iter().filter_map(active).collect();
+        files.extend(self.sealed.lock().iter_mut().filter_map(|sealed| sealed.file.take()));
         files.iter().try_for_each(|file| file.sync_data())?;
         File::open(&self.dir)?.sync_all()
     }
@@ -179,6 +203,9 @@ impl Journal {
         segment.bytes += written;
         segment.records += 1;
         self.bytes.fetch_add(written, Ordering::Relaxed);
+        if self.syncs && !self.unsynced.swap(true, Ordering::SeqCst) {
+            self.wake_syncer();
+        }
         let number = segment.number;
         if segment.bytes >= SEGMENT_BYTES {
             self.push_sealed(Some(segment));

@@ -20,6 +20,7 @@ mod recovery;
 mod redact;
 mod replica;
 mod row;
+mod syncer;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -167,9 +167,8 @@ impl Execution {
             rule: row.error_rule,
         });
         let started_at = crate::time::from_column(row.started_at);
-        let finished_at = row
-            .duration_us
-            .map(|duration| crate::time::from_column(row.started_at.saturating_add(duration)));
+        let finished_at =
+            row.duration_us.map(|duration| crate::time::from_column(row.started_at.saturating_add(duration)));
         Ok(Execution {
             id: ExecutionId(row.id),
             tenant: TenantId(row.tenant_id),
@@ -202,9 +201,7 @@ impl Execution {
 }
 
 fn caller_kind(text: &str) -> Option<CallerKind> {
-    [CallerKind::ApiKey, CallerKind::Jwt, CallerKind::Loopback]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
+    [CallerKind::ApiKey, CallerKind::Jwt, CallerKind::Loopback].into_iter().find(|kind| kind.as_str() == text)
 }
 
 fn unsigned(value: i64) -> u64 {

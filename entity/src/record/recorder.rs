@@ -207,7 +207,8 @@ impl Drop for Inner {
 
 impl Shared {
     fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < self.max_waiting && self.journal.bytes() < self.max_journal_bytes
+        self.waiting.load(Ordering::Relaxed) < self.max_waiting
+            && self.journal.bytes() < self.max_journal_bytes
     }
 
     async fn wait_for_room(&self) -> Result<(), Refusal> {

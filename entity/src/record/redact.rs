@@ -96,7 +96,8 @@ fn is_secret(key: &[u8], plain: &mut Vec<u8>) -> bool {
     plain.extend(key.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase));
     let starts = |rest: &[u8]| SECRET_WORDS.iter().any(|word| rest.starts_with(word.as_bytes()));
     plain == b"pwd" || plain == b"auth" || {
-        (0..plain.len()).any(|at| matches!(plain[at], b'p' | b's' | b't' | b'a' | b'c' | b'b') && starts(&plain[at..]))
+        (0..plain.len())
+            .any(|at| matches!(plain[at], b'p' | b's' | b't' | b'a' | b'c' | b'b') && starts(&plain[at..]))
     }
 }
 
@@ -130,7 +131,10 @@ impl Scan<'_> {
             };
             let mut ready = !opened;
             loop {
-                if ready && let Some((level, start)) = secret && level == levels.len() {
+                if ready
+                    && let Some((level, start)) = secret
+                    && level == levels.len()
+                {
                     self.secrets.push((start, self.at));
                     secret = None;
                 }
@@ -174,7 +178,8 @@ impl Scan<'_> {
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 let rest = &self.bytes[self.at..];
-                let end = rest.iter().position(|b| !matches!(b, b'-' | b'+' | b'.') && !b.is_ascii_alphanumeric());
+                let end =
+                    rest.iter().position(|b| !matches!(b, b'-' | b'+' | b'.') && !b.is_ascii_alphanumeric());
                 self.at += end.unwrap_or(rest.len());
                 Ok(false)
             }
@@ -268,4 +273,107 @@ enum Next {
     Key,
     Value,
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn expect(arguments: &str, kept: &str) {
+        assert_eq!(&*redact(arguments.as_bytes(), DEFAULT_ARGUMENTS_CAP), kept, "of {arguments}");
+    }
+
+    #[test]
+    fn values_under_secret_keys_are_replaced_whatever_they_are() {
+        expect(r#"{"password":"x"}"#, r#"{"password":"[redacted]"}"#);
+        expect(
+            r#"{ "a" : 1 , "Pass-Word" :  "x" , "b":2}"#,
+            r#"{ "a" : 1 , "Pass-Word" :  "[redacted]" , "b":2}"#,
+        );
+        expect(r#"{"api_key":12,"x":1}"#, r#"{"api_key":"[redacted]","x":1}"#);
+        expect(r#"{"X-API-Key":null}"#, r#"{"X-API-Key":"[redacted]"}"#);
+        expect(r#"{"secret":{"a":[1,"}"]},"b":2}"#, r#"{"secret":"[redacted]","b":2}"#);
+        expect(r#"{"tokens":["a","b"],"c":[]}"#, r#"{"tokens":"[redacted]","c":[]}"#);
+        expect(
+            r#"{"a":[{"b":{"Authorization":"Bearer y"}}]}"#,
+            r#"{"a":[{"b":{"Authorization":"[redacted]"}}]}"#,
+        );
+        expect(
+            r#"[{"cookie":""},{"CREDENTIALS":true}]"#,
+            r#"[{"cookie":"[redacted]"},{"CREDENTIALS":"[redacted]"}]"#,
+        );
+        expect(
+            r#"{"client_secret":"a","clientSecret":"b"}"#,
+            r#"{"client_secret":"[redacted]","clientSecret":"[redacted]"}"#,
+        );
+        expect(
+            r#"{"access.key":"a","privateKey":"b","pwd":"c"}"#,
+            r#"{"access.key":"[redacted]","privateKey":"[redacted]","pwd":"[redacted]"}"#,
+        );
+    }
+
+    #[test]
+    fn escapes_hide_no_key_and_end_no_string() {
+        expect(r#"{"pass\u0077ord":"x"}"#, r#"{"pass\u0077ord":"[redacted]"}"#);
+        expect(r#"{"\u0053ECRET":"x"}"#, r#"{"\u0053ECRET":"[redacted]"}"#);
+        expect(r#"{"token":"a\"b","c":"d\\"}"#, r#"{"token":"[redacted]","c":"d\\"}"#);
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_as_it_is() {
+        for text in [
+            r#"{"text":"my password is in the key file","key":"k","author":"me"}"#,
+            r#"{"max_tokens":100,"totalTokens": 7}"#,
+            r#"{"type":"password"}"#,
+            r#"["token","secret"]"#,
+            r#""password""#,
+            "{}",
+            "[]",
+            "null",
+            " -1.5e3 ",
+            r#"{"a":{"b":[[],{}]},"":"é€😀"}"#,
+        ] {
+            expect(text, text);
+        }
+    }
+
+    #[test]
+    fn a_cut_text_keeps_no_part_of_a_secret() {
+        let filler = "x".repeat(100);
+        for cap in 0..160 {
+            let text = format!(
+                r#"{{"a":"é{filler}","password":"hunter2 hunter2 hunter2","b":[{{"token":{{"c":"hunter2"}}}}]}}"#
+            );
+            let kept = redact(text.as_bytes(), cap);
+            assert!(!kept.contains("hunter"), "{cap}: {kept}");
+            assert!(kept.ends_with(CUT), "{cap}: {kept}");
+            assert!(kept.len() <= cap.max(CUT.len()), "{cap}: {kept}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_kept_only_without_secrets() {
+        for text in [
+            "{'password': 'x'}",
+            r#"{"password" "x"}"#,
+            r#"{"a":1}{"token":"x"}"#,
+            r#"{"pass\u0077ord" "x"}"#,
+            r#"{"token":"x"#,
+            "password=x",
+            "Authorization: Bearer x",
+        ] {
+            expect(text, UNREADABLE);
+        }
+        expect(r#"{"a":"#, r#"{"a":"#);
+        expect("", "");
+        assert_eq!(&*redact(b"\xff{\"password\":1}", 100), UNREADABLE);
+        assert_eq!(&*redact(b"{\"a\":\"\xff\"}", 100), "{\"a\":\"\u{fffd}\"}");
+    }
+
+    #[test]
+    fn depth_is_no_danger() {
+        let deep = "[".repeat(100_000);
+        assert!(redact(deep.as_bytes(), 50_000).ends_with(CUT));
+    }
 }

@@ -8,6 +8,7 @@ mod audit;
 mod configs;
 mod opening;
 mod people;
+mod record;
 mod sealing;
 mod servers;
 mod wall;

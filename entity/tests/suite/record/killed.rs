@@ -1,0 +1,169 @@
+//! `kill -9` under load: every begin that returned is found afterwards.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use entity::record::{RecordSettings, Recorder};
+use protocol::{ExecutionId, Outcome, TenantId};
+
+use super::store::{Store, begin, connect, fine};
+
+#[tokio::test]
+async fn no_begun_execution_is_missing_after_a_kill() {
+    for store in Store::each().await {
+        for lines in [1, 400, 20_000] {
+            let before: HashSet<ExecutionId> = store.all().await.iter().map(|found| found.id).collect();
+            let printed = killed_after(&store, lines).await;
+            let recorder = store.recorder().await;
+            check(&store, &printed, &before).await;
+            recorder.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_database_never_got_comes_from_the_journal_with_its_ends() {
+    let store = Store::sqlite().await;
+    let lock = rusqlite::Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap();
+    let mut child = start(&store);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = String::new();
+    read_lines(&mut output, &mut printed, 100);
+    // From here on the database is away for the child.
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    read_lines(&mut output, &mut printed, 20_000);
+    std::thread::sleep(Duration::from_millis(2_500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    output.read_to_string(&mut printed).unwrap();
+    lock.execute_batch("ROLLBACK").unwrap();
+    let recorder = store.recorder().await;
+    let found = check(&store, &printed, &HashSet::new()).await;
+    // The feeder noted ends in the journal when the database did not take them.
+    let ok = found.values().filter(|outcome| **outcome == Outcome::Ok).count();
+    assert!(ok > 5_000, "{ok} of {} have their end", found.len());
+    assert_eq!(recorder.status().journal_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_journal_costs_what_was_damaged_and_no_more() {
+    let store = Store::sqlite().await;
+    let lock = rusqlite::Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap();
+    let mut child = start(&store);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = String::new();
+    read_lines(&mut output, &mut printed, 1);
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    read_lines(&mut output, &mut printed, 2_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    output.read_to_string(&mut printed).unwrap();
+    lock.execute_batch("ROLLBACK").unwrap();
+    let journal = store.dir.path().join("journal");
+    for file in std::fs::read_dir(&journal).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "journal") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            bytes.truncate(bytes.len() - 3);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    std::fs::write(journal.join("00000000000fffff.journal"), vec![0xe7; 70_000]).unwrap();
+    store.recorder().await;
+    let begun: HashSet<ExecutionId> = begun(&printed).collect();
+    let found: HashSet<ExecutionId> = store.all().await.iter().map(|found| found.id).collect();
+    let missing = begun.difference(&found).count();
+    assert!((1..=8).contains(&missing), "{missing} of {} are missing", begun.len());
+}
+
+/// Runs the child until it has printed so many begins, and kills it.
+async fn killed_after(store: &Store, lines: usize) -> String {
+    let mut child = start(store);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = String::new();
+    read_lines(&mut output, &mut printed, lines);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    output.read_to_string(&mut printed).unwrap();
+    printed
+}
+
+async fn check(store: &Store, printed: &str, before: &HashSet<ExecutionId>) -> HashMap<ExecutionId, Outcome> {
+    let all = store.all().await;
+    let found: HashMap<ExecutionId, Outcome> = all.iter().map(|found| (found.id, found.outcome)).collect();
+    assert_eq!(found.len(), all.len(), "an execution has two rows");
+    let mut count = 0;
+    for id in begun(printed) {
+        assert!(!before.contains(&id));
+        let outcome = found.get(&id).unwrap_or_else(|| panic!("{id} is missing on {}", store.url));
+        assert!(matches!(outcome, Outcome::Ok | Outcome::Unknown), "{id} is {outcome:?}");
+        count += 1;
+    }
+    assert!(count > 0);
+    let unknown = found.values().filter(|outcome| **outcome == Outcome::Unknown).count();
+    eprintln!("{count} begun, {unknown} unknown, all there");
+    found
+}
+
+/// The ids of whole lines.
+fn begun(printed: &str) -> impl Iterator<Item = ExecutionId> {
+    let whole = printed.rfind('\n').map_or("", |end| &printed[..end]);
+    whole.lines().filter_map(|line| line.strip_prefix("begun ")).map(|id| id.trim().parse().unwrap())
+}
+
+fn read_lines(output: &mut impl BufRead, printed: &mut String, lines: usize) {
+    let mut seen = 0;
+    while seen < lines {
+        let at = printed.len();
+        assert!(output.read_line(printed).unwrap() > 0, "the child ended by itself: {printed}");
+        seen += usize::from(printed[at..].starts_with("begun "));
+    }
+}
+
+/// This test program again, as the process to kill.
+fn start(store: &Store) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["record::killed::child", "--exact", "--ignored", "--nocapture"])
+        .env("RECORD_CHILD_URL", &store.url)
+        .env("RECORD_CHILD_JOURNAL", store.settings().dir)
+        .env("RECORD_CHILD_TENANT", store.tenant.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test: what `start` runs. Records calls, and says each id as soon as its begin has returned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "run by the tests beside it, and killed by them"]
+async fn child() {
+    let Ok(url) = std::env::var("RECORD_CHILD_URL") else { return };
+    let tenant: TenantId = std::env::var("RECORD_CHILD_TENANT").unwrap().parse().unwrap();
+    let settings = RecordSettings::new(std::env::var("RECORD_CHILD_JOURNAL").unwrap());
+    let recorder = Recorder::open(&connect(&url).await, settings).await.unwrap();
+    // The test harness may have begun a line of its own.
+    std::io::stdout().write_all(b"\n").unwrap();
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        callers.spawn(call_for_ever(recorder.clone(), tenant));
+    }
+    callers.join_all().await;
+}
+
+async fn call_for_ever(recorder: Recorder, tenant: TenantId) {
+    let mut open = Vec::new();
+    loop {
+        let record = recorder.begin(begin(tenant)).await.unwrap();
+        std::io::stdout().write_all(format!("begun {}\n", record.id()).as_bytes()).unwrap();
+        open.push(record);
+        // Some stay open for a while, two of them for ever.
+        if open.len() > 20 {
+            open.drain(2..).for_each(|record| record.close(fine()));
+            tokio::task::yield_now().await;
+        }
+    }
+}
