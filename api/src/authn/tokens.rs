@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use protocol::{AgentId, Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
+use protocol::{Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
 use proxy::egress::Egress;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +26,6 @@ pub struct Secrets {
 /// What a token of ours says.
 pub struct TokenClaims {
     pub tenant: TenantId,
-    pub agent: AgentId,
     pub agent_slug: String,
     pub scopes: Scopes,
     pub life: Duration,

@@ -84,6 +84,7 @@ pub struct ServerBody {
 
 /// What is shown of a secret value.
 #[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct SetBody {
     #[schema(example = true)]
     pub set: bool,
