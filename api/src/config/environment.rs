@@ -70,7 +70,10 @@ pub const ENVIRONMENT: &[Variable] = &[
 
 /// Names that are joined into one setting when that setting is not given itself.
 pub const PARTS: &[(&str, &str)] = &[
-    ("POSTGRES_HOST", "with POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD: DATABASE_URL in parts"),
+    (
+        "POSTGRES_HOST",
+        "with POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD: DATABASE_URL in parts",
+    ),
     ("REDIS_HOST", "with REDIS_PORT, REDIS_DB: REDIS_URL in parts"),
 ];
 
@@ -104,7 +107,9 @@ pub fn env_example() -> String {
 /// The process's environment; what is not text is left out.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn process_environment() -> std::collections::BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Where the client commands find the gateway: `MCP_GATEWAY_URL`, else this machine's `PORT`.

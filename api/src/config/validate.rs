@@ -40,10 +40,19 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     );
     refuse(host(config).is_none(), "server.host (HOST): an IP address or `localhost` is wanted");
     refuse(config.server.max_batch == 0, "server.max_batch (MAX_BATCH): 1 or more is wanted");
-    refuse(config.server.max_body_bytes < 1024, "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted");
+    refuse(
+        config.server.max_body_bytes < 1024,
+        "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted",
+    );
     refuse(config.limits.window_ms == 0, "limits.window_ms (RATE_LIMIT_WINDOW_MS): 1 or more is wanted");
-    refuse(config.calls.default_timeout_ms == 0, "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted");
-    refuse(config.children.line_max_bytes < 4096, "children.line_max_bytes (CHILD_LINE_MAX_BYTES): 4096 or more is wanted");
+    refuse(
+        config.calls.default_timeout_ms == 0,
+        "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted",
+    );
+    refuse(
+        config.children.line_max_bytes < 4096,
+        "children.line_max_bytes (CHILD_LINE_MAX_BYTES): 4096 or more is wanted",
+    );
     refuse(
         config.database.pool_max == 0 || config.database.pool_max < config.database.pool_min,
         "database.pool_max (DB_POOL_MAX): 1 or more, and no less than pool_min, is wanted",

@@ -136,7 +136,15 @@ pub struct Registration {
 /// Members of a server that a patch cannot change.
 const IMMUTABLE: [&str; 3] = ["slug", "transport", "scope"];
 const READ_ONLY: [&str; 10] = [
-    "id", "managedBy", "state", "stateReason", "stateSince", "revision", "toolsCount", "lastUsedAt", "createdAt",
+    "id",
+    "managedBy",
+    "state",
+    "stateReason",
+    "stateSince",
+    "revision",
+    "toolsCount",
+    "lastUsedAt",
+    "createdAt",
     "updatedAt",
 ];
 
