@@ -57,19 +57,22 @@ pub fn run(runtime: &Runtime, targets: &[Arc<Target>], plan: Plan) -> Result<(Ve
         for bytes in BYTES {
             for agents in AGENTS {
                 eprintln!("round {round} of {}: {agents} agents, {bytes} bytes", plan.rounds);
+                if round == 1 {
+                    cells.extend(targets.iter().map(|target| Cell::new(agents, bytes, target.name)));
+                }
                 let mut beside = Vec::new();
                 for (target, sent) in targets.iter().zip(&mut sent) {
                     series += 1;
                     let end = End::Time { warm_up: plan.warm_up, window: plan.window };
                     let sample = Load { series, agents, bytes, end }.run(runtime, target)?;
                     *sent += sample.sent;
-                    beside.push(sample.calls_per_second);
-                    if round == 1 {
-                        cells.push(Cell::new(agents, bytes, target.name));
-                    }
-                    cells[at].add(sample, &beside);
-                    at += 1;
+                    beside.push(sample);
                 }
+                let speeds: Vec<f64> = beside.iter().map(|sample| sample.calls_per_second).collect();
+                for (cell, sample) in cells[at..].iter_mut().zip(beside) {
+                    cell.add(sample, &speeds);
+                }
+                at += targets.len();
             }
         }
     }
@@ -81,9 +84,9 @@ impl Cell {
         Cell { agents, bytes, target, rounds: Vec::new(), errors: 0, first_error: None }
     }
 
-    fn add(&mut self, sample: Sample, beside: &[f64]) {
+    fn add(&mut self, sample: Sample, speeds: &[f64]) {
         let calls_per_second = sample.calls_per_second;
-        let of = |at: usize| beside.get(at).map_or(0.0, |other| calls_per_second / other.max(1.0));
+        let of = |at: usize| speeds.get(at).map_or(0.0, |other| calls_per_second / other.max(1.0));
         self.rounds.push(Figures {
             calls_per_second,
             of_direct: of(0),
