@@ -226,12 +226,7 @@ fn health_check(cli: &Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let port = environment.get("PORT").filter(|port| !port.is_empty()).map_or("8100", String::as_str);
-    let url = environment
-        .get("MCP_GATEWAY_URL")
-        .filter(|url| !url.is_empty())
-        .cloned()
-        .unwrap_or_else(|| format!("http://127.0.0.1:{port}"));
+    let url = config::gateway_url(&environment);
     match get_health(&url) {
         Ok(report) => {
             println!("{report}");

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 
+use crate::headers::REQUEST_ID;
 use crate::metrics;
 use crate::problem::Problem;
-
-/// The answer's header with the request's id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the accept loop knows of a request.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p proxy --example stdio_cost -- [--seconds N] [--bytes N] [--tasks N,N] [--few N]
 //! COMMAND [ARG…]`, where the command is an MCP server on stdio with a tool `echo` that takes `text`.
+#![expect(clippy::disallowed_methods, reason = "the plain way starts its child and its tasks itself")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,9 +15,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use protocol::mcp::Era;
 use protocol::{ServerId, TenantId};
-use proxy::pool::{Pool, PoolKey, PoolSettings};
+use proxy::pool::{Pool, PoolKey, PoolSettings, WriteStyle};
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
-use proxy::stdio::WriteStyle;
 use proxy::upstream::{Params, UpstreamRequest};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;

@@ -235,13 +235,12 @@ impl TestApp {
     /// Waits until nothing of this app lives; what still does after that fails the trial.
     pub async fn nothing_survives(&self, at_most: Duration) {
         let until = Instant::now() + at_most;
-        loop {
+        let mut quiet = 0;
+        while quiet < 2 {
             let left = self.processes();
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < until, "still alive after {at_most:?}: {left:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            quiet = if left.is_empty() { quiet + 1 } else { 0 };
+            assert!(quiet > 0 || Instant::now() < until, "still alive after {at_most:?}: {left:#?}");
+            tokio::time::sleep(proc::SETTLING).await;
         }
     }
 

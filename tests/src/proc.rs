@@ -27,6 +27,11 @@ pub fn marked_with(directory: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// How long a process that is just being started may have no environment yet: `/proc` shows an empty
+/// one between the end of its parent's `spawn` and the end of its `exec`. One look that finds nothing
+/// proves nothing; two, this far apart, do.
+pub const SETTLING: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Whether the process exists and is not a zombie.
 pub fn is_running(pid: u32) -> bool {
     read(pid).is_some()

@@ -143,8 +143,9 @@ impl<'a> Asked<'a> {
         match self {
             Asked::One(ask) => Replies::One(serve(ask).await),
             Asked::Batch(asks) => {
-                let replies = stream::iter(asks.into_iter().map(serve)).buffered(BATCH_AT_ONCE);
-                Replies::Many(replies.filter_map(std::future::ready).collect().await)
+                let serving: Vec<F> = asks.into_iter().map(serve).collect();
+                let replies: Vec<Option<Reply>> = stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
+                Replies::Many(replies.into_iter().flatten().collect())
             }
         }
     }

@@ -267,7 +267,7 @@ fn both(key: &Arc<Caller>, token: &Arc<Caller>) -> Result<Arc<Caller>, Refusal> 
 }
 
 fn mismatch(reason: &'static str) -> Refusal {
-    Refusal::new(Code::AgentMismatch, reason).rule("X-Agent-Id").hint("leave the header out, or use the agent's own key")
+    Refusal::new(Code::AgentMismatch, reason).rule("header X-Agent-Id").hint("leave the header out, or use the agent's own key")
 }
 
 fn unless_missing(error: DbError, reason: &'static str) -> Refusal {

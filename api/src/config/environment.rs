@@ -16,11 +16,14 @@ const fn secret(name: &'static str, section: &'static str, key: &'static str) ->
     Variable { name, key: (section, key), secret: true }
 }
 
+pub const PORT: &str = "PORT";
+pub const METRICS_PORT: &str = "METRICS_PORT";
+
 /// Every setting that the environment can fill.
 pub const ENVIRONMENT: &[Variable] = &[
     plain("HOST", "server", "host"),
-    plain("PORT", "server", "port"),
-    plain("METRICS_PORT", "server", "metrics_port"),
+    plain(PORT, "server", "port"),
+    plain(METRICS_PORT, "server", "metrics_port"),
     plain("ENABLE_METRICS", "server", "enable_metrics"),
     plain("DATA_DIR", "server", "data_dir"),
     plain("ALLOWED_HOSTS", "server", "allowed_hosts"),
@@ -107,4 +110,11 @@ pub fn env_example() -> String {
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn process_environment() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// Where the client commands find the gateway: `MCP_GATEWAY_URL`, else this machine's `PORT`.
+pub fn gateway_url(environment: &std::collections::BTreeMap<String, String>) -> String {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let local = || format!("http://127.0.0.1:{}", set(PORT).map_or("8100", String::as_str));
+    set("MCP_GATEWAY_URL").cloned().unwrap_or_else(local)
 }

@@ -1,2 +1,51 @@
+//! The REST surface under `/v1`: all its routes, in the order of the document. Who calls is known
+//! before a handler runs; what a route needs is checked in the handler's first line.
+
 pub mod acting;
-pub fn router() -> utoipa_axum::router::OpenApiRouter<std::sync::Arc<crate::app::App>> { utoipa_axum::router::OpenApiRouter::new() }
+mod agents;
+mod audit;
+mod configs;
+pub mod describe;
+mod executions;
+mod find;
+mod input;
+mod keys;
+mod listed;
+mod servers;
+mod tenancy;
+mod tenants;
+mod tokens;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+
+/// Every route of the registry, the record and the identities. Authentication goes around it as a
+/// `route_layer`, so that an unknown path is 404 for everybody.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    use servers::{discover, process};
+    OpenApiRouter::default()
+        .routes(routes!(servers::list_servers, servers::create_server))
+        .routes(routes!(servers::find_server, servers::update_server, servers::delete_server))
+        .routes(routes!(discover::discover_server))
+        .routes(routes!(process::check_server))
+        .routes(routes!(process::start_server))
+        .routes(routes!(process::stop_server))
+        .routes(routes!(process::restart_server))
+        .routes(routes!(process::list_server_logs))
+        .routes(routes!(configs::list_configs, configs::create_config))
+        .routes(routes!(configs::find_config, configs::update_config, configs::delete_config))
+        .routes(routes!(executions::list_executions))
+        .routes(routes!(executions::find_execution))
+        .routes(routes!(tenants::list_tenants, tenants::create_tenant))
+        .routes(routes!(tenants::find_tenant, tenants::delete_tenant))
+        .routes(routes!(agents::list_agents, agents::create_agent))
+        .routes(routes!(agents::find_agent, agents::delete_agent))
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::delete_key))
+        .routes(routes!(tokens::create_token))
+        .routes(routes!(audit::list_audit_events))
+}

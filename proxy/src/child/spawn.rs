@@ -1,5 +1,6 @@
 //! The only place where a program is started, and the only thread that starts any: the kernel's
 //! parent-death signal fires when the *thread* that started a child ends, so it must never end.
+#![expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

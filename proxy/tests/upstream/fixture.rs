@@ -16,11 +16,9 @@ pub fn run(words: Vec<String>) -> ExitCode {
             eprintln!("something is missing here");
             return ExitCode::from(3);
         }
-        ["exit-unless", file] => {
-            if !std::path::Path::new(file).exists() {
-                eprintln!("the file is missing");
-                return ExitCode::from(4);
-            }
+        ["exit-unless", file] if !std::path::Path::new(file).exists() => {
+            eprintln!("the file is missing");
+            return ExitCode::from(4);
         }
         ["silent"] => loop {
             std::thread::sleep(Duration::from_secs(60));
@@ -141,8 +139,9 @@ fn call(tool: &str, arguments: &Value, id: &Value) {
             let mut command = Command::new(me);
             command.args(["fixture", "stubborn"]);
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
-            let child = command.spawn().unwrap();
+            let mut child = command.spawn().unwrap();
             answer(id, &child.id().to_string());
+            std::thread::spawn(move || child.wait());
         }
         "environment" => {
             let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();

@@ -1,5 +1,6 @@
 //! Real child processes, good and bad, behind a real pool. This one binary is the test runner, the
 //! supervisor (`exec-child`), every kind of child (`fixture`), and a gateway to be killed (`host`).
+#![expect(clippy::disallowed_methods, reason = "tests start processes and tasks themselves")]
 
 mod app;
 mod fixture;

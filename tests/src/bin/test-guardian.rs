@@ -22,11 +22,7 @@ fn main() {
             Some(_) | None => {}
         }
     }
-    for directory in &directories {
-        for process in proc::marked_with(directory) {
-            proc::signal(process.pid, Signal::KILL);
-        }
-    }
+    kill_marked(&directories);
     // PostgreSQL takes its workers with it at SIGQUIT; killed, it would leave them to notice.
     watched.iter().for_each(|pid| proc::signal(*pid, Signal::QUIT));
     let until = Instant::now() + Duration::from_secs(5);
@@ -38,5 +34,17 @@ fn main() {
         for directory in directories {
             let _ = std::fs::remove_dir_all(directory);
         }
+    }
+}
+
+/// Kills until two looks in a row find nothing: what is being started has no environment yet.
+fn kill_marked(directories: &[PathBuf]) {
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut quiet = 0;
+    while quiet < 2 && Instant::now() < until {
+        let found: Vec<_> = directories.iter().flat_map(|directory| proc::marked_with(directory)).collect();
+        found.iter().for_each(|process| proc::signal(process.pid, Signal::KILL));
+        quiet = if found.is_empty() { quiet + 1 } else { 0 };
+        std::thread::sleep(proc::SETTLING);
     }
 }

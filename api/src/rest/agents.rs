@@ -1,0 +1,153 @@
+//! `/v1/agents`: the named, non-human clients of a tenant. They are also made at their first use.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use entity::{Agent, NewAgent};
+use protocol::{AgentId, TenantId};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::describe::{
+    AgentIdText, AgentSlug, Always, Contested, Filtered, Moment, Named, Sent, TenantIdText,
+};
+use crate::rest::input::{Fields, Name, NoBody, Parameters, Payload, form, parameters};
+use crate::rest::listed::{Created, PageOf, created};
+use crate::rest::{find, tenancy};
+
+/// An agent to be made.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"slug": "coder-1", "name": "The first coder"}))]
+pub struct NewAgentBody {
+    #[schema(value_type = AgentSlug)]
+    slug: String,
+    /// 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// The tenant's id or slug; the caller's own when not given.
+    tenant_id: Option<String>,
+}
+
+/// An agent: a named, non-human client of a tenant.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Agent)]
+pub struct AgentBody {
+    #[schema(value_type = AgentIdText)]
+    id: AgentId,
+    #[schema(value_type = TenantIdText)]
+    tenant_id: TenantId,
+    #[schema(value_type = AgentSlug)]
+    slug: String,
+    name: String,
+    #[schema(value_type = Moment)]
+    created_at: jiff::Timestamp,
+}
+
+impl From<Agent> for AgentBody {
+    fn from(Agent { id, tenant, slug, name, created_at }: Agent) -> Self {
+        Self { id, tenant_id: tenant, slug, name, created_at }
+    }
+}
+
+impl NewAgentBody {
+    fn read(mut fields: Fields) -> Result<Self, Problem> {
+        let slug = fields.required("slug", form::text(1, 64));
+        let name = fields.required("name", form::text(1, 200));
+        let tenant_id = fields.optional("tenantId", form::text(1, 64));
+        fields.finish(|| Some(Self { slug: slug?, name: name?, tenant_id }))
+    }
+}
+
+/// Lists a tenant's agents, by slug.
+///
+/// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`.
+#[utoipa::path(
+    get, path = "/v1/agents", tag = "agents",
+    params(
+        ("tenantId" = Option<String>, Query, description = "The tenant's id or slug; the caller's own when not given."),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
+    ),
+    responses((status = 200, description = "The agents.", body = PageOf<AgentBody>), Always, Named, Filtered)
+)]
+pub async fn list_agents(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    query: Parameters,
+) -> Result<Json<PageOf<AgentBody>>, Problem> {
+    tenancy::administers(&acting)?;
+    let mut query = query.read()?;
+    let tenant = query.optional("tenantId", parameters::any);
+    let page = query.page();
+    query.finish()?;
+    let tenant = tenancy::administered(&app, &acting, tenant.as_deref()).await?;
+    let rows = app.db.tenant(tenant).agents(page).await?;
+    Ok(PageOf::of(rows, AgentBody::from))
+}
+
+/// Makes an agent.
+///
+/// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`.
+#[utoipa::path(
+    post, path = "/v1/agents", tag = "agents", request_body = NewAgentBody,
+    responses((status = 201, description = "The agent; `Location` is its path.", body = AgentBody), Always, Named, Filtered, Sent, Contested)
+)]
+pub async fn create_agent(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    payload: Payload,
+) -> Result<Created<AgentBody>, Problem> {
+    tenancy::administers(&acting)?;
+    let NewAgentBody { slug, name, tenant_id } = NewAgentBody::read(payload.fields()?)?;
+    let tenant = tenancy::administered(&app, &acting, tenant_id.as_deref()).await?;
+    let agent = app.db.tenant(tenant).create_agent(NewAgent { slug, name }, &acting.actor()).await;
+    let agent = agent.map_err(Problem::of("tenant"))?;
+    app.gateway.directory.changed().await;
+    Ok(created("/v1/agents", agent.id, agent.into()))
+}
+
+/// Finds an agent, by id or slug.
+///
+/// Needs `servers:write` and `configs:write`; an operator names another tenant by `X-Tenant-Id`.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}", tag = "agents",
+    params(("id" = String, Path, description = "The agent's id or slug.")),
+    responses((status = 200, description = "The agent.", body = AgentBody), Always, Named)
+)]
+pub async fn find_agent(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+) -> Result<Json<AgentBody>, Problem> {
+    tenancy::administers(&acting)?;
+    Ok(Json(find::agent(acting.rows(&app), &name).await?.into()))
+}
+
+/// Deletes an agent with its configs, and revokes its keys.
+///
+/// Its executions stay. Needs `servers:write` and `configs:write`; an operator names another tenant
+/// by `X-Tenant-Id`.
+#[utoipa::path(
+    delete, path = "/v1/agents/{id}", tag = "agents",
+    params(("id" = String, Path, description = "The agent's id or slug.")),
+    responses((status = 204, description = "It is deleted."), Always, Named)
+)]
+pub async fn delete_agent(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<StatusCode, Problem> {
+    tenancy::administers(&acting)?;
+    let agent = find::agent(acting.rows(&app), &name).await?;
+    acting.rows(&app).delete_agent(agent.id, &acting.actor()).await.map_err(Problem::of("agent"))?;
+    app.gateway.directory.changed().await;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,320 @@
+//! `/v1/mcp/configs`: what a tenant, or one of its agents, may do with a server. Null inherits; the
+//! policy stage enforces it at every door.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use entity::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig, TenantScope};
+use protocol::{AgentId, ConfigId, Scope, ServerId};
+use proxy::policy::Patterns;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::describe::{
+    AgentIdText, Always, Conditional, ConfigIdText, Contested, Filtered, Moment, Named, Sent, ServerIdText,
+};
+use crate::rest::find;
+use crate::rest::input::form::{self, Read};
+use crate::rest::input::parameters::any;
+use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload};
+use crate::rest::listed::{Created, PageOf, created};
+
+/// An answer with the row's ETag.
+type Tagged<T> = ([(HeaderName, String); 1], T);
+
+/// A config to be made, as the document describes it; `read_new` reads it.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NewConfig, example = json!({"serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000}))]
+pub struct NewConfigForm {
+    /// The server's id or slug.
+    pub server_id: String,
+    /// The id or slug of the agent it is for; for all of the tenant when not given.
+    pub agent_id: Option<String>,
+    /// False switches the server off.
+    pub enabled: Option<bool>,
+    /// The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.
+    #[schema(max_items = 1000)]
+    pub allowed_tools: Option<Vec<String>>,
+    /// Likewise; these are refused, whatever else allows them.
+    #[schema(max_items = 1000)]
+    pub blocked_tools: Option<Vec<String>>,
+    /// How long a call may take.
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    pub timeout_ms: Option<i64>,
+}
+
+/// A change of a config (RFC 7396): what is left out stays, null inherits again.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ConfigPatch, example = json!({"blockedTools": null}))]
+pub struct ConfigPatchForm {
+    pub enabled: Option<bool>,
+    #[schema(max_items = 1000)]
+    pub allowed_tools: Option<Vec<String>>,
+    #[schema(max_items = 1000)]
+    pub blocked_tools: Option<Vec<String>>,
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    pub timeout_ms: Option<i64>,
+}
+
+/// Settings of one server for a tenant or one of its agents. The most specific value wins, a block
+/// always wins.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Config)]
+pub struct ConfigBody {
+    #[schema(value_type = ConfigIdText)]
+    id: ConfigId,
+    #[schema(value_type = ServerIdText)]
+    server_id: ServerId,
+    /// Null for all agents of the tenant.
+    #[schema(value_type = Option<AgentIdText>)]
+    agent_id: Option<AgentId>,
+    enabled: Option<bool>,
+    allowed_tools: Option<Vec<String>>,
+    blocked_tools: Option<Vec<String>>,
+    timeout_ms: Option<i64>,
+    /// Raised by each change.
+    revision: i32,
+    #[schema(value_type = Moment)]
+    created_at: jiff::Timestamp,
+    #[schema(value_type = Moment)]
+    updated_at: jiff::Timestamp,
+}
+
+impl From<ServerConfig> for ConfigBody {
+    fn from(row: ServerConfig) -> Self {
+        Self {
+            id: row.id,
+            server_id: row.server,
+            agent_id: row.agent,
+            enabled: row.enabled,
+            allowed_tools: row.allowed_tools,
+            blocked_tools: row.blocked_tools,
+            timeout_ms: row.timeout_ms,
+            revision: row.revision,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// What a body asks for, before its names are looked up.
+struct Asked {
+    server: String,
+    agent: Option<String>,
+    patch: ConfigPatch,
+}
+
+fn read_new(mut fields: Fields) -> Result<Asked, Problem> {
+    let server = fields.required("serverId", form::text(1, 64));
+    let agent = fields.optional("agentId", form::text(1, 64));
+    let patch = settings(&mut fields);
+    fields.finish(|| Some(Asked { server: server?, agent, patch }))
+}
+
+fn read_patch(mut fields: Fields) -> Result<ConfigPatch, Problem> {
+    fields.fixed(&["serverId", "agentId"], "cannot be changed: delete the config and make another");
+    fields.fixed(&["id", "revision", "createdAt", "updatedAt"], "cannot be set");
+    let patch = settings(&mut fields);
+    fields.finish(|| Some(patch))
+}
+
+fn settings(fields: &mut Fields) -> ConfigPatch {
+    ConfigPatch {
+        enabled: fields.clearing("enabled", form::flag),
+        allowed_tools: fields.clearing("allowedTools", patterns),
+        blocked_tools: fields.clearing("blockedTools", patterns),
+        timeout_ms: fields.clearing("timeoutMs", form::millis(1)),
+        settings: None,
+    }
+}
+
+fn patterns(value: &Value) -> Read<Vec<String>> {
+    let patterns = form::list(1000, form::text(1, 256))(value)?;
+    match Patterns::parse(patterns.iter().map(String::as_str)) {
+        Ok(_) => Ok(patterns),
+        Err(problem) => Err(format!("has a pattern that cannot be read: {problem}")),
+    }
+}
+
+/// Lists the tenant's configs, oldest first.
+///
+/// Needs `servers:read`.
+#[utoipa::path(
+    get, path = "/v1/mcp/configs", tag = "configs",
+    params(
+        ("server" = Option<String>, Query, description = "The server's id or slug."),
+        ("agent" = Option<String>, Query, description = "The agent's id or slug."),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
+    ),
+    responses((status = 200, description = "The configs.", body = PageOf<ConfigBody>), Always, Named, Filtered)
+)]
+pub async fn list_configs(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    query: Parameters,
+) -> Result<Json<PageOf<ConfigBody>>, Problem> {
+    acting.require(Scope::ServersRead)?;
+    let mut query = query.read()?;
+    let (server, agent) = (query.optional("server", any), query.optional("agent", any));
+    let page = query.page();
+    query.finish()?;
+    let rows = acting.rows(&app);
+    let server = match server {
+        Some(name) => Some(find::server(rows, &name).await?.id),
+        None => None,
+    };
+    let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
+    let found = rows.configs(&ConfigFilter { server, agent }, page).await?;
+    Ok(PageOf::of(found, ConfigBody::from))
+}
+
+/// Makes the config of a server for the tenant, or for one of its agents. There is one for each.
+///
+/// Needs `configs:write`.
+#[utoipa::path(
+    post, path = "/v1/mcp/configs", tag = "configs", request_body = NewConfigForm,
+    responses(
+        (status = 201, description = "The config; `Location` is its path.", body = ConfigBody, headers(("ETag" = String, description = "For `If-Match`."))),
+        Always, Named, Filtered, Sent, Contested
+    )
+)]
+pub async fn create_config(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    payload: Payload,
+) -> Result<Tagged<Created<ConfigBody>>, Problem> {
+    acting.require(Scope::ConfigsWrite)?;
+    let Asked { server, agent, patch } = read_new(payload.fields()?)?;
+    let rows = acting.rows(&app);
+    let server = find::server(rows, &server).await?.id;
+    let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
+    let new = NewConfig {
+        enabled: patch.enabled.flatten(),
+        allowed_tools: patch.allowed_tools.flatten(),
+        blocked_tools: patch.blocked_tools.flatten(),
+        timeout_ms: patch.timeout_ms.flatten(),
+        ..NewConfig::new(server, agent)
+    };
+    let config = rows.create_config(new, &acting.actor()).await.map_err(Problem::of("server or agent"))?;
+    app.gateway.directory.changed().await;
+    Ok(([(header::ETAG, etag(&config))], created("/v1/mcp/configs", config.id, config.into())))
+}
+
+/// Finds a config.
+///
+/// Needs `servers:read`.
+#[utoipa::path(
+    get, path = "/v1/mcp/configs/{id}", tag = "configs",
+    params(("id" = ConfigIdText, Path, description = "The config's id.")),
+    responses(
+        (status = 200, description = "The config.", body = ConfigBody, headers(("ETag" = String, description = "For `If-Match`."))),
+        Always, Named
+    )
+)]
+pub async fn find_config(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+) -> Result<Tagged<Json<ConfigBody>>, Problem> {
+    acting.require(Scope::ServersRead)?;
+    let config = find_row(acting.rows(&app), &name).await?;
+    Ok(([(header::ETAG, etag(&config))], Json(config.into())))
+}
+
+/// Changes a config: what is left out stays, null inherits again.
+///
+/// Needs `configs:write`.
+#[utoipa::path(
+    patch, path = "/v1/mcp/configs/{id}", tag = "configs", request_body = ConfigPatchForm,
+    params(
+        ("id" = ConfigIdText, Path, description = "The config's id."),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now."),
+    ),
+    responses(
+        (status = 200, description = "The config as it is now.", body = ConfigBody, headers(("ETag" = String, description = "For `If-Match`."))),
+        Always, Named, Filtered, Sent, Conditional
+    )
+)]
+pub async fn update_config(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    condition: IfMatch,
+    payload: Payload,
+) -> Result<Tagged<Json<ConfigBody>>, Problem> {
+    acting.require(Scope::ConfigsWrite)?;
+    let before = find_row(acting.rows(&app), &name).await?;
+    condition.check(&etag(&before))?;
+    let patch = read_patch(payload.fields()?)?;
+    let revision = condition.is_exact().then_some(before.revision);
+    let changed = acting.rows(&app).update_config(before.id, patch, revision, &acting.actor()).await;
+    let config = changed.map_err(Problem::of("config"))?;
+    app.gateway.directory.changed().await;
+    Ok(([(header::ETAG, etag(&config))], Json(config.into())))
+}
+
+/// Deletes a config: what it set is inherited again.
+///
+/// Needs `configs:write`.
+#[utoipa::path(
+    delete, path = "/v1/mcp/configs/{id}", tag = "configs",
+    params(("id" = ConfigIdText, Path, description = "The config's id.")),
+    responses((status = 204, description = "It is deleted."), Always, Named)
+)]
+pub async fn delete_config(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<StatusCode, Problem> {
+    acting.require(Scope::ConfigsWrite)?;
+    let config = find_row(acting.rows(&app), &name).await?;
+    acting.rows(&app).delete_config(config.id, &acting.actor()).await.map_err(Problem::of("config"))?;
+    app.gateway.directory.changed().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn find_row(rows: TenantScope<'_>, name: &str) -> Result<ServerConfig, Problem> {
+    let id: ConfigId = name.parse().map_err(|_| Problem::not_found("config"))?;
+    rows.find_config(id).await.map_err(Problem::of("config"))
+}
+
+/// The ETag of a row: its revision is raised by each change of it.
+fn etag(row: &ServerConfig) -> String {
+    format!("\"{}\"", row.revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::describe::same_members;
+
+    fn fields(body: &str) -> Fields {
+        Fields::parse(body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_document_and_the_readers_know_the_same_members() {
+        same_members::<NewConfigForm>(read_new(fields(r#"{"?":1}"#)).err().unwrap());
+        same_members::<ConfigPatchForm>(read_patch(fields(r#"{"?":1}"#)).unwrap_err());
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_read_is_named() {
+        let said = read_patch(fields(r#"{"blockedTools":["e*","[a"]}"#)).unwrap_err();
+        assert!(said.refusal().reason.contains("`[a`"), "{said:?}");
+        let patch = read_patch(fields(r#"{"blockedTools":["e*"],"allowedTools":null}"#)).unwrap();
+        assert_eq!(patch.blocked_tools, Some(Some(vec!["e*".to_owned()])));
+        assert_eq!((patch.allowed_tools, patch.enabled), (Some(None), None));
+    }
+}

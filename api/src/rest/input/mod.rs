@@ -1,0 +1,152 @@
+//! What a request brings: names in the path, query parameters, a body. Everything is read strictly,
+//! and all that is wrong is said at once.
+
+mod fields;
+pub mod form;
+pub mod parameters;
+mod strict;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use protocol::{Code, Refusal};
+
+use crate::app::App;
+use crate::problem::Problem;
+
+pub use fields::Fields;
+pub use parameters::Parameters;
+
+/// The `{id}` of a path. What is no text names nothing.
+pub struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(Problem::not_found("thing")),
+        }
+    }
+}
+
+/// A JSON body, not read yet: who may not ask is refused before what is asked.
+pub struct Payload(Bytes);
+
+impl Payload {
+    /// The members of the body, which is one JSON object.
+    pub fn fields(&self) -> Result<Fields, Problem> {
+        Fields::parse(&self.0)
+    }
+}
+
+impl FromRequest<Arc<App>> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        collect(request, app.config.server.max_body_bytes).await.map(Self)
+    }
+}
+
+/// An action takes no body, or an empty JSON object as some clients send.
+pub struct NoBody;
+
+impl FromRequest<Arc<App>> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Problem> {
+        if request.headers().contains_key(header::CONTENT_TYPE) {
+            require_json(request.headers())?;
+        }
+        let body = collect(request, 64).await?;
+        if !body.is_empty() {
+            Fields::parse(&body)?.finish(|| Some(()))?;
+        }
+        Ok(Self)
+    }
+}
+
+/// The condition under which a change is wanted (RFC 9110, section 13.1.1).
+pub struct IfMatch(Option<String>);
+
+impl IfMatch {
+    /// # Errors
+    /// 412 when the row is not one of those that the caller names.
+    pub fn check(&self, current: &str) -> Result<(), Problem> {
+        let Some(wanted) = &self.0 else { return Ok(()) };
+        let wanted: Vec<&str> = wanted.split(',').map(str::trim).collect();
+        if wanted.contains(&"*") || wanted.contains(&current) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::PreconditionFailed, "it has changed since it was read")
+            .rule("If-Match")
+            .hint(format!("its ETag is now {current}: read it again and repeat the change"))
+            .into())
+    }
+
+    /// Whether a certain state is wanted, so that the change itself must check it again.
+    pub fn is_exact(&self) -> bool {
+        self.0.as_deref().is_some_and(|wanted| wanted.trim() != "*")
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let values = parts.headers.get_all(header::IF_MATCH);
+        let texts: Vec<String> =
+            values.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+        Ok(Self((!texts.is_empty()).then(|| texts.join(","))))
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case("application/merge-patch+json")
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
+        .hint("send Content-Type: application/json")
+        .into())
+}
+
+async fn collect(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
+                .hint("send less, or ask the operator for a higher limit")
+                .into())
+        }
+        Err(error) => {
+            Err(Refusal::new(Code::BadRequest, format!("the body did not arrive whole: {error}")).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_holds_for_one_of_its_tags() {
+        let check = |wanted: &str| IfMatch(Some(wanted.to_owned())).check("\"2-7\"").is_ok();
+        for good in ["\"2-7\"", "*", "\"1-1\", \"2-7\""] {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["\"2-8\"", "W/\"2-7\"", "2-7", ""] {
+            assert!(!check(bad), "{bad}");
+        }
+        assert!(IfMatch(None).check("\"2-7\"").is_ok());
+    }
+}

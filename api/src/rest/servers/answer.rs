@@ -1,0 +1,180 @@
+//! A server as REST shows it: the row, how it is doing, and which others it meets. Of secrets it
+//! shows the names.
+
+use entity::{Secrets, Server, Transport};
+use jiff::Timestamp;
+use protocol::ServerId;
+use proxy::pool::State;
+use proxy::view::TenantView;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::describe::{Moment, ServerIdText, ServerSlug};
+use crate::rest::servers::forms::Retry;
+
+/// A registered MCP server.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Server)]
+pub struct ServerBody {
+    #[schema(value_type = ServerIdText)]
+    pub id: ServerId,
+    #[schema(value_type = ServerSlug)]
+    pub slug: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub category: Option<String>,
+    pub tags: Vec<String>,
+    pub version: Option<String>,
+    #[schema(pattern = "^(builtin|stdio|streamable-http|websocket)$")]
+    pub transport: &'static str,
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    #[schema(value_type = std::collections::HashMap<String, SetBody>)]
+    pub env: Secrets,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    #[schema(value_type = std::collections::HashMap<String, SetBody>)]
+    pub headers: Secrets,
+    pub enabled: bool,
+    pub timeout_ms: Option<i64>,
+    pub start_timeout_ms: Option<i64>,
+    pub max_concurrency: Option<i32>,
+    #[schema(value_type = Option<Retry>)]
+    pub retry: Option<Value>,
+    pub idle_timeout_ms: Option<i64>,
+    #[schema(pattern = "^(auto|legacy|modern)$")]
+    pub era: String,
+    /// Whether it is the tenant's own or offered to all.
+    #[schema(pattern = "^(tenant|global)$")]
+    pub scope: &'static str,
+    /// Where it is changed: here, in the configuration file, or nowhere.
+    #[schema(pattern = "^(rest|config|builtin)$")]
+    pub managed_by: &'static str,
+    /// How it is doing for this tenant.
+    #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
+    pub state: &'static str,
+    /// Why, when there is more to say than the state.
+    pub state_reason: Option<String>,
+    #[schema(value_type = Moment)]
+    pub state_since: Timestamp,
+    /// Raised by each change of what is launched.
+    pub revision: i32,
+    /// How many tools the last discovery found.
+    pub tools_count: Option<i32>,
+    #[schema(value_type = Option<Moment>)]
+    pub last_used_at: Option<Timestamp>,
+    #[schema(value_type = Moment)]
+    pub created_at: Timestamp,
+    #[schema(value_type = Moment)]
+    pub updated_at: Timestamp,
+    /// The global server of the same slug that this one hides from the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ServerIdText>)]
+    pub hides: Option<ServerId>,
+    /// The tenant's own server of the same slug that hides this global one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ServerIdText>)]
+    pub hidden_by: Option<ServerId>,
+}
+
+/// What is shown of a secret value.
+#[derive(ToSchema)]
+pub struct SetBody {
+    #[schema(example = true)]
+    pub set: bool,
+}
+
+/// How a server is doing, in the words of its row.
+pub struct Doing {
+    pub state: State,
+    pub reason: Option<String>,
+    pub since: Timestamp,
+}
+
+/// Shows servers to one caller.
+pub struct Showing<'a> {
+    app: &'a App,
+    acting: &'a Acting,
+    view: std::sync::Arc<TenantView>,
+}
+
+impl<'a> Showing<'a> {
+    pub async fn to(app: &'a App, acting: &'a Acting) -> Result<Self, Problem> {
+        let view = app.gateway.directory.view(acting.tenant()).await?;
+        Ok(Self { app, acting, view })
+    }
+
+    pub fn server(&self, row: Server) -> ServerBody {
+        let doing = self.doing(&row);
+        let (hides, hidden_by) = self.namesakes(&row);
+        ServerBody {
+            id: row.id,
+            slug: row.slug.to_string(),
+            name: row.name,
+            description: row.description,
+            category: row.category,
+            tags: row.tags,
+            version: row.version,
+            transport: row.transport.as_str(),
+            command: row.command,
+            args: row.args,
+            env: row.env,
+            cwd: row.cwd,
+            url: row.url,
+            headers: row.headers,
+            enabled: row.enabled,
+            timeout_ms: row.timeout_ms,
+            start_timeout_ms: row.start_timeout_ms,
+            max_concurrency: row.max_concurrency,
+            retry: row.retry,
+            idle_timeout_ms: row.idle_timeout_ms,
+            era: row.era,
+            scope: if row.tenant.is_some() { "tenant" } else { "global" },
+            managed_by: row.managed_by.as_str(),
+            state: doing.state.as_str(),
+            state_reason: doing.reason,
+            state_since: doing.since,
+            revision: row.revision,
+            tools_count: row.tools_count,
+            last_used_at: row.last_used_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            hides,
+            hidden_by,
+        }
+    }
+
+    /// The upstream's own state, unless the row itself keeps it from running.
+    pub fn doing(&self, row: &Server) -> Doing {
+        let held = |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
+        match row.transport {
+            _ if !row.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
+            Transport::StreamableHttp | Transport::Websocket => {
+                held(State::NotConfigured, "this version serves the transports builtin and stdio")
+            }
+            Transport::Builtin | Transport::Stdio => {
+                let status = self.app.gateway.pool.status(self.acting.tenant(), row.id);
+                let since = status.since.max(row.created_at);
+                Doing { state: status.state, reason: status.reason, since }
+            }
+        }
+    }
+
+    fn namesakes(&self, row: &Server) -> (Option<ServerId>, Option<ServerId>) {
+        match self.view.find(row.slug.as_str()) {
+            Some(member) if member.spec.id == row.id => (member.hides, None),
+            Some(member) if row.tenant.is_none() => (None, Some(member.spec.id)),
+            Some(_) | None => (None, None),
+        }
+    }
+}
+
+/// The ETag (RFC 9110, section 8.8.3) of a row: another one after each change of it.
+pub fn etag(row: &Server) -> String {
+    format!("\"{}-{:x}\"", row.revision, row.updated_at.as_microsecond())
+}

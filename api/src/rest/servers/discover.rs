@@ -1,0 +1,153 @@
+//! `/v1/mcp/servers/{id}/discover`: what a server has, asked anew. The lists are shown as the server
+//! gave them, and what is missing is said.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use protocol::{Refusal, Scope, ServerId, names};
+use proxy::catalog::{ListKind, Listing};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::describe::{Always, Asked, Contested, Named, ServerIdText, ServerSlug};
+use crate::rest::input::{Name, Parameters};
+use crate::rest::servers::process::{Running, running, switched_on};
+
+/// What a server has.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Discovery)]
+pub struct DiscoveryBody {
+    #[schema(value_type = ServerIdText)]
+    server_id: ServerId,
+    #[schema(value_type = ServerSlug)]
+    slug: String,
+    /// The protocol revision that was agreed on.
+    #[schema(example = "2025-11-25")]
+    protocol_version: String,
+    /// Name and version, as the server gives them.
+    #[schema(value_type = Object)]
+    server_info: Value,
+    #[schema(value_type = Object)]
+    capabilities: Value,
+    instructions: Option<String>,
+    tools_count: usize,
+    /// The tools, as the server gives them.
+    #[schema(value_type = Vec<Object>)]
+    tools: Vec<Box<RawValue>>,
+    /// Under which names they are called here, in the same order.
+    #[schema(example = json!(["time__get_current_time"]))]
+    call_as: Vec<String>,
+    #[schema(value_type = Vec<Object>)]
+    resources: Vec<Box<RawValue>>,
+    #[schema(value_type = Vec<Object>)]
+    resource_templates: Vec<Box<RawValue>>,
+    #[schema(value_type = Vec<Object>)]
+    prompts: Vec<Box<RawValue>>,
+    /// What should be known about these lists: that one is empty, or what of it could not be used.
+    notes: Vec<String>,
+    /// Lists that the server did not give.
+    missing: Vec<MissingList>,
+}
+
+/// A list that could not be had.
+#[derive(Serialize, ToSchema)]
+pub struct MissingList {
+    #[schema(example = "prompts")]
+    list: &'static str,
+    #[schema(example = "timed_out")]
+    code: &'static str,
+    reason: String,
+}
+
+/// What the handshake said.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Handshake {
+    server_info: Value,
+    capabilities: Value,
+    instructions: Option<String>,
+}
+
+/// Asks a server anew what it has: tools, resources, resource templates, prompts.
+///
+/// Starts it when needed, and keeps the number of its tools and its capabilities. Needs
+/// `servers:read`.
+#[utoipa::path(
+    get, path = "/v1/mcp/servers/{id}/discover", tag = "servers",
+    params(("id" = String, Path, description = "The server's id or slug.", example = "calculator")),
+    responses((status = 200, description = "What it has.", body = DiscoveryBody), Always, Named, Contested, Asked)
+)]
+pub async fn discover_server(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    query: Parameters,
+) -> Result<Json<DiscoveryBody>, Problem> {
+    acting.require(Scope::ServersRead)?;
+    query.none()?;
+    let running = running(&app, &acting, &name).await?;
+    switched_on(&running.server)?;
+    let found = ask(&app, &running).await?;
+    if !found.missing.iter().any(|missing| missing.list == ListKind::Tools.member()) {
+        let count = i32::try_from(found.tools_count).unwrap_or(i32::MAX);
+        let rows = acting.rows(&app);
+        let kept = rows.record_discovery(running.server.id, count, found.capabilities.clone()).await;
+        kept.map_err(Problem::of("server"))?;
+    }
+    Ok(Json(found))
+}
+
+async fn ask(app: &App, Running { server, key, spec }: &Running) -> Result<DiscoveryBody, Refusal> {
+    let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
+    let until = Instant::now() + spec.start_timeout;
+    let initialized = app.gateway.pool.initialized(key, spec, until).await?;
+    let handshake: Handshake = serde_json::from_slice(&initialized.result).unwrap_or_default();
+    app.gateway.catalog.forget(server.id);
+    let mut missing = Vec::new();
+    let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
+    for kind in ListKind::ALL {
+        match app.gateway.catalog.list(key, spec, kind, Instant::now() + patience).await {
+            Ok(listing) => listings[kind as usize] = Some(listing),
+            Err(refusal) => missing.push(MissingList {
+                list: kind.member(),
+                code: refusal.code.as_str(),
+                reason: refusal.reason.into_owned(),
+            }),
+        }
+    }
+    let [tools, resources, templates, prompts] = &listings;
+    let mut notes: Vec<String> = listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
+    if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
+        notes.push("the server answers, and lists no tools".to_owned());
+    }
+    let tool_names = tools.iter().flat_map(|tools| &tools.items);
+    let exposed = |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
+    Ok(DiscoveryBody {
+        server_id: server.id,
+        slug: server.slug.to_string(),
+        protocol_version: initialized.protocol_version.clone(),
+        server_info: handshake.server_info,
+        capabilities: handshake.capabilities,
+        instructions: handshake.instructions,
+        tools_count: tools.as_ref().map_or(0, |tools| tools.items.len()),
+        call_as: tool_names.map(|item| exposed(&item.name)).collect(),
+        tools: raw(tools.as_deref()),
+        resources: raw(resources.as_deref()),
+        resource_templates: raw(templates.as_deref()),
+        prompts: raw(prompts.as_deref()),
+        notes,
+        missing,
+    })
+}
+
+fn raw(listing: Option<&Listing>) -> Vec<Box<RawValue>> {
+    listing.into_iter().flat_map(|listing| &listing.items).map(|item| item.raw.clone()).collect()
+}

@@ -1,0 +1,120 @@
+use serde_json::json;
+
+use super::*;
+use crate::rest::describe::same_members;
+
+fn new(body: Value) -> Result<Registration, Problem> {
+    read_new(Fields::parse(body.to_string().as_bytes())?)
+}
+
+fn stdio(further: Value) -> Value {
+    let mut body = json!({ "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx" });
+    body.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+    body
+}
+
+fn row(transport: Transport) -> Server {
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    Server {
+        id: protocol::ServerId::new(),
+        tenant: None,
+        slug: "time".parse().unwrap(),
+        name: String::new(),
+        description: None,
+        category: None,
+        tags: Vec::new(),
+        version: None,
+        transport,
+        command: Some("uvx".to_owned()),
+        args: Vec::new(),
+        env: Secrets::default(),
+        cwd: None,
+        url: None,
+        headers: Secrets::default(),
+        enabled: true,
+        timeout_ms: None,
+        start_timeout_ms: None,
+        max_concurrency: None,
+        retry: None,
+        idle_timeout_ms: None,
+        era: "auto".to_owned(),
+        managed_by: entity::ManagedBy::Rest,
+        revision: 1,
+        tools_count: None,
+        capabilities: None,
+        discovered_at: None,
+        last_used_at: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn patch(transport: Transport, body: Value) -> Result<ServerPatch, Problem> {
+    read_patch(Fields::parse(body.to_string().as_bytes())?, &row(transport))
+}
+
+#[test]
+fn the_document_and_the_readers_know_the_same_members() {
+    same_members::<NewServerForm>(new(json!({ "?": 1 })).unwrap_err());
+    same_members::<ServerPatchForm>(patch(Transport::Stdio, json!({ "?": 1 })).unwrap_err());
+}
+
+#[test]
+fn the_example_of_the_manual_is_a_registration() {
+    let read = new(stdio(json!({ "args": ["mcp-server-time"], "env": { "TZ": "UTC" } }))).unwrap();
+    assert_eq!(read.server.args, ["mcp-server-time"]);
+    assert_eq!(read.server.env.names().collect::<Vec<_>>(), ["TZ"]);
+    assert!(read.server.enabled && !read.global);
+}
+
+#[test]
+fn what_does_not_fit_the_transport_is_refused() {
+    for (body, field) in [
+        (json!({ "slug": "a", "name": "A", "transport": "stdio" }), "command is missing"),
+        (stdio(json!({ "url": "https://x" })), "url does not belong"),
+        (stdio(json!({ "transport": "builtin", "args": ["x"] })), "args does not belong"),
+        (stdio(json!({ "transport": "streamable-http" })), "does not serve streamable-http yet"),
+        (stdio(json!({ "transport": "pigeon" })), "not `pigeon`"),
+        (stdio(json!({ "cwd": "here" })), "cwd is an absolute path"),
+        (stdio(json!({ "command": "x\u{0}y" })), "command is a text without NUL"),
+        (stdio(json!({ "retry": { "times": 3 } })), "retry is an object"),
+        (stdio(json!({ "scope": "world" })), "scope is `tenant` or `global`"),
+        (stdio(json!({ "timeoutMs": -1 })), "timeoutMs is a whole number"),
+        (stdio(json!({ "tags": ["a", 7] })), "tags has at 1 what is a text"),
+    ] {
+        let said = new(body.clone()).unwrap_err().refusal().reason.clone();
+        assert!(said.contains(field), "{body}: {said}");
+    }
+}
+
+#[test]
+fn a_patch_changes_what_it_names() {
+    let read = patch(
+        Transport::Stdio,
+        json!({ "name": "T", "description": null, "env": { "A": "1", "B": null }, "timeoutMs": null }),
+    )
+    .unwrap();
+    assert_eq!(read.name.as_deref(), Some("T"));
+    assert_eq!((read.description, read.category, read.timeout_ms), (Some(None), None, Some(None)));
+    assert!(matches!(read.env, Some(SecretsPatch::Merge(changes)) if changes["B"].is_none()));
+    let emptied = patch(Transport::Stdio, json!({ "env": null, "args": null })).unwrap();
+    assert!(matches!(emptied.env, Some(SecretsPatch::Replace(values)) if values.is_empty()));
+    assert_eq!(emptied.args, Some(Vec::new()));
+}
+
+#[test]
+fn a_patch_cannot_change_everything() {
+    for (body, field) in [
+        (json!({ "slug": "other" }), "slug cannot be changed"),
+        (json!({ "transport": "builtin" }), "transport cannot be changed"),
+        (json!({ "managedBy": "config" }), "managedBy cannot be set"),
+        (json!({ "command": null }), "command is missing"),
+        (json!({ "name": null }), "name is a text"),
+        (json!({ "enabled": null }), "enabled is true or false"),
+        (json!({ "colour": "red" }), "colour is not known"),
+    ] {
+        let said = patch(Transport::Stdio, body.clone()).unwrap_err().refusal().reason.clone();
+        assert!(said.contains(field), "{body}: {said}");
+    }
+    assert!(patch(Transport::Builtin, json!({ "env": { "A": "b" } })).is_err());
+}

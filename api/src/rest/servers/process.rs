@@ -1,0 +1,262 @@
+//! `/v1/mcp/servers/{id}/health`, `…/start`, `…/stop`, `…/restart`, `…/logs`: a tenant's own running
+//! upstream of a server. That of another tenant is another one, also of a global server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use entity::Server;
+use jiff::Timestamp;
+use protocol::mcp::method;
+use protocol::{Code, Refusal, Scope, ServerId};
+use proxy::pool::{LogLine, PoolKey, State as Health};
+use proxy::route;
+use proxy::server::ServerSpec;
+use proxy::upstream::{Params, UpstreamRequest};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, ServerIdText};
+use crate::rest::find;
+use crate::rest::input::parameters::number;
+use crate::rest::input::{Name, NoBody, Parameters};
+use crate::rest::listed::SliceOf;
+use crate::rest::servers::answer::{ServerBody, Showing};
+
+/// What a check found.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Health)]
+pub struct HealthBody {
+    #[schema(value_type = ServerIdText)]
+    server_id: ServerId,
+    #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
+    state: &'static str,
+    /// Why, when there is more to say than the state.
+    reason: Option<String>,
+    /// What the failure is, in one stable word; null when it answered.
+    code: Option<&'static str>,
+    /// What to do about it.
+    hint: Option<String>,
+    #[schema(value_type = Moment)]
+    since: Timestamp,
+    #[schema(value_type = Option<Moment>)]
+    last_success: Option<Timestamp>,
+    #[schema(value_type = Moment)]
+    checked_at: Timestamp,
+    /// How long its answer took; null when there was none.
+    latency_ms: Option<f64>,
+    /// The running process, of a stdio server.
+    pid: Option<u32>,
+    in_flight: usize,
+    /// Starts after the first one.
+    restarts: u64,
+}
+
+/// A line that a server wrote to its stderr, or that the gateway noted about it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogLine)]
+pub struct LogLineBody {
+    #[schema(value_type = Moment)]
+    at: Timestamp,
+    #[schema(pattern = "^(stderr|gateway)$")]
+    stream: &'static str,
+    text: String,
+}
+
+impl From<LogLine> for LogLineBody {
+    fn from(LogLine { at, stream, text }: LogLine) -> Self {
+        Self { at, stream, text }
+    }
+}
+
+/// A server as this tenant runs it.
+pub(super) struct Running {
+    pub server: Server,
+    pub key: PoolKey,
+    pub spec: Arc<ServerSpec>,
+}
+
+/// Finds what the tenant runs under a name.
+///
+/// # Errors
+/// 409 for a global server that one of the tenant's own hides: nothing of it runs here.
+pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Running, Problem> {
+    let server = find::server(acting.rows(app), name).await?;
+    let view = app.gateway.directory.view(acting.tenant()).await?;
+    match view.find(server.slug.as_str()) {
+        Some(member) if member.spec.id == server.id => {
+            Ok(Running { key: route::pool_key(&view, member), spec: Arc::clone(&member.spec), server })
+        }
+        Some(member) => {
+            let reason = format!("the tenant's own server `{}` hides this one", server.slug);
+            Err(Refusal::new(Code::Conflict, reason).rule(format!("server {}", member.spec.id)).into())
+        }
+        None => Err(Problem::not_found("server")),
+    }
+}
+
+/// # Errors
+/// 403 for a server that is switched off.
+pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
+    if server.enabled {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::ServerDisabled, format!("server `{}` is switched off", server.slug))
+        .rule(format!("server {} enabled", server.id))
+        .hint("a caller with servers:write can enable it: PATCH /v1/mcp/servers/{id}")
+        .into())
+}
+
+/// Asks the server whether it answers, and starts it for that when needed.
+///
+/// A server that does not answer is an answer of this: 200, with its state and why. Needs
+/// `servers:read`.
+#[utoipa::path(
+    post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
+    params(("id" = String, Path, description = "The server's id or slug.")),
+    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Contested)
+)]
+pub async fn check_server(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<Json<HealthBody>, Problem> {
+    acting.require(Scope::ServersRead)?;
+    let Running { server, key, spec } = running(&app, &acting, &name).await?;
+    let asked = match switched_on(&server) {
+        Ok(()) => ping(&app, &key, &spec).await,
+        Err(problem) => Err(problem.refusal().clone()),
+    };
+    let status = app.gateway.pool.status(acting.tenant(), server.id);
+    let doing = Showing::to(&app, &acting).await?.doing(&server);
+    let (state, reason) = match &asked {
+        Ok(_) => (doing.state, doing.reason),
+        // What was just seen counts, also where the pool does not hold it against the server.
+        Err(refusal) => (failed(doing.state), doing.reason.or_else(|| Some(refusal.reason.to_string()))),
+    };
+    Ok(Json(HealthBody {
+        server_id: server.id,
+        state: state.as_str(),
+        reason,
+        code: asked.as_ref().err().map(|refusal| refusal.code.as_str()),
+        hint: asked.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
+        since: doing.since,
+        last_success: status.last_success,
+        checked_at: Timestamp::now(),
+        latency_ms: asked.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
+        pid: status.pid,
+        in_flight: status.in_flight,
+        restarts: status.restarts,
+    }))
+}
+
+/// Starts the server, also after it was stopped.
+///
+/// Answers when it is ready. Needs `servers:write`.
+#[utoipa::path(
+    post, path = "/v1/mcp/servers/{id}/start", tag = "servers",
+    params(("id" = String, Path, description = "The server's id or slug.")),
+    responses((status = 200, description = "It runs.", body = ServerBody), Always, Named, Contested, Asked)
+)]
+pub async fn start_server(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<Json<ServerBody>, Problem> {
+    acting.require(Scope::ServersWrite)?;
+    let Running { server, spec, .. } = running(&app, &acting, &name).await?;
+    switched_on(&server)?;
+    app.gateway.pool.start(acting.tenant(), &spec).await?;
+    Ok(Json(Showing::to(&app, &acting).await?.server(server)))
+}
+
+/// Stops the server for this tenant and holds it down: calls are refused until it is started.
+///
+/// Needs `servers:write`.
+#[utoipa::path(
+    post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
+    params(("id" = String, Path, description = "The server's id or slug.")),
+    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Contested)
+)]
+pub async fn stop_server(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<Json<ServerBody>, Problem> {
+    acting.require(Scope::ServersWrite)?;
+    let Running { server, spec, .. } = running(&app, &acting, &name).await?;
+    app.gateway.pool.stop(acting.tenant(), &spec).await;
+    Ok(Json(Showing::to(&app, &acting).await?.server(server)))
+}
+
+/// Stops the server, forgets earlier crashes, and starts it again.
+///
+/// Answers when it is ready. Needs `servers:write`.
+#[utoipa::path(
+    post, path = "/v1/mcp/servers/{id}/restart", tag = "servers",
+    params(("id" = String, Path, description = "The server's id or slug.")),
+    responses((status = 200, description = "It runs again.", body = ServerBody), Always, Named, Contested, Asked)
+)]
+pub async fn restart_server(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    _: NoBody,
+) -> Result<Json<ServerBody>, Problem> {
+    acting.require(Scope::ServersWrite)?;
+    let Running { server, spec, .. } = running(&app, &acting, &name).await?;
+    switched_on(&server)?;
+    app.gateway.pool.restart(acting.tenant(), &spec).await?;
+    Ok(Json(Showing::to(&app, &acting).await?.server(server)))
+}
+
+/// Shows the newest lines of the server's stderr, oldest first.
+///
+/// What servers write there may be anything, so this needs `servers:write`.
+#[utoipa::path(
+    get, path = "/v1/mcp/servers/{id}/logs", tag = "servers",
+    params(
+        ("id" = String, Path, description = "The server's id or slug."),
+        ("limit" = Option<u64>, Query, description = "How many lines, 100 when not given.", minimum = 1, maximum = 1000),
+    ),
+    responses((status = 200, description = "The lines.", body = SliceOf<LogLineBody>), Always, Named, Filtered, Contested)
+)]
+pub async fn list_server_logs(
+    acting: Acting,
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    query: Parameters,
+) -> Result<Json<SliceOf<LogLineBody>>, Problem> {
+    acting.require(Scope::ServersWrite)?;
+    let mut query = query.read()?;
+    let limit = query.optional("limit", number(1, 1000)).unwrap_or(100);
+    query.finish()?;
+    let server = find::server(acting.rows(&app), &name).await?;
+    let lines = app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
+}
+
+/// How long it took to answer. An error is an answer too: who refuses `ping` is there.
+async fn ping(app: &App, key: &PoolKey, spec: &Arc<ServerSpec>) -> Result<Duration, Refusal> {
+    let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
+    app.gateway.pool.initialized(key, spec, Instant::now() + spec.start_timeout).await?;
+    let deadline = Instant::now() + patience;
+    let request = UpstreamRequest { method: method::PING, params: Params::raw(b"{}"), deadline };
+    app.gateway.pool.request(key, spec, request).await.map(|delivered| delivered.upstream)
+}
+
+/// The state of a server that just failed to answer.
+fn failed(state: Health) -> Health {
+    match state {
+        Health::Healthy | Health::Unknown => Health::Unhealthy,
+        Health::Degraded | Health::Unhealthy | Health::Stopped | Health::NotConfigured => state,
+    }
+}

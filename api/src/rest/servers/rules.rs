@@ -1,0 +1,98 @@
+//! Who may register or change which server. Registering a stdio server is running a program: it needs
+//! `servers:launch`, and the operator may narrow which programs.
+
+use entity::{NewServer, Server, ServerPatch, Transport};
+use protocol::{Code, Refusal, Scope};
+
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::rest::acting::Acting;
+use crate::rest::servers::forms::Registration;
+
+/// # Errors
+/// 403 that names the scope or the commands that are allowed.
+pub fn may_register(acting: &Acting, config: &Config, asked: &Registration) -> Result<(), Problem> {
+    if asked.global {
+        acting.require(Scope::TenantsAdmin)?;
+    }
+    let NewServer { transport, command, env, .. } = &asked.server;
+    if *transport == Transport::Stdio {
+        acting.require(Scope::ServersLaunch)?;
+        command_allowed(config, command.as_deref())?;
+        variables_allowed(config, env.names())?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// 403 that names the scope, the commands that are allowed, or whose server it is.
+pub fn may_change(
+    acting: &Acting,
+    config: &Config,
+    server: &Server,
+    patch: &ServerPatch,
+) -> Result<(), Problem> {
+    owns(acting, server)?;
+    let ServerPatch { command, args, env, cwd, .. } = patch;
+    let launches = command.is_some() || args.is_some() || env.is_some() || cwd.is_some();
+    if server.transport == Transport::Stdio && launches {
+        acting.require(Scope::ServersLaunch)?;
+        let command = command.as_ref().unwrap_or(&server.command);
+        command_allowed(config, command.as_deref())?;
+        match env {
+            Some(entity::SecretsPatch::Replace(values)) => {
+                variables_allowed(config, values.keys().map(String::as_str))?;
+            }
+            Some(entity::SecretsPatch::Merge(changes)) => {
+                let set = changes.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str());
+                variables_allowed(config, set)?;
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A tenant sees global servers and does not change them.
+///
+/// # Errors
+/// 403 that says whose it is.
+pub fn owns(acting: &Acting, server: &Server) -> Result<(), Problem> {
+    acting.require(Scope::ServersWrite)?;
+    if server.tenant.is_some() || acting.has(Scope::TenantsAdmin) {
+        return Ok(());
+    }
+    let reason = format!("server `{}` is global: the operator offers it to all tenants and changes it", server.slug);
+    Err(Refusal::new(Code::MissingScope, reason)
+        .rule(format!("server {} scope global, scope tenants:admin", server.id))
+        .hint("a config changes what it may do here: POST /v1/mcp/configs; a server of your own with the same slug hides it")
+        .into())
+}
+
+fn command_allowed(config: &Config, command: Option<&str>) -> Result<(), Problem> {
+    let allowed = &config.children.allowed_commands;
+    let command = command.unwrap_or_default();
+    if allowed.is_empty() || allowed.iter().any(|one| one == command) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::CommandNotAllowed, "this command may not be run here")
+        .rule("children.allowed_commands (ALLOWED_COMMANDS)")
+        .hint(format!("allowed are: {}; the operator can add others", allowed.join(", ")))
+        .into())
+}
+
+/// Where commands are narrowed, no variable may put another program in their place.
+fn variables_allowed<'a>(config: &Config, mut names: impl Iterator<Item = &'a str>) -> Result<(), Problem> {
+    let swaps = |name: &str| name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_");
+    let found = if config.children.allowed_commands.is_empty() { None } else { names.find(|name| swaps(name)) };
+    match found {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("the variable {name} decides which program runs, and commands are narrowed here");
+            Err(Refusal::new(Code::CommandNotAllowed, reason)
+                .rule("children.allowed_commands (ALLOWED_COMMANDS)")
+                .hint("leave the variable out")
+                .into())
+        }
+    }
+}
