@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::feed::{Feed, FeedError, Row, State};
 use super::journal::Queued;
-use super::recorder::{Entry, Shared};
 use super::replica::Replica;
+use super::shared::{Entry, Shared};
 use super::{Durability, RecordError};
 
 /// Rows per transaction: bounds how long other writers of SQLite wait.
