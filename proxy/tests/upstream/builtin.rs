@@ -91,7 +91,7 @@ async fn a_builtin_answers() {
     assert_eq!(panicked["isError"], true);
     assert_eq!(call(json!({ "name": "other" })).await.unwrap()["code"], -32602);
     assert_eq!(call(json!({})).await.unwrap()["code"], -32602);
-    refused(call(json!({ "name": "hang", "arguments": { "text": "" } })).await, Code::TimedOut, "within 30");
+    refused(call(json!({ "name": "hang", "arguments": { "text": "" } })).await, Code::TimedOut, "within 3");
 
     for (method, part) in
         [("tools/list", "inputSchema"), ("initialize", "serverInfo"), ("ping", "{}"), ("x", "-32601")]

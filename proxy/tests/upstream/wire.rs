@@ -141,7 +141,7 @@ async fn a_call_that_hangs_times_out() {
         let other = other.await;
         (other, begun.elapsed())
     });
-    refused(hung, Code::TimedOut, "did not answer within 30");
+    refused(hung, Code::TimedOut, "did not answer within 3");
     assert!(other.0.is_ok() && other.1 >= Duration::from_millis(500));
     assert_eq!(server.call("cancelled", json!({})).await.unwrap(), "1");
 }
