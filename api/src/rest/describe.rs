@@ -147,7 +147,8 @@ pub struct Life;
 
 impl PartialSchema for Life {
     fn schema() -> RefOr<Schema> {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(2_592_000));
+        let seconds =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(2_592_000));
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+[smhd]$"));
         utoipa::openapi::OneOfBuilder::new()
             .item(seconds)

@@ -124,12 +124,14 @@ async fn ask(app: &App, Running { server, key, spec }: &Running) -> Result<Disco
         }
     }
     let [tools, resources, templates, prompts] = &listings;
-    let mut notes: Vec<String> = listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
+    let mut notes: Vec<String> =
+        listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
     let tool_names = tools.iter().flat_map(|tools| &tools.items);
-    let exposed = |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
+    let exposed =
+        |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
     Ok(DiscoveryBody {
         server_id: server.id,
         slug: server.slug.to_string(),

@@ -66,7 +66,8 @@ pub async fn list_servers(
     let status = query.optional("status", one_of(state, &STATES.map(Health::as_str)));
     let filter = ServerFilter {
         category: query.optional("category", any),
-        transport: query.optional("transport", one_of(Transport::parse, &Transport::ALL.map(Transport::as_str))),
+        transport: query
+            .optional("transport", one_of(Transport::parse, &Transport::ALL.map(Transport::as_str))),
         search: query.optional("search", any),
     };
     let page = query.page();

@@ -240,7 +240,8 @@ pub async fn list_server_logs(
     let limit = query.optional("limit", number(1, 1000)).unwrap_or(100);
     query.finish()?;
     let server = find::server(acting.rows(&app), &name).await?;
-    let lines = app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
+    let lines =
+        app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
