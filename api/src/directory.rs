@@ -33,8 +33,8 @@ pub struct Directory {
     generation: AtomicU64,
     /// The registry's own counter as it was last seen.
     seen: AtomicI64,
-    /// Servers used since the last tick, for `lastUsedAt`.
-    used: DashMap<ServerId, jiff::Timestamp>,
+    /// When servers were used since the last time it was written, microseconds; 0 for not.
+    used: DashMap<ServerId, AtomicI64>,
     retiring: TaskTracker,
 }
 
@@ -45,7 +45,13 @@ struct Defaults {
 }
 
 impl Directory {
-    pub fn new(db: Db, authn: Arc<Authn>, pool: Pool, catalog: Arc<Catalog>, config: &config::Config) -> Self {
+    pub fn new(
+        db: Db,
+        authn: Arc<Authn>,
+        pool: Pool,
+        catalog: Arc<Catalog>,
+        config: &config::Config,
+    ) -> Self {
         Self {
             db,
             authn,
@@ -80,12 +86,18 @@ impl Directory {
     /// Finds where a call goes.
     pub async fn resolve(&self, caller: &Caller, call: &Call<'_>) -> Result<Route, Refusal> {
         let view = self.view(caller.tenant).await?;
-        self.catalog.resolve(&view, caller.agent, call.verb, call.name())
+        let route = self.catalog.resolve(&view, caller.agent, call.verb, call.name())?;
+        self.note_use(route.policy.spec.id);
+        Ok(route)
     }
 
-    /// Notes that a server was used.
-    pub fn used(&self, server: ServerId, at: jiff::Timestamp) {
-        self.used.insert(server, at);
+    /// Notes that a server is used now.
+    fn note_use(&self, server: ServerId) {
+        let now = jiff::Timestamp::now().as_microsecond();
+        match self.used.get(&server) {
+            Some(used) => used.store(now, Ordering::Relaxed),
+            None => drop(self.used.insert(server, AtomicI64::new(now))),
+        }
     }
 
     /// Tenants, agents, credentials, servers or configs have changed: forgets what was known, and ends
@@ -129,11 +141,18 @@ impl Directory {
 
     /// Writes back when servers and keys were used.
     pub async fn touch(&self) {
-        let used: Vec<_> = self.used.iter().map(|entry| (*entry.key(), *entry.value())).collect();
-        self.used.clear();
-        let servers = async {
-            if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await }
-        };
+        let used: Vec<(ServerId, jiff::Timestamp)> = self
+            .used
+            .iter()
+            .filter_map(|entry| {
+                let at = entry.value().swap(0, Ordering::Relaxed);
+                (at != 0)
+                    .then(|| jiff::Timestamp::from_microsecond(at).ok().map(|at| (*entry.key(), at)))
+                    .flatten()
+            })
+            .collect();
+        let servers =
+            async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
         for outcome in [servers.await, self.authn.touch().await] {
             if let Err(error) = outcome {
                 tracing::warn!(error = error.detail(), "the times of last use cannot be written");
@@ -203,7 +222,9 @@ fn launch(server: &Server) -> Launch {
             }),
             Err(error) => {
                 tracing::error!(server = %server.id, %error, "a server's environment cannot be opened");
-                Launch::Unsupported { transport: "stdio with an environment sealed under another master key".to_owned() }
+                Launch::Unsupported {
+                    transport: "stdio with an environment sealed under another master key".to_owned(),
+                }
             }
         },
         Transport::StreamableHttp | Transport::Websocket => {

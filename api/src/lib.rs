@@ -10,6 +10,7 @@ mod directory;
 mod doors;
 mod edge;
 mod gateway;
+mod headers;
 mod health;
 mod limits;
 mod lists;

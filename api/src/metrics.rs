@@ -15,8 +15,9 @@ use proxy::route::Verb;
 const MAX_SERVERS: usize = 200;
 
 /// Seconds; from a built-in tool's microseconds to a call's time-out.
-const BUCKETS: &[f64] =
-    &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const BUCKETS: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 /// A figure's name, kind and meaning, as `docs/metrics.md` lists them.
 pub struct Described {
@@ -70,7 +71,7 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    for figure in FIGURES {
+    for figure in FIGURES.iter().filter(|figure| !figure.name.starts_with("process_")) {
         let unit = if figure.name.ends_with("_bytes") { Unit::Bytes } else { Unit::Count };
         match figure.kind {
             "counter" => metrics::describe_counter!(figure.name, unit, figure.help),
@@ -81,7 +82,14 @@ fn describe() {
 }
 
 /// One call has ended.
-pub fn operation(server: &str, verb: Verb, outcome: Outcome, took: Duration, tokens_in: u32, tokens_out: u32) {
+pub fn operation(
+    server: &str,
+    verb: Verb,
+    outcome: Outcome,
+    took: Duration,
+    tokens_in: u32,
+    tokens_out: u32,
+) {
     with_handles(server, verb, outcome, |handles| {
         handles.calls.increment(1);
         handles.seconds.record(took.as_secs_f64());
@@ -104,8 +112,7 @@ pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     if let Some(histogram) = known.load().get(&key) {
         return histogram.record(took.as_secs_f64());
     }
-    let histogram =
-        histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
+    let histogram = histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
     histogram.record(took.as_secs_f64());
     known.rcu(|known| {
         let mut known = HashMap::clone(known);
@@ -142,14 +149,30 @@ impl Scrape {
         for (dependency, up) in &self.dependencies {
             gauge!(DEPENDENCY_UP, "dependency" => *dependency).set(if *up { 1.0 } else { 0.0 });
         }
-        if let Some(process) = Process::read() {
-            counter!(CPU_USER).absolute(process.user_seconds);
-            counter!(CPU_SYSTEM).absolute(process.system_seconds);
-            set(RESIDENT, process.resident_bytes);
-            set(OPEN_FILES, process.open_files);
-            set(START_TIME, process.started_at);
+    }
+}
+
+/// The process's own figures, as lines of the text format: processor time has a fraction, which a
+/// counter of the recorder has not.
+pub fn process_lines() -> String {
+    let Some(process) = Process::read() else { return String::new() };
+    let values = [
+        (CPU_USER, process.user_seconds),
+        (CPU_SYSTEM, process.system_seconds),
+        (RESIDENT, process.resident_bytes),
+        (OPEN_FILES, process.open_files),
+        (START_TIME, process.started_at),
+    ];
+    let mut lines = String::new();
+    for (name, value) in values {
+        if let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) {
+            lines.push_str(&format!(
+                "# HELP {name} {}\n# TYPE {name} {}\n{name} {value}\n\n",
+                figure.help, figure.kind
+            ));
         }
     }
+    lines
 }
 
 /// The handles of one server, operation and outcome: looking them up by labels at each call costs more
@@ -184,7 +207,11 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
         Verb::Complete => "completion/complete",
     };
     let name = server.to_owned();
-    let labels = [("server", name.clone()), ("operation", operation.to_owned()), ("outcome", outcome.as_str().to_owned())];
+    let labels = [
+        ("server", name.clone()),
+        ("operation", operation.to_owned()),
+        ("outcome", outcome.as_str().to_owned()),
+    ];
     let handles = Arc::new(Handles {
         calls: counter!(OPERATIONS, &labels),
         seconds: histogram!(OPERATION_SECONDS, &labels),
@@ -201,26 +228,26 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
 
 /// This process as /proc shows it (proc(5)).
 struct Process {
-    user_seconds: u64,
-    system_seconds: u64,
-    resident_bytes: u64,
-    open_files: u64,
-    started_at: u64,
+    user_seconds: f64,
+    system_seconds: f64,
+    resident_bytes: f64,
+    open_files: f64,
+    started_at: f64,
 }
 
 impl Process {
     fn read() -> Option<Process> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split_ascii_whitespace().collect();
-        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-        let ticks = rustix::param::clock_ticks_per_second();
+        let number = |index: usize| fields.get(index)?.parse::<f64>().ok();
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
         let boot = std::fs::read_to_string("/proc/stat").ok()?;
-        let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<u64>().ok()?;
+        let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
         Some(Process {
             user_seconds: number(11)? / ticks,
             system_seconds: number(12)? / ticks,
-            resident_bytes: number(21)? * rustix::param::page_size() as u64,
-            open_files: std::fs::read_dir("/proc/self/fd").ok()?.count() as u64,
+            resident_bytes: number(21)? * rustix::param::page_size() as f64,
+            open_files: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
             started_at: boot + number(19)? / ticks,
         })
     }
@@ -253,6 +280,10 @@ pub async fn scrape(app: &crate::app::App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
-        dependencies: crate::health::check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
+        dependencies: crate::health::check(app)
+            .await
+            .iter()
+            .map(|dependency| (dependency.name, dependency.ok))
+            .collect(),
     }
 }

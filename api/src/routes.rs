@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderName;
+use axum::http::header::RETRY_AFTER;
 use axum::middleware;
 use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::edge::{Guard, edge};
+use crate::headers::REQUEST_ID;
 use crate::{doors, health, metrics, openapi, problem, rest};
 
 /// The gateway's own listener.
@@ -20,18 +21,19 @@ pub fn gateway(app: &Arc<App>) -> Router {
         bound: app.config.bind_address(),
     });
     let (rest, _) = rest::router().split_for_parts();
-    let rest = rest.layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
-    Router::new()
+    // Around known routes only: an unknown path is 404 for everybody.
+    let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
+    let router = Router::new()
         .route("/mcp/rpc", post(doors::rpc::rpc))
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))
         .merge(rest)
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openapi::routes())
-        .layer(middleware::from_fn(problem::finish))
-        .layer(cors(app))
-        .layer(middleware::from_fn_with_state(guard, edge))
-        .with_state(Arc::clone(app))
+        .layer(middleware::from_fn(problem::finish));
+    // Around everything, in the order in which a request meets them, last one first.
+    let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
+    router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))
 }
 
 /// Pages of the allowed origins may read the answers; nobody else's browser may.
@@ -42,7 +44,7 @@ fn cors(app: &App) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods(tower_http::cors::AllowMethods::mirror_request())
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static("x-request-id"), HeaderName::from_static("retry-after")])
+        .expose_headers([REQUEST_ID, RETRY_AFTER])
 }
 
 /// The figures' listener.
@@ -52,7 +54,7 @@ pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHa
         let (app, handle) = (Arc::clone(&app), handle.clone());
         async move {
             metrics::scrape(&app).await.publish();
-            handle.render()
+            handle.render() + &metrics::process_lines()
         }
     };
     Router::new().route("/metrics", get(show))

@@ -1,17 +1,17 @@
 //! The gateway's life: start, announce, serve, stop.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fd_lock::RwLock;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, StartError};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat};
 use crate::{metrics, routes, serve};
 
 /// How often the registry's change counter is read.
@@ -24,8 +24,8 @@ const FOLD: Duration = Duration::from_secs(15);
 pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), StartError> {
     prepare_data_dir(&config)?;
     // One process per directory: two would write one journal.
-    let mut lock = lock_file(&config)?;
-    let _held = lock.try_write().map_err(|_| {
+    let lock = lock_file(&config)?;
+    lock.try_lock().map_err(|_| {
         StartError::unavailable(format!(
             "another gateway runs on {} (DATA_DIR); stop it or give this one a directory of its own",
             config.server.data_dir.display()
@@ -41,9 +41,9 @@ pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), Sta
 async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<(), StartError> {
     let figures = metrics::install();
     // Bound first: a taken port is found before anything is written.
-    let listener = bind(&config, config.server.port, "PORT").await?;
+    let listener = bind(&config, config.server.port, config::PORT).await?;
     let figures_listener = match config.server.enable_metrics {
-        true => Some(bind(&config, config.server.metrics_port, "METRICS_PORT").await?),
+        true => Some(bind(&config, config.server.metrics_port, config::METRICS_PORT).await?),
         false => None,
     };
     let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
@@ -87,7 +87,11 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
 }
 
 /// Calls something again and again until the end.
-async fn every<F: Future<Output = ()>>(pause: Duration, stop: CancellationToken, mut work: impl FnMut() -> F) {
+async fn every<F: Future<Output = ()>>(
+    pause: Duration,
+    stop: CancellationToken,
+    mut work: impl FnMut() -> F,
+) {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -129,7 +133,9 @@ async fn bind(config: &Config, port: u16, setting: &str) -> Result<TcpListener, 
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
+    listener
+        .local_addr()
+        .map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
 }
 
 fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
@@ -142,15 +148,11 @@ fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unusable)
 }
 
-fn lock_file(config: &Config) -> Result<RwLock<std::fs::File>, StartError> {
+fn lock_file(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
-    std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map(RwLock::new)
-        .map_err(|error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())))
+    std::fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
+        |error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())),
+    )
 }
 
 /// Says where the gateway is: a line for programs, and what can be tried for people.
@@ -168,7 +170,8 @@ fn announce(app: &App, gateway: SocketAddr, figures: Option<SocketAddr>) {
     if app.config.log.format == LogFormat::Json {
         return;
     }
-    let host = if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
+    let host =
+        if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
     let key = match app.trusts_loopback {
         true => String::new(),
         false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),

@@ -1,6 +1,6 @@
 //! What a recorded call costs: `cargo run --release -p entity --example record_cost [calls] [threads]
-//! [argument bytes] [calls per second]`, on a SQLite file in a temporary directory; without a rate, as
-//! fast as it goes.
+//! [argument bytes] [calls per second] [database URL]`. Without a rate (or 0), as fast as it goes; without
+//! a URL, on a SQLite file in a temporary directory.
 //!
 //! Prints processor time per call of the whole process (callers, feeder, kernel), beside a yardstick
 //! that does not depend on this code: one SHA-256 of 64 KiB.
@@ -15,7 +15,8 @@ use protocol::Outcome;
 use protocol::{AgentId, CallerKind, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
+    let url = std::env::args().nth(5);
+    let mut arguments = std::env::args().skip(1).take(4).map(|text| text.parse::<usize>().expect("a number"));
     let calls = arguments.next().unwrap_or(1_000_000);
     let threads = arguments.next().unwrap_or(2);
     let bytes = arguments.next().unwrap_or(64);
@@ -25,26 +26,24 @@ fn main() {
         .enable_all()
         .build()
         .expect("runtime");
-    runtime.block_on(measure(calls, threads, bytes, rate));
+    runtime.block_on(measure(calls, threads, bytes, rate, url));
 }
 
-async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize) {
+async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: Option<String>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let db = open(&format!("sqlite:{}", dir.path().join("cost.db").display())).await;
+    let url = url.unwrap_or_else(|| format!("sqlite:{}", dir.path().join("cost.db").display()));
+    let db = open(&url).await;
     let recorder = Recorder::open(&db, RecordSettings::new(dir.path().join("journal"))).await.expect("open");
     let yardstick = yardstick();
 
     let (cpu, wall) = (processor_time(), Instant::now());
     let each = calls / threads;
-    let callers: Vec<_> = (0..threads)
-        .map(|_| {
-            let recorder = recorder.clone();
-            tokio::spawn(async move { call(&recorder, each, bytes, rate / threads).await })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.expect("a caller");
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..threads {
+        let recorder = recorder.clone();
+        callers.spawn(async move { call(&recorder, each, bytes, rate / threads).await });
     }
+    callers.join_all().await;
     let called = wall.elapsed();
     recorder.flush().await.expect("flush");
     let (cpu, wall) = (processor_time() - cpu, wall.elapsed());

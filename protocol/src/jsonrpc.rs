@@ -41,8 +41,15 @@ impl<'a> From<Refusal> for Malformed<'a> {
 pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'[') {
-        let raw: &RawValue = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
-        return parse_message(raw).map(Body::Single);
+        if first != Some(&b'{') {
+            serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| broken_json(&error))?;
+            return Err(invalid(None, "a message is a JSON object"));
+        }
+        let envelope = serde_json::from_slice(body).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => not_a_request(&error),
+            _ => broken_json(&error),
+        })?;
+        return read(envelope).map(Body::Single);
     }
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
     if elements.is_empty() {
@@ -58,26 +65,29 @@ pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
 
 /// Reads one envelope. A member given twice is refused: two readers could take different ones.
 pub fn parse_message(raw: &RawValue) -> Result<Message<'_>, Malformed<'_>> {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow)]
-        jsonrpc: Option<Cow<'a, str>>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        id: Option<&'a RawValue>,
-        #[serde(borrow)]
-        method: Option<Cow<'a, str>>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        params: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        result: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        error: Option<&'a RawValue>,
-    }
     if !raw.get().starts_with('{') {
         return Err(invalid(None, "a message is a JSON object"));
     }
-    let envelope: Envelope<'_> = serde_json::from_str(raw.get())
-        .map_err(|error| invalid(None, format!("the message is not a JSON-RPC request: {error}")))?;
+    read(serde_json::from_str(raw.get()).map_err(|error| not_a_request(&error))?)
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+fn read(envelope: Envelope<'_>) -> Result<Message<'_>, Malformed<'_>> {
     let id = match envelope.id {
         Some(id) if !is_id(id.get()) => {
             return Err(invalid(None, "id is a string or a number"));
@@ -116,6 +126,10 @@ fn is_id(raw: &str) -> bool {
 
 fn broken_json(error: &serde_json::Error) -> Refusal {
     Refusal::new(Code::ParseError, format!("the body is not JSON: {error}"))
+}
+
+fn not_a_request(error: &serde_json::Error) -> Refusal {
+    Refusal::new(Code::InvalidRequest, format!("the message is not a JSON-RPC request: {error}"))
 }
 
 fn invalid<'a>(id: Option<&'a RawValue>, reason: impl Into<Cow<'static, str>>) -> Malformed<'a> {

@@ -158,6 +158,7 @@ pub async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes,
 
 #[expect(clippy::disallowed_methods, reason = "this is the one builder of clients")]
 fn build(settings: &EgressSettings, guard: Option<Guard>) -> Result<Client, String> {
+    crate::tls::prepare();
     let mut builder = Client::builder()
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.timeout)

@@ -14,5 +14,6 @@ pub mod server;
 pub mod splice;
 pub mod state;
 pub mod stdio;
+mod tls;
 pub mod upstream;
 pub mod view;

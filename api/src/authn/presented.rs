@@ -1,12 +1,9 @@
 //! What the headers present. A header given twice is refused: two readers could take different ones.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use protocol::{Code, Refusal};
 
-/// Header names of ours.
-pub const API_KEY: &str = "x-mcp-key";
-pub const AGENT: &str = "x-agent-id";
-pub const TENANT: &str = "x-tenant-id";
+use crate::headers::{AGENT, API_KEY, TENANT};
 
 /// How every API key starts.
 pub const KEY_PREFIX: &str = "mcp_live_";
@@ -21,12 +18,12 @@ pub struct Presented<'a> {
 
 pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
     let mut presented = Presented {
-        key: single(headers, API_KEY)?,
+        key: single(headers, &API_KEY)?,
         token: None,
-        agent: single(headers, AGENT)?,
-        tenant: single(headers, TENANT)?,
+        agent: single(headers, &AGENT)?,
+        tenant: single(headers, &TENANT)?,
     };
-    let Some(authorization) = single(headers, header::AUTHORIZATION.as_str())? else { return Ok(presented) };
+    let Some(authorization) = single(headers, &header::AUTHORIZATION)? else { return Ok(presented) };
     let bearer = authorization
         .split_once(' ')
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -38,7 +35,8 @@ pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
         })?;
     match (bearer.starts_with(KEY_PREFIX), presented.key) {
         (true, Some(key)) if key != bearer => {
-            return Err(Refusal::new(Code::InvalidCredential, "two different API keys were presented").hint("send one"));
+            return Err(Refusal::new(Code::InvalidCredential, "two different API keys were presented")
+                .hint("send one"));
         }
         (true, _) => presented.key = Some(bearer),
         (false, _) => presented.token = Some(bearer),
@@ -46,14 +44,16 @@ pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
     Ok(presented)
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::new(Code::BadRequest, format!("the header {name} was sent twice")));
     }
     match value.to_str() {
-        Ok("") | Err(_) => Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text"))),
+        Ok("") | Err(_) => {
+            Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text")))
+        }
         Ok(text) => Ok(Some(text)),
     }
 }
@@ -62,27 +62,27 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(*name, value.parse().unwrap());
+            headers.append(name, value.parse().unwrap());
         }
         headers
     }
 
     #[test]
     fn a_bearer_is_a_key_or_a_token() {
-        let with_key = headers(&[("authorization", "bearer mcp_live_x")]);
+        let with_key = headers(&[(header::AUTHORIZATION, "bearer mcp_live_x")]);
         assert_eq!(read(&with_key).unwrap().key, Some("mcp_live_x"));
-        let with_both = headers(&[("authorization", "Bearer a.b.c"), (API_KEY, "mcp_live_y")]);
+        let with_both = headers(&[(header::AUTHORIZATION, "Bearer a.b.c"), (API_KEY, "mcp_live_y")]);
         let presented = read(&with_both).unwrap();
         assert_eq!((presented.key, presented.token), (Some("mcp_live_y"), Some("a.b.c")));
         for bad in [
-            headers(&[("authorization", "Basic eA==")]),
-            headers(&[("authorization", "Bearer ")]),
+            headers(&[(header::AUTHORIZATION, "Basic eA==")]),
+            headers(&[(header::AUTHORIZATION, "Bearer ")]),
             headers(&[(API_KEY, "a"), (API_KEY, "b")]),
             headers(&[(API_KEY, "")]),
-            headers(&[("authorization", "Bearer mcp_live_x"), (API_KEY, "mcp_live_y")]),
+            headers(&[(header::AUTHORIZATION, "Bearer mcp_live_x"), (API_KEY, "mcp_live_y")]),
         ] {
             assert!(read(&bad).is_err());
         }

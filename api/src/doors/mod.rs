@@ -15,10 +15,8 @@ use protocol::{Code, Refusal};
 
 use crate::authn::Proof;
 use crate::edge::Arrival;
+use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
-
-/// W3C trace context, level 1.
-const TRACEPARENT: &str = "traceparent";
 
 /// Takes a JSON body, or says why not.
 async fn json_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
@@ -62,21 +60,23 @@ fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
 /// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
 pub fn set_pace(response: &mut Response, pace: Pace) {
     let Some(Standing { max, window, remaining, reset_after }) = pace.0 else { return };
-    let mut set = |name, text: String| {
+    let mut set = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            response.headers_mut().insert(name, value);
         }
     };
     let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000);
-    set("ratelimit-policy", format!("\"agent\";q={max};w={}", seconds(window)));
-    set("ratelimit", format!("\"agent\";r={remaining};t={}", seconds(reset_after)));
+    set(RATELIMIT_POLICY, format!("\"agent\";q={max};w={}", seconds(window)));
+    set(RATELIMIT, format!("\"agent\";r={remaining};t={}", seconds(reset_after)));
 }
 
 /// What HTTP says beside a refusal.
 pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -127,6 +127,9 @@ impl Recorder {
             oldest_age: Mutex::default(),
             lost_refusals: AtomicU64::new(0),
         });
+        if let Durability::Interval(interval) = settings.durability {
+            shared.journal.set_syncer(super::syncer::start(&shared, interval)?);
+        }
         let feeder = Feeder::new(shared.clone(), feed, replica);
         Ok((shared, feeder))
     }
@@ -207,8 +210,11 @@ impl Drop for Inner {
 
 impl Shared {
     fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < self.max_waiting
-            && self.journal.bytes() < self.max_journal_bytes
+        self.waiting.load(Ordering::Relaxed) < self.max_waiting && !self.journal_is_full()
+    }
+
+    pub fn journal_is_full(&self) -> bool {
+        self.journal.bytes() >= self.max_journal_bytes
     }
 
     async fn wait_for_room(&self) -> Result<(), Refusal> {
@@ -288,6 +294,7 @@ impl Shared {
     fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.wake();
+        self.journal.wake_syncer();
     }
 
     fn wake(&self) {

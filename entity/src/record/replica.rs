@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use uuid::Uuid;
@@ -27,6 +28,7 @@ impl Replica {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(dir.join("lock"))
             .map_err(failed("lock"))?;
         match lock.try_lock() {
@@ -52,7 +54,7 @@ fn read_or_make(path: &Path) -> io::Result<Uuid> {
     }
     let id = Uuid::now_v7();
     let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     writeln!(file, "{id}")?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;

@@ -62,7 +62,9 @@ impl BuiltinUpstream {
         }
         let call: CallParams<'_> = match serde_json::from_slice(params) {
             Ok(call) => call,
-            Err(error) => return error_answer(-32602, &format!("tools/call needs a name: {error}")),
+            Err(error) => {
+                return error_answer(Code::InvalidParams, &format!("tools/call needs a name: {error}"));
+            }
         };
         let Some((_, shape)) = self.shapes.iter().find(|(name, _)| *name == call.name) else {
             return unknown_tool(&call.name);
@@ -100,7 +102,7 @@ impl Upstream for BuiltinUpstream {
             method::TOOLS_LIST => Ok(UpstreamAnswer::Result(self.list.clone())),
             method::INITIALIZE => Ok(UpstreamAnswer::Result(self.initialized.result.clone())),
             method::PING => Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}"))),
-            other => Ok(error_answer(-32601, &format!("this server has no method `{other}`"))),
+            other => Ok(error_answer(Code::MethodNotFound, &format!("this server has no method `{other}`"))),
         }
     }
 
@@ -123,11 +125,11 @@ fn empty_object() -> &'static RawValue {
 }
 
 fn unknown_tool(name: &str) -> UpstreamAnswer {
-    error_answer(-32602, &format!("unknown tool `{name}`"))
+    error_answer(Code::UnknownTool, &format!("unknown tool `{name}`"))
 }
 
-fn error_answer(code: i32, message: &str) -> UpstreamAnswer {
-    UpstreamAnswer::Error(serde_json::json!({ "code": code, "message": message }).to_string().into())
+fn error_answer(code: Code, message: &str) -> UpstreamAnswer {
+    UpstreamAnswer::Error(serde_json::json!({ "code": code.rpc(), "message": message }).to_string().into())
 }
 
 /// The result of `tools/call`, for a tool that answered and for one that failed.
@@ -149,6 +151,6 @@ fn tool_answer(text: &str, structured: Option<&Value>, is_error: bool) -> Upstre
     let result = CallResult { content, structured_content: structured, is_error };
     match serde_json::to_vec(&result) {
         Ok(json) => UpstreamAnswer::Result(json.into()),
-        Err(error) => error_answer(-32603, &format!("the tool's answer cannot be written: {error}")),
+        Err(error) => error_answer(Code::Internal, &format!("the tool's answer cannot be written: {error}")),
     }
 }

@@ -38,9 +38,7 @@ impl RedisState {
     /// Reads the settings and starts connecting. Does not wait for Redis: a gateway starts without it
     /// and says so at `/ready`. Must be called within a Tokio runtime.
     pub fn open(settings: &RedisSettings) -> Result<Self, InvalidRedisUrl> {
-        // Two providers are linked, this one by reqwest and another by the database driver, so that
-        // rustls cannot choose by itself. An error means that somebody chose already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        crate::tls::prepare();
         let source = Arc::new(Source::parse(settings)?);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();

@@ -1,0 +1,18 @@
+//! The header names that the gateway reads and writes itself, each with its source.
+
+use axum::http::HeaderName;
+
+/// An API key, as earlier gateways took it.
+pub const API_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
+/// The agent that a trusted connection speaks for.
+pub const AGENT: HeaderName = HeaderName::from_static("x-agent-id");
+/// The tenant that an operator acts for.
+pub const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
+/// The request's id, on every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C trace context, level 1.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// draft-ietf-httpapi-ratelimit-headers.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// draft-ietf-httpapi-ratelimit-headers.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
