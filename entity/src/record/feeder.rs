@@ -301,8 +301,6 @@ impl Feeder {
     fn finish(mut self) {
         self.shared.journal.seal();
         self.shared.journal.delete_stored(&mut self.stored);
-        // Dropped waiters are answered that the recorder is closed.
-        self.shared.waiters.lock().take();
     }
 
     fn is_awaited(&self) -> bool {

@@ -53,9 +53,12 @@ impl Recorder {
                     }
                 };
                 let _ = shared.feeder.set(std::thread::current());
+                let ending = Ending(shared.clone());
                 if ready.send(Ok(shared)).is_ok() {
                     feeder.run();
                 }
+                drop(ending);
+                // Mostly nobody waits for the end.
                 let _ = end.send(());
             })
             .map_err(|error| RecordError::Database(format!("no thread for it: {error}")))?;
@@ -153,6 +156,20 @@ impl Recorder {
             // An error means that the feeder's thread is gone already.
             let _ = ended.await;
         }
+    }
+}
+
+/// Dropped when the feeder's thread ends, even by a panic: then nothing is begun any more, and nobody
+/// waits for a round that does not come.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.database_health.failed(&"the feeder's thread has ended; restart the gateway");
+        }
+        self.0.stop();
+        self.0.waiters.lock().take();
     }
 }
 

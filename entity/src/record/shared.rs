@@ -101,7 +101,8 @@ impl Shared {
 
     pub fn enqueue(&self, entry: Arc<Entry>) -> Result<(), Refusal> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(refusal("the call cannot be written down: the gateway is shutting down", None));
+            let since = self.database_health.failure().map(|(_, since)| since);
+            return Err(refusal("the call cannot be written down: the record is closed", since));
         }
         // Counted before the feeder can see it and count it off again.
         self.waiting.fetch_add(1, Ordering::Relaxed);
