@@ -195,10 +195,13 @@ async fn one_death() {
     let app = App::new();
     let server = app.fixture(&[]);
     server.assert_well().await;
-    let (_, hung) = tokio::join!(
-        server.call("exit", json!({ "code": 1 })),
-        join_all((0..20).map(|_| server.call("hang", json!({}))))
-    );
+    let exits = async {
+        // All others are with the child by now: what was not sent yet would be sent to the next one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.call("exit", json!({ "code": 1 })).await
+    };
+    let hang = join_all((0..20).map(|_| server.call("hang", json!({}))));
+    let (_, hung) = tokio::join!(exits, hang);
     for hung in hung {
         refused(hung, Code::UpstreamFailed, "exited with status 1");
     }
