@@ -84,11 +84,16 @@ impl App {
             egress,
             bound.is_loopback(),
         ));
-        let directory =
-            Arc::new(Directory::new(db.clone(), Arc::clone(&authn), pool.clone(), Arc::clone(&catalog), &config));
-        let record = Record::open(&db, record_settings(&config))
-            .await
-            .map_err(|error| StartError::unavailable(format!("the record of calls cannot be opened: {error}")))?;
+        let directory = Arc::new(Directory::new(
+            db.clone(),
+            Arc::clone(&authn),
+            pool.clone(),
+            Arc::clone(&catalog),
+            &config,
+        ));
+        let record = Record::open(&db, record_settings(&config)).await.map_err(|error| {
+            StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
+        })?;
         let gateway = Gateway {
             authn,
             limits: Limits::new(Arc::clone(&state), &config.limits),
@@ -133,7 +138,9 @@ pub async fn connect(config: &Config, secrets: &SecretFiles) -> Result<Db, Start
 
 /// Migrates, and makes the rows equal what is built in and declared.
 async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
-    let failed = |error: DbError| StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()));
+    let failed = |error: DbError| {
+        StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()))
+    };
     db.migrate().await.map_err(failed)?;
     let tenant = db.ensure_default_tenant().await.map_err(failed)?.id;
     let actor = Actor::gateway(tenant);
@@ -152,11 +159,17 @@ async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
 }
 
 /// At first boot nobody could call from another machine: an operator's key is made and kept in a file.
-async fn first_key(db: &Db, config: &Config, secrets: &SecretFiles, tenant: TenantId) -> Result<(), StartError> {
+async fn first_key(
+    db: &Db,
+    config: &Config,
+    secrets: &SecretFiles,
+    tenant: TenantId,
+) -> Result<(), StartError> {
     if !config.auth.jwt_secret.is_empty() || !config.auth.jwks_url.is_empty() {
         return Ok(());
     }
-    let failed = |error: DbError| StartError::unavailable(format!("the first key cannot be made: {}", error.detail()));
+    let failed =
+        |error: DbError| StartError::unavailable(format!("the first key cannot be made: {}", error.detail()));
     let rows = db.tenant(tenant);
     if rows.credentials(Page::new(1, 1)).await.map_err(failed)?.total > 0 {
         return Ok(());
@@ -217,7 +230,8 @@ fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
     if config.state.redis_url.is_empty() {
         return Ok(Arc::new(MemoryState::new()));
     }
-    let ca_file = (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
+    let ca_file =
+        (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
     let settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
     match RedisState::open(&settings) {
         Ok(store) => Ok(Arc::new(store)),
@@ -226,8 +240,9 @@ fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
 }
 
 fn pool_settings(config: &Config, environment: Vec<(String, String)>) -> Result<PoolSettings, StartError> {
-    let program = std::env::current_exe()
-        .map_err(|error| StartError::unavailable(format!("this program's own path cannot be found: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        StartError::unavailable(format!("this program's own path cannot be found: {error}"))
+    })?;
     let children = &config.children;
     Ok(PoolSettings {
         line_cap: children.line_max_bytes,
@@ -241,7 +256,9 @@ fn record_settings(config: &Config) -> RecordSettings {
     RecordSettings {
         durability: match config.record.durability {
             config::Durability::Process => Durability::Process,
-            config::Durability::Interval => Durability::Interval(Duration::from_millis(config.record.interval_ms)),
+            config::Durability::Interval => {
+                Durability::Interval(Duration::from_millis(config.record.interval_ms))
+            }
             config::Durability::Strict => Durability::Strict,
         },
         ..RecordSettings::new(config.server.data_dir.join("journal"))

@@ -128,8 +128,9 @@ fn configuration(
     env_file: &Option<PathBuf>,
 ) -> Result<(Config, BTreeMap<String, String>), StartError> {
     let read = |path: &PathBuf, option: &str| {
-        std::fs::read_to_string(path)
-            .map_err(|error| StartError::usage(format!("{} ({option}) cannot be read: {error}", path.display())))
+        std::fs::read_to_string(path).map_err(|error| {
+            StartError::usage(format!("{} ({option}) cannot be read: {error}", path.display()))
+        })
     };
     let mut environment = BTreeMap::new();
     if let Some(path) = env_file {
@@ -171,7 +172,10 @@ fn with_database<T>(
     work: impl AsyncFnOnce(entity::Db, &SecretFiles) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
     std::fs::create_dir_all(&config.server.data_dir).map_err(|error| {
-        StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", config.server.data_dir.display()))
+        StartError::usage(format!(
+            "{} (DATA_DIR) cannot be written: {error}",
+            config.server.data_dir.display()
+        ))
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -191,7 +195,9 @@ fn rotate(config: &Config, what: &RotateCommand) -> Result<(), StartError> {
         )),
         RotateCommand::Jwt => {
             secrets.rotate_jwt().map_err(StartError::usage)?;
-            println!("new tokens are signed with a new secret after a restart; the last secret is still accepted");
+            println!(
+                "new tokens are signed with a new secret after a restart; the last secret is still accepted"
+            );
             Ok(())
         }
         RotateCommand::Master => {
@@ -246,7 +252,10 @@ fn get_health(url: &str) -> Result<String, String> {
     let with_port = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
     let mut stream = TcpStream::connect(&with_port).map_err(|error| error.to_string())?;
     let patience = Some(Duration::from_secs(5));
-    stream.set_read_timeout(patience).and_then(|()| stream.set_write_timeout(patience)).map_err(|error| error.to_string())?;
+    stream
+        .set_read_timeout(patience)
+        .and_then(|()| stream.set_write_timeout(patience))
+        .map_err(|error| error.to_string())?;
     let request = format!("GET /health HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     let mut answer = String::new();

@@ -45,7 +45,13 @@ struct Defaults {
 }
 
 impl Directory {
-    pub fn new(db: Db, authn: Arc<Authn>, pool: Pool, catalog: Arc<Catalog>, config: &config::Config) -> Self {
+    pub fn new(
+        db: Db,
+        authn: Arc<Authn>,
+        pool: Pool,
+        catalog: Arc<Catalog>,
+        config: &config::Config,
+    ) -> Self {
         Self {
             db,
             authn,
@@ -140,12 +146,13 @@ impl Directory {
             .iter()
             .filter_map(|entry| {
                 let at = entry.value().swap(0, Ordering::Relaxed);
-                (at != 0).then(|| jiff::Timestamp::from_microsecond(at).ok().map(|at| (*entry.key(), at))).flatten()
+                (at != 0)
+                    .then(|| jiff::Timestamp::from_microsecond(at).ok().map(|at| (*entry.key(), at)))
+                    .flatten()
             })
             .collect();
-        let servers = async {
-            if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await }
-        };
+        let servers =
+            async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
         for outcome in [servers.await, self.authn.touch().await] {
             if let Err(error) = outcome {
                 tracing::warn!(error = error.detail(), "the times of last use cannot be written");
@@ -215,7 +222,9 @@ fn launch(server: &Server) -> Launch {
             }),
             Err(error) => {
                 tracing::error!(server = %server.id, %error, "a server's environment cannot be opened");
-                Launch::Unsupported { transport: "stdio with an environment sealed under another master key".to_owned() }
+                Launch::Unsupported {
+                    transport: "stdio with an environment sealed under another master key".to_owned(),
+                }
             }
         },
         Transport::StreamableHttp | Transport::Websocket => {

@@ -74,13 +74,17 @@ impl Guard {
         };
         let host = host.ok_or_else(|| Refusal::new(Code::BadRequest, "the request has no Host header"))?;
         if !self.allows_host(host) {
-            return Err(Refusal::new(Code::HostNotAllowed, "this gateway does not answer under the host name that was used")
-                .rule("allowed hosts: loopback names, the bound address, ALLOWED_HOSTS")
-                .hint("the operator adds the name to ALLOWED_HOSTS"));
+            return Err(Refusal::new(
+                Code::HostNotAllowed,
+                "this gateway does not answer under the host name that was used",
+            )
+            .rule("allowed hosts: loopback names, the bound address, ALLOWED_HOSTS")
+            .hint("the operator adds the name to ALLOWED_HOSTS"));
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else { return Ok(()) };
-        let allowed = origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.allows_origin(origin, host));
+        let allowed =
+            origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.allows_origin(origin, host));
         if allowed {
             return Ok(());
         }
@@ -91,7 +95,11 @@ impl Guard {
 
     fn allows_host(&self, host: &str) -> bool {
         let name = without_port(host);
-        if self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name)) {
+        if self
+            .hosts
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name))
+        {
             return true;
         }
         match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -102,9 +110,9 @@ impl Guard {
     }
 
     fn allows_origin(&self, origin: &str, host: &str) -> bool {
-        let same = ["http://", "https://"]
-            .iter()
-            .any(|scheme| origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host)));
+        let same = ["http://", "https://"].iter().any(|scheme| {
+            origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+        });
         same || self.origins.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
     }
 }
@@ -144,7 +152,9 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in ["localhost", "LOCALHOST:8100", "127.0.0.1:1", "[::1]:8100", "gw.example", "gw.example:443"] {
+        for host in
+            ["localhost", "LOCALHOST:8100", "127.0.0.1:1", "[::1]:8100", "gw.example", "gw.example:443"]
+        {
             assert!(guard().allows_host(host), "{host}");
         }
         for host in ["evil.example", "10.0.0.1", "localhost.evil.example", "", "127.0.0.1.evil.example:80"] {
@@ -156,7 +166,9 @@ mod tests {
     fn origins() {
         assert!(guard().allows_origin("http://localhost:8100", "localhost:8100"));
         assert!(guard().allows_origin("https://app.example", "localhost:8100"));
-        for origin in ["null", "http://localhost:3000", "https://evil.example", "http://app.example", "localhost:8100"] {
+        for origin in
+            ["null", "http://localhost:3000", "https://evil.example", "http://app.example", "localhost:8100"]
+        {
             assert!(!guard().allows_origin(origin, "localhost:8100"), "{origin}");
         }
     }

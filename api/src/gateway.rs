@@ -13,9 +13,9 @@ use crate::ask::{self, Ask, Call};
 use crate::authn::{Authn, Proof};
 use crate::directory::Directory;
 use crate::limits::{Bucket, Limits, Pace};
-use crate::{lists, local};
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
+use crate::{lists, local};
 
 /// The pipeline and what its stages need.
 pub struct Gateway {

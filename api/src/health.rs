@@ -64,8 +64,11 @@ pub struct Dependency {
 pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
     let dependencies = check(&app).await;
     let find = |name| dependencies.iter().find(|dependency| dependency.name == name);
-    let connected = |name| if find(name).is_some_and(|dependency| dependency.ok) { "connected" } else { "disconnected" };
-    let when = |name, kind| if find(name).is_some_and(|d| d.kind == kind) { connected(name) } else { "not_configured" };
+    let connected =
+        |name| if find(name).is_some_and(|dependency| dependency.ok) { "connected" } else { "disconnected" };
+    let when = |name, kind| {
+        if find(name).is_some_and(|d| d.kind == kind) { connected(name) } else { "not_configured" }
+    };
     Json(HealthReport {
         status: if dependencies.iter().all(|dependency| dependency.ok) { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),

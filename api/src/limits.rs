@@ -73,7 +73,13 @@ impl Limits {
         }
     }
 
-    async fn count(&self, key: LimitKey, quota: &Quota, cost: u32, whose: &'static str) -> Result<Admission, Refusal> {
+    async fn count(
+        &self,
+        key: LimitKey,
+        quota: &Quota,
+        cost: u32,
+        whose: &'static str,
+    ) -> Result<Admission, Refusal> {
         let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
         if admission.allowed {
             return Ok(admission);
@@ -81,7 +87,10 @@ impl Limits {
         let window = quota.window.as_secs_f64();
         let wait = admission.retry_after.unwrap_or(quota.window);
         let reason = if cost > quota.max {
-            format!("{cost} requests at once are more than this {whose}'s limit of {} in {window} s", quota.max)
+            format!(
+                "{cost} requests at once are more than this {whose}'s limit of {} in {window} s",
+                quota.max
+            )
         } else {
             format!("this {whose}'s limit of {} requests in {window} s is used up", quota.max)
         };

@@ -23,9 +23,12 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> 
     let answer = match list.cursor {
         // All items are on the first page, so a cursor is never one of ours.
         Some(_) => Answer::Refused(
-            Refusal::new(Code::InvalidParams, "this cursor was not given out here").hint("list again without a cursor"),
+            Refusal::new(Code::InvalidParams, "this cursor was not given out here")
+                .hint("list again without a cursor"),
         ),
-        None => merged(gateway, context, list.kind).await.map_or_else(Answer::Refused, |result| Answer::Result(result.into())),
+        None => merged(gateway, context, list.kind)
+            .await
+            .map_or_else(Answer::Refused, |result| Answer::Result(result.into())),
     };
     Reply { id: Some(list.id.get().into()), answer, facts: None, request: context.request }
 }
@@ -38,7 +41,14 @@ async fn merged(gateway: &Gateway, context: Context<'_>, kind: ListKind) -> Resu
         let key = pool_key(&view, member);
         async move {
             let listing = match policy.server() {
-                Ok(()) => in_time(gateway.list_timeout, &policy, gateway.catalog.list(&key, &policy.spec, kind, deadline)).await,
+                Ok(()) => {
+                    in_time(
+                        gateway.list_timeout,
+                        &policy,
+                        gateway.catalog.list(&key, &policy.spec, kind, deadline),
+                    )
+                    .await
+                }
                 Err(refusal) => Err(refusal),
             };
             (policy, listing)

@@ -61,18 +61,28 @@ async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) -> Res
     let policy = member.policy(context.caller.agent);
     policy.server()?;
     let deadline = Instant::now() + gateway.list_timeout;
-    let tools = gateway.catalog.list(&pool_key(&view, member), &policy.spec, ListKind::Tools, deadline).await?;
+    let tools =
+        gateway.catalog.list(&pool_key(&view, member), &policy.spec, ListKind::Tools, deadline).await?;
     let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
-    entry["tools"] = visible(&policy, &tools).map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null)).collect();
+    entry["tools"] = visible(&policy, &tools)
+        .map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null))
+        .collect();
     Ok(entry)
 }
 
-fn entry(gateway: &Gateway, view: &TenantView, member: &Member, policy: &Policy, tools: Option<&Listing>) -> Value {
+fn entry(
+    gateway: &Gateway,
+    view: &TenantView,
+    member: &Member,
+    policy: &Policy,
+    tools: Option<&Listing>,
+) -> Value {
     let spec = &member.spec;
     let status = gateway.pool.status(view.tenant, spec.id);
     let refused = policy.server().err();
     let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
-    let tokens = tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
+    let tokens =
+        tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
     json!({
         "name": spec.slug,
         "title": spec.name,

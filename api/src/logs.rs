@@ -99,7 +99,9 @@ impl Output {
         let mut out = std::io::stdout().lock();
         let mut written = out.write_all(&waiting.bytes);
         if waiting.dropped > 0 {
-            written = written.and_then(|()| writeln!(out, "{} log lines were dropped: the output stood still", waiting.dropped));
+            written = written.and_then(|()| {
+                writeln!(out, "{} log lines were dropped: the output stood still", waiting.dropped)
+            });
         }
         // With no one to read our output there is no one to tell.
         drop(written.and_then(|()| out.flush()));
@@ -114,7 +116,8 @@ struct Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = *event.metadata().level();
-        let mut fields = Fields { json: self.format == LogFormat::Json, message: String::new(), rest: String::new() };
+        let mut fields =
+            Fields { json: self.format == LogFormat::Json, message: String::new(), rest: String::new() };
         event.record(&mut fields);
         let at = jiff::Timestamp::now();
         let line = match self.format {
@@ -124,7 +127,9 @@ impl<S: Subscriber> Layer<S> for Lines {
                 quoted(&fields.message),
                 fields.rest
             ),
-            LogFormat::Pretty => format!("{at:.3} {:5} {}{}\n", level_name(level).to_uppercase(), fields.message, fields.rest),
+            LogFormat::Pretty => {
+                format!("{at:.3} {:5} {}{}\n", level_name(level).to_uppercase(), fields.message, fields.rest)
+            }
         };
         self.output.push(line.as_bytes(), level <= Level::WARN);
     }

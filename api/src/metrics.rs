@@ -15,8 +15,9 @@ use proxy::route::Verb;
 const MAX_SERVERS: usize = 200;
 
 /// Seconds; from a built-in tool's microseconds to a call's time-out.
-const BUCKETS: &[f64] =
-    &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const BUCKETS: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 /// A figure's name, kind and meaning, as `docs/metrics.md` lists them.
 pub struct Described {
@@ -81,7 +82,14 @@ fn describe() {
 }
 
 /// One call has ended.
-pub fn operation(server: &str, verb: Verb, outcome: Outcome, took: Duration, tokens_in: u32, tokens_out: u32) {
+pub fn operation(
+    server: &str,
+    verb: Verb,
+    outcome: Outcome,
+    took: Duration,
+    tokens_in: u32,
+    tokens_out: u32,
+) {
     with_handles(server, verb, outcome, |handles| {
         handles.calls.increment(1);
         handles.seconds.record(took.as_secs_f64());
@@ -97,19 +105,18 @@ pub fn refused(code: protocol::Code) {
 
 /// One HTTP request has ended. `route` is a pattern, never a path.
 pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
-    type Key = (&'static str, Box<str>, u16);
-    static KNOWN: OnceLock<ArcSwap<HashMap<Key, Histogram>>> = OnceLock::new();
+    type Routes = HashMap<Box<str>, HashMap<(&'static str, u16), Histogram>>;
+    static KNOWN: OnceLock<ArcSwap<Routes>> = OnceLock::new();
     let known = KNOWN.get_or_init(ArcSwap::default);
-    let key = (method, Box::from(route), status);
-    if let Some(histogram) = known.load().get(&key) {
+    if let Some(histogram) = known.load().get(route).and_then(|route| route.get(&(method, status))) {
         return histogram.record(took.as_secs_f64());
     }
     let histogram =
         histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
     histogram.record(took.as_secs_f64());
     known.rcu(|known| {
-        let mut known = HashMap::clone(known);
-        known.insert(key.clone(), histogram.clone());
+        let mut known = Routes::clone(known);
+        known.entry(route.into()).or_default().insert((method, status), histogram.clone());
         known
     });
 }
@@ -159,7 +166,10 @@ pub fn process_lines() -> String {
     let mut lines = String::new();
     for (name, value) in values {
         if let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) {
-            lines.push_str(&format!("# HELP {name} {}\n# TYPE {name} {}\n{name} {value}\n\n", figure.help, figure.kind));
+            lines.push_str(&format!(
+                "# HELP {name} {}\n# TYPE {name} {}\n{name} {value}\n\n",
+                figure.help, figure.kind
+            ));
         }
     }
     lines
@@ -197,7 +207,11 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
         Verb::Complete => "completion/complete",
     };
     let name = server.to_owned();
-    let labels = [("server", name.clone()), ("operation", operation.to_owned()), ("outcome", outcome.as_str().to_owned())];
+    let labels = [
+        ("server", name.clone()),
+        ("operation", operation.to_owned()),
+        ("outcome", outcome.as_str().to_owned()),
+    ];
     let handles = Arc::new(Handles {
         calls: counter!(OPERATIONS, &labels),
         seconds: histogram!(OPERATION_SECONDS, &labels),
@@ -266,6 +280,10 @@ pub async fn scrape(app: &crate::app::App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
-        dependencies: crate::health::check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
+        dependencies: crate::health::check(app)
+            .await
+            .iter()
+            .map(|dependency| (dependency.name, dependency.ok))
+            .collect(),
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, ResponseBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, ResponseBuilder, SecurityRequirement,
+};
 use utoipa::openapi::{OpenApiBuilder, tag::TagBuilder};
 use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -89,7 +91,9 @@ fn add_components(document: &mut OpenApi) {
     components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A token from `POST /v1/tokens` or your identity provider; an API key is taken here too."))
+        .description(Some(
+            "A token from `POST /v1/tokens` or your identity provider; an API key is taken here too.",
+        ))
         .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
 }

@@ -13,7 +13,10 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
     paths
         .iter()
         .flat_map(|(path, item)| {
-            item.as_object().unwrap().iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| (format!("{method} {path}"), operation))
         })
         .collect()
 }
@@ -50,7 +53,11 @@ fn every_operation_says_what_it_is_and_what_it_answers() {
     for (name, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap_or_default();
         assert!(!id.is_empty() && ids.insert(id.to_owned()), "{name}: {id}");
-        assert!(tags.contains(&operation["tags"][0].as_str().unwrap_or_default()), "{name}: {}", operation["tags"]);
+        assert!(
+            tags.contains(&operation["tags"][0].as_str().unwrap_or_default()),
+            "{name}: {}",
+            operation["tags"]
+        );
         if name.contains("/health") && !name.contains("servers") || name.contains("/ready") {
             continue;
         }

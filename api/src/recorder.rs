@@ -36,7 +36,12 @@ pub struct Open {
 
 impl Recorder {
     /// Durable when this returns.
-    pub async fn begin(&self, context: Context<'_>, call: &Call<'_>, permit: &Permit) -> Result<Open, Refusal> {
+    pub async fn begin(
+        &self,
+        context: Context<'_>,
+        call: &Call<'_>,
+        permit: &Permit,
+    ) -> Result<Open, Refusal> {
         let route = permit.route();
         let id = ExecutionId::new();
         let record = match kind(route.verb) {
@@ -58,12 +63,20 @@ impl Recorder {
         metrics::operation(route.policy.spec.slug.as_str(), route.verb, outcome, Duration::ZERO, 0, 0);
         if let Some(kind) = kind(route.verb) {
             let entry = self.entry(ExecutionId::new(), kind, context, call, &route);
-            self.record.refused(entry, Finish { error: Some(recorded(&refusal)), ..Finish::bare(outcome, 0) });
+            self.record
+                .refused(entry, Finish { error: Some(recorded(&refusal)), ..Finish::bare(outcome, 0) });
         }
         call.refused(context, refusal)
     }
 
-    fn entry(&self, id: ExecutionId, kind: Kind, context: Context<'_>, call: &Call<'_>, route: &Route) -> Begin {
+    fn entry(
+        &self,
+        id: ExecutionId,
+        kind: Kind,
+        context: Context<'_>,
+        call: &Call<'_>,
+        route: &Route,
+    ) -> Begin {
         let arguments = call.arguments();
         Begin {
             id,
@@ -90,7 +103,9 @@ impl Open {
     pub fn close(self, delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
         let (outcome, error) = judge(delivered);
         let result_bytes = match delivered {
-            Ok(Delivered { answer: UpstreamAnswer::Result(bytes) | UpstreamAnswer::Error(bytes), .. }) => bytes.len(),
+            Ok(Delivered {
+                answer: UpstreamAnswer::Result(bytes) | UpstreamAnswer::Error(bytes), ..
+            }) => bytes.len(),
             Err(_) => 0,
         };
         let facts = Facts {
@@ -154,7 +169,8 @@ fn upstream_error(error: &[u8]) -> Box<RecordedError> {
         #[serde(default)]
         message: String,
     }
-    let read = serde_json::from_slice(error).unwrap_or(ErrorObject { code: 0, message: "an error without a code".into() });
+    let read = serde_json::from_slice(error)
+        .unwrap_or(ErrorObject { code: 0, message: "an error without a code".into() });
     Box::new(RecordedError::new(read.code.to_string(), &read.message, None))
 }
 

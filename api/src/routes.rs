@@ -21,7 +21,8 @@ pub fn gateway(app: &Arc<App>) -> Router {
         bound: app.config.bind_address(),
     });
     let (rest, _) = rest::router().split_for_parts();
-    let rest = rest.layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
+    // Around known routes only: an unknown path is 404 for everybody.
+    let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
     let router = Router::new()
         .route("/mcp/rpc", post(doors::rpc::rpc))
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))

@@ -87,7 +87,11 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
 }
 
 /// Calls something again and again until the end.
-async fn every<F: Future<Output = ()>>(pause: Duration, stop: CancellationToken, mut work: impl FnMut() -> F) {
+async fn every<F: Future<Output = ()>>(
+    pause: Duration,
+    stop: CancellationToken,
+    mut work: impl FnMut() -> F,
+) {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -129,7 +133,9 @@ async fn bind(config: &Config, port: u16, setting: &str) -> Result<TcpListener, 
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
+    listener
+        .local_addr()
+        .map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
 }
 
 fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
@@ -144,13 +150,9 @@ fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
 
 fn lock_file(config: &Config) -> Result<std::fs::File, StartError> {
     let path = config.server.data_dir.join("lock");
-    std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())))
+    std::fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
+        |error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())),
+    )
 }
 
 /// Says where the gateway is: a line for programs, and what can be tried for people.
@@ -168,7 +170,8 @@ fn announce(app: &App, gateway: SocketAddr, figures: Option<SocketAddr>) {
     if app.config.log.format == LogFormat::Json {
         return;
     }
-    let host = if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
+    let host =
+        if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
     let key = match app.trusts_loopback {
         true => String::new(),
         false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),

@@ -29,10 +29,14 @@ impl SecretFiles {
 
     /// The key that seals secrets in the database: `MASTER_KEY`, or a file made at first boot.
     pub fn seal(&self, auth: &Auth) -> Result<Seal, String> {
-        let (current, previous) = self.pair(MASTER, &auth.master_key, &auth.master_key_previous, Seal::generate)?;
+        let (current, previous) =
+            self.pair(MASTER, &auth.master_key, &auth.master_key_previous, Seal::generate)?;
         let previous: Vec<&str> = previous.iter().map(String::as_str).collect();
         Seal::from_key_texts(&current, &previous).map_err(|error| {
-            format!("the master key (MASTER_KEY, or {}) cannot be used: {error}", self.dir.join(MASTER).display())
+            format!(
+                "the master key (MASTER_KEY, or {}) cannot be used: {error}",
+                self.dir.join(MASTER).display()
+            )
         })
     }
 
@@ -74,7 +78,8 @@ impl SecretFiles {
         set_previous: &str,
         make: impl Fn() -> String,
     ) -> Result<(String, Vec<String>), String> {
-        let mut previous: Vec<String> = (!set_previous.is_empty()).then(|| set_previous.to_owned()).into_iter().collect();
+        let mut previous: Vec<String> =
+            (!set_previous.is_empty()).then(|| set_previous.to_owned()).into_iter().collect();
         if !set.is_empty() {
             return Ok((set.to_owned(), previous));
         }
@@ -110,7 +115,9 @@ fn random() -> String {
 
 fn read(path: &Path) -> Result<Option<String>, String> {
     match std::fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => Err(format!("{} is empty; restore it from a backup or remove it", path.display())),
+        Ok(text) if text.trim().is_empty() => {
+            Err(format!("{} is empty; restore it from a backup or remove it", path.display()))
+        }
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),

@@ -69,7 +69,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
     let place = Arc::clone(places).acquire_owned().await.ok();
     (place, listener.accept().await)
 }

@@ -225,7 +225,9 @@ impl Catalog {
                 Refusal::new(Code::UpstreamFailed, reason)
                     .hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
             }),
-            UpstreamAnswer::Error(error) if error_code(&error) == Some(Code::MethodNotFound.rpc().into()) => Ok(None),
+            UpstreamAnswer::Error(error) if error_code(&error) == Some(Code::MethodNotFound.rpc().into()) => {
+                Ok(None)
+            }
             UpstreamAnswer::Error(error) => {
                 let said = String::from_utf8_lossy(&error[..error.len().min(300)]).into_owned();
                 Err(Refusal::new(

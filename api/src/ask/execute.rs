@@ -27,8 +27,10 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
         timeout_ms: Option<u64>,
     }
     let execute: Execute<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Refusal::new(Code::ValidationFailed, format!("the body cannot be read: {error}"))
-            .hint("{server, tool, arguments, agentId?, timeoutMs?}"),
+        serde_json::error::Category::Data => {
+            Refusal::new(Code::ValidationFailed, format!("the body cannot be read: {error}"))
+                .hint("{server, tool, arguments, agentId?, timeoutMs?}")
+        }
         _ => Refusal::new(Code::ParseError, format!("the body is not JSON: {error}")),
     })?;
     let arguments = match execute.arguments {
@@ -50,7 +52,8 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
 pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
     let params = object(params)?;
-    let mut members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(params).map_err(wrong_params)?;
+    let mut members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(params).map_err(wrong_params)?;
     let mut text = |name: &str| match members.remove(name) {
         Some(serde_json::Value::String(text)) if !text.is_empty() => Ok(text),
         Some(_) => Err(wrong(format!("params.{name} is a text"))),
@@ -96,7 +99,10 @@ pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
     let whole: &RawValue = match serde_json::from_slice(result) {
         Ok(whole) => whole,
         Err(error) => {
-            return Answer::Refused(Refusal::new(Code::UpstreamFailed, format!("the answer is not JSON: {error}")));
+            return Answer::Refused(Refusal::new(
+                Code::UpstreamFailed,
+                format!("the answer is not JSON: {error}"),
+            ));
         }
     };
     let read: Option<ToolResult<'_>> = serde_json::from_str(whole.get()).ok();

@@ -87,9 +87,15 @@ pub struct Call<'a> {
 /// How the caller named what is called.
 pub enum Target<'a> {
     Exposed(Cow<'a, str>),
-    Own { server: Cow<'a, str>, name: Cow<'a, str> },
+    Own {
+        server: Cow<'a, str>,
+        name: Cow<'a, str>,
+    },
     /// As `Own`, where kebab, snake and spaced form are one name.
-    Operation { service: Cow<'a, str>, operation: Cow<'a, str> },
+    Operation {
+        service: Cow<'a, str>,
+        operation: Cow<'a, str>,
+    },
 }
 
 /// The form of the answer.
@@ -139,12 +145,16 @@ impl<'a> Asked<'a> {
     }
 
     /// Serves each message, some at a time, and keeps their order.
-    pub async fn each<F: Future<Output = Option<Reply>>>(self, mut serve: impl FnMut(Ask<'a>) -> F) -> Replies {
+    pub async fn each<F: Future<Output = Option<Reply>>>(
+        self,
+        mut serve: impl FnMut(Ask<'a>) -> F,
+    ) -> Replies {
         match self {
             Asked::One(ask) => Replies::One(serve(ask).await),
             Asked::Batch(asks) => {
                 let serving: Vec<F> = asks.into_iter().map(serve).collect();
-                let replies: Vec<Option<Reply>> = stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
+                let replies: Vec<Option<Reply>> =
+                    stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
                 Replies::Many(replies.into_iter().flatten().collect())
             }
         }
@@ -350,7 +360,9 @@ impl<'a> Call<'a> {
     /// The reply in the wanted form.
     pub fn reply(&self, context: Context<'_>, delivered: Result<Delivered, Refusal>, facts: Facts) -> Reply {
         let answer = match delivered.map(|delivered| delivered.answer) {
-            Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => execute::service_answer(&result, &facts),
+            Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => {
+                execute::service_answer(&result, &facts)
+            }
             Ok(UpstreamAnswer::Result(result)) => Answer::Result(result),
             Ok(UpstreamAnswer::Error(error)) => Answer::Error(error),
             Err(refusal) => Answer::Refused(refusal),

@@ -46,12 +46,17 @@ impl Jwks {
                     fetched.keys = keys;
                     fetched.good_at = fetched.tried_at;
                 }
-                Err(problem) => tracing::warn!(url = self.url, problem, "the identity provider's keys cannot be fetched"),
+                Err(problem) => {
+                    tracing::warn!(url = self.url, problem, "the identity provider's keys cannot be fetched")
+                }
             }
         }
         if fetched.good_at.is_none() {
-            return Err(Refusal::new(Code::StateUnavailable, "the identity provider's keys cannot be fetched")
-                .hint("try again shortly; the operator sees the cause in the log"));
+            return Err(Refusal::new(
+                Code::StateUnavailable,
+                "the identity provider's keys cannot be fetched",
+            )
+            .hint("try again shortly; the operator sees the cause in the log"));
         }
         let fitting = fetched.keys.iter().filter(|key| fits(key, kid));
         Ok(fitting.filter_map(|key| DecodingKey::from_jwk(key).ok()).collect())
@@ -59,7 +64,9 @@ impl Jwks {
 
     async fn fetch(&self) -> Result<Vec<Jwk>, String> {
         let body = self.egress.fetch_json(&self.url, MAX_BYTES).await.map_err(|error| error.to_string())?;
-        serde_json::from_value::<JwkSet>(body).map(|set| set.keys).map_err(|error| format!("no key set: {error}"))
+        serde_json::from_value::<JwkSet>(body)
+            .map(|set| set.keys)
+            .map_err(|error| format!("no key set: {error}"))
     }
 }
 

@@ -79,9 +79,11 @@ impl Keys {
     }
 
     async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<Known>, Refusal> {
-        let found = self.db.operator().find_credential_by_hash(hash).await.map_err(|error| error.refusal())?;
+        let found =
+            self.db.operator().find_credential_by_hash(hash).await.map_err(|error| error.refusal())?;
         let KnownCredential { credential, tenant_slug, agent_slug } = found.ok_or_else(|| {
-            Refusal::new(Code::InvalidCredential, "the API key is not known").hint("check that it was copied whole")
+            Refusal::new(Code::InvalidCredential, "the API key is not known")
+                .hint("check that it was copied whole")
         })?;
         if let Some(revoked) = credential.revoked_at {
             return Err(Refusal::new(Code::CredentialRevoked, "the API key was revoked")

@@ -58,7 +58,13 @@ const AGENTS_REMEMBERED: usize = 100_000;
 const LOCAL_AGENT: &str = "local";
 
 impl Authn {
-    pub fn new(db: Db, auth: &config::Auth, secrets: tokens::Secrets, egress: Egress, loopback_only: bool) -> Self {
+    pub fn new(
+        db: Db,
+        auth: &config::Auth,
+        secrets: tokens::Secrets,
+        egress: Egress,
+        loopback_only: bool,
+    ) -> Self {
         let scopes = match auth.loopback_role {
             config::LoopbackRole::Operator => Some(Role::Operator.scopes()),
             config::LoopbackRole::TenantAdmin => Some(Role::TenantAdmin.scopes()),
@@ -96,10 +102,17 @@ impl Authn {
     }
 
     /// The same caller as the agent that a body names, by the rules of `X-Agent-Id`.
-    pub async fn speaking_as(&self, caller: Arc<Caller>, agent: Option<&str>) -> Result<Arc<Caller>, Refusal> {
+    pub async fn speaking_as(
+        &self,
+        caller: Arc<Caller>,
+        agent: Option<&str>,
+    ) -> Result<Arc<Caller>, Refusal> {
         match agent {
             None => Ok(caller),
-            Some(agent) if caller.agent_slug.as_deref() == Some(LOCAL_AGENT) && caller.kind == CallerKind::Loopback => {
+            Some(agent)
+                if caller.agent_slug.as_deref() == Some(LOCAL_AGENT)
+                    && caller.kind == CallerKind::Loopback =>
+            {
                 let nameless = Caller { agent: None, agent_slug: None, ..Caller::clone(&caller) };
                 self.as_agent(Arc::new(nameless), agent).await
             }
@@ -166,8 +179,11 @@ impl Authn {
         let trusted = (self.trust.loopback && peer.is_loopback())
             || self.trust.networks.iter().any(|network| network.contains(&peer));
         let scopes = self.trust.scopes.filter(|_| trusted).ok_or_else(|| {
-            Refusal::new(Code::Unauthenticated, "no credential was presented, and this connection is not trusted")
-                .hint("send an API key as X-MCP-Key, or a token as Authorization: Bearer")
+            Refusal::new(
+                Code::Unauthenticated,
+                "no credential was presented, and this connection is not trusted",
+            )
+            .hint("send an API key as X-MCP-Key, or a token as Authorization: Bearer")
         })?;
         if let Some(caller) = self.local.load_full() {
             return Ok(caller);
@@ -193,9 +209,12 @@ impl Authn {
             return Ok(caller);
         }
         if !caller.scopes.contains(Scope::TenantsAdmin) {
-            return Err(Refusal::new(Code::TenantMismatch, "X-Tenant-Id names another tenant than the caller's own")
-                .rule("scope tenants:admin")
-                .hint("only an operator acts for other tenants; leave the header out"));
+            return Err(Refusal::new(
+                Code::TenantMismatch,
+                "X-Tenant-Id names another tenant than the caller's own",
+            )
+            .rule("scope tenants:admin")
+            .hint("only an operator acts for other tenants; leave the header out"));
         }
         let operator = self.db.operator();
         let tenant = match tenant.parse::<TenantId>() {
@@ -206,15 +225,26 @@ impl Authn {
             DbError::NotFound => Refusal::new(Code::NotFound, "X-Tenant-Id names no tenant"),
             other => other.refusal(),
         })?;
-        let acting = Caller { tenant: tenant.id, tenant_slug: tenant.slug, agent: None, agent_slug: None, ..Caller::clone(&caller) };
+        let acting = Caller {
+            tenant: tenant.id,
+            tenant_slug: tenant.slug,
+            agent: None,
+            agent_slug: None,
+            ..Caller::clone(&caller)
+        };
         Ok(Arc::new(acting))
     }
 
     /// `X-Agent-Id` counts for callers without an agent of their own; others must name themselves.
     async fn as_agent(&self, caller: Arc<Caller>, agent: &str) -> Result<Arc<Caller>, Refusal> {
         if let Some(own) = caller.agent {
-            let same = caller.agent_slug.as_deref() == Some(agent) || agent.parse().is_ok_and(|id: AgentId| id == own);
-            return if same { Ok(caller) } else { Err(mismatch("X-Agent-Id names another agent than the credential's own")) };
+            let same = caller.agent_slug.as_deref() == Some(agent)
+                || agent.parse().is_ok_and(|id: AgentId| id == own);
+            return if same {
+                Ok(caller)
+            } else {
+                Err(mismatch("X-Agent-Id names another agent than the credential's own"))
+            };
         }
         let (id, slug) = self.agent(caller.tenant, agent).await?;
         Ok(Arc::new(Caller { agent: Some(id), agent_slug: Some(slug), ..Caller::clone(&caller) }))
@@ -248,8 +278,11 @@ impl Authn {
 /// Two credentials name one tenant, and what both allow is allowed.
 fn both(key: &Arc<Caller>, token: &Arc<Caller>) -> Result<Arc<Caller>, Refusal> {
     if key.tenant != token.tenant {
-        return Err(Refusal::new(Code::InvalidCredential, "the API key and the token name different tenants")
-            .hint("send one of them"));
+        return Err(Refusal::new(
+            Code::InvalidCredential,
+            "the API key and the token name different tenants",
+        )
+        .hint("send one of them"));
     }
     if let (Some(one), Some(other)) = (key.agent, token.agent)
         && one != other
@@ -267,7 +300,9 @@ fn both(key: &Arc<Caller>, token: &Arc<Caller>) -> Result<Arc<Caller>, Refusal> 
 }
 
 fn mismatch(reason: &'static str) -> Refusal {
-    Refusal::new(Code::AgentMismatch, reason).rule("header X-Agent-Id").hint("leave the header out, or use the agent's own key")
+    Refusal::new(Code::AgentMismatch, reason)
+        .rule("header X-Agent-Id")
+        .hint("leave the header out, or use the agent's own key")
 }
 
 fn unless_missing(error: DbError, reason: &'static str) -> Refusal {

@@ -35,7 +35,8 @@ pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
         })?;
     match (bearer.starts_with(KEY_PREFIX), presented.key) {
         (true, Some(key)) if key != bearer => {
-            return Err(Refusal::new(Code::InvalidCredential, "two different API keys were presented").hint("send one"));
+            return Err(Refusal::new(Code::InvalidCredential, "two different API keys were presented")
+                .hint("send one"));
         }
         (true, _) => presented.key = Some(bearer),
         (false, _) => presented.token = Some(bearer),
@@ -50,7 +51,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
         return Err(Refusal::new(Code::BadRequest, format!("the header {name} was sent twice")));
     }
     match value.to_str() {
-        Ok("") | Err(_) => Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text"))),
+        Ok("") | Err(_) => {
+            Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text")))
+        }
         Ok(text) => Ok(Some(text)),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use protocol::{AgentId, Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
+use protocol::{Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
 use proxy::egress::Egress;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +26,6 @@ pub struct Secrets {
 /// What a token of ours says.
 pub struct TokenClaims {
     pub tenant: TenantId,
-    pub agent: AgentId,
     pub agent_slug: String,
     pub scopes: Scopes,
     pub life: Duration,
@@ -124,8 +123,9 @@ impl Tokens {
             iss: &self.issuer,
             aud: &self.audience,
         };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &issued, &self.signing)
-            .map_err(|error| Refusal::new(Code::Internal, format!("the token could not be signed: {error}")))?;
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &issued, &self.signing).map_err(
+            |error| Refusal::new(Code::Internal, format!("the token could not be signed: {error}")),
+        )?;
         let expires_at = Timestamp::from_second(issued.exp).unwrap_or(expires_at);
         Ok(IssuedToken { token, expires_at })
     }
@@ -136,8 +136,12 @@ impl Tokens {
             .map_err(|_| invalid("the bearer token is neither an API key nor a JSON Web Token"))?;
         let claims = match (header.alg, &self.jwks) {
             (Algorithm::HS256, _) => self.try_each(token, Algorithm::HS256, &self.verifying)?,
-            (Algorithm::HS384 | Algorithm::HS512, _) => return Err(invalid("of the HS algorithms only HS256 is taken")),
-            (_, None) => return Err(invalid("tokens signed with a public key are not set up here (JWKS_URL)")),
+            (Algorithm::HS384 | Algorithm::HS512, _) => {
+                return Err(invalid("of the HS algorithms only HS256 is taken"));
+            }
+            (_, None) => {
+                return Err(invalid("tokens signed with a public key are not set up here (JWKS_URL)"));
+            }
             (algorithm, Some(jwks)) => {
                 let keys = jwks.keys(header.kid.as_deref()).await?;
                 self.try_each(token, algorithm, &keys)?
@@ -204,7 +208,8 @@ impl Claims {
             Some(names) => names.iter().filter_map(|name| Scope::parse(name)).collect(),
             None => Role::Agent.scopes(),
         };
-        let expires_at = Timestamp::from_second(self.exp).map_err(|_| invalid("the token's exp is no time"))?;
+        let expires_at =
+            Timestamp::from_second(self.exp).map_err(|_| invalid("the token's exp is no time"))?;
         Ok(Verified { tenant: self.tenant.or(self.tenant_id).or(self.tid), agent, scopes, expires_at })
     }
 }
@@ -224,7 +229,8 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
 }
 
 fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(Code::InvalidCredential, reason).hint("get a token from POST /v1/tokens or your identity provider")
+    Refusal::new(Code::InvalidCredential, reason)
+        .hint("get a token from POST /v1/tokens or your identity provider")
 }
 
 fn digest(token: &str) -> [u8; 32] {

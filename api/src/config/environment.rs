@@ -5,15 +5,10 @@ pub struct Variable {
     pub name: &'static str,
     /// Section and key in `config.default.toml`.
     pub key: (&'static str, &'static str),
-    pub secret: bool,
 }
 
 const fn plain(name: &'static str, section: &'static str, key: &'static str) -> Variable {
-    Variable { name, key: (section, key), secret: false }
-}
-
-const fn secret(name: &'static str, section: &'static str, key: &'static str) -> Variable {
-    Variable { name, key: (section, key), secret: true }
+    Variable { name, key: (section, key) }
 }
 
 pub const PORT: &str = "PORT";
@@ -31,18 +26,18 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("MAX_BODY_BYTES", "server", "max_body_bytes"),
     plain("MAX_BATCH", "server", "max_batch"),
     plain("SHUTDOWN_GRACE_MS", "server", "shutdown_grace_ms"),
-    secret("DATABASE_URL", "database", "url"),
+    plain("DATABASE_URL", "database", "url"),
     plain("DB_POOL_MIN", "database", "pool_min"),
     plain("DB_POOL_MAX", "database", "pool_max"),
     plain("DB_IDLE_TIMEOUT_MS", "database", "idle_timeout_ms"),
     plain("DB_QUERY_TIMEOUT_MS", "database", "query_timeout_ms"),
-    secret("REDIS_URL", "state", "redis_url"),
+    plain("REDIS_URL", "state", "redis_url"),
     plain("REDIS_CA_FILE", "state", "redis_ca_file"),
-    secret("JWT_SECRET", "auth", "jwt_secret"),
-    secret("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
+    plain("JWT_SECRET", "auth", "jwt_secret"),
+    plain("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
     plain("JWT_EXPIRES_IN", "auth", "jwt_expires_in"),
-    secret("MASTER_KEY", "auth", "master_key"),
-    secret("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
+    plain("MASTER_KEY", "auth", "master_key"),
+    plain("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
     plain("JWKS_URL", "auth", "jwks_url"),
     plain("JWT_ISSUER", "auth", "jwt_issuer"),
     plain("JWT_AUDIENCE", "auth", "jwt_audience"),
@@ -75,7 +70,10 @@ pub const ENVIRONMENT: &[Variable] = &[
 
 /// Names that are joined into one setting when that setting is not given itself.
 pub const PARTS: &[(&str, &str)] = &[
-    ("POSTGRES_HOST", "with POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD: DATABASE_URL in parts"),
+    (
+        "POSTGRES_HOST",
+        "with POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD: DATABASE_URL in parts",
+    ),
     ("REDIS_HOST", "with REDIS_PORT, REDIS_DB: REDIS_URL in parts"),
 ];
 
@@ -109,7 +107,9 @@ pub fn env_example() -> String {
 /// The process's environment; what is not text is left out.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn process_environment() -> std::collections::BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Where the client commands find the gateway: `MCP_GATEWAY_URL`, else this machine's `PORT`.

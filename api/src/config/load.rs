@@ -81,14 +81,20 @@ fn merge_file(settings: &mut Table, file: Table, path: &str, mistakes: &mut Vec<
     }
 }
 
-fn merge_environment(settings: &mut Table, environment: &BTreeMap<String, String>, mistakes: &mut Vec<String>) {
+fn merge_environment(
+    settings: &mut Table,
+    environment: &BTreeMap<String, String>,
+    mistakes: &mut Vec<String>,
+) {
     for variable in ENVIRONMENT {
         // An empty variable is the same as none: compose files pass them so.
         let Some(text) = environment.get(variable.name).filter(|text| !text.is_empty()) else { continue };
         let slot = &mut settings[variable.key.0][variable.key.1];
         match parse_like(slot, text) {
             Some(value) => *slot = value,
-            None => mistakes.push(format!("{}: {} is wanted, `{text}` was given", variable.name, slot.type_str())),
+            None => {
+                mistakes.push(format!("{}: {} is wanted, `{text}` was given", variable.name, slot.type_str()))
+            }
         }
     }
 }
@@ -189,8 +195,12 @@ fn join_parts(config: &mut Config, environment: &BTreeMap<String, String>) {
         );
     }
     if config.state.redis_url.is_empty() && !part("REDIS_HOST", "").is_empty() {
-        config.state.redis_url =
-            format!("redis://{}:{}/{}", part("REDIS_HOST", ""), part("REDIS_PORT", "6379"), part("REDIS_DB", "0"));
+        config.state.redis_url = format!(
+            "redis://{}:{}/{}",
+            part("REDIS_HOST", ""),
+            part("REDIS_PORT", "6379"),
+            part("REDIS_DB", "0")
+        );
     }
 }
 

@@ -276,7 +276,9 @@ mod tests {
     fn all_mistakes_are_named_at_once() {
         let mistakes = with(
             &[("PORT", "eighty"), ("JWT_SECRET", "short"), ("LOOPBACK_ROLE", "king")],
-            Some("[server]\nprot = 1\nmax_batch = \"x\"\n[[servers]]\nslug = \"Bad\"\ntransport = \"stdio\"\n"),
+            Some(
+                "[server]\nprot = 1\nmax_batch = \"x\"\n[[servers]]\nslug = \"Bad\"\ntransport = \"stdio\"\n",
+            ),
         )
         .unwrap_err();
         for part in ["PORT", "JWT_SECRET", "LOOPBACK_ROLE", "server.prot", "server.max_batch", "servers[0]"] {
@@ -288,7 +290,8 @@ mod tests {
     fn the_environment_wins_over_the_file() {
         let config = with(&[("PORT", "1"), ("ALLOWED_HOSTS", "a, b")], Some("[server]\nport = 2\n")).unwrap();
         assert_eq!((config.server.port, config.server.allowed_hosts.len()), (1, 2));
-        let config = with(&[("REDIS_HOST", "r"), ("POSTGRES_HOST", "p"), ("POSTGRES_PASSWORD", "a/b")], None).unwrap();
+        let config =
+            with(&[("REDIS_HOST", "r"), ("POSTGRES_HOST", "p"), ("POSTGRES_PASSWORD", "a/b")], None).unwrap();
         assert_eq!(config.state.redis_url, "redis://r:6379/0");
         assert_eq!(config.database.url, "postgres://postgres:a%2Fb@p:5432/postgres");
     }

@@ -34,12 +34,25 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         !auth.jwks_url.is_empty() && !is_http(&auth.jwks_url),
         "auth.jwks_url (JWKS_URL): an http or https address is wanted",
     );
+    refuse(
+        !crate::logs::is_level(&config.log.level),
+        "log.level (LOG_LEVEL): error, warn, info, debug, trace, or a filter such as `info,proxy=debug` is wanted",
+    );
     refuse(host(config).is_none(), "server.host (HOST): an IP address or `localhost` is wanted");
     refuse(config.server.max_batch == 0, "server.max_batch (MAX_BATCH): 1 or more is wanted");
-    refuse(config.server.max_body_bytes < 1024, "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted");
+    refuse(
+        config.server.max_body_bytes < 1024,
+        "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted",
+    );
     refuse(config.limits.window_ms == 0, "limits.window_ms (RATE_LIMIT_WINDOW_MS): 1 or more is wanted");
-    refuse(config.calls.default_timeout_ms == 0, "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted");
-    refuse(config.children.line_max_bytes < 4096, "children.line_max_bytes (CHILD_LINE_MAX_BYTES): 4096 or more is wanted");
+    refuse(
+        config.calls.default_timeout_ms == 0,
+        "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted",
+    );
+    refuse(
+        config.children.line_max_bytes < 4096,
+        "children.line_max_bytes (CHILD_LINE_MAX_BYTES): 4096 or more is wanted",
+    );
     refuse(
         config.database.pool_max == 0 || config.database.pool_max < config.database.pool_min,
         "database.pool_max (DB_POOL_MAX): 1 or more, and no less than pool_min, is wanted",

@@ -62,7 +62,9 @@ fn answered(reply: Reply, request: RequestId) -> Response {
     };
     match reply.answer {
         // What is not there is 404, known before the call or only by it.
-        Answer::Refused(refusal) if matches!(refusal.code.http(), 403 | 404 | 422 | 429) => refused(refusal, request),
+        Answer::Refused(refusal) if matches!(refusal.code.http(), 403 | 404 | 422 | 429) => {
+            refused(refusal, request)
+        }
         Answer::Refused(refusal) => {
             let error = serde_json::value::to_raw_value(&refusal.data(&request)).ok();
             executed(&facts, None, error)

@@ -74,7 +74,9 @@ pub fn set_pace(response: &mut Response, pace: Pace) {
 pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

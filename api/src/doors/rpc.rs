@@ -74,9 +74,14 @@ fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     let Refused { refusal, id, pace } = refused;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
-    jsonrpc::write_error(&mut out, id.as_deref().unwrap_or("null"), &jsonrpc::error_object(&refusal, request));
+    jsonrpc::write_error(
+        &mut out,
+        id.as_deref().unwrap_or("null"),
+        &jsonrpc::error_object(&refusal, request),
+    );
     let mut response = json(out);
-    *response.status_mut() = StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     doors::set_refusal_headers(&mut response, &refusal);
     if let Some(pace) = pace {
         doors::set_pace(&mut response, pace);

@@ -51,10 +51,8 @@ impl<S: Sync> FromRequestParts<S> for Acting {
 
     /// A route that was left out of authentication refuses everybody.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<Acting>()
-            .cloned()
-            .ok_or_else(|| Refusal::new(Code::Unauthenticated, "nobody was authenticated for this request").into())
+        parts.extensions.get::<Acting>().cloned().ok_or_else(|| {
+            Refusal::new(Code::Unauthenticated, "nobody was authenticated for this request").into()
+        })
     }
 }

@@ -32,6 +32,7 @@ type Tagged<T> = ([(HeaderName, String); 1], T);
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = NewConfig, example = json!({"serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000}))]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct NewConfigForm {
     /// The server's id or slug.
     pub server_id: String,
@@ -54,6 +55,7 @@ pub struct NewConfigForm {
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ConfigPatch, example = json!({"blockedTools": null}))]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct ConfigPatchForm {
     pub enabled: Option<bool>,
     #[schema(max_items = 1000)]
@@ -269,7 +271,7 @@ pub async fn update_config(
 #[utoipa::path(
     delete, path = "/v1/mcp/configs/{id}", tag = "configs",
     params(("id" = ConfigIdText, Path, description = "The config's id.")),
-    responses((status = 204, description = "It is deleted."), Always, Named)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent)
 )]
 pub async fn delete_config(
     acting: Acting,

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{AgentIdText, Always, ExecutionIdText, Filtered, Moment, Named, RequestIdText, ServerIdText};
+use crate::rest::describe::{
+    AgentIdText, Always, ExecutionIdText, Filtered, Moment, Named, RequestIdText, ServerIdText,
+};
 use crate::rest::find;
 use crate::rest::input::form::moment;
 use crate::rest::input::parameters::{any, number, one_of};
@@ -44,7 +46,9 @@ pub struct ExecutionBody {
     agent_id: Option<AgentId>,
     #[schema(pattern = "^(api_key|jwt|loopback)$")]
     caller_kind: &'static str,
-    #[schema(pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$")]
+    #[schema(
+        pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"
+    )]
     outcome: &'static str,
     #[schema(value_type = Moment)]
     started_at: jiff::Timestamp,
@@ -106,7 +110,11 @@ impl From<Execution> for ExecutionBody {
             tokens_in: row.tokens_in,
             tokens_out: row.tokens_out,
             tokens_estimated: row.tokens_estimated,
-            error: row.error.map(|error| ErrorBody { code: error.code, message: error.message, rule: error.rule }),
+            error: row.error.map(|error| ErrorBody {
+                code: error.code,
+                message: error.message,
+                rule: error.rule,
+            }),
         }
     }
 }

@@ -62,7 +62,9 @@ impl BuiltinUpstream {
         }
         let call: CallParams<'_> = match serde_json::from_slice(params) {
             Ok(call) => call,
-            Err(error) => return error_answer(Code::InvalidParams, &format!("tools/call needs a name: {error}")),
+            Err(error) => {
+                return error_answer(Code::InvalidParams, &format!("tools/call needs a name: {error}"));
+            }
         };
         let Some((_, shape)) = self.shapes.iter().find(|(name, _)| *name == call.name) else {
             return unknown_tool(&call.name);

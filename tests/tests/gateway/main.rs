@@ -22,6 +22,8 @@ mod tenants;
 use tests::programs::{self, Programs};
 
 fn main() -> std::process::ExitCode {
+    // An error means that it was chosen already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     programs::set(Programs {
         gateway: env!("CARGO_BIN_EXE_trunkline-under-test"),
         guardian: env!("CARGO_BIN_EXE_test-guardian"),

@@ -37,7 +37,11 @@ impl Fields {
     }
 
     /// A member that must be there. None is already counted as a mistake.
-    pub fn required<T>(&mut self, name: &'static str, form: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        form: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         match self.take(name) {
             None | Some(Value::Null) => {
                 self.wrong(name, "is missing");
@@ -48,7 +52,11 @@ impl Fields {
     }
 
     /// A member that may be left out or null.
-    pub fn optional<T>(&mut self, name: &'static str, form: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        form: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         match self.take(name) {
             None | Some(Value::Null) => None,
             Some(value) => self.read(name, &value, form),
@@ -111,7 +119,9 @@ impl Fields {
         }
         match (self.mistakes.is_empty(), make()) {
             (true, Some(made)) => Ok(made),
-            (true, None) => Err(Refusal::new(Code::Internal, "a member is missing and was not missed").into()),
+            (true, None) => {
+                Err(Refusal::new(Code::Internal, "a member is missing and was not missed").into())
+            }
             (false, _) => Err(Problem::invalid(self.mistakes)),
         }
     }
@@ -121,7 +131,12 @@ impl Fields {
         self.members.remove(name)
     }
 
-    fn read<T>(&mut self, name: &str, value: &Value, form: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
+    fn read<T>(
+        &mut self,
+        name: &str,
+        value: &Value,
+        form: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         form(value).map_err(|detail| self.wrong(name, detail)).ok()
     }
 }
@@ -186,7 +201,11 @@ mod tests {
             (b"[]", Code::ValidationFailed),
             (b"null", Code::ValidationFailed),
         ] {
-            assert_eq!(Fields::parse(body).err().map(|problem| problem.refusal().code), Some(code), "{body:?}");
+            assert_eq!(
+                Fields::parse(body).err().map(|problem| problem.refusal().code),
+                Some(code),
+                "{body:?}"
+            );
         }
     }
 }

@@ -35,9 +35,14 @@ pub fn flag(value: &Value) -> Read<bool> {
 pub fn whole(min: i64, max: i64) -> impl Fn(&Value) -> Read<i64> {
     move |value| {
         let wanted = || format!("is a whole number from {min} to {max}");
-        let Value::Number(number) = value else { return Err(format!("{}, not {}", wanted(), kind_of(value))) };
+        let Value::Number(number) = value else {
+            return Err(format!("{}, not {}", wanted(), kind_of(value)));
+        };
         let whole = number.as_i64().or_else(|| {
-            number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15).map(|float| float as i64)
+            number
+                .as_f64()
+                .filter(|float| float.fract() == 0.0 && float.abs() < 9e15)
+                .map(|float| float as i64)
         });
         match whole {
             Some(whole) if (min..=max).contains(&whole) => Ok(whole),
@@ -66,6 +71,15 @@ pub fn list<T>(max: usize, form: impl Fn(&Value) -> Read<T>) -> impl Fn(&Value) 
 pub fn slug(value: &Value) -> Read<Slug> {
     let text = value.as_str().ok_or_else(|| format!("is a text, not {}", kind_of(value)))?;
     text.parse().map_err(|error| format!("is not a slug: {error}"))
+}
+
+pub fn agent_slug(value: &Value) -> Read<String> {
+    let text = text(1, 64)(value)?;
+    if entity::is_agent_slug(&text) {
+        Ok(text)
+    } else {
+        Err("is 1 to 64 of A-Z, a-z, 0-9, _ . : @ and -".to_owned())
+    }
 }
 
 /// Variables or headers: names with their secret values.
@@ -112,7 +126,9 @@ fn named<T>(kind: SecretNames, value: &Value, read: impl Fn(&Value) -> Read<T>) 
         if !kind.allow(name) {
             return Err(format!("has a name that cannot be one: `{}`", shortened(name)));
         }
-        read(value).map(|value| (name.clone(), value)).map_err(|detail| format!("has in `{name}` what {detail}"))
+        read(value)
+            .map(|value| (name.clone(), value))
+            .map_err(|detail| format!("has in `{name}` what {detail}"))
     };
     members.iter().map(entry).collect()
 }
@@ -206,8 +222,12 @@ mod tests {
     fn a_secret_value_never_stands_in_a_message() {
         let form = secrets(SecretNames::Variables);
         assert_eq!(form(&json!({ "TZ": "UTC" })).unwrap()["TZ"], "UTC");
-        for bad in [json!({ "TOKEN": 12345 }), json!({ "TOKEN": "12345\u{0}" }), json!({ "": "12345" }), json!("12345")]
-        {
+        for bad in [
+            json!({ "TOKEN": 12345 }),
+            json!({ "TOKEN": "12345\u{0}" }),
+            json!({ "": "12345" }),
+            json!("12345"),
+        ] {
             let said = form(&bad).unwrap_err();
             assert!(!said.contains("12345"), "{said}");
         }
@@ -220,7 +240,9 @@ mod tests {
     fn lives() {
         assert_eq!(life(&json!(90)), Ok(Duration::from_secs(90)));
         assert_eq!(life(&json!("15m")), Ok(Duration::from_secs(900)));
-        for bad in [json!(0), json!("0s"), json!("31d"), json!("15"), json!("m"), json!(-5), json!(1.5), json!("é")] {
+        for bad in
+            [json!(0), json!("0s"), json!("31d"), json!("15"), json!("m"), json!(-5), json!(1.5), json!("é")]
+        {
             assert!(life(&bad).is_err(), "{bad}");
         }
     }

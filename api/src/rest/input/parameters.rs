@@ -25,7 +25,8 @@ pub struct Reading {
 impl Parameters {
     /// Begins to take them.
     pub fn read(self) -> Result<Reading, Problem> {
-        let pairs = self.0.ok_or_else(|| Refusal::new(Code::BadRequest, "the query is not percent-encoded UTF-8"))?;
+        let pairs =
+            self.0.ok_or_else(|| Refusal::new(Code::BadRequest, "the query is not percent-encoded UTF-8"))?;
         Ok(Reading { pairs, known: Vec::new(), mistakes: Vec::new() })
     }
 
@@ -54,7 +55,7 @@ impl Reading {
     pub fn page(&mut self) -> Page {
         self.known.extend(["page", "pageSize"]);
         let default = Page::default();
-        let page = self.take("page", number(1, i64::MAX.unsigned_abs())).unwrap_or(default.page);
+        let page = self.take("page", number(1, 1_000_000_000)).unwrap_or(default.page);
         let size = self.take("pageSize", number(1, Page::MAX_SIZE));
         let size = size.or_else(|| self.take("page_size", number(1, Page::MAX_SIZE)));
         Page::new(page, size.unwrap_or(default.page_size))
@@ -125,7 +126,8 @@ mod tests {
 
     #[test]
     fn wrong_parameters_are_all_named() {
-        let mut reading = reading(&[("page", "0"), ("pageSize", "x"), ("colour", "red"), ("search", "a"), ("search", "b")]);
+        let mut reading =
+            reading(&[("page", "0"), ("pageSize", "x"), ("colour", "red"), ("search", "a"), ("search", "b")]);
         reading.page();
         reading.optional("search", any);
         let said = reading.finish().unwrap_err().refusal().reason.clone();

@@ -84,6 +84,7 @@ pub struct ServerBody {
 
 /// What is shown of a secret value.
 #[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct SetBody {
     #[schema(example = true)]
     pub set: bool,
@@ -151,7 +152,8 @@ impl<'a> Showing<'a> {
 
     /// The upstream's own state, unless the row itself keeps it from running.
     pub fn doing(&self, row: &Server) -> Doing {
-        let held = |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
+        let held =
+            |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
         match row.transport {
             _ if !row.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
             Transport::StreamableHttp | Transport::Websocket => {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Asked, Contested, Named, ServerIdText, ServerSlug};
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};
 use crate::rest::servers::process::{Running, running, switched_on};
 
@@ -83,7 +83,7 @@ struct Handshake {
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/discover", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.", example = "calculator")),
-    responses((status = 200, description = "What it has.", body = DiscoveryBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "What it has.", body = DiscoveryBody), Always, Named, Filtered, Contested, Asked)
 )]
 pub async fn discover_server(
     acting: Acting,
@@ -124,12 +124,14 @@ async fn ask(app: &App, Running { server, key, spec }: &Running) -> Result<Disco
         }
     }
     let [tools, resources, templates, prompts] = &listings;
-    let mut notes: Vec<String> = listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
+    let mut notes: Vec<String> =
+        listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
     let tool_names = tools.iter().flat_map(|tools| &tools.items);
-    let exposed = |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
+    let exposed =
+        |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
     Ok(DiscoveryBody {
         server_id: server.id,
         slug: server.slug.to_string(),

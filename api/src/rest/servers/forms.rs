@@ -15,6 +15,7 @@ use crate::rest::input::{Fields, form::Read};
 #[schema(as = NewServer, example = json!({
     "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx", "args": ["mcp-server-time"], "env": {"TZ": "UTC"}
 }))]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct NewServerForm {
     #[schema(value_type = ServerSlug)]
     pub slug: String,
@@ -78,6 +79,7 @@ pub struct NewServerForm {
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ServerPatch, example = json!({"description": "Knows the time.", "env": {"TZ": "Europe/Berlin"}}))]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct ServerPatchForm {
     #[schema(min_length = 1, max_length = 200)]
     pub name: Option<String>,
@@ -118,6 +120,7 @@ pub struct ServerPatchForm {
 
 /// How often a call that may be repeated is tried again.
 #[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
 pub struct Retry {
     #[schema(minimum = 0, maximum = 5)]
     pub attempts: u8,
@@ -133,7 +136,15 @@ pub struct Registration {
 /// Members of a server that a patch cannot change.
 const IMMUTABLE: [&str; 3] = ["slug", "transport", "scope"];
 const READ_ONLY: [&str; 10] = [
-    "id", "managedBy", "state", "stateReason", "stateSince", "revision", "toolsCount", "lastUsedAt", "createdAt",
+    "id",
+    "managedBy",
+    "state",
+    "stateReason",
+    "stateSince",
+    "revision",
+    "toolsCount",
+    "lastUsedAt",
+    "createdAt",
     "updatedAt",
 ];
 

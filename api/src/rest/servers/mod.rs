@@ -66,7 +66,8 @@ pub async fn list_servers(
     let status = query.optional("status", one_of(state, &STATES.map(Health::as_str)));
     let filter = ServerFilter {
         category: query.optional("category", any),
-        transport: query.optional("transport", one_of(Transport::parse, &Transport::ALL.map(Transport::as_str))),
+        transport: query
+            .optional("transport", one_of(Transport::parse, &Transport::ALL.map(Transport::as_str))),
         search: query.optional("search", any),
     };
     let page = query.page();
@@ -180,7 +181,7 @@ pub async fn update_server(
         ("id" = String, Path, description = "The server's id or slug."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be deleted."),
     ),
-    responses((status = 204, description = "It is deleted."), Always, Named, Contested, Conditional)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent, Contested, Conditional)
 )]
 pub async fn delete_server(
     acting: Acting,

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, ServerIdText};
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, Sent, ServerIdText};
 use crate::rest::find;
 use crate::rest::input::parameters::number;
 use crate::rest::input::{Name, NoBody, Parameters};
@@ -119,7 +119,7 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Contested)
+    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn check_server(
     acting: Acting,
@@ -162,7 +162,7 @@ pub async fn check_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/start", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It runs.", body = ServerBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "It runs.", body = ServerBody), Always, Named, Filtered, Sent, Contested, Asked)
 )]
 pub async fn start_server(
     acting: Acting,
@@ -183,7 +183,7 @@ pub async fn start_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Contested)
+    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn stop_server(
     acting: Acting,
@@ -203,7 +203,7 @@ pub async fn stop_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/restart", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It runs again.", body = ServerBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "It runs again.", body = ServerBody), Always, Named, Filtered, Sent, Contested, Asked)
 )]
 pub async fn restart_server(
     acting: Acting,
@@ -227,7 +227,7 @@ pub async fn restart_server(
         ("id" = String, Path, description = "The server's id or slug."),
         ("limit" = Option<u64>, Query, description = "How many lines, 100 when not given.", minimum = 1, maximum = 1000),
     ),
-    responses((status = 200, description = "The lines.", body = SliceOf<LogLineBody>), Always, Named, Filtered, Contested)
+    responses((status = 200, description = "The lines.", body = SliceOf<LogLineBody>), Always, Named, Filtered)
 )]
 pub async fn list_server_logs(
     acting: Acting,
@@ -240,7 +240,8 @@ pub async fn list_server_logs(
     let limit = query.optional("limit", number(1, 1000)).unwrap_or(100);
     query.finish()?;
     let server = find::server(acting.rows(&app), &name).await?;
-    let lines = app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
+    let lines =
+        app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 

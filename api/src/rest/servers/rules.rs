@@ -62,7 +62,8 @@ pub fn owns(acting: &Acting, server: &Server) -> Result<(), Problem> {
     if server.tenant.is_some() || acting.has(Scope::TenantsAdmin) {
         return Ok(());
     }
-    let reason = format!("server `{}` is global: the operator offers it to all tenants and changes it", server.slug);
+    let reason =
+        format!("server `{}` is global: the operator offers it to all tenants and changes it", server.slug);
     Err(Refusal::new(Code::MissingScope, reason)
         .rule(format!("server {} scope global, scope tenants:admin", server.id))
         .hint("a config changes what it may do here: POST /v1/mcp/configs; a server of your own with the same slug hides it")
@@ -84,11 +85,13 @@ fn command_allowed(config: &Config, command: Option<&str>) -> Result<(), Problem
 /// Where commands are narrowed, no variable may put another program in their place.
 fn variables_allowed<'a>(config: &Config, mut names: impl Iterator<Item = &'a str>) -> Result<(), Problem> {
     let swaps = |name: &str| name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_");
-    let found = if config.children.allowed_commands.is_empty() { None } else { names.find(|name| swaps(name)) };
+    let found =
+        if config.children.allowed_commands.is_empty() { None } else { names.find(|name| swaps(name)) };
     match found {
         None => Ok(()),
         Some(name) => {
-            let reason = format!("the variable {name} decides which program runs, and commands are narrowed here");
+            let reason =
+                format!("the variable {name} decides which program runs, and commands are narrowed here");
             Err(Refusal::new(Code::CommandNotAllowed, reason)
                 .rule("children.allowed_commands (ALLOWED_COMMANDS)")
                 .hint("leave the variable out")
