@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 
+use crate::doors;
 use crate::headers::REQUEST_ID;
 use crate::metrics;
 use crate::problem::Problem;
@@ -43,7 +44,10 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             metrics::refused(refusal.code);
-            Problem::new(refusal, arrival.request).into_response()
+            match uri.path().starts_with(doors::MCP) {
+                true => doors::rpc::refused(&arrival.request, refusal.into()),
+                false => Problem::new(refusal, arrival.request).into_response(),
+            }
         }
     };
     let id = arrival.request.to_string();

@@ -103,6 +103,8 @@ fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refu
         Some(wait) => refusal
             .retry_after(wait)
             .hint(format!("try again in {} ms, or ask the operator for a higher limit", wait.as_millis())),
-        None => refusal.hint("send smaller batches, or ask the operator for a higher limit"),
+        None => refusal
+            .retry_after(quota.window)
+            .hint("send smaller batches, or ask the operator for a higher limit"),
     }
 }

@@ -34,6 +34,7 @@ pub fn install(log: &Log) -> Guard {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let lines = Lines { output: Arc::clone(&output), format: log.format };
     tracing_subscriber::registry().with(filter).with(lines).init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!(panic = %panic, "a part of the gateway panicked")));
     Guard(output)
 }
 

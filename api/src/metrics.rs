@@ -111,8 +111,7 @@ pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     if let Some(histogram) = known.load().get(route).and_then(|route| route.get(&(method, status))) {
         return histogram.record(took.as_secs_f64());
     }
-    let histogram =
-        histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
+    let histogram = histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
     histogram.record(took.as_secs_f64());
     known.rcu(|known| {
         let mut known = Routes::clone(known);

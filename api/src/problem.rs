@@ -177,6 +177,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What a request is answered whose handler panicked; the panic itself is in the log.
+pub fn of_panic(_: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::from(
+        Refusal::new(Code::Internal, "something went wrong in the gateway itself")
+            .hint("the operator finds the cause in the log, by the request's id"),
+    )
+    .into_response()
+}
+
 /// A layer around every route: a problem learns which request it answers, and what the router itself
 /// refuses (no such path, not this method) becomes a problem as well.
 pub async fn finish(request: Request, next: Next) -> Response {

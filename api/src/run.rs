@@ -138,7 +138,13 @@ pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     };
     std::fs::create_dir_all(dir).map_err(unusable)?;
     let mut options = std::fs::File::options();
-    let lock = options.create(true).truncate(false).write(true).mode(0o600).open(dir.join("lock")).map_err(unusable)?;
+    let lock = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))
+        .map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::unavailable(format!(

@@ -20,6 +20,9 @@ use crate::edge::Arrival;
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 
+/// Where the doors that speak JSON-RPC are.
+pub const MCP: &str = "/mcp";
+
 /// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 

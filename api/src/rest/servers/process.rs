@@ -37,13 +37,13 @@ pub struct HealthBody {
     #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
     state: &'static str,
     /// Why, when there is more to say than the state.
-    reason: Option<String>,
+    state_reason: Option<String>,
     /// What the failure is, in one stable word; null when it answered.
     code: Option<&'static str>,
     /// What to do about it.
     hint: Option<String>,
     #[schema(value_type = Moment)]
-    since: Timestamp,
+    state_since: Timestamp,
     #[schema(value_type = Option<Moment>)]
     last_success: Option<Timestamp>,
     #[schema(value_type = Moment)]
@@ -143,10 +143,10 @@ pub async fn check_server(
     Ok(Json(HealthBody {
         server_id: server.id,
         state: state.as_str(),
-        reason,
+        state_reason: reason,
         code: asked.as_ref().err().map(|refusal| refusal.code.as_str()),
         hint: asked.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
-        since: doing.since,
+        state_since: doing.since,
         last_success: status.last_success,
         checked_at: Timestamp::now(),
         latency_ms: asked.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
