@@ -59,13 +59,13 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
     metrics::http(method, route.as_ref().map_or("other", MatchedPath::as_str), status, took);
     tracing::info!(
         target: "access",
+        message = "request",
         requestId = id,
         method,
         path = uri.path(),
         statusCode = status,
         duration = took.as_micros() as f64 / 1000.0,
         ip = %arrival.peer.ip(),
-        "request"
     );
     response
 }
