@@ -115,6 +115,8 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
         Some(Command::HealthCheck) => return Ok(health_check(&cli)),
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;
+            // A running gateway would go on sealing under the key that is being replaced.
+            let _alone = run::claim_data_dir(&config)?;
             rotate(&config, &what)?;
         }
         Some(Command::ExecChild) => return Ok(proxy::child::supervise(std::env::args_os().skip(2))),

@@ -193,9 +193,15 @@ impl Directory {
             start_timeout: millis(server.start_timeout_ms, self.defaults.start_timeout),
             idle_timeout: Some(millis(server.idle_timeout_ms, self.defaults.idle_timeout)),
             max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
-            retries: 0,
+            retries: retries(server),
         }
     }
+}
+
+/// `retry.attempts`: how often what may be repeated is tried again.
+fn retries(server: &Server) -> u8 {
+    let attempts = server.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
+    attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(0)
 }
 
 /// Whether what runs for the one serves the other as well.
@@ -205,6 +211,7 @@ fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
         && old.max_concurrency == new.max_concurrency
         && old.idle_timeout == new.idle_timeout
         && old.start_timeout == new.start_timeout
+        && old.retries == new.retries
 }
 
 fn launch(server: &Server) -> Launch {

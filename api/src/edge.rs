@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 
+use crate::doors;
 use crate::headers::REQUEST_ID;
 use crate::metrics;
 use crate::problem::Problem;
@@ -43,7 +44,10 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             metrics::refused(refusal.code);
-            Problem::new(refusal, arrival.request).into_response()
+            match uri.path().starts_with(doors::MCP) {
+                true => doors::rpc::refused(&arrival.request, refusal.into()),
+                false => Problem::new(refusal, arrival.request).into_response(),
+            }
         }
     };
     let id = arrival.request.to_string();
@@ -55,13 +59,13 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
     metrics::http(method, route.as_ref().map_or("other", MatchedPath::as_str), status, took);
     tracing::info!(
         target: "access",
+        message = "request",
         requestId = id,
         method,
         path = uri.path(),
         statusCode = status,
         duration = took.as_micros() as f64 / 1000.0,
         ip = %arrival.peer.ip(),
-        "request"
     );
     response
 }

@@ -60,7 +60,7 @@ pub struct Dependency {
 }
 
 /// Is the process alive, and what does it reach?
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = HealthReport)))]
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "It lives.", body = HealthReport)))]
 pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
     let dependencies = check(&app).await;
     let find = |name| dependencies.iter().find(|dependency| dependency.name == name);
@@ -82,7 +82,10 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
 
 /// Can calls be served?
 #[utoipa::path(get, path = "/ready", tag = "operations",
-    responses((status = 200, body = ReadyReport), (status = 503, body = ReadyReport)))]
+    responses(
+        (status = 200, description = "It is ready.", body = ReadyReport),
+        (status = 503, description = "A dependency is away.", body = ReadyReport)
+    ))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let dependencies = check(&app).await;
     let ready = dependencies.iter().all(|dependency| dependency.ok);

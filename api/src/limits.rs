@@ -8,6 +8,7 @@ use protocol::{Caller, Code, Refusal};
 use proxy::state::{self, Admission, LimitKey, Quota, StateStore};
 
 use crate::config;
+use crate::gateway::Refused;
 
 /// What is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,8 @@ pub struct Pace(pub Option<Standing>);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
+    /// `agent` or `tenant`.
+    pub whose: &'static str,
     pub max: u32,
     pub window: Duration,
     pub remaining: u32,
@@ -45,28 +48,20 @@ impl Limits {
     }
 
     /// Counts `cost` requests of this caller, or refuses them all.
-    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refusal> {
-        if let Some(quota) = &self.tenant {
-            let key = LimitKey::new(caller.tenant, state::Bucket::Tenant, caller.tenant.0);
-            self.count(key, quota, cost, "tenant").await?;
-        }
-        let Some(quota) = &self.agent else { return Ok(Pace(None)) };
+    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
+        let tenant = LimitKey::new(caller.tenant, state::Bucket::Tenant, caller.tenant.0);
+        let pace = self.count(tenant, self.tenant.as_ref(), cost, "tenant").await?;
         let bucket = match bucket {
             Bucket::Mcp => state::Bucket::Caller,
             Bucket::Rest => state::Bucket::CallerRest,
         };
-        let key = LimitKey::new(caller.tenant, bucket, caller.limit_key());
-        let admission = self.count(key, quota, cost, "agent").await?;
-        Ok(Pace(Some(Standing {
-            max: quota.max,
-            window: quota.window,
-            remaining: admission.remaining,
-            reset_after: admission.reset_after,
-        })))
+        let agent = LimitKey::new(caller.tenant, bucket, caller.limit_key());
+        let own = self.count(agent, self.agent.as_ref(), cost, "agent").await?;
+        Ok(if own.0.is_some() { own } else { pace })
     }
 
     /// Counts the messages of a batch after its first one, which is counted already.
-    pub async fn admit_rest(&self, caller: &Caller, pace: Pace, messages: usize) -> Result<Pace, Refusal> {
+    pub async fn admit_rest(&self, caller: &Caller, pace: Pace, messages: usize) -> Result<Pace, Refused> {
         match u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX) {
             0 => Ok(pace),
             more => self.admit(caller, Bucket::Mcp, more).await,
@@ -76,27 +71,40 @@ impl Limits {
     async fn count(
         &self,
         key: LimitKey,
-        quota: &Quota,
+        quota: Option<&Quota>,
         cost: u32,
         whose: &'static str,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Pace, Refused> {
+        let Some(quota) = quota else { return Ok(Pace(None)) };
         let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
+        let pace = Pace(Some(Standing {
+            whose,
+            max: quota.max,
+            window: quota.window,
+            remaining: admission.remaining,
+            reset_after: admission.reset_after,
+        }));
         if admission.allowed {
-            return Ok(admission);
+            return Ok(pace);
         }
-        let window = quota.window.as_secs_f64();
-        let wait = admission.retry_after.unwrap_or(quota.window);
-        let reason = if cost > quota.max {
-            format!(
-                "{cost} requests at once are more than this {whose}'s limit of {} in {window} s",
-                quota.max
-            )
-        } else {
-            format!("this {whose}'s limit of {} requests in {window} s is used up", quota.max)
-        };
-        Err(Refusal::new(Code::RateLimited, reason)
-            .rule(format!("limit {whose} {} per {window} s", quota.max))
+        Err(Refused { pace: Some(pace), ..Refused::from(used_up(quota, &admission, cost, whose)) })
+    }
+}
+
+fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refusal {
+    let (max, window) = (quota.max, quota.window.as_secs_f64());
+    let reason = if cost > max {
+        format!("{cost} requests at once are more than this {whose}'s limit of {max} in {window} s")
+    } else {
+        format!("this {whose}'s limit of {max} requests in {window} s is used up")
+    };
+    let refusal = Refusal::new(Code::RateLimited, reason).rule(format!("limit {whose} {max} per {window} s"));
+    match admission.retry_after {
+        Some(wait) => refusal
             .retry_after(wait)
-            .hint(format!("try again in {} ms, or ask the operator for a higher limit", wait.as_millis())))
+            .hint(format!("try again in {} ms, or ask the operator for a higher limit", wait.as_millis())),
+        None => refusal
+            .retry_after(quota.window)
+            .hint("send smaller batches, or ask the operator for a higher limit"),
     }
 }

@@ -2,7 +2,7 @@
 //! event's own fields. Lines are gathered and written by one thread, so that a caller never waits for
 //! the terminal; warnings and errors are written at once.
 
-use std::fmt::Write as _;
+use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub fn install(log: &Log) -> Guard {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let lines = Lines { output: Arc::clone(&output), format: log.format };
     tracing_subscriber::registry().with(filter).with(lines).init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!(panic = %panic, "a part of the gateway panicked")));
     Guard(output)
 }
 
@@ -113,25 +114,37 @@ struct Lines {
     format: LogFormat,
 }
 
+thread_local! {
+    /// Each thread writes its lines into one buffer again and again.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer that grew beyond this for one long line is given back.
+const KEPT: usize = 16 << 10;
+
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = *event.metadata().level();
-        let mut fields =
-            Fields { json: self.format == LogFormat::Json, message: String::new(), rest: String::new() };
-        event.record(&mut fields);
         let at = jiff::Timestamp::now();
-        let line = match self.format {
-            LogFormat::Json => format!(
-                "{{\"level\":\"{}\",\"message\":{},\"service\":\"trunkline\",\"timestamp\":\"{at:.3}\"{}}}\n",
-                level_name(level),
-                quoted(&fields.message),
-                fields.rest
-            ),
-            LogFormat::Pretty => {
-                format!("{at:.3} {:5} {}{}\n", level_name(level).to_uppercase(), fields.message, fields.rest)
-            }
-        };
-        self.output.push(line.as_bytes(), level <= Level::WARN);
+        let mut bytes = LINE.take();
+        bytes.clear();
+        let mut line = Line { bytes, json: self.format == LogFormat::Json };
+        if line.json {
+            line.put(format_args!(
+                "{{\"level\":\"{}\",\"service\":\"trunkline\",\"timestamp\":\"{at:.3}\"",
+                level_name(level)
+            ));
+            event.record(&mut line);
+            line.bytes.extend_from_slice(b"}\n");
+        } else {
+            line.put(format_args!("{at:.3} {:5}", level_name(level).to_uppercase()));
+            event.record(&mut line);
+            line.bytes.push(b'\n');
+        }
+        self.output.push(&line.bytes, level <= Level::WARN);
+        if line.bytes.capacity() <= KEPT {
+            LINE.set(line.bytes);
+        }
     }
 }
 
@@ -145,57 +158,61 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is JSON")
-}
-
-struct Fields {
+/// A line while its fields are written into it, in the event's order.
+struct Line {
+    bytes: Vec<u8>,
     json: bool,
-    message: String,
-    rest: String,
 }
 
-impl Fields {
-    fn add(&mut self, field: &Field, value: &dyn std::fmt::Display) {
-        // Writing to a String does not fail.
-        let _ = if self.json {
-            write!(self.rest, ",\"{}\":{value}", field.name())
-        } else {
-            write!(self.rest, " {}={value}", field.name())
-        };
+impl Line {
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
+        drop(self.bytes.write_fmt(text));
+    }
+
+    fn name(&mut self, field: &Field) {
+        match (self.json, field.name()) {
+            (true, name) => self.put(format_args!(",\"{name}\":")),
+            (false, "message") => self.bytes.push(b' '),
+            (false, name) => self.put(format_args!(" {name}=")),
+        }
+    }
+
+    fn number(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
+        self.name(field);
+        self.put(value);
     }
 }
 
-impl Visit for Fields {
+impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else if self.json {
-            self.add(field, &quoted(value));
+        self.name(field);
+        if self.json {
+            drop(serde_json::to_writer(&mut self.bytes, value));
         } else {
             // A line is one line, whatever a value holds.
-            self.add(field, &value.escape_debug());
+            self.put(format_args!("{}", value.escape_debug()));
         }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, &value);
+        self.number(field, format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, &value);
+        self.number(field, format_args!("{value}"));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.add(field, &value);
+            self.number(field, format_args!("{value}"));
         } else {
             self.record_str(field, &value.to_string());
         }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, &value);
+        self.number(field, format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {

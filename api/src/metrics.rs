@@ -105,18 +105,17 @@ pub fn refused(code: protocol::Code) {
 
 /// One HTTP request has ended. `route` is a pattern, never a path.
 pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
-    type Key = (&'static str, Box<str>, u16);
-    static KNOWN: OnceLock<ArcSwap<HashMap<Key, Histogram>>> = OnceLock::new();
+    type Routes = HashMap<Box<str>, HashMap<(&'static str, u16), Histogram>>;
+    static KNOWN: OnceLock<ArcSwap<Routes>> = OnceLock::new();
     let known = KNOWN.get_or_init(ArcSwap::default);
-    let key = (method, Box::from(route), status);
-    if let Some(histogram) = known.load().get(&key) {
+    if let Some(histogram) = known.load().get(route).and_then(|route| route.get(&(method, status))) {
         return histogram.record(took.as_secs_f64());
     }
     let histogram = histogram!(HTTP_SECONDS, "method" => method, "route" => route.to_owned(), "status" => status.to_string());
     histogram.record(took.as_secs_f64());
     known.rcu(|known| {
-        let mut known = HashMap::clone(known);
-        known.insert(key.clone(), histogram.clone());
+        let mut known = Routes::clone(known);
+        known.entry(route.into()).or_default().insert((method, status), histogram.clone());
         known
     });
 }

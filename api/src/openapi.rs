@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
+use crate::headers::API_KEY;
 use crate::problem::{FieldError, MEDIA_TYPE, ProblemBody};
 use crate::rest::{self, describe};
 
@@ -87,7 +88,7 @@ fn add_components(document: &mut OpenApi) {
         let response = ResponseBuilder::new().description(*about).content(MEDIA_TYPE, problem).build();
         components.responses.insert((*name).to_owned(), response.into());
     }
-    let key = ApiKeyValue::with_description("X-MCP-Key", "An API key, from `POST /v1/keys`.");
+    let key = ApiKeyValue::with_description(API_KEY.as_str(), "An API key, from `POST /v1/keys`.");
     components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)

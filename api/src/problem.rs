@@ -177,6 +177,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What a request is answered whose handler panicked; the panic itself is in the log.
+pub fn of_panic(_: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::from(
+        Refusal::new(Code::Internal, "something went wrong in the gateway itself")
+            .hint("the operator finds the cause in the log, by the request's id"),
+    )
+    .into_response()
+}
+
 /// A layer around every route: a problem learns which request it answers, and what the router itself
 /// refuses (no such path, not this method) becomes a problem as well.
 pub async fn finish(request: Request, next: Next) -> Response {
@@ -192,7 +201,10 @@ pub async fn finish(request: Request, next: Next) -> Response {
         None => match response.status() {
             StatusCode::NOT_FOUND => Refusal::new(Code::NotFound, "there is nothing at this path")
                 .hint("GET /openapi.json lists the paths, /docs shows them"),
-            StatusCode::METHOD_NOT_ALLOWED => not_this_method(&response),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Refusal::new(Code::MethodNotAllowed, "this path does not take this method")
+                    .hint("the header Allow names those that it takes")
+            }
             _ => return response,
         },
     };
@@ -208,13 +220,6 @@ fn with_headers_of(earlier: Response, problem: Problem) -> Response {
         }
     }
     response
-}
-
-fn not_this_method(response: &Response) -> Refusal {
-    let allowed = response.headers().get(header::ALLOW).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let allowed = allowed.split(',').filter(|name| *name != "HEAD").collect::<Vec<_>>().join(", ");
-    Refusal::new(Code::MethodNotAllowed, "this path does not take this method")
-        .hint(format!("it takes: {allowed}"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware;
 use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
@@ -30,7 +31,8 @@ pub fn gateway(app: &Arc<App>) -> Router {
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openapi::routes())
-        .layer(middleware::from_fn(problem::finish));
+        .layer(middleware::from_fn(problem::finish))
+        .layer(CatchPanicLayer::custom(problem::of_panic));
     // Around everything, in the order in which a request meets them, last one first.
     let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
     router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))

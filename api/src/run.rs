@@ -22,15 +22,7 @@ const FOLD: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), StartError> {
-    prepare_data_dir(&config)?;
-    // One process per directory: two would write one journal.
-    let lock = lock_file(&config)?;
-    lock.try_lock().map_err(|_| {
-        StartError::unavailable(format!(
-            "another gateway runs on {} (DATA_DIR); stop it or give this one a directory of its own",
-            config.server.data_dir.display()
-        ))
-    })?;
+    let _alone = claim_data_dir(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -138,21 +130,29 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
         .map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
 }
 
-fn prepare_data_dir(config: &Config) -> Result<(), StartError> {
+/// Makes the directory and keeps others out of it: two processes would write one journal.
+pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let dir = &config.server.data_dir;
     let unusable = |error: std::io::Error| {
         StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", dir.display()))
     };
     std::fs::create_dir_all(dir).map_err(unusable)?;
-    let probe = dir.join(".writable");
-    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unusable)
-}
-
-fn lock_file(config: &Config) -> Result<std::fs::File, StartError> {
-    let path = config.server.data_dir.join("lock");
-    std::fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
-        |error| StartError::usage(format!("{} (DATA_DIR) cannot be written: {error}", path.display())),
-    )
+    let mut options = std::fs::File::options();
+    let lock = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))
+        .map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::unavailable(format!(
+            "a gateway runs on {} (DATA_DIR); stop it, or give this one a directory of its own",
+            dir.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+    }
 }
 
 /// Says where the gateway is: a line for programs, and what can be tried for people.

@@ -98,6 +98,11 @@ impl SecretFiles {
 
     fn rotate(&self, file: &str, make: impl Fn() -> String) -> Result<String, String> {
         let (path, last) = (self.dir.join(file), self.dir.join(format!("{file}{PREVIOUS}")));
+        if file == MASTER && last.exists() {
+            // An earlier rotation stopped half-way: both keys are needed, and a third would lose one.
+            return read(&path)?
+                .ok_or_else(|| format!("{} is missing; restore it from a backup", path.display()));
+        }
         if let Some(current) = read(&path)? {
             write_private(&last, &current).map_err(|error| unwritable(&last, &error))?;
         }

@@ -23,8 +23,9 @@ use crate::edge::Arrival;
 /// Connections at once; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// Time for a request's headers to arrive.
-const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// Time for a request's headers to arrive, on a new connection as on one that was kept. Clients keep
+/// theirs for up to 90 s, and one that is closed just then fails a call.
+const HEADERS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Serves until the token is cancelled, then finishes what is in flight, at most for `grace`.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {

@@ -34,7 +34,7 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: O
     let url = url.unwrap_or_else(|| format!("sqlite:{}", dir.path().join("cost.db").display()));
     let db = open(&url).await;
     let recorder = Recorder::open(&db, RecordSettings::new(dir.path().join("journal"))).await.expect("open");
-    let yardstick = yardstick();
+    let yardstick = digestion(64 << 10);
 
     let (cpu, wall) = (processor_time(), Instant::now());
     let each = calls / threads;
@@ -45,7 +45,10 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: O
     }
     callers.join_all().await;
     let called = wall.elapsed();
-    recorder.flush().await.expect("flush");
+    while let Err(error) = recorder.flush().await {
+        println!("not stored yet: {error}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     let (cpu, wall) = (processor_time() - cpu, wall.elapsed());
 
     let calls = each * threads;
@@ -53,6 +56,7 @@ async fn measure(calls: usize, threads: usize, bytes: usize, rate: usize, url: O
     println!("calls {calls}, threads {threads}, argument bytes {bytes}");
     println!("processor time per call    {per_call:.2} us");
     println!("  as a part of a SHA-256 of 64 KiB ({yardstick:.2} us): {:.2}", per_call / yardstick);
+    println!("  of which redaction       {:.3} us, digest {:.3} us", redaction(bytes), digestion(bytes));
     println!("calls per second           {:.0}", calls as f64 / wall.as_secs_f64());
     println!(
         "callers done after         {:.2} s, all stored after {:.2} s",
@@ -96,7 +100,7 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
     let (tenant, agent, credential, server) =
         (TenantId::new(), AgentId::new(), CredentialId::new(), ServerId::new());
     let slug: Arc<str> = "echo".into();
-    let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes.saturating_sub(11)));
+    let arguments = arguments(bytes);
     let start = Instant::now();
     for round in 0..calls {
         let begin = Begin {
@@ -132,6 +136,29 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
     }
 }
 
+fn arguments(bytes: usize) -> String {
+    format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes.saturating_sub(11)))
+}
+
+fn redaction(bytes: usize) -> f64 {
+    let arguments = arguments(bytes);
+    microseconds(|| drop(std::hint::black_box(redact(std::hint::black_box(arguments.as_bytes()), 4096))))
+}
+
+fn digestion(bytes: usize) -> f64 {
+    let arguments = arguments(bytes);
+    microseconds(|| {
+        std::hint::black_box(digest(std::hint::black_box(arguments.as_bytes())));
+    })
+}
+
+/// The mean of a thousand.
+fn microseconds(mut work: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    (0..1_000).for_each(|_| work());
+    start.elapsed().as_secs_f64() * 1e3
+}
+
 /// Keeps to `rate` calls per second; 0 is no rate.
 async fn pause(start: Instant, done: usize, rate: usize) {
     if rate == 0 {
@@ -139,16 +166,6 @@ async fn pause(start: Instant, done: usize, rate: usize) {
     }
     let due = start + Duration::from_secs_f64(done as f64 / rate as f64);
     tokio::time::sleep_until(due.into()).await;
-}
-
-/// Microseconds of one SHA-256 of 64 KiB.
-fn yardstick() -> f64 {
-    let data = vec![7u8; 64 << 10];
-    let start = Instant::now();
-    for _ in 0..200 {
-        std::hint::black_box(digest(std::hint::black_box(&data)));
-    }
-    start.elapsed().as_secs_f64() * 1e6 / 200.0
 }
 
 /// User and system time of all threads, from `/proc/self/stat` (proc(5)), in ticks of 10 ms.

@@ -84,15 +84,18 @@ impl Breaker {
         }
     }
 
-    pub fn failed(&self) {
+    /// True if this failure opened it.
+    pub fn failed(&self) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures < self.threshold {
-            return;
+            return false;
         }
         let mut opened = self.opened.lock();
+        let newly = opened.is_none();
         let since = opened.as_ref().map_or_else(Timestamp::now, |opened| opened.since);
         *opened = Some(Opened { since, until: Instant::now() + self.pause, probing: false });
         self.is_open.store(true, Ordering::Release);
+        newly
     }
 
     /// The probe ended without telling anything: the next request is one.

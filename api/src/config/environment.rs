@@ -118,3 +118,8 @@ pub fn gateway_url(environment: &std::collections::BTreeMap<String, String>) -> 
     let local = || format!("http://127.0.0.1:{}", set(PORT).map_or("8100", String::as_str));
     set("MCP_GATEWAY_URL").cloned().unwrap_or_else(local)
 }
+
+/// Whether a variable decides which program or library a command's name stands for.
+pub fn decides_program(name: &str) -> bool {
+    name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_")
+}

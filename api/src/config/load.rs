@@ -155,10 +155,11 @@ fn declared_server(
             }
         }
     }
+    let slug = value.get("slug").and_then(Value::as_str).unwrap_or("no slug").to_owned();
     match DeclaredServer::deserialize(value) {
         Ok(server) => Some(server),
         Err(error) => {
-            mistakes.push(format!("servers[{index}]: {}", error.message()));
+            mistakes.push(format!("servers[{index}] ({slug}): {}", error.message()));
             None
         }
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use protocol::Slug;
 use serde::{Deserialize, Serialize};
 
-pub use environment::{METRICS_PORT, PORT, env_example, gateway_url, process_environment};
+pub use environment::{METRICS_PORT, PORT, decides_program, env_example, gateway_url, process_environment};
 pub use load::{Sources, load};
 pub use validate::host;
 

@@ -37,7 +37,11 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
             response
         }
         Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), arrival.request),
-        Err(turned_away) => refused(turned_away.refusal, arrival.request),
+        Err(turned_away) => {
+            let mut response = refused(turned_away.refusal, arrival.request);
+            doors::set_pace(&mut response, turned_away.pace.unwrap_or_default());
+            response
+        }
     }
 }
 

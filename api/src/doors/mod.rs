@@ -5,6 +5,8 @@ pub mod execute;
 pub mod rest;
 pub mod rpc;
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -18,6 +20,12 @@ use crate::edge::Arrival;
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 
+/// Where the doors that speak JSON-RPC are.
+pub const MCP: &str = "/mcp";
+
+/// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
 /// Takes a JSON body, or says why not.
 async fn json_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
@@ -25,7 +33,11 @@ async fn json_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
         return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
             .hint("send Content-Type: application/json"));
     }
-    match Limited::new(body, limit).collect().await {
+    let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect());
+    let read = read.await.map_err(|_| {
+        Refusal::new(Code::BadRequest, format!("the body did not arrive within {} s", BODY_WITHIN.as_secs()))
+    })?;
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
@@ -59,15 +71,15 @@ fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
 
 /// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
 pub fn set_pace(response: &mut Response, pace: Pace) {
-    let Some(Standing { max, window, remaining, reset_after }) = pace.0 else { return };
+    let Some(Standing { whose, max, window, remaining, reset_after }) = pace.0 else { return };
     let mut set = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(name, value);
         }
     };
     let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000);
-    set(RATELIMIT_POLICY, format!("\"agent\";q={max};w={}", seconds(window)));
-    set(RATELIMIT, format!("\"agent\";r={remaining};t={}", seconds(reset_after)));
+    set(RATELIMIT_POLICY, format!("\"{whose}\";q={max};w={}", seconds(window)));
+    set(RATELIMIT, format!("\"{whose}\";r={remaining};t={}", seconds(reset_after)));
 }
 
 /// What HTTP says beside a refusal.

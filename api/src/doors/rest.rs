@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 use crate::doors;
 use crate::edge::Arrival;
+use crate::gateway::Refused;
 use crate::limits::Bucket;
 use crate::metrics;
 use crate::problem::Problem;
@@ -18,7 +19,7 @@ use crate::rest::acting::Acting;
 pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
     let proof = crate::authn::Proof { peer: arrival.peer.ip(), headers: request.headers() };
-    let admitted: Result<_, protocol::Refusal> = async {
+    let admitted: Result<_, Refused> = async {
         let caller = app.gateway.authn.identify(&proof).await?;
         let pace = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;
         Ok((caller, pace))
@@ -32,9 +33,11 @@ pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next
             doors::set_pace(&mut response, pace);
             response
         }
-        Err(refusal) => {
+        Err(Refused { refusal, pace, .. }) => {
             metrics::refused(refusal.code);
-            Problem::new(refusal, arrival.request).into_response()
+            let mut response = Problem::new(refusal, arrival.request).into_response();
+            doors::set_pace(&mut response, pace.unwrap_or_default());
+            response
         }
     }
 }

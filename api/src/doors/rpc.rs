@@ -20,7 +20,7 @@ pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let arrival = doors::arrival(&parts);
     let body = match doors::json_body(&parts.headers, body, app.config.server.max_body_bytes).await {
         Ok(body) => body,
-        Err(refusal) => return refused(&arrival.request, refusal.into()),
+        Err(refusal) => return turned_away(&arrival.request, refusal.into()),
     };
     let inbound = Inbound {
         request: arrival.request,
@@ -30,7 +30,7 @@ pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     };
     match app.gateway.handle(inbound).await {
         Ok(handled) => answered(handled),
-        Err(refusal) => refused(&arrival.request, refusal),
+        Err(refusal) => turned_away(&arrival.request, refusal),
     }
 }
 
@@ -69,10 +69,14 @@ fn batch(replies: &[Reply]) -> Response {
     json(out)
 }
 
+fn turned_away(request: &protocol::RequestId, refusal: Refused) -> Response {
+    metrics::refused(refusal.refusal.code);
+    refused(request, refusal)
+}
+
 /// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
-fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
+pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     let Refused { refusal, id, pace } = refused;
-    metrics::refused(refusal.code);
     let mut out = Vec::new();
     jsonrpc::write_error(
         &mut out,

@@ -23,7 +23,7 @@ use crate::rest::{find, tenancy};
 /// An agent to be made.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"slug": "coder-1", "name": "The first coder"}))]
+#[schema(as = NewAgent, example = json!({"slug": "coder-1", "name": "The first coder"}))]
 pub struct NewAgentBody {
     #[schema(value_type = AgentSlug)]
     slug: String,
@@ -58,7 +58,7 @@ impl From<Agent> for AgentBody {
 
 impl NewAgentBody {
     fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let slug = fields.required("slug", form::text(1, 64));
+        let slug = fields.required("slug", form::agent_slug);
         let name = fields.required("name", form::text(1, 200));
         let tenant_id = fields.optional("tenantId", form::text(1, 64));
         fields.finish(|| Some(Self { slug: slug?, name: name?, tenant_id }))
@@ -137,7 +137,7 @@ pub async fn find_agent(
 #[utoipa::path(
     delete, path = "/v1/agents/{id}", tag = "agents",
     params(("id" = String, Path, description = "The agent's id or slug.")),
-    responses((status = 204, description = "It is deleted."), Always, Named)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent)
 )]
 pub async fn delete_agent(
     acting: Acting,

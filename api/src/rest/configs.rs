@@ -271,7 +271,7 @@ pub async fn update_config(
 #[utoipa::path(
     delete, path = "/v1/mcp/configs/{id}", tag = "configs",
     params(("id" = ConfigIdText, Path, description = "The config's id.")),
-    responses((status = 204, description = "It is deleted."), Always, Named)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent)
 )]
 pub async fn delete_config(
     acting: Acting,

@@ -114,7 +114,7 @@ statuses! {
         500 "Internal" "The gateway failed, and logged why under the request's id: `internal`.";
         503 "Unavailable" "Something that is needed is away: `database_unavailable`, `state_unavailable`, `record_unavailable`, `upstream_unavailable`, `circuit_open`, `server_stopped`, `not_configured`, `shutting_down`.";
     }
-    /// Of routes with a query.
+    /// Of routes with a query or a body.
     Filtered {
         422 "Invalid" "Fields or parameters are wrong; `errors` names each of them: `validation_failed`.";
     }
@@ -122,7 +122,7 @@ statuses! {
     Named {
         404 "NotFound" "There is no such thing, or it is another tenant's: `not_found`.";
     }
-    /// Of routes with a body.
+    /// Of routes that can be sent a body.
     Sent {
         413 "TooLarge" "The body is larger than the gateway takes: `body_too_large`.";
         415 "NotJson" "The body is not `application/json`: `unsupported_media_type`.";

@@ -34,7 +34,7 @@ pub struct ExecutionBody {
     /// The W3C trace id that came with the request.
     #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: Option<String>,
-    #[schema(pattern = "^(tools_call|resources_read|prompts_get)$")]
+    #[schema(pattern = "^(tools/call|resources/read|prompts/get)$")]
     kind: &'static str,
     #[schema(value_type = ServerIdText)]
     server_id: ServerId,
@@ -91,7 +91,7 @@ impl From<Execution> for ExecutionBody {
             id: row.id,
             request_id: row.request,
             trace_id: row.trace_id.map(|id| hex(&id)),
-            kind: kind_name(row.kind),
+            kind: row.kind.as_str(),
             server_id: row.server,
             server_slug: row.server_slug,
             tool: row.tool,
@@ -129,7 +129,7 @@ impl From<Execution> for ExecutionBody {
         ("tool" = Option<String>, Query, description = "The server's own name of the tool."),
         ("agent" = Option<String>, Query, description = "The agent's id or slug."),
         ("outcome" = Option<String>, Query, description = "How it ended.", pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"),
-        ("kind" = Option<String>, Query, description = "What was called: `tools_call`, `resources_read` or `prompts_get`.", pattern = "^(tools_call|resources_read|prompts_get)$"),
+        ("kind" = Option<String>, Query, description = "What was called: `tools/call`, `resources/read` or `prompts/get`.", pattern = "^(tools/call|resources/read|prompts/get)$"),
         ("startedAfter" = Option<String>, Query, description = "Started at this time or later.", format = DateTime),
         ("startedBefore" = Option<String>, Query, description = "Started before this time.", format = DateTime),
         ("limit" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 200),
@@ -150,7 +150,7 @@ pub async fn list_executions(
         tool: query.optional("tool", |text| Ok(text.to_owned())),
         agent: None,
         outcome: query.optional("outcome", one_of(Outcome::parse, &Outcome::ALL.map(Outcome::as_str))),
-        kind: query.optional("kind", one_of(parse_kind, &Kind::ALL.map(kind_name))),
+        kind: query.optional("kind", one_of(Kind::parse, &Kind::ALL.map(Kind::as_str))),
         started_after: query.optional("startedAfter", moment),
         started_before: query.optional("startedBefore", moment),
     };
@@ -208,19 +208,6 @@ fn nothing() -> SliceOf<ExecutionBody> {
 
 fn server_key(name: String) -> ServerKey {
     name.parse().map_or_else(|_| ServerKey::Slug(name), ServerKey::Id)
-}
-
-/// Kinds as outcomes are written; the table has the MCP methods.
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::ToolsCall => "tools_call",
-        Kind::ResourcesRead => "resources_read",
-        Kind::PromptsGet => "prompts_get",
-    }
-}
-
-fn parse_kind(text: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| kind_name(*kind) == text).or_else(|| Kind::parse(text))
 }
 
 fn hex(bytes: &[u8]) -> String {

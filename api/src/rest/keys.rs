@@ -24,7 +24,7 @@ use crate::rest::{find, tenancy};
 /// A key to be made. What it may do is said by `role` or by `scopes`, not by both.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"name": "the coder's key", "agentId": "coder-1", "role": "agent"}))]
+#[schema(as = NewKey, example = json!({"name": "the coder's key", "agentId": "coder-1", "role": "agent"}))]
 pub struct NewKeyBody {
     /// The tenant's id or slug; the caller's own when not given.
     tenant_id: Option<String>,
@@ -73,7 +73,7 @@ pub struct KeyBody {
 
 /// A key that was just made.
 #[derive(Serialize, ToSchema)]
-#[schema(as = NewKey)]
+#[schema(as = MadeKey)]
 pub struct MadeKeyBody {
     #[serde(flatten)]
     key: KeyBody,
@@ -192,7 +192,7 @@ pub async fn create_key(
         ("id" = KeyIdText, Path, description = "The key's id."),
         ("tenantId" = Option<String>, Query, description = "The tenant's id or slug; the caller's own when not given."),
     ),
-    responses((status = 204, description = "It is revoked."), Always, Named, Filtered)
+    responses((status = 204, description = "It is revoked."), Always, Named, Filtered, Sent)
 )]
 pub async fn delete_key(
     acting: Acting,

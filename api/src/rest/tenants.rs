@@ -20,7 +20,7 @@ use crate::rest::{find, tenancy};
 
 /// A tenant to be made.
 #[derive(ToSchema)]
-#[schema(example = json!({"slug": "acme", "name": "Acme"}))]
+#[schema(as = NewTenant, example = json!({"slug": "acme", "name": "Acme"}))]
 pub struct NewTenantBody {
     #[schema(value_type = TenantSlug)]
     slug: String,
@@ -125,7 +125,7 @@ pub async fn find_tenant(
 #[utoipa::path(
     delete, path = "/v1/tenants/{id}", tag = "tenants",
     params(("id" = String, Path, description = "The tenant's id or slug.")),
-    responses((status = 204, description = "It is deleted."), Always, Named, Contested)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn delete_tenant(
     acting: Acting,

@@ -21,7 +21,7 @@ use crate::rest::{find, tenancy};
 /// A token to be made.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"agentId": "coder-1", "expiresIn": "1h"}))]
+#[schema(as = NewToken, example = json!({"agentId": "coder-1", "expiresIn": "1h"}))]
 pub struct NewTokenBody {
     /// The id or slug of the agent that it speaks as.
     agent_id: String,

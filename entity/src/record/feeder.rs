@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::feed::{Feed, FeedError, Row, State};
 use super::journal::Queued;
-use super::recorder::{Entry, Shared};
 use super::replica::Replica;
+use super::shared::{Entry, Shared};
 use super::{Durability, RecordError};
 
 /// Rows per transaction: bounds how long other writers of SQLite wait.
@@ -301,8 +301,6 @@ impl Feeder {
     fn finish(mut self) {
         self.shared.journal.seal();
         self.shared.journal.delete_stored(&mut self.stored);
-        // Dropped waiters are answered that the recorder is closed.
-        self.shared.waiters.lock().take();
     }
 
     fn is_awaited(&self) -> bool {

@@ -18,7 +18,7 @@ use std::thread::Thread;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::frame;
-use super::recorder::Entry;
+use super::shared::Entry;
 
 const LANES: usize = 4;
 const SEGMENT_BYTES: u64 = 1 << 20;

@@ -20,6 +20,8 @@ mod recovery;
 mod redact;
 mod replica;
 mod row;
+mod scan;
+mod shared;
 mod syncer;
 
 use std::path::PathBuf;

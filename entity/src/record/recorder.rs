@@ -1,27 +1,22 @@
 //! What the gateway holds: [`Recorder::begin`] before a call, [`OpenRecord::close`] after it. Knows the
 //! journal and wakes the feeder; does not know SQL.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::thread::Thread;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use protocol::ids::ExecutionId;
 use protocol::outcome::Outcome;
 use protocol::refusal::Refusal;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+use super::feed::Source;
 use super::feeder::Feeder;
-use super::health::{Health, refusal};
-use super::journal::Journal;
+use super::health::refusal;
 use super::replica::Replica;
-use super::{Begin, Durability, Finish, Pace, RecordError, RecordSettings, RecordStatus};
+use super::shared::{Entry, Shared};
+use super::{Begin, Durability, Finish, RecordError, RecordSettings, RecordStatus};
 use crate::Db;
-
-/// A lane with this many waiting begins wakes the feeder before its tick.
-const WAKE_AT: usize = 4096;
 
 /// Writes the record of executions. Cheap to clone; the last clone to go stops the feeder.
 #[derive(Clone)]
@@ -35,38 +30,6 @@ struct Inner {
     ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
-/// What callers and the feeder share.
-pub(super) struct Shared {
-    pub journal: Journal,
-    pub durability: Durability,
-    pub pace: Pace,
-    max_journal_bytes: u64,
-    max_waiting: usize,
-    /// Begins that are not in the database.
-    pub waiting: AtomicUsize,
-    /// Set while the feeder sleeps without a tick.
-    pub idle: AtomicBool,
-    pub stop: AtomicBool,
-    feeder: OnceLock<Thread>,
-    /// Who waits for the feeder's next round, taken at its start.
-    pub waiters: Mutex<Waiters>,
-    /// Told when begins got into the database.
-    pub space: Notify,
-    pub journal_health: Health,
-    pub database_health: Health,
-    pub oldest_age: Mutex<Option<Duration>>,
-    lost_refusals: AtomicU64,
-}
-
-/// Who waits for a round; none when there will be no more rounds.
-pub(super) type Waiters = Option<Vec<oneshot::Sender<Result<(), RecordError>>>>;
-
-/// One call: what was known before it, and its end.
-pub(super) struct Entry {
-    pub begin: Begin,
-    pub finish: OnceLock<Finish>,
-}
-
 impl Recorder {
     /// Opens the journal, brings what a previous life of this process left in it to the database, and
     /// starts the feeder. The migrations have run.
@@ -74,7 +37,7 @@ impl Recorder {
     /// # Errors
     /// Another process has the journal, it cannot be written, or the database does not answer.
     pub async fn open(db: &Db, settings: RecordSettings) -> Result<Recorder, RecordError> {
-        let source = super::feed::Source::of(db);
+        let source = Source::of(db);
         let (ready, opened) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         // Everything from here on happens in the feeder's thread: it blocks on files and the database.
@@ -90,9 +53,12 @@ impl Recorder {
                     }
                 };
                 let _ = shared.feeder.set(std::thread::current());
+                let ending = Ending(shared.clone());
                 if ready.send(Ok(shared)).is_ok() {
                     feeder.run();
                 }
+                drop(ending);
+                // Mostly nobody waits for the end.
                 let _ = end.send(());
             })
             .map_err(|error| RecordError::Database(format!("no thread for it: {error}")))?;
@@ -101,32 +67,11 @@ impl Recorder {
         Ok(Recorder { inner: Arc::new(Inner { shared, ended }) })
     }
 
-    fn start(
-        source: super::feed::Source,
-        settings: RecordSettings,
-    ) -> Result<(Arc<Shared>, Feeder), RecordError> {
+    fn start(source: Source, settings: RecordSettings) -> Result<(Arc<Shared>, Feeder), RecordError> {
         let replica = Replica::claim(&settings.dir)?;
         let mut feed = source.open(replica.id, settings.durability)?;
         let first_number = super::recovery::recover(&settings.dir, feed.as_mut())?;
-        let writes = settings.durability != Durability::Strict;
-        let syncs = matches!(settings.durability, Durability::Interval(_));
-        let shared = Arc::new(Shared {
-            journal: Journal::new(&settings.dir, writes, syncs, first_number),
-            durability: settings.durability,
-            pace: settings.pace,
-            max_journal_bytes: settings.max_journal_bytes,
-            max_waiting: settings.max_waiting,
-            waiting: AtomicUsize::new(0),
-            idle: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            feeder: OnceLock::new(),
-            waiters: Mutex::new(Some(Vec::new())),
-            space: Notify::new(),
-            journal_health: Health::new("the journal"),
-            database_health: Health::new("the database"),
-            oldest_age: Mutex::default(),
-            lost_refusals: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(&settings, first_number));
         if let Durability::Interval(interval) = settings.durability {
             shared.journal.set_syncer(super::syncer::start(&shared, interval)?);
         }
@@ -157,9 +102,21 @@ impl Recorder {
             }
             Durability::Strict => {
                 shared.enqueue(record.entry.clone())?;
-                shared.stored_or_refused(record).await
+                self.stored_or_refused(record).await
             }
         }
+    }
+
+    /// Strict: the row is committed, or the call is recorded as one that did not take place.
+    async fn stored_or_refused(&self, record: OpenRecord) -> Result<OpenRecord, Refusal> {
+        let shared = &self.inner.shared;
+        let stored = tokio::time::timeout(shared.pace.patience, shared.next_round()).await;
+        if matches!(stored, Ok(Ok(()))) {
+            return Ok(record);
+        }
+        record.close(Finish::bare(Outcome::Unavailable, 0));
+        let since = shared.database_health.failure().map(|(_, since)| since);
+        Err(refusal("the call cannot be written down: the database did not take its record", since))
     }
 
     /// Writes down a call that was refused: one row, finished. Without room for it, the row is given
@@ -202,113 +159,23 @@ impl Recorder {
     }
 }
 
-impl Drop for Inner {
+/// Dropped when the feeder's thread ends, even by a panic: then nothing is begun any more, and nobody
+/// waits for a round that does not come.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.shared.stop();
+        if std::thread::panicking() {
+            self.0.database_health.failed(&"the feeder's thread has ended; restart the gateway");
+        }
+        self.0.stop();
+        self.0.waiters.lock().take();
     }
 }
 
-impl Shared {
-    fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < self.max_waiting && !self.journal_is_full()
-    }
-
-    pub fn journal_is_full(&self) -> bool {
-        self.journal.bytes() >= self.max_journal_bytes
-    }
-
-    async fn wait_for_room(&self) -> Result<(), Refusal> {
-        let room = async {
-            loop {
-                let freed = self.space.notified();
-                if self.has_room() {
-                    return;
-                }
-                self.wake();
-                freed.await;
-            }
-        };
-        tokio::time::timeout(self.pace.patience, room).await.map_err(|_| {
-            let since = self.database_health.failure().map(|(_, since)| since);
-            refusal(
-                "the call cannot be written down: the database has not taken earlier records and no more are held",
-                since,
-            )
-        })
-    }
-
-    fn enqueue(&self, entry: Arc<Entry>) -> Result<(), Refusal> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(refusal("the call cannot be written down: the gateway is shutting down", None));
-        }
-        // Counted before the feeder can see it and count it off again.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        match self.journal.append(entry) {
-            Ok(in_lane) => {
-                if in_lane == WAKE_AT {
-                    self.wake();
-                } else {
-                    self.wake_if_idle();
-                }
-                if self.journal_health.is_failing() {
-                    self.journal_health.works();
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
-                self.journal_health.failed(&error);
-                let since = self.journal_health.failure().map(|(_, since)| since);
-                Err(refusal("the call cannot be written down: the journal cannot be written", since))
-            }
-        }
-    }
-
-    /// Strict: the row is committed, or the call is recorded as one that did not take place.
-    async fn stored_or_refused(&self, record: OpenRecord) -> Result<OpenRecord, Refusal> {
-        let stored = tokio::time::timeout(self.pace.patience, self.next_round()).await;
-        if matches!(stored, Ok(Ok(()))) {
-            return Ok(record);
-        }
-        record.close(Finish::bare(Outcome::Unavailable, 0));
-        let since = self.database_health.failure().map(|(_, since)| since);
-        Err(refusal("the call cannot be written down: the database did not take its record", since))
-    }
-
-    /// The result of a round of the feeder that begins after this call.
-    async fn next_round(&self) -> Result<(), RecordError> {
-        let (done, result) = oneshot::channel();
-        let first = match &mut *self.waiters.lock() {
-            Some(waiters) => {
-                waiters.push(done);
-                waiters.len() == 1
-            }
-            None => return Err(RecordError::Closed),
-        };
-        if first {
-            self.wake();
-        }
-        result.await.map_err(|_| RecordError::Closed)?
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake();
-        self.journal.wake_syncer();
-    }
-
-    fn wake(&self) {
-        if let Some(feeder) = self.feeder.get() {
-            feeder.unpark();
-        }
-    }
-
-    fn wake_if_idle(&self) {
-        // Pairs with the feeder, which says that it is idle and then looks for work once more.
-        fence(Ordering::SeqCst);
-        if self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::SeqCst) {
-            self.wake();
-        }
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }
 
@@ -321,7 +188,7 @@ pub struct OpenRecord {
 }
 
 impl OpenRecord {
-    pub fn id(&self) -> protocol::ids::ExecutionId {
+    pub fn id(&self) -> ExecutionId {
         self.entry.begin.id
     }
 

@@ -7,7 +7,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::RecordError;
-use super::recorder::Shared;
+use super::shared::Shared;
 
 /// Starts the thread, which ends when the recorder stops.
 pub(super) fn start(shared: &Arc<Shared>, interval: Duration) -> Result<Thread, RecordError> {

@@ -137,13 +137,12 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    /// The child's process id, once the supervisor has reported it.
-    pub fn pid(&self) -> Option<u32> {
-        self.life.borrow().pid
-    }
-
-    pub fn ending(&self) -> Option<Ending> {
-        self.life.borrow().ending
+    /// The child's process id. The supervisor reports it right after the start, which may come later
+    /// than the child's first answer; none if it ended before.
+    pub async fn pid(&self) -> Option<u32> {
+        let mut life = self.life.clone();
+        let life = life.wait_for(|life| life.pid.is_some() || life.ending.is_some()).await.ok()?;
+        life.pid
     }
 
     /// Waits until the child itself ended.

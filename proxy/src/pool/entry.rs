@@ -234,17 +234,32 @@ impl Entry {
         let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
             return;
         };
-        let mut life = self.life.lock();
-        let current = self.current.load_full();
-        if !current.is_some_and(|current| Arc::ptr_eq(&current, &dead)) {
-            return;
-        }
-        self.current.store(None);
         // It is dead, so the reason is there already.
         let gone = || Refusal::new(Code::UpstreamFailed, format!("`{}` is gone", self.spec.slug));
         let refusal = dead.upstream.closed().now_or_never().unwrap_or_else(gone);
-        tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server ended");
-        life.crash(dead.started.elapsed(), refusal, self);
+        self.remove(&dead, refusal);
+    }
+
+    /// Takes it out of use as crashed, if it is what is in use.
+    fn remove(&self, running: &Arc<Running>, refusal: Refusal) -> bool {
+        let mut life = self.life.lock();
+        let in_use = self.current.load_full().is_some_and(|current| Arc::ptr_eq(&current, running));
+        if in_use {
+            tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server ended");
+            self.current.store(None);
+            life.crash(running.started.elapsed(), refusal, self);
+        }
+        in_use
+    }
+
+    /// Ends one that lives but does not work any more; the next request starts another.
+    pub async fn replace(&self, running: Arc<Running>, refusal: Refusal) {
+        let reason = refusal.reason.clone();
+        if self.remove(&running, refusal) {
+            self.logs.note(reason);
+            self.breaker.reset();
+            running.upstream.stop().await;
+        }
     }
 
     fn held_down(&self, since: Timestamp) -> Refusal {

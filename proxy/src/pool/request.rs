@@ -13,7 +13,7 @@ use tokio::sync::SemaphorePermit;
 use super::Delivered;
 use super::entry::{Entry, Running, Unavailable};
 use crate::breaker::Admission;
-use crate::upstream::{Failure, UpstreamRequest};
+use crate::upstream::{Failure, Params, UpstreamRequest};
 
 /// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
 /// be able to open the breaker for all others.
@@ -54,7 +54,7 @@ impl Entry {
                 }
                 Err(failure) if self.may_retry(&failure, request.method, attempts, &running) => {}
                 Err(failure) => {
-                    return Err(Unavailable::Refused(self.went_wrong(failure, upstream)));
+                    return Err(Unavailable::Refused(self.went_wrong(failure, upstream, running)));
                 }
             }
         }
@@ -98,22 +98,39 @@ impl Entry {
         self.succeeded_now();
     }
 
-    fn went_wrong(&self, failure: Failure, waited: Duration) -> Refusal {
+    fn went_wrong(self: &Arc<Self>, failure: Failure, waited: Duration, running: Arc<Running>) -> Refusal {
         let refusal = failure.refusal;
         match refusal.code {
             Code::TimedOut => {
-                if waited >= PATIENT.min(self.spec.timeout) {
-                    self.breaker.failed();
+                if waited >= PATIENT.min(self.spec.timeout) && self.breaker.failed() {
+                    self.suspect(running);
                 }
                 let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());
                 Refusal { reason: reason.into(), ..refusal }
             }
-            Code::UpstreamFailed => {
+            // A death is counted once, by whoever buries it, and not by each call that it took along.
+            Code::UpstreamFailed if running.upstream.is_alive() => {
                 self.breaker.failed();
                 refusal
             }
             _ => refusal,
         }
+    }
+
+    /// Nothing but time-outs: is it slow, or has it hung? One that does not even answer a ping is
+    /// replaced.
+    fn suspect(self: &Arc<Self>, running: Arc<Running>) {
+        let entry = self.clone();
+        self.pool.tasks.spawn(async move {
+            let deadline = Instant::now() + entry.pool.settings.ping_patience;
+            let ping = UpstreamRequest { method: method::PING, params: Params::none(), deadline };
+            if let Err(Failure { refusal, .. }) = running.upstream.request(ping).await
+                && refusal.code == Code::TimedOut
+            {
+                let reason = format!("`{}` hung: it did not even answer a ping", entry.spec.slug);
+                entry.replace(running, Refusal::new(Code::UpstreamFailed, reason)).await;
+            }
+        });
     }
 
     fn named(&self, refusal: Refusal) -> Unavailable {

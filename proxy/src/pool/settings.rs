@@ -35,6 +35,9 @@ pub struct PoolSettings {
     pub breaker_failures: u32,
     /// How long it stays open before one request may try.
     pub breaker_pause: Duration,
+    /// How long a child may take for a ping when the breaker opened because of time-outs; one that
+    /// does not answer is replaced.
+    pub ping_patience: Duration,
     /// Lines kept of each child's stderr.
     pub log_lines: usize,
     /// Bytes kept of each child's stderr.
@@ -65,6 +68,7 @@ impl PoolSettings {
             backoff_cap: Duration::from_secs(30),
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(10),
+            ping_patience: Duration::from_secs(5),
             log_lines: 500,
             log_bytes: 256 << 10,
             client_name: "trunkline".to_owned(),

@@ -40,6 +40,7 @@ pub struct StdioUpstream {
     handle: ChildHandle,
     grace: Duration,
     initialized: Arc<Initialized>,
+    pid: Option<u32>,
 }
 
 impl StdioUpstream {
@@ -70,8 +71,8 @@ impl StdioUpstream {
         let shaken = handshake::legacy(&wire, &plan.client, generation, deadline).await;
         match shaken {
             Ok(initialized) => {
-                let initialized = Arc::new(initialized);
-                Ok(StdioUpstream { wire, handle, grace: plan.child.grace, initialized })
+                let (initialized, pid) = (Arc::new(initialized), handle.pid().await);
+                Ok(StdioUpstream { wire, handle, grace: plan.child.grace, initialized, pid })
             }
             Err(failure) => {
                 let refusal = not_started(&plan.who, failure.refusal, plan.logs.last_stderr(started_at));
@@ -87,7 +88,7 @@ impl StdioUpstream {
     }
 
     pub fn pid(&self) -> Option<u32> {
-        self.handle.pid()
+        self.pid
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::mcp::Era;
+use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
 use proxy::pool::{Delivered, Pool, PoolKey, PoolSettings, UpstreamStatus};
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
@@ -35,12 +36,20 @@ impl App {
     }
 
     pub fn with(change: impl FnOnce(&mut PoolSettings)) -> App {
+        Self::made(change, Vec::new())
+    }
+
+    pub fn with_builtins(builtins: Vec<Arc<dyn ToolProvider>>) -> App {
+        Self::made(|_| {}, builtins)
+    }
+
+    fn made(change: impl FnOnce(&mut PoolSettings), builtins: Vec<Arc<dyn ToolProvider>>) -> App {
         let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
         let mut settings = PoolSettings::new(this_program(), vec![path]);
         settings.stop_grace = Duration::from_millis(500);
         settings.backoff_base = Duration::from_millis(200);
         change(&mut settings);
-        App { pool: Pool::new(settings, Vec::new()), tenant: TenantId::new() }
+        App { pool: Pool::new(settings, builtins), tenant: TenantId::new() }
     }
 
     /// A server that runs `fixture` with these words.

@@ -24,6 +24,8 @@ pub fn tests() -> Vec<Trial> {
         test("a_new_revision_lets_the_old_one_finish", a_new_revision),
         test("places_are_waited_for", places_are_waited_for),
         test("the_breaker_opens_and_closes", the_breaker),
+        test("a_hung_child_is_replaced", a_hung_child),
+        test("one_death_is_one_failure", one_death),
         test("too_many_children_make_room", too_many_children),
         test("a_killed_child_costs_no_call_that_comes_later", a_killed_child),
         test("shutdown_finishes_what_is_in_flight", shutdown_finishes),
@@ -170,6 +172,41 @@ async fn the_breaker() {
     assert_eq!((server.status().state, server.status().breaker), (State::Degraded, BreakerState::HalfOpen));
     server.assert_well().await;
     assert_eq!((server.status().state, server.status().breaker), (State::Healthy, BreakerState::Closed));
+}
+
+async fn a_hung_child() {
+    let app = App::with(|settings| {
+        settings.breaker_failures = 2;
+        settings.ping_patience = Duration::from_millis(200);
+    });
+    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50));
+    server.call("deaf", json!({})).await.unwrap();
+    let pid = server.status().pid.unwrap();
+    for _ in 0..2 {
+        let hangs = server.deliver("echo", json!({ "text": "x" }), Duration::from_millis(100)).await;
+        refused(hangs, Code::TimedOut, "did not answer");
+    }
+    until("it is ended", 5, || !lives(pid)).await;
+    assert!(server.status().reason.unwrap().contains("did not even answer a ping"));
+    server.assert_well().await;
+}
+
+async fn one_death() {
+    let app = App::new();
+    let server = app.fixture(&[]);
+    server.assert_well().await;
+    let exits = async {
+        // All others are with the child by now: what was not sent yet would be sent to the next one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.call("exit", json!({ "code": 1 })).await
+    };
+    let hang = join_all((0..20).map(|_| server.call("hang", json!({}))));
+    let (_, hung) = tokio::join!(exits, hang);
+    for hung in hung {
+        refused(hung, Code::UpstreamFailed, "exited with status 1");
+    }
+    assert_eq!(server.status().breaker, BreakerState::Closed);
+    server.assert_well().await;
 }
 
 async fn too_many_children() {

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and tasks themselves")]
 
 mod app;
+mod builtin;
 mod fixture;
 mod host;
 mod life;
@@ -23,9 +24,10 @@ fn main() -> ExitCode {
         return fixture::run(args.map(|arg| arg.to_string_lossy().into_owned()).collect());
     }
     if args.next_if(|arg| arg == "host").is_some() {
-        return host::run();
+        return host::run(args.next().as_deref().and_then(|part| part.to_str()));
     }
-    let tests = [wire::tests(), life::tests(), process::tests()].into_iter().flatten().collect();
+    let tests =
+        [wire::tests(), life::tests(), process::tests(), builtin::tests()].into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 

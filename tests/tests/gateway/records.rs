@@ -225,10 +225,12 @@ async fn a_killed_gateway_loses_no_call(backend: Backend) {
     assert!(delivered.len() > 100, "the load was no load: {} calls", delivered.len());
     app.boot(None).await;
     let rows = app.as_operator().executions("limit=100").await;
+    let plain =
+        |row: &Value| (row["argumentsRedacted"].to_string().replace('\\', ""), row["outcome"].clone());
+    let outcomes: Vec<(String, Value)> = rows.iter().map(plain).collect();
     let outcome = |nonce: &str| {
         let wanted = format!("\"{nonce}\"");
-        let has = |row: &&Value| row["argumentsRedacted"].to_string().replace('\\', "").contains(&wanted);
-        rows.iter().find(has).map(|row| row["outcome"].clone())
+        outcomes.iter().find(|(arguments, _)| arguments.contains(&wanted)).map(|(_, outcome)| outcome.clone())
     };
     let missing: Vec<_> = delivered.iter().filter(|nonce| outcome(nonce).is_none()).collect();
     assert!(missing.is_empty(), "{} of {} calls have no row: {missing:?}", missing.len(), delivered.len());

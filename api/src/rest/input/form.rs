@@ -73,6 +73,15 @@ pub fn slug(value: &Value) -> Read<Slug> {
     text.parse().map_err(|error| format!("is not a slug: {error}"))
 }
 
+pub fn agent_slug(value: &Value) -> Read<String> {
+    let text = text(1, 64)(value)?;
+    if entity::is_agent_slug(&text) {
+        Ok(text)
+    } else {
+        Err("is 1 to 64 of A-Z, a-z, 0-9, _ . : @ and -".to_owned())
+    }
+}
+
 /// Variables or headers: names with their secret values.
 pub fn secrets(kind: SecretNames) -> impl Fn(&Value) -> Read<BTreeMap<String, String>> {
     move |value| named(kind, value, |value| secret(value).map(str::to_owned))

@@ -86,7 +86,7 @@ impl IfMatch {
             return Ok(());
         }
         Err(Refusal::new(Code::PreconditionFailed, "it has changed since it was read")
-            .rule("If-Match")
+            .rule("header If-Match")
             .hint(format!("its ETag is now {current}: read it again and repeat the change"))
             .into())
     }

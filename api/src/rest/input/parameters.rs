@@ -55,7 +55,7 @@ impl Reading {
     pub fn page(&mut self) -> Page {
         self.known.extend(["page", "pageSize"]);
         let default = Page::default();
-        let page = self.take("page", number(1, i64::MAX.unsigned_abs())).unwrap_or(default.page);
+        let page = self.take("page", number(1, 1_000_000_000)).unwrap_or(default.page);
         let size = self.take("pageSize", number(1, Page::MAX_SIZE));
         let size = size.or_else(|| self.take("page_size", number(1, Page::MAX_SIZE)));
         Page::new(page, size.unwrap_or(default.page_size))

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Asked, Contested, Named, ServerIdText, ServerSlug};
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};
 use crate::rest::servers::process::{Running, running, switched_on};
 
@@ -83,7 +83,7 @@ struct Handshake {
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/discover", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.", example = "calculator")),
-    responses((status = 200, description = "What it has.", body = DiscoveryBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "What it has.", body = DiscoveryBody), Always, Named, Filtered, Contested, Asked)
 )]
 pub async fn discover_server(
     acting: Acting,

@@ -181,7 +181,7 @@ pub async fn update_server(
         ("id" = String, Path, description = "The server's id or slug."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be deleted."),
     ),
-    responses((status = 204, description = "It is deleted."), Always, Named, Contested, Conditional)
+    responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent, Contested, Conditional)
 )]
 pub async fn delete_server(
     acting: Acting,

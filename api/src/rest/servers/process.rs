@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, ServerIdText};
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, Sent, ServerIdText};
 use crate::rest::find;
 use crate::rest::input::parameters::number;
 use crate::rest::input::{Name, NoBody, Parameters};
@@ -37,13 +37,13 @@ pub struct HealthBody {
     #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
     state: &'static str,
     /// Why, when there is more to say than the state.
-    reason: Option<String>,
+    state_reason: Option<String>,
     /// What the failure is, in one stable word; null when it answered.
     code: Option<&'static str>,
     /// What to do about it.
     hint: Option<String>,
     #[schema(value_type = Moment)]
-    since: Timestamp,
+    state_since: Timestamp,
     #[schema(value_type = Option<Moment>)]
     last_success: Option<Timestamp>,
     #[schema(value_type = Moment)]
@@ -119,7 +119,7 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Contested)
+    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn check_server(
     acting: Acting,
@@ -143,10 +143,10 @@ pub async fn check_server(
     Ok(Json(HealthBody {
         server_id: server.id,
         state: state.as_str(),
-        reason,
+        state_reason: reason,
         code: asked.as_ref().err().map(|refusal| refusal.code.as_str()),
         hint: asked.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
-        since: doing.since,
+        state_since: doing.since,
         last_success: status.last_success,
         checked_at: Timestamp::now(),
         latency_ms: asked.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
@@ -162,7 +162,7 @@ pub async fn check_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/start", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It runs.", body = ServerBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "It runs.", body = ServerBody), Always, Named, Filtered, Sent, Contested, Asked)
 )]
 pub async fn start_server(
     acting: Acting,
@@ -183,7 +183,7 @@ pub async fn start_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Contested)
+    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn stop_server(
     acting: Acting,
@@ -203,7 +203,7 @@ pub async fn stop_server(
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/restart", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It runs again.", body = ServerBody), Always, Named, Contested, Asked)
+    responses((status = 200, description = "It runs again.", body = ServerBody), Always, Named, Filtered, Sent, Contested, Asked)
 )]
 pub async fn restart_server(
     acting: Acting,
@@ -227,7 +227,7 @@ pub async fn restart_server(
         ("id" = String, Path, description = "The server's id or slug."),
         ("limit" = Option<u64>, Query, description = "How many lines, 100 when not given.", minimum = 1, maximum = 1000),
     ),
-    responses((status = 200, description = "The lines.", body = SliceOf<LogLineBody>), Always, Named, Filtered, Contested)
+    responses((status = 200, description = "The lines.", body = SliceOf<LogLineBody>), Always, Named, Filtered)
 )]
 pub async fn list_server_logs(
     acting: Acting,

@@ -4,7 +4,7 @@
 use entity::{NewServer, Server, ServerPatch, Transport};
 use protocol::{Code, Refusal, Scope};
 
-use crate::config::Config;
+use crate::config::{Config, decides_program};
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
@@ -84,9 +84,11 @@ fn command_allowed(config: &Config, command: Option<&str>) -> Result<(), Problem
 
 /// Where commands are narrowed, no variable may put another program in their place.
 fn variables_allowed<'a>(config: &Config, mut names: impl Iterator<Item = &'a str>) -> Result<(), Problem> {
-    let swaps = |name: &str| name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_");
-    let found =
-        if config.children.allowed_commands.is_empty() { None } else { names.find(|name| swaps(name)) };
+    let found = if config.children.allowed_commands.is_empty() {
+        None
+    } else {
+        names.find(|name| decides_program(name))
+    };
     match found {
         None => Ok(()),
         Some(name) => {
