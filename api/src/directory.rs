@@ -77,8 +77,9 @@ impl Directory {
         }
         let generation = self.generation.load(Ordering::Acquire);
         let view = Arc::new(self.load(tenant).await?);
-        if generation == self.generation.load(Ordering::Acquire) {
-            self.views.insert(tenant, Arc::clone(&view));
+        self.views.insert(tenant, Arc::clone(&view));
+        if generation != self.generation.load(Ordering::Acquire) {
+            self.views.remove(&tenant);
         }
         Ok(view)
     }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 
 use crate::doors;
-use crate::headers::REQUEST_ID;
+use crate::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
 use crate::metrics;
 use crate::problem::Problem;
 
@@ -86,7 +86,7 @@ impl Guard {
             .hint("the operator adds the name to ALLOWED_HOSTS"));
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
+        let Some(origin) = origins.next() else { return without_origin(headers) };
         let allowed =
             origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.allows_origin(origin, host));
         if allowed {
@@ -119,6 +119,19 @@ impl Guard {
         });
         same || self.origins.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
     }
+}
+
+/// Browsers name no origin for images and the like of other pages, but say that they are another's.
+fn without_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+    let says = |name, value: &str| headers.get(name).is_some_and(|header| header == value);
+    if says(SEC_FETCH_SITE, "cross-site") && !says(SEC_FETCH_MODE, "navigate") {
+        return Err(Refusal::new(
+            Code::OriginNotAllowed,
+            "pages of other sites may not load from the gateway",
+        )
+        .rule("header Sec-Fetch-Site"));
+    }
+    Ok(())
 }
 
 fn without_port(host: &str) -> &str {

@@ -12,6 +12,7 @@ use proxy::pool::Pool;
 use crate::ask::{self, Ask, Call};
 use crate::authn::{Authn, Proof};
 use crate::directory::Directory;
+use crate::doors::Unread;
 use crate::limits::{Bucket, Limits, Pace};
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
@@ -35,15 +36,18 @@ pub struct Inbound<'a> {
     pub request: RequestId,
     /// What the connection and its headers say about the caller.
     pub proof: Proof<'a>,
-    pub payload: Payload<'a>,
+    /// Not read yet: a stranger's bytes are not taken in.
+    pub body: Unread<'a>,
+    pub form: Form,
     pub trace: Option<[u8; 16]>,
 }
 
-/// What a door hands in: the body as it was written, by its form.
-pub enum Payload<'a> {
-    JsonRpc(&'a [u8]),
+/// How a door's bodies are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    JsonRpc,
     /// The body of `POST /v1/mcp/execute`.
-    Execute(&'a [u8]),
+    Execute,
 }
 
 /// One caller's request, while its messages are served.
@@ -66,8 +70,11 @@ impl Gateway {
         let pace = self.limits.admit(&caller, Bucket::Mcp, 1).await?;
 
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
-        let asked = ask::read(inbound.payload, self.max_batch).map_err(|refused| refused.paced(pace))?;
+        let paced = |refused: Refused| refused.paced(pace);
+        let body = inbound.body.read().await.map_err(Refused::from).map_err(paced)?;
+        let asked = ask::read(inbound.form, &body, self.max_batch).map_err(paced)?;
         let pace = self.limits.admit_rest(&caller, pace, asked.len()).await?;
+        let caller = self.authn.named(caller, &inbound.proof).await?;
         let caller = self.authn.speaking_as(caller, asked.agent()).await?;
 
         let context = Context { caller: &caller, request: inbound.request, trace: inbound.trace };

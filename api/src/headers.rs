@@ -12,6 +12,10 @@ pub const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context, level 1.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Fetch Metadata: where a browser's request comes from.
+pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Fetch Metadata: `navigate` when somebody opens the page itself.
+pub const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// draft-ietf-httpapi-ratelimit-headers.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// draft-ietf-httpapi-ratelimit-headers.

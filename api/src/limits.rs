@@ -49,15 +49,16 @@ impl Limits {
 
     /// Counts `cost` requests of this caller, or refuses them all.
     pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
-        let tenant = LimitKey::new(caller.tenant, state::Bucket::Tenant, caller.tenant.0);
-        let pace = self.count(tenant, self.tenant.as_ref(), cost, "tenant").await?;
         let bucket = match bucket {
             Bucket::Mcp => state::Bucket::Caller,
             Bucket::Rest => state::Bucket::CallerRest,
         };
+        // The agent first: what it is refused must not use up its tenant's share.
         let agent = LimitKey::new(caller.tenant, bucket, caller.limit_key());
         let own = self.count(agent, self.agent.as_ref(), cost, "agent").await?;
-        Ok(if own.0.is_some() { own } else { pace })
+        let tenant = LimitKey::new(caller.tenant, state::Bucket::Tenant, caller.tenant.0);
+        let shared = self.count(tenant, self.tenant.as_ref(), cost, "tenant").await?;
+        Ok(if own.0.is_some() { own } else { shared })
     }
 
     /// Counts the messages of a batch after its first one, which is counted already.

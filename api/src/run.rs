@@ -32,6 +32,7 @@ pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), Sta
 
 async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<(), StartError> {
     let figures = metrics::install();
+    let connections = serve::connections();
     // Bound first: a taken port is found before anything is written.
     let listener = bind(&config, config.server.port, config::PORT).await?;
     let figures_listener = match config.server.enable_metrics {
@@ -45,7 +46,7 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
 
     if let Some(listener) = figures_listener {
         let router = routes::figures(&app, figures.clone());
-        tasks.spawn(serve::serve(listener, router, stop.clone(), Duration::from_secs(1)));
+        tasks.spawn(serve::serve(listener, router, 64, stop.clone(), Duration::from_secs(1)));
     }
     tasks.spawn(every(LOOK, stop.clone(), {
         let app = Arc::clone(&app);
@@ -67,7 +68,7 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
     tasks.spawn(end_on_signal(stop.clone()));
 
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);
-    serve::serve(listener, routes::gateway(&app), stop.clone(), grace).await;
+    serve::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
     stop.cancel();
     tasks.close();
     app.shutdown().await;

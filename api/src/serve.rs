@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use protocol::RequestId;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,15 +24,37 @@ use crate::edge::Arrival;
 /// Connections at once; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
+/// File descriptors that connections leave to the record, the database and the children.
+const RESERVED: usize = 512;
+
+/// How many connections there may be: as many as the system's limit of descriptors allows, which is
+/// raised as far as this process may (getrlimit(2)).
+pub fn connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let files = current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    MAX_CONNECTIONS.min(files.saturating_sub(RESERVED)).max(files.min(64) / 2)
+}
+
 /// Time for a request's headers to arrive, on a new connection as on one that was kept. Clients keep
 /// theirs for up to 90 s, and one that is closed just then fails a call.
 const HEADERS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Serves until the token is cancelled, then finishes what is in flight, at most for `grace`.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(connections));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     loop {

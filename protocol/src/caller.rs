@@ -15,6 +15,8 @@ pub struct Caller {
     /// The agent it speaks as; a key without an agent has none.
     pub agent: Option<AgentId>,
     pub agent_slug: Option<String>,
+    /// Whether the credential itself is for this agent.
+    pub own_agent: bool,
     pub credential: Option<CredentialId>,
     pub kind: CallerKind,
     pub scopes: Scopes,
@@ -39,11 +41,13 @@ impl CallerKind {
 }
 
 impl Caller {
-    /// What the caller's limit counts: its agent, else its key, else its tenant.
+    /// What the caller's limit counts: the agent that its credential is for, else its key: a name that
+    /// the caller may choose (`X-Agent-Id`) must not be a way around the limit. On a trusted connection
+    /// it is the agent, else the tenant.
     pub fn limit_key(&self) -> uuid::Uuid {
-        match (self.agent, self.credential) {
-            (Some(agent), _) => agent.0,
-            (None, Some(key)) => key.0,
+        match (self.credential.filter(|_| !self.own_agent), self.agent) {
+            (Some(key), _) => key.0,
+            (None, Some(agent)) => agent.0,
             (None, None) => self.tenant.0,
         }
     }

@@ -19,6 +19,15 @@ use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 /// Most items of one kind that are taken from one server.
 const MAX_ITEMS: usize = 10_000;
 
+/// Most bytes of one list of one server.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Most pages of one list of one server.
+const MAX_PAGES: usize = 1_000;
+
+/// Most notes about one list.
+const MAX_NOTES: usize = 20;
+
 /// One of the four lists of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListKind {
@@ -172,6 +181,11 @@ impl Catalog {
         self.slots.retain(|key, _| key.server != server);
     }
 
+    /// Forgets what one tenant's child of a server listed, so that it is asked again.
+    pub fn forget_key(&self, key: &PoolKey) {
+        self.slots.remove(key);
+    }
+
     async fn fetch(
         &self,
         key: &PoolKey,
@@ -187,21 +201,30 @@ impl Catalog {
             return Ok(listing);
         }
         let mut cursor: Option<String> = None;
-        loop {
+        let (mut seen, mut bytes) = (0, 0);
+        for _ in 0..MAX_PAGES {
             let page = self.page(key, spec, kind, cursor.as_deref(), deadline).await?;
             let Some(page) = page else { return Ok(listing) };
             for raw in page.items {
+                seen += 1;
+                bytes += raw.get().len();
+                if seen > MAX_ITEMS || bytes > MAX_BYTES {
+                    listing.notes.truncate(MAX_NOTES);
+                    listing.notes.push(format!(
+                        "the list goes on; the first {MAX_ITEMS} {}, or {MAX_BYTES} bytes of them, are taken",
+                        kind.member()
+                    ));
+                    return Ok(listing);
+                }
                 add(&mut listing, spec, kind, raw);
-            }
-            if listing.items.len() >= MAX_ITEMS {
-                listing.notes.push(format!("only the first {MAX_ITEMS} {} are taken", kind.member()));
-                return Ok(listing);
             }
             match page.next {
                 Some(next) if cursor.as_ref() != Some(&next) && !next.is_empty() => cursor = Some(next),
-                Some(_) | None => return Ok(listing),
+                Some(_) | None => break,
             }
         }
+        listing.notes.truncate(MAX_NOTES);
+        Ok(listing)
     }
 
     /// One page; none when the server does not know the method although it has the capability.

@@ -83,6 +83,8 @@ impl Route {
         let refused = match (self.policy.server(), &self.found) {
             (Err(refusal), _) => Some(refusal),
             (Ok(()), Found::No(unknown)) => Some(unknown.clone()),
+            // The server's own name is not known yet; `settle` asks for it.
+            (Ok(()), Found::NotListed { loosely, exposed }) if *loosely || *exposed => None,
             (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
         };
         match refused {

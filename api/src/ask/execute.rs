@@ -1,14 +1,16 @@
 //! Calls whose parameters are put together here: `mcp.execute` and `POST /v1/mcp/execute`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{Code, Outcome, Refusal};
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Ask, Asked, Call, Shape, Target, object, wrong, wrong_params};
+use super::{Ask, Asked, Call, Shape, Target, Text, object, short_enough, string, wrong, wrong_params};
 use crate::reply::{Answer, Facts};
 
 /// Reads the body of `POST /v1/mcp/execute`.
@@ -33,6 +35,7 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
         }
         _ => Refusal::new(Code::ParseError, format!("the body is not JSON: {error}")),
     })?;
+    short_enough("tool", &execute.tool)?;
     let arguments = match execute.arguments {
         None => Cow::Owned(serde_json::value::to_raw_value(&serde_json::Map::new()).expect("a map is JSON")),
         Some(arguments) if arguments.get().starts_with('{') => Cow::Borrowed(arguments),
@@ -49,34 +52,76 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
     })))
 }
 
+/// An object's members as they were written. One that is given twice is refused.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    fn find(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members(Vec::new());
+                while let Some(Text(name)) = map.next_key()? {
+                    if members.find(&name).is_some() {
+                        return Err(serde::de::Error::custom(format!("`{name}` is given twice")));
+                    }
+                    members.0.push((name, map.next_value()?));
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Read)
+    }
+}
+
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
 pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
-    let params = object(params)?;
-    let mut members: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(params).map_err(wrong_params)?;
-    let mut text = |name: &str| match members.remove(name) {
-        Some(serde_json::Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(_) => Err(wrong(format!("params.{name} is a text"))),
+    let members: Members<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
+    let text = |name: &str| match members.find(name) {
         None => Err(wrong(format!("params.{name} is missing"))),
+        Some(value) => match string(value).filter(|text| !text.is_empty()) {
+            Some(text) => short_enough(name, &text).map(|()| text),
+            None => Err(wrong(format!("params.{name} is a text"))),
+        },
     };
     let service = text("service")?;
     let operation = text("operation")?;
-    if members.contains_key("command") {
+    if members.find("command").is_some() {
         return Err(wrong("params.command is not taken yet; give service, operation and params"));
     }
-    let mut arguments = match members.remove("params") {
-        None | Some(serde_json::Value::Null) => serde_json::Map::new(),
-        Some(serde_json::Value::Object(arguments)) => arguments,
+    let inner: Members<'a> = match members.find("params").map(RawValue::get) {
+        None | Some("null") => Members(Vec::new()),
+        Some(inner) if inner.starts_with('{') => serde_json::from_str(inner).map_err(wrong_params)?,
         Some(_) => return Err(wrong("params.params is an object")),
     };
-    for (name, value) in members {
-        if arguments.insert(name.clone(), value).is_some() {
-            return Err(wrong(format!("`{name}` stands both beside params and in it; which one counts?")));
-        }
+    let beside = members.0.iter().filter(|(name, _)| !["service", "operation", "params"].contains(&&**name));
+    let mut arguments = String::from("{");
+    for (name, value) in inner.0.iter().chain(beside.clone()) {
+        let separator = if arguments.len() > 1 { "," } else { "" };
+        let name = serde_json::to_string(name).expect("a string is JSON");
+        arguments.push_str(&format!("{separator}{name}:{}", value.get()));
     }
-    let arguments = serde_json::value::to_raw_value(&arguments).expect("a map is JSON");
+    arguments.push('}');
+    if let Some((name, _)) = beside.clone().find(|(name, _)| inner.find(name).is_some()) {
+        return Err(wrong(format!("`{name}` stands both beside params and in it; which one counts?")));
+    }
+    let arguments = RawValue::from_string(arguments).expect("members of JSON are JSON");
     Ok(Ask::Call(Call {
-        target: Target::Operation { service: service.into(), operation: operation.into() },
+        target: Target::Operation { service, operation },
         shape: Shape::Service,
         ..Call::of_tool(Some(id), Cow::Owned(arguments))
     }))
@@ -93,7 +138,7 @@ pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
         content: Option<Vec<&'a RawValue>>,
     }
     #[derive(Deserialize)]
-    struct Text {
+    struct Block {
         text: String,
     }
     let whole: &RawValue = match serde_json::from_slice(result) {
@@ -109,7 +154,7 @@ pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
     let texts: Vec<String> = read
         .iter()
         .flat_map(|read| read.content.iter().flatten())
-        .filter_map(|block| serde_json::from_str::<Text>(block.get()).ok())
+        .filter_map(|block| serde_json::from_str::<Block>(block.get()).ok())
         .map(|block| block.text)
         .collect();
     if facts.outcome == Outcome::ToolError {

@@ -20,7 +20,7 @@ use proxy::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::gateway::{Context, Payload, Refused};
+use crate::gateway::{Context, Form, Refused};
 use crate::reply::{Answer, Facts, Replies, Reply};
 
 /// How many messages of one batch are served at the same time.
@@ -107,12 +107,11 @@ pub enum Shape {
     Service,
 }
 
-/// Reads what a door handed in.
-pub fn read<'a>(payload: Payload<'a>, max_batch: usize) -> Result<Asked<'a>, Refused> {
-    let body = match payload {
-        Payload::Execute(body) => return Ok(execute::read(body)?),
-        Payload::JsonRpc(body) => body,
-    };
+/// Reads a body.
+pub fn read(form: Form, body: &[u8], max_batch: usize) -> Result<Asked<'_>, Refused> {
+    if form == Form::Execute {
+        return Ok(execute::read(body)?);
+    }
     match jsonrpc::parse(body, max_batch) {
         Ok(jsonrpc::Body::Single(message)) => Ok(Asked::One(read_message(message))),
         Ok(jsonrpc::Body::Batch(elements)) => {
@@ -203,6 +202,7 @@ fn call<'a>(id: &'a RawValue, verb: Verb, params: Option<&'a RawValue>) -> Resul
     };
     let raw = raw.ok_or_else(|| wrong(format!("params.{member} is missing")))?;
     let name = string(raw).ok_or_else(|| wrong(format!("params.{member} is a string")))?;
+    short_enough(member, &name)?;
     if let Some(arguments) = named.arguments.filter(|arguments| !arguments.get().starts_with('{')) {
         return Err(wrong(format!("params.arguments is an object, not {}", kind_of(arguments.get()))));
     }
@@ -243,6 +243,7 @@ fn complete<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a
         _ => return Err(wrong("params.ref.type is `ref/prompt` or `ref/resource`")),
     };
     let name = string(raw).ok_or_else(|| wrong("params.ref names its prompt or resource by a string"))?;
+    short_enough("ref", &name)?;
     let cut = splice::around(params, raw.get());
     Ok(Ask::Call(Call {
         id: Some(id),
@@ -390,11 +391,23 @@ fn object(params: Option<&RawValue>) -> Result<&str, Refusal> {
     }
 }
 
+/// Longest name or URI, bytes: each is kept in the record.
+const MAX_NAME: usize = 4096;
+
+fn short_enough(member: &str, name: &str) -> Result<(), Refusal> {
+    if name.len() <= MAX_NAME {
+        return Ok(());
+    }
+    Err(wrong(format!("params.{member} has {} bytes; at most {MAX_NAME} are taken", name.len())))
+}
+
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
+
+/// A string that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn kind_of(json: &str) -> &'static str {
     match json.as_bytes().first() {

@@ -2,7 +2,7 @@
 //! needs no salt or stretching, and can be looked up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,6 +37,8 @@ pub fn hash(secret: &str) -> [u8; 32] {
 pub struct Keys {
     db: Db,
     known: DashMap<[u8; 32], Arc<Known>>,
+    /// Grows with each `forget`: what was read before one is not remembered after it.
+    generation: AtomicU64,
 }
 
 struct Known {
@@ -53,10 +55,11 @@ const REMEMBERED: usize = 50_000;
 
 impl Keys {
     pub fn new(db: Db) -> Self {
-        Self { db, known: DashMap::new() }
+        Self { db, known: DashMap::new(), generation: AtomicU64::new(0) }
     }
 
     pub fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
         self.known.clear();
     }
 
@@ -79,6 +82,7 @@ impl Keys {
     }
 
     async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<Known>, Refusal> {
+        let generation = self.generation.load(Ordering::Acquire);
         let found =
             self.db.operator().find_credential_by_hash(hash).await.map_err(|error| error.refusal())?;
         let KnownCredential { credential, tenant_slug, agent_slug } = found.ok_or_else(|| {
@@ -95,6 +99,7 @@ impl Keys {
             tenant_slug,
             agent: credential.agent,
             agent_slug,
+            own_agent: credential.agent.is_some(),
             credential: Some(credential.id),
             kind: CallerKind::ApiKey,
             scopes: credential.scopes,
@@ -110,6 +115,9 @@ impl Keys {
             self.known.clear();
         }
         self.known.insert(hash, Arc::clone(&known));
+        if generation != self.generation.load(Ordering::Acquire) {
+            self.known.remove(&hash);
+        }
         Ok(known)
     }
 

@@ -95,8 +95,18 @@ impl Authn {
             None => caller,
         };
         match presented.agent {
+            // A credential without an agent of its own is counted first; see `named`.
+            Some(_) if caller.agent.is_none() && caller.kind != CallerKind::Loopback => Ok(caller),
             Some(agent) => self.as_agent(caller, agent).await,
             None if caller.kind == CallerKind::Loopback => self.as_agent(caller, LOCAL_AGENT).await,
+            None => Ok(caller),
+        }
+    }
+
+    /// The same caller as the agent that `X-Agent-Id` names, once it was counted: naming one may make it.
+    pub async fn named(&self, caller: Arc<Caller>, proof: &Proof<'_>) -> Result<Arc<Caller>, Refusal> {
+        match presented::read(proof.headers)?.agent.filter(|_| caller.agent.is_none()) {
+            Some(agent) => self.as_agent(caller, agent).await,
             None => Ok(caller),
         }
     }
@@ -166,6 +176,7 @@ impl Authn {
             tenant_slug: tenant.slug,
             agent: Some(agent),
             agent_slug: Some(agent_slug),
+            own_agent: true,
             credential: None,
             kind: CallerKind::Jwt,
             scopes: claims.scopes,
@@ -195,6 +206,7 @@ impl Authn {
             tenant_slug: tenant.slug,
             agent: None,
             agent_slug: None,
+            own_agent: false,
             credential: None,
             kind: CallerKind::Loopback,
             scopes,
@@ -230,6 +242,7 @@ impl Authn {
             tenant_slug: tenant.slug,
             agent: None,
             agent_slug: None,
+            own_agent: false,
             ..Caller::clone(&caller)
         };
         Ok(Arc::new(acting))
@@ -294,6 +307,7 @@ fn both(key: &Arc<Caller>, token: &Arc<Caller>) -> Result<Arc<Caller>, Refusal> 
     Ok(Arc::new(Caller {
         agent: key.agent.or(token.agent),
         agent_slug: key.agent_slug.clone().or_else(|| token.agent_slug.clone()),
+        own_agent: true,
         scopes,
         ..Caller::clone(key)
     }))

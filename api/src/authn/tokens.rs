@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use protocol::{Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
+use protocol::{AgentId, Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
 use proxy::egress::Egress;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,6 +26,7 @@ pub struct Secrets {
 /// What a token of ours says.
 pub struct TokenClaims {
     pub tenant: TenantId,
+    pub agent: AgentId,
     pub agent_slug: String,
     pub scopes: Scopes,
     pub life: Duration,
@@ -100,7 +101,7 @@ impl Tokens {
         struct Issued<'a> {
             tenant: TenantId,
             sub: &'a str,
-            agent_id: &'a str,
+            agent_id: AgentId,
             scope: String,
             iat: i64,
             exp: i64,
@@ -115,7 +116,8 @@ impl Tokens {
         let issued = Issued {
             tenant: claims.tenant,
             sub: &claims.agent_slug,
-            agent_id: &claims.agent_slug,
+            // The id, not the name: a token of a deleted agent must not become its successor's.
+            agent_id: claims.agent,
             scope: claims.scopes.to_text(),
             iat: now.as_second(),
             exp: expires_at.as_second(),
@@ -180,7 +182,8 @@ impl Tokens {
 /// The claims that are read, in all spellings that issuers use.
 #[derive(Deserialize)]
 struct Claims {
-    exp: i64,
+    /// NumericDate may have a fraction (RFC 7519, section 2).
+    exp: f64,
     tenant: Option<String>,
     tenant_id: Option<String>,
     tid: Option<String>,
@@ -208,8 +211,8 @@ impl Claims {
             Some(names) => names.iter().filter_map(|name| Scope::parse(name)).collect(),
             None => Role::Agent.scopes(),
         };
-        let expires_at =
-            Timestamp::from_second(self.exp).map_err(|_| invalid("the token's exp is no time"))?;
+        let expires_at = Timestamp::from_second(self.exp.floor() as i64)
+            .map_err(|_| invalid("the token's exp is no time"))?;
         Ok(Verified { tenant: self.tenant.or(self.tenant_id).or(self.tid), agent, scopes, expires_at })
     }
 }

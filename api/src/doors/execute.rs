@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::doors;
-use crate::gateway::{Inbound, Payload};
+use crate::doors::Unread;
+use crate::gateway::{Form, Inbound};
 use crate::metrics;
 use crate::problem::Problem;
 use crate::reply::{Answer, Facts, Handled, Replies, Reply};
@@ -20,14 +21,11 @@ use crate::reply::{Answer, Facts, Handled, Replies, Reply};
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    let body = match doors::json_body(&parts.headers, body, app.config.server.max_body_bytes).await {
-        Ok(body) => body,
-        Err(refusal) => return refused(refusal, arrival.request),
-    };
     let inbound = Inbound {
         request: arrival.request,
         proof: doors::proof(&parts, &arrival),
-        payload: Payload::Execute(&body),
+        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
+        form: Form::Execute,
         trace: doors::trace(&parts.headers),
     };
     match app.gateway.handle(inbound).await {

@@ -26,25 +26,44 @@ pub const MCP: &str = "/mcp";
 /// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Takes a JSON body, or says why not.
-async fn json_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
-    if !json {
-        return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
-            .hint("send Content-Type: application/json"));
+/// A body that has not been read.
+pub struct Unread<'a> {
+    pub headers: &'a HeaderMap,
+    pub body: Body,
+    /// Bytes.
+    pub limit: usize,
+}
+
+impl Unread<'_> {
+    /// Takes a JSON body, or says why not.
+    pub async fn read(self) -> Result<Bytes, Refusal> {
+        let json =
+            self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+        if !json {
+            return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
+                .hint("send Content-Type: application/json"));
+        }
+        take(self.body, self.limit).await
     }
-    let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect());
-    let read = read.await.map_err(|_| {
-        Refusal::new(Code::BadRequest, format!("the body did not arrive within {} s", BODY_WITHIN.as_secs()))
-    })?;
+}
+
+/// Takes a body of at most `limit` bytes.
+pub async fn take(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect()).await;
     match read {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
                 .rule("server.max_body_bytes (MAX_BODY_BYTES)")
                 .hint("send less, or ask the operator for a higher limit"))
         }
-        Err(error) => Err(Refusal::new(Code::BadRequest, format!("the body did not arrive whole: {error}"))),
+        Ok(Err(error)) => {
+            Err(Refusal::new(Code::BadRequest, format!("the body did not arrive whole: {error}")))
+        }
+        Err(_) => {
+            let seconds = BODY_WITHIN.as_secs();
+            Err(Refusal::new(Code::BadRequest, format!("the body did not arrive within {seconds} s")))
+        }
     }
 }
 

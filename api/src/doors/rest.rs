@@ -22,6 +22,7 @@ pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next
     let admitted: Result<_, Refused> = async {
         let caller = app.gateway.authn.identify(&proof).await?;
         let pace = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;
+        let caller = app.gateway.authn.named(caller, &proof).await?;
         Ok((caller, pace))
     }
     .await;

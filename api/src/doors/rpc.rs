@@ -10,7 +10,8 @@ use protocol::{Code, jsonrpc};
 
 use crate::app::App;
 use crate::doors;
-use crate::gateway::{Inbound, Payload, Refused};
+use crate::doors::Unread;
+use crate::gateway::{Form, Inbound, Refused};
 use crate::metrics;
 use crate::reply::{Handled, Replies, Reply};
 
@@ -18,14 +19,11 @@ use crate::reply::{Handled, Replies, Reply};
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    let body = match doors::json_body(&parts.headers, body, app.config.server.max_body_bytes).await {
-        Ok(body) => body,
-        Err(refusal) => return turned_away(&arrival.request, refusal.into()),
-    };
     let inbound = Inbound {
         request: arrival.request,
         proof: doors::proof(&parts, &arrival),
-        payload: Payload::JsonRpc(&body),
+        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
+        form: Form::JsonRpc,
         trace: doors::trace(&parts.headers),
     };
     match app.gateway.handle(inbound).await {

@@ -70,6 +70,7 @@ mod tests {
             tenant_slug: "acme".to_owned(),
             agent: None,
             agent_slug: None,
+            own_agent: false,
             credential: None,
             kind: CallerKind::ApiKey,
             scopes,

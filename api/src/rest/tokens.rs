@@ -76,7 +76,7 @@ pub async fn create_token(
     let tenant = tenancy::administered(&app, &acting, body.tenant_id.as_deref()).await?;
     let agent = find::agent(app.db.tenant(tenant), &body.agent_id).await?;
     let life = body.expires_in.unwrap_or_else(|| app.config.jwt_life());
-    let claims = TokenClaims { tenant, agent_slug: agent.slug, scopes, life };
+    let claims = TokenClaims { tenant, agent: agent.id, agent_slug: agent.slug, scopes, life };
     let issued = app.gateway.authn.issue(claims)?;
     let body = TokenBody { token: issued.token, expires_at: issued.expires_at };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))

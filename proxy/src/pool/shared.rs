@@ -1,7 +1,7 @@
 //! What all entries of a pool have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -31,6 +31,17 @@ pub struct PoolShared {
     pub began: Timestamp,
     clock: Instant,
     generation: AtomicU64,
+    /// Children that are being started.
+    starting: AtomicUsize,
+}
+
+/// A child that is being started, and counts as one.
+pub struct Starting<'a>(&'a AtomicUsize);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Beyond this many logs, those of servers without an entry are dropped.
@@ -50,6 +61,7 @@ impl PoolShared {
             began: Timestamp::now(),
             clock: Instant::now(),
             generation: AtomicU64::new(0),
+            starting: AtomicUsize::new(0),
         }
     }
 
@@ -85,22 +97,26 @@ impl PoolShared {
         found
     }
 
+    /// Children that run, without those that are being started.
     fn children(&self) -> Vec<Arc<Entry>> {
         let mut all = self.all();
         all.retain(|entry| entry.alive().is_some_and(|running| running.is_child));
         all
     }
 
-    /// Ends the child that was idle longest if as many run as may.
-    pub async fn make_room(&self) -> Result<(), Refusal> {
+    /// A place for a child that is to be started: ends the one that was idle longest if as many run, or
+    /// are being started, as may.
+    pub async fn make_room(&self) -> Result<Starting<'_>, Refusal> {
+        let starting = Starting(&self.starting);
+        let others = starting.0.fetch_add(1, Ordering::SeqCst);
         let mut children = self.children();
-        if children.len() < self.settings.max_children {
-            return Ok(());
+        if children.len() + others < self.settings.max_children {
+            return Ok(starting);
         }
         children.sort_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
         for entry in &children {
             if entry.rest("ended to make room for another server").await {
-                return Ok(());
+                return Ok(starting);
             }
         }
         let reason = format!("{} servers run already, and all are in use", children.len());

@@ -39,7 +39,7 @@ fn start_builtin(pool: &PoolShared, name: &str, generation: u64) -> Result<Runni
 }
 
 async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, Refusal> {
-    entry.pool.make_room().await?;
+    let _starting = entry.pool.make_room().await?;
     let settings = &entry.pool.settings;
     let plan = StdioPlan {
         who: entry.spec.slug.as_str().into(),

@@ -13,10 +13,10 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::{Code, Refusal};
 
 use crate::app::App;
+use crate::doors;
 use crate::problem::Problem;
 
 pub use fields::Fields;
@@ -122,17 +122,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn collect(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
-                .hint("send less, or ask the operator for a higher limit")
-                .into())
-        }
-        Err(error) => {
-            Err(Refusal::new(Code::BadRequest, format!("the body did not arrive whole: {error}")).into())
-        }
-    }
+    Ok(doors::take(request.into_body(), limit).await?)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ async fn ask(app: &App, Running { server, key, spec }: &Running) -> Result<Disco
     let until = Instant::now() + spec.start_timeout;
     let initialized = app.gateway.pool.initialized(key, spec, until).await?;
     let handshake: Handshake = serde_json::from_slice(&initialized.result).unwrap_or_default();
-    app.gateway.catalog.forget(server.id);
+    app.gateway.catalog.forget_key(key);
     let mut missing = Vec::new();
     let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
     for kind in ListKind::ALL {
