@@ -189,9 +189,11 @@ impl Visit for Line {
         self.name(field);
         if self.json {
             drop(serde_json::to_writer(&mut self.bytes, value));
-        } else {
+        } else if value.chars().any(char::is_control) {
             // A line is one line, whatever a value holds.
             self.put(format_args!("{}", value.escape_debug()));
+        } else {
+            self.bytes.extend_from_slice(value.as_bytes());
         }
     }
 

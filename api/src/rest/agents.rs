@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use entity::{Agent, NewAgent};
-use protocol::{AgentId, TenantId};
+use entity::{Agent, NewAgent, Page};
+use protocol::{AgentId, Scope, TenantId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -147,7 +147,28 @@ pub async fn delete_agent(
 ) -> Result<StatusCode, Problem> {
     tenancy::administers(&acting)?;
     let agent = find::agent(acting.rows(&app), &name).await?;
+    keeps_no_operator_key(&acting, &app, agent.id).await?;
     acting.rows(&app).delete_agent(agent.id, &acting.actor()).await.map_err(Problem::of("agent"))?;
     app.gateway.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deleting an agent revokes its keys, and an operator's key is revoked by an operator only.
+async fn keeps_no_operator_key(acting: &Acting, app: &App, agent: AgentId) -> Result<(), Problem> {
+    for page in 1.. {
+        if acting.has(Scope::TenantsAdmin) {
+            break;
+        }
+        let keys = acting.rows(app).credentials(Page::new(page, Page::MAX_SIZE)).await?;
+        let operator = keys.items.iter().any(|key| {
+            key.agent == Some(agent) && key.revoked_at.is_none() && key.scopes.contains(Scope::TenantsAdmin)
+        });
+        if operator {
+            return acting.require(Scope::TenantsAdmin);
+        }
+        if page * Page::MAX_SIZE >= keys.total {
+            break;
+        }
+    }
+    Ok(())
 }

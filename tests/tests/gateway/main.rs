@@ -6,6 +6,7 @@ mod children;
 mod configs;
 mod declared;
 mod encryption;
+mod evasion;
 mod guard;
 mod harness;
 mod identity;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         ("identity", identity::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
+        ("evasion", evasion::CASES),
         ("registry", registry::CASES),
         ("configs", configs::CASES),
         ("tenants", tenants::CASES),
