@@ -105,7 +105,10 @@ impl Authn {
 
     /// The same caller as the agent that `X-Agent-Id` names, once it was counted: naming one may make it.
     pub async fn named(&self, caller: Arc<Caller>, proof: &Proof<'_>) -> Result<Arc<Caller>, Refusal> {
-        match presented::read(proof.headers)?.agent.filter(|_| caller.agent.is_none()) {
+        if caller.agent.is_some() {
+            return Ok(caller);
+        }
+        match presented::read(proof.headers)?.agent {
             Some(agent) => self.as_agent(caller, agent).await,
             None => Ok(caller),
         }

@@ -11,8 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::doors;
-use crate::doors::Unread;
-use crate::gateway::{Form, Inbound};
+use crate::gateway::Form;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::reply::{Answer, Facts, Handled, Replies, Reply};
@@ -21,14 +20,7 @@ use crate::reply::{Answer, Facts, Handled, Replies, Reply};
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    let inbound = Inbound {
-        request: arrival.request,
-        proof: doors::proof(&parts, &arrival),
-        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
-        form: Form::Execute,
-        trace: doors::trace(&parts.headers),
-    };
-    match app.gateway.handle(inbound).await {
+    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::Execute)).await {
         Ok(Handled { pace, replies: Replies::One(Some(reply)) }) => {
             let mut response = answered(reply, arrival.request);
             doors::set_pace(&mut response, pace);

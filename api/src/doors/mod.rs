@@ -15,8 +15,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::{Code, Refusal};
 
+use crate::app::App;
 use crate::authn::Proof;
 use crate::edge::Arrival;
+use crate::gateway::{Form, Inbound};
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 
@@ -72,12 +74,20 @@ pub fn is_json(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn arrival(parts: &Parts) -> Arrival {
-    *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
+/// A request in the pipeline's words.
+fn inbound<'a>(app: &App, parts: &'a Parts, body: Body, form: Form) -> Inbound<'a> {
+    let arrival = arrival(parts);
+    Inbound {
+        request: arrival.request,
+        proof: Proof { peer: arrival.peer.ip(), headers: &parts.headers },
+        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
+        form,
+        trace: trace(&parts.headers),
+    }
 }
 
-fn proof<'a>(parts: &'a Parts, arrival: &Arrival) -> Proof<'a> {
-    Proof { peer: arrival.peer.ip(), headers: &parts.headers }
+fn arrival(parts: &Parts) -> Arrival {
+    *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
 }
 
 /// The trace id of a `traceparent` header, if it is a valid one.

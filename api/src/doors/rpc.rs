@@ -10,8 +10,7 @@ use protocol::{Code, jsonrpc};
 
 use crate::app::App;
 use crate::doors;
-use crate::doors::Unread;
-use crate::gateway::{Form, Inbound, Refused};
+use crate::gateway::{Form, Refused};
 use crate::metrics;
 use crate::reply::{Handled, Replies, Reply};
 
@@ -19,14 +18,7 @@ use crate::reply::{Handled, Replies, Reply};
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    let inbound = Inbound {
-        request: arrival.request,
-        proof: doors::proof(&parts, &arrival),
-        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
-        form: Form::JsonRpc,
-        trace: doors::trace(&parts.headers),
-    };
-    match app.gateway.handle(inbound).await {
+    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::JsonRpc)).await {
         Ok(handled) => answered(handled),
         Err(refusal) => turned_away(&arrival.request, refusal),
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proxy::state::{
-    Bucket, LimitKey, MemoryState, Notice, Quota, RedisSettings, RedisState, StateError, StateKey, StateStore,
+    Bucket, LimitKey, Notice, Quota, RedisSettings, RedisState, StateError, StateKey, StateStore,
 };
 use uuid::Uuid;
 
@@ -143,21 +143,4 @@ async fn wait_until_up(store: &RedisState) {
         assert!(Instant::now() < deadline, "Redis is back, and still: {error}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// Not a proof, a gauge: `cargo test -p proxy --release --test state -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "prints a figure"]
-async fn what_one_admission_in_memory_costs() {
-    let store: &dyn StateStore = &MemoryState::new();
-    let quota = Quota::new(1_000_000, TTL);
-    let tenant = protocol::TenantId::new();
-    let keys: Vec<_> = (0..100).map(|_| LimitKey::new(tenant, Bucket::Caller, Uuid::now_v7())).collect();
-    let (rounds, started) = (20_000u32, Instant::now());
-    for _ in 0..rounds {
-        for key in &keys {
-            assert!(store.admit(*key, &quota, 1).await.unwrap().allowed);
-        }
-    }
-    println!("{:?} for one admission", started.elapsed() / (rounds * 100));
 }
