@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use entity::{Db, Server, ServerConfig, Transport};
+use protocol::mcp::Eras;
 use protocol::{Caller, Refusal, ServerId, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
@@ -195,6 +196,8 @@ impl Directory {
             idle_timeout: Some(millis(server.idle_timeout_ms, self.defaults.idle_timeout)),
             max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
             retries: retries(server),
+            era: Eras::parse(&server.era),
+            found: None,
         }
     }
 }

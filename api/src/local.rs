@@ -93,6 +93,8 @@ fn entry(
         "transport": match &spec.launch {
             Launch::Builtin { .. } => "builtin",
             Launch::Stdio(_) => "stdio",
+            Launch::Http(_) => "streamable-http",
+            Launch::Websocket(_) => "websocket",
             Launch::Unsupported { transport } => transport,
         },
         "state": if refused.is_some() { "disabled" } else { status.state.as_str() },

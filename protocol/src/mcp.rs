@@ -1,4 +1,4 @@
-//! Names the Model Context Protocol fixes: methods, versions, headers and `_meta` keys.
+//! Names the Model Context Protocol fixes: methods, versions and `_meta` keys.
 
 /// The newest revision with a handshake; what we ask of a stdio child.
 /// <https://modelcontextprotocol.io/specification/2025-11-25>
@@ -7,6 +7,9 @@ pub const LEGACY_LATEST: &str = "2025-11-25";
 /// Every revision that starts with `initialize`.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
+/// The stateless revision. <https://modelcontextprotocol.io/specification/2026-07-28>
+pub const MODERN: &str = "2026-07-28";
+
 /// A generation of the protocol: with a handshake and sessions, or stateless.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Era {
@@ -14,6 +17,74 @@ pub enum Era {
     Legacy,
     /// 2026-07-28.
     Modern,
+}
+
+impl Era {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Era::Legacy => "legacy",
+            Era::Modern => "modern",
+        }
+    }
+}
+
+/// The eras that a server speaks; never none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Eras {
+    pub legacy: bool,
+    pub modern: bool,
+}
+
+impl Eras {
+    pub const LEGACY: Eras = Eras { legacy: true, modern: false };
+    pub const MODERN: Eras = Eras { legacy: false, modern: true };
+    pub const DUAL: Eras = Eras { legacy: true, modern: true };
+
+    /// The era in which a client of `wanted` is served: its own where the server speaks it.
+    pub fn nearest(self, wanted: Era) -> Era {
+        match (self.legacy, self.modern) {
+            (true, true) => wanted,
+            (_, false) => Era::Legacy,
+            (false, true) => Era::Modern,
+        }
+    }
+
+    /// `legacy`, `modern` or `dual`.
+    pub fn as_str(self) -> &'static str {
+        match (self.legacy, self.modern) {
+            (true, true) => "dual",
+            (_, false) => "legacy",
+            (false, true) => "modern",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Eras> {
+        [Eras::LEGACY, Eras::MODERN, Eras::DUAL].into_iter().find(|eras| eras.as_str() == text)
+    }
+}
+
+/// Keys of `_meta` (2026-07-28, basic, "_meta").
+pub mod meta {
+    /// What the specification keeps for itself.
+    pub const RESERVED: &str = "io.modelcontextprotocol/";
+    pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    pub const PROGRESS_TOKEN: &str = "progressToken";
+}
+
+/// Error codes of the modern era (2026-07-28, basic, "Error Codes") and of the legacy one.
+pub mod code {
+    pub const HEADER_MISMATCH: i32 = -32020;
+    pub const MISSING_CLIENT_CAPABILITY: i32 = -32021;
+    pub const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;
+    /// Legacy only: the resource does not exist.
+    pub const RESOURCE_NOT_FOUND: i32 = -32002;
+    /// Legacy only: the user must visit a URL first.
+    pub const URL_ELICITATION_REQUIRED: i32 = -32042;
 }
 
 pub mod method {
@@ -32,6 +103,23 @@ pub mod method {
     pub const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
     pub const RESOURCES_CHANGED: &str = "notifications/resources/list_changed";
     pub const PROMPTS_CHANGED: &str = "notifications/prompts/list_changed";
+    pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
+    pub const PROGRESS: &str = "notifications/progress";
+    pub const LOG: &str = "notifications/message";
+    pub const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
+    pub const ELICITATION_COMPLETE: &str = "notifications/elicitation/complete";
+    pub const TASKS: &str = "notifications/tasks";
+    pub const SET_LEVEL: &str = "logging/setLevel";
+    pub const SUBSCRIBE: &str = "resources/subscribe";
+    pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
+    pub const SAMPLE: &str = "sampling/createMessage";
+    pub const ELICIT: &str = "elicitation/create";
+    pub const LIST_ROOTS: &str = "roots/list";
+
+    /// Modern only.
+    pub const DISCOVER: &str = "server/discover";
+    pub const LISTEN: &str = "subscriptions/listen";
+    pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
     /// Ours, on `/mcp/rpc` only.
     pub const LIST_SERVICES: &str = "mcp.listServices";

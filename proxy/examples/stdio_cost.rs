@@ -164,8 +164,10 @@ fn pooled(options: &Options) -> Pooled {
         idle_timeout: None,
         max_concurrency: 0,
         retries: 0,
+        era: None,
+        found: None,
     };
-    let key = PoolKey { tenant: TenantId::new(), server: spec.id, revision: 1, variant: 0, era: Era::Legacy };
+    let key = PoolKey::shared(TenantId::new(), &spec, Era::Legacy);
     Pooled { pool: Pool::new(settings, Vec::new()), key, spec: Arc::new(spec) }
 }
 
@@ -173,7 +175,7 @@ impl Echo for Pooled {
     async fn call(&self, params: &str) -> usize {
         let deadline = Instant::now() + self.spec.timeout;
         let params = Params::raw(params.as_bytes());
-        let request = UpstreamRequest { method: "tools/call", params, deadline };
+        let request = UpstreamRequest::new("tools/call", params, deadline);
         match self.pool.request(&self.key, &self.spec, request).await {
             Ok(delivered) => match delivered.answer {
                 proxy::upstream::UpstreamAnswer::Result(result) => result.len(),

@@ -240,8 +240,7 @@ impl Catalog {
             Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
             None => "{}".to_owned(),
         };
-        let request =
-            UpstreamRequest { method: kind.method(), params: Params::raw(params.as_bytes()), deadline };
+        let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
         match self.pool.request(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());

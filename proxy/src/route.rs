@@ -173,13 +173,7 @@ impl Route {
 /// The key under which a tenant's child of a server is kept. Each tenant has its own, also of a
 /// global server: a child may remember what it was told.
 pub fn pool_key(view: &TenantView, member: &Member) -> PoolKey {
-    PoolKey {
-        tenant: view.tenant,
-        server: member.spec.id,
-        revision: member.spec.revision,
-        variant: 0,
-        era: protocol::mcp::Era::Legacy,
-    }
+    PoolKey::shared(view.tenant, &member.spec, protocol::mcp::Era::Legacy)
 }
 
 fn find_member<'v, 'n>(

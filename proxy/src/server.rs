@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 
 /// One server at one revision. A change makes a new one, never an edited one.
@@ -31,6 +33,17 @@ pub struct ServerSpec {
     /// How many requests it is given at once; zero for no bound.
     pub max_concurrency: u32,
     pub retries: u8,
+    /// Which eras it speaks, when its registration says so.
+    pub era: Option<Eras>,
+    /// What was found out earlier.
+    pub found: Option<EraVerdict>,
+}
+
+/// Which eras a server was found to speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EraVerdict {
+    pub eras: Eras,
+    pub found_at: Timestamp,
 }
 
 /// How a server is reached.
@@ -40,6 +53,10 @@ pub enum Launch {
     Builtin { provider: String },
     /// A child process that speaks MCP on its standard input and output.
     Stdio(StdioLaunch),
+    /// A remote server: Streamable HTTP of either era, or the older HTTP with SSE.
+    Http(RemoteLaunch),
+    /// A remote server: JSON-RPC in the text frames of a WebSocket with the subprotocol `mcp`.
+    Websocket(RemoteLaunch),
     /// A transport that this build cannot reach.
     Unsupported { transport: String },
 }
@@ -53,6 +70,22 @@ pub struct StdioLaunch {
     pub env: BTreeMap<String, String>,
     pub cwd: Option<PathBuf>,
     pub limits: ChildLimits,
+}
+
+/// Where a remote server is and what it is sent besides.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteLaunch {
+    pub url: String,
+    /// The server's own credentials and the like; never those of a caller.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for RemoteLaunch {
+    /// Shows the names of the headers, never their values, and nothing of the URL but its origin.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = self.url.split('/').take(3).collect::<Vec<_>>().join("/");
+        f.debug_struct("RemoteLaunch").field("url", &origin).field("headers", &self.headers.keys()).finish()
+    }
 }
 
 impl fmt::Debug for StdioLaunch {

@@ -1,11 +1,15 @@
 //! A live thing that messages can be sent to. What it is (a child process, a provider in this
 //! process, a remote server) is behind the trait; what the messages mean is not known here.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::Refusal;
+use protocol::mcp::Era;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 /// Where requests go. One that has died stays dead: the pool makes a new one.
 #[async_trait]
@@ -17,6 +21,13 @@ pub trait Upstream: Send + Sync {
     /// Sends a notification when there is room for it. `params` is a raw JSON object, or empty.
     fn notify(&self, method: &str, params: &[u8]);
 
+    /// Asks to be told when a resource changes: `resources/subscribe`, or the list of a
+    /// `subscriptions/listen`. What it tells comes as an event of the pool.
+    async fn subscribe(&self, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure>;
+
+    /// Takes a [`Upstream::subscribe`] back. Nobody waits for it.
+    fn unsubscribe(&self, uri: &str);
+
     fn is_alive(&self) -> bool;
 
     /// Waits until it is dead, and says why. What lives in this process never is.
@@ -27,11 +38,90 @@ pub trait Upstream: Send + Sync {
 }
 
 /// One request to an upstream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct UpstreamRequest<'a> {
     pub method: &'a str,
     pub params: Params<'a>,
     pub deadline: Instant,
+    /// Who hears what the upstream says and asks until it answers; none where nobody would listen.
+    pub listener: Option<&'a Arc<dyn Listener>>,
+    /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
+    pub progress: Option<u64>,
+}
+
+impl<'a> UpstreamRequest<'a> {
+    /// A request while which nobody listens.
+    pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
+        Self { method, params, deadline, listener: None, progress: None }
+    }
+}
+
+/// Who hears what an upstream says besides its answers. Neither method waits: whoever is behind it
+/// and cannot keep up must not hold up the upstream's reader.
+pub trait Listener: Send + Sync {
+    /// A notification, as the upstream wrote it. `params` is a raw JSON object.
+    fn hear(&self, method: &str, params: Option<&str>);
+
+    /// A request of the upstream: `sampling/createMessage`, `elicitation/create`, `roots/list`, `ping`
+    /// excepted, or one that is not known here.
+    fn ask(&self, question: Question);
+}
+
+/// A request of an upstream to the client, to be answered once. Dropped, it is answered with an error.
+#[derive(Debug)]
+pub struct Question {
+    pub method: String,
+    /// The raw JSON object.
+    pub params: Option<Bytes>,
+    answer: Option<oneshot::Sender<UpstreamAnswer>>,
+}
+
+impl Question {
+    /// The receiver gets the answer. Dropping it withdraws the question.
+    pub fn new(method: String, params: Option<Bytes>) -> (Question, oneshot::Receiver<UpstreamAnswer>) {
+        let (answer, answered) = oneshot::channel();
+        (Question { method, params, answer: Some(answer) }, answered)
+    }
+
+    pub fn answer(mut self, answer: UpstreamAnswer) {
+        if let Some(waiting) = self.answer.take() {
+            // Whoever asked may have gone meanwhile.
+            drop(waiting.send(answer));
+        }
+    }
+
+    pub fn refuse(self, code: i32, message: &str) {
+        let error = serde_json::json!({ "code": code, "message": message });
+        self.answer(UpstreamAnswer::Error(error.to_string().into()));
+    }
+
+    /// Waits until nobody wants the answer any more.
+    pub async fn withdrawn(&mut self) {
+        match &mut self.answer {
+            Some(answer) => answer.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.answer.take() {
+            let error = r#"{"code":-32603,"message":"the client went away without an answer"}"#;
+            drop(waiting.send(UpstreamAnswer::Error(Bytes::from_static(error.as_bytes()))));
+        }
+    }
+}
+
+/// What is said to an upstream of the client that it is for, where it serves one client (or several
+/// that declare the same). Without one the gateway speaks for itself and declares nothing.
+pub struct Introduction {
+    /// The raw JSON object of `capabilities`.
+    pub capabilities: Box<RawValue>,
+    /// The raw JSON object of `clientInfo`.
+    pub client: Option<Box<RawValue>>,
+    /// Who hears what is said outside any request; none where no client can be reached so.
+    pub home: Option<Arc<dyn Listener>>,
 }
 
 /// The raw JSON object of a request's `params`, in up to three slices, so that a tool can be renamed
@@ -96,8 +186,10 @@ pub struct Failure {
 /// What the handshake with an upstream brought.
 #[derive(Clone, Debug)]
 pub struct Initialized {
-    /// The raw `initialize` result.
+    pub era: Era,
+    /// The raw result of `initialize`, or of `server/discover`.
     pub result: Bytes,
+    /// The revision that is spoken.
     pub protocol_version: String,
     /// Grows with each start of this upstream.
     pub generation: u64,

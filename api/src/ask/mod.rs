@@ -345,6 +345,8 @@ impl<'a> Call<'a> {
             },
             params: Params::spliced(self.head.as_bytes(), name.as_bytes(), self.tail.as_bytes()),
             deadline: Instant::now() + timeout,
+            listener: None,
+            progress: None,
         };
         pool.request(&route.key, permit.spec(), request).await
     }

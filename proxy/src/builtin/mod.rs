@@ -6,11 +6,12 @@ mod arguments;
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use protocol::mcp::{LEGACY_LATEST, method};
+use protocol::mcp::{Era, LEGACY_LATEST, method};
 use protocol::provider::{ToolFailure, ToolOutput, ToolProvider};
 use protocol::{Code, Refusal};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ impl BuiltinUpstream {
         let list = serde_json::json!({ "tools": tools });
         let shapes = tools.iter().map(|tool| (tool.name, ArgumentShape::read(&tool.input_schema))).collect();
         let initialized = Initialized {
+            era: Era::Legacy,
             result: result.to_string().into(),
             protocol_version: LEGACY_LATEST.to_owned(),
             generation,
@@ -108,6 +110,13 @@ impl Upstream for BuiltinUpstream {
 
     /// Nothing that a built-in server listens to.
     fn notify(&self, _method: &str, _params: &[u8]) {}
+
+    /// A built-in server has no resources.
+    async fn subscribe(&self, _uri: &str, _deadline: Instant) -> Result<UpstreamAnswer, Failure> {
+        Ok(error_answer(Code::MethodNotFound, "this server has no method `resources/subscribe`"))
+    }
+
+    fn unsubscribe(&self, _uri: &str) {}
 
     fn is_alive(&self) -> bool {
         true

@@ -3,6 +3,8 @@
 
 mod backoff;
 mod entry;
+mod eras;
+mod events;
 mod idle;
 mod request;
 mod settings;
@@ -23,9 +25,11 @@ use crate::server::ServerSpec;
 use entry::{Entry, Unavailable};
 use futures_util::future::join_all;
 use shared::PoolShared;
+use tokio::sync::broadcast;
 
-use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{Initialized, Introduction, UpstreamAnswer, UpstreamRequest};
 
+pub use events::{News, PoolEvent};
 pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 
@@ -40,6 +44,18 @@ pub struct PoolKey {
     /// Hash of what a configuration changes for the child; zero when nothing.
     pub variant: u64,
     pub era: Era,
+    /// Hash of the one client that it serves; zero when all callers of the tenant share it.
+    pub owner: u64,
+    /// Hash of the capabilities that were declared to it; zero for none.
+    pub declared: u64,
+}
+
+impl PoolKey {
+    /// The key of what all callers of a tenant share. Each tenant has its own, also of a global server:
+    /// a child may remember what it was told.
+    pub fn shared(tenant: TenantId, spec: &ServerSpec, era: Era) -> Self {
+        Self { tenant, server: spec.id, revision: spec.revision, variant: 0, era, owner: 0, declared: 0 }
+    }
 }
 
 /// How many upstreams there are, by state, and what they do.
@@ -120,6 +136,41 @@ impl Pool {
         }
     }
 
+    /// Says which client an upstream is for, before it is first asked for under this key.
+    pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
+        self.shared.introductions.insert(*key, introduction);
+    }
+
+    /// A client has gone: what ran for it alone is ended.
+    pub async fn dismiss(&self, owner: u64) {
+        self.shared.introductions.retain(|key, _| key.owner != owner);
+        self.retire_where(|key| key.owner == owner).await;
+    }
+
+    /// What upstreams tell by themselves, from now on. A reader that is too slow loses the oldest, and
+    /// is told so.
+    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// Asks an upstream to tell when a resource changes. Subscriptions of one resource are counted, and
+    /// made again when the upstream was started again.
+    pub async fn subscribe(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        uri: &str,
+        deadline: Instant,
+    ) -> Result<UpstreamAnswer, Refusal> {
+        let _ = (key, spec, uri, deadline);
+        Err(Refusal::new(Code::NotConfigured, "subscriptions are not there yet"))
+    }
+
+    /// Takes one [`Pool::subscribe`] back.
+    pub fn unsubscribe(&self, key: &PoolKey, uri: &str) {
+        let _ = (key, uri);
+    }
+
     /// A number that grows with each `list_changed` notification and each start: what was listed
     /// under a lower one is stale.
     pub fn changes(&self, key: &PoolKey) -> u64 {
@@ -169,7 +220,7 @@ impl Pool {
 
     async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
         self.shared.held.remove(&(tenant, spec.id));
-        let key = PoolKey { tenant, server: spec.id, revision: spec.revision, variant: 0, era: Era::Legacy };
+        let key = PoolKey::shared(tenant, spec, Era::Legacy);
         let wanted = self.entry(&key, spec)?;
         let entries = self.shared.of(tenant, spec.id);
         join_all(entries.iter().map(|entry| entry.release(stop))).await;

@@ -123,7 +123,7 @@ impl Entry {
         let entry = self.clone();
         self.pool.tasks.spawn(async move {
             let deadline = Instant::now() + entry.pool.settings.ping_patience;
-            let ping = UpstreamRequest { method: method::PING, params: Params::none(), deadline };
+            let ping = UpstreamRequest::new(method::PING, Params::none(), deadline);
             if let Err(Failure { refusal, .. }) = running.upstream.request(ping).await
                 && refusal.code == Code::TimedOut
             {

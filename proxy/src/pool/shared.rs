@@ -8,13 +8,15 @@ use dashmap::DashMap;
 use jiff::Timestamp;
 use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
 
 use super::PoolKey;
 use super::entry::Entry;
+use super::events::PoolEvent;
 use super::settings::PoolSettings;
 use crate::logs::LogRing;
+use crate::upstream::Introduction;
 
 pub struct PoolShared {
     pub settings: PoolSettings,
@@ -24,6 +26,9 @@ pub struct PoolShared {
     pub held: DashMap<(TenantId, ServerId), Timestamp>,
     /// They outlive the entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
+    /// Whom the upstreams of some keys are for.
+    pub introductions: DashMap<PoolKey, Arc<Introduction>>,
+    pub events: broadcast::Sender<PoolEvent>,
     pub tasks: TaskTracker,
     pub closing: AtomicBool,
     /// Told at a start: something may become idle sooner than was thought. Told at the end, too.
@@ -44,6 +49,9 @@ impl Drop for Starting<'_> {
     }
 }
 
+/// How many events a slow reader may lag behind.
+const EVENTS_KEPT: usize = 1024;
+
 /// Beyond this many logs, those of servers without an entry are dropped.
 const MANY_LOGS: usize = 1024;
 
@@ -55,6 +63,8 @@ impl PoolShared {
             entries: DashMap::new(),
             held: DashMap::new(),
             logs: DashMap::new(),
+            introductions: DashMap::new(),
+            events: broadcast::channel(EVENTS_KEPT).0,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
             idle_sooner: Notify::new(),

@@ -16,6 +16,9 @@ pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     match &entry.spec.launch {
         Launch::Builtin { provider } => start_builtin(&entry.pool, provider, generation),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
+        Launch::Http(_) | Launch::Websocket(_) => {
+            Err(Refusal::new(Code::NotConfigured, "remote servers are not supported yet"))
+        }
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason))

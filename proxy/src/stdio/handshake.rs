@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use protocol::mcp::{LEGACY_LATEST, LEGACY_VERSIONS, method};
+use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, method};
 use protocol::{Code, Refusal};
 use serde::Deserialize;
 
@@ -32,8 +32,7 @@ pub async fn legacy(
         "clientInfo": { "name": client.name, "version": client.version },
     })
     .to_string();
-    let request =
-        UpstreamRequest { method: method::INITIALIZE, params: Params::raw(params.as_bytes()), deadline };
+    let request = UpstreamRequest::new(method::INITIALIZE, Params::raw(params.as_bytes()), deadline);
     let answer = Call::new(wire, request, false).await?;
     let initialized = read(wire.who(), answer, generation)?;
     wire.notify(method::INITIALIZED, b"");
@@ -62,5 +61,5 @@ fn read(who: &str, answer: UpstreamAnswer, generation: u64) -> Result<Initialize
     if !LEGACY_VERSIONS.contains(&protocol_version.as_str()) {
         tracing::warn!(server = who, protocol_version, "a revision that is not known here");
     }
-    Ok(Initialized { result, protocol_version, generation })
+    Ok(Initialized { era: Era::Legacy, result, protocol_version, generation })
 }

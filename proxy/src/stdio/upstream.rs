@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use super::wire::{Wire, WireLimits};
 use crate::child::{ChildHandle, ChildPlan, ChildProcess};
 use crate::logs::LogRing;
 use crate::server::StdioLaunch;
-use crate::upstream::{Failure, Initialized, Upstream, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
 
 /// After the child ended, how long its supervisor and the last of its stderr are waited for.
 const OBITUARY: Duration = Duration::from_millis(300);
@@ -100,6 +101,16 @@ impl Upstream for StdioUpstream {
 
     fn notify(&self, method: &str, params: &[u8]) {
         self.wire.notify(method, params);
+    }
+
+    async fn subscribe(&self, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure> {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let params = Params::raw(params.as_bytes());
+        self.request(UpstreamRequest::new(method::SUBSCRIBE, params, deadline)).await
+    }
+
+    fn unsubscribe(&self, uri: &str) {
+        let _ = uri;
     }
 
     fn is_alive(&self) -> bool {

@@ -87,15 +87,11 @@ impl App {
             idle_timeout: None,
             max_concurrency: 0,
             retries: 0,
+            era: None,
+            found: None,
         };
         change(&mut spec);
-        let key = PoolKey {
-            tenant: self.tenant,
-            server: spec.id,
-            revision: spec.revision,
-            variant: 0,
-            era: Era::Legacy,
-        };
+        let key = PoolKey::shared(self.tenant, &spec, Era::Legacy);
         Server { pool: self.pool.clone(), key, spec: Arc::new(spec) }
     }
 }
@@ -112,11 +108,7 @@ impl Server {
     }
 
     pub async fn request(&self, method: &str, params: &str, within: Duration) -> Result<Delivered, Refusal> {
-        let request = UpstreamRequest {
-            method,
-            params: Params::raw(params.as_bytes()),
-            deadline: Instant::now() + within,
-        };
+        let request = UpstreamRequest::new(method, Params::raw(params.as_bytes()), Instant::now() + within);
         self.pool.request(&self.key, &self.spec, request).await
     }
 

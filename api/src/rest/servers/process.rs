@@ -250,7 +250,7 @@ async fn ping(app: &App, key: &PoolKey, spec: &Arc<ServerSpec>) -> Result<Durati
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     app.gateway.pool.initialized(key, spec, Instant::now() + spec.start_timeout).await?;
     let deadline = Instant::now() + patience;
-    let request = UpstreamRequest { method: method::PING, params: Params::raw(b"{}"), deadline };
+    let request = UpstreamRequest::new(method::PING, Params::raw(b"{}"), deadline);
     app.gateway.pool.request(key, spec, request).await.map(|delivered| delivered.upstream)
 }
 
