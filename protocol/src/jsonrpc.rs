@@ -10,12 +10,28 @@ use crate::refusal::{Code, Refusal};
 
 /// A body that was read as one message or as a batch.
 pub enum Body<'a> {
-    Single(Message<'a>),
+    Single(Incoming<'a>),
     /// Each element as it stands, to be parsed on its own: one bad element spoils only itself.
     Batch(Vec<&'a RawValue>),
 }
 
-/// One envelope.
+/// One envelope: it asks or tells something, or it answers.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    Message(Message<'a>),
+    Response(Response<'a>),
+}
+
+/// An answer to a question that was asked of whoever sent this.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The question's id as it was written.
+    pub id: &'a RawValue,
+    /// `result`, or (the error) `error`.
+    pub outcome: Result<&'a RawValue, &'a RawValue>,
+}
+
+/// A request or a notification.
 #[derive(Debug)]
 pub struct Message<'a> {
     /// The request's id as it was written; none for a notification.
@@ -64,7 +80,7 @@ pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
 }
 
 /// Reads one envelope. A member given twice is refused: two readers could take different ones.
-pub fn parse_message(raw: &RawValue) -> Result<Message<'_>, Malformed<'_>> {
+pub fn parse_message(raw: &RawValue) -> Result<Incoming<'_>, Malformed<'_>> {
     if !raw.get().starts_with('{') {
         return Err(invalid(None, "a message is a JSON object"));
     }
@@ -87,7 +103,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-fn read(envelope: Envelope<'_>) -> Result<Message<'_>, Malformed<'_>> {
+fn read(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
     let id = match envelope.id {
         Some(id) if !is_id(id.get()) => {
             return Err(invalid(None, "id is a string or a number"));
@@ -98,12 +114,12 @@ fn read(envelope: Envelope<'_>) -> Result<Message<'_>, Malformed<'_>> {
         return Err(invalid(id, r#"jsonrpc must be "2.0""#));
     }
     let Some(method) = envelope.method else {
-        let reason = if envelope.result.is_some() || envelope.error.is_some() {
-            "this is a response; nothing here waits for one"
-        } else {
-            "method is missing"
+        return match (id, envelope.result, envelope.error) {
+            (Some(id), Some(result), None) => Ok(Incoming::Response(Response { id, outcome: Ok(result) })),
+            (Some(id), None, Some(error)) => Ok(Incoming::Response(Response { id, outcome: Err(error) })),
+            (_, None, None) => Err(invalid(id, "method is missing")),
+            (_, _, _) => Err(invalid(id, "a response has an id, and either a result or an error")),
         };
-        return Err(invalid(id, reason));
     };
     let params = match envelope.params {
         Some(params) if params.get() == "null" => None,
@@ -112,7 +128,7 @@ fn read(envelope: Envelope<'_>) -> Result<Message<'_>, Malformed<'_>> {
         }
         params => params,
     };
-    Ok(Message { id, method, params })
+    Ok(Incoming::Message(Message { id, method, params }))
 }
 
 /// Keeps `null` apart from absent: an `id` of null is written, and wrong.
@@ -195,7 +211,7 @@ mod tests {
         assert_eq!(refused(r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#).1, Code::InvalidRequest);
         assert_eq!(refused(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":3}"#).1, Code::InvalidRequest);
         assert_eq!(
-            refused(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#),
+            refused(r#"{"jsonrpc":"2.0","id":"a","result":{},"error":{}}"#),
             (Some("\"a\"".into()), Code::InvalidRequest)
         );
         assert!(parse(b"{\"a\":\"\xff\"}", 100).is_err());
@@ -206,9 +222,14 @@ mod tests {
         for id in ["0", "-1", "\"x\"", "1.5", "18446744073709551616"] {
             let body =
                 format!(r#" {{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"a":1.0}}}}"#);
-            let Ok(Body::Single(message)) = parse(body.as_bytes(), 100) else { panic!("{id}") };
+            let Ok(Body::Single(Incoming::Message(message))) = parse(body.as_bytes(), 100) else {
+                panic!("{id}")
+            };
             assert_eq!(message.id.unwrap().get(), id);
             assert_eq!(message.params.unwrap().get(), r#"{"a":1.0}"#);
         }
+        let answer = br#"{"jsonrpc":"2.0","id":"a","result":{"a":1.0}}"#;
+        let Ok(Body::Single(Incoming::Response(answer))) = parse(answer, 100) else { panic!() };
+        assert_eq!((answer.id.get(), answer.outcome.unwrap().get()), ("\"a\"", r#"{"a":1.0}"#));
     }
 }

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod ids;
 pub mod jsonrpc;
 pub mod mcp;
+pub mod members;
 pub mod names;
 pub mod outcome;
 pub mod provider;
@@ -12,6 +13,7 @@ pub mod refusal;
 
 pub use caller::{Caller, CallerKind, Role, Scope, Scopes};
 pub use ids::{AgentId, AuditId, ConfigId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
+pub use members::Members;
 pub use names::Slug;
 pub use outcome::Outcome;
 pub use refusal::{Code, Refusal};

@@ -2,6 +2,7 @@
 //! HTTP server, no SQL and no configuration file.
 
 pub mod breaker;
+pub mod bridge;
 pub mod builtin;
 pub mod catalog;
 pub mod child;

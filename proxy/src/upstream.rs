@@ -47,12 +47,14 @@ pub struct UpstreamRequest<'a> {
     pub listener: Option<&'a Arc<dyn Listener>>,
     /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
     pub progress: Option<u64>,
+    /// Headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
+    pub headers: &'a [(String, String)],
 }
 
 impl<'a> UpstreamRequest<'a> {
     /// A request while which nobody listens.
     pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
-        Self { method, params, deadline, listener: None, progress: None }
+        Self { method, params, deadline, listener: None, progress: None, headers: &[] }
     }
 }
 
@@ -68,19 +70,26 @@ pub trait Listener: Send + Sync {
 }
 
 /// A request of an upstream to the client, to be answered once. Dropped, it is answered with an error.
-#[derive(Debug)]
 pub struct Question {
     pub method: String,
     /// The raw JSON object.
     pub params: Option<Bytes>,
     answer: Option<oneshot::Sender<UpstreamAnswer>>,
+    /// Dropped when it is answered.
+    held: Option<Box<dyn std::any::Any + Send>>,
 }
 
 impl Question {
     /// The receiver gets the answer. Dropping it withdraws the question.
     pub fn new(method: String, params: Option<Bytes>) -> (Question, oneshot::Receiver<UpstreamAnswer>) {
         let (answer, answered) = oneshot::channel();
-        (Question { method, params, answer: Some(answer) }, answered)
+        (Question { method, params, answer: Some(answer), held: None }, answered)
+    }
+
+    /// Keeps something until it is answered.
+    pub fn holding(mut self, held: impl Send + 'static) -> Self {
+        self.held = Some(Box::new((self.held.take(), held)));
+        self
     }
 
     pub fn answer(mut self, answer: UpstreamAnswer) {

@@ -1,16 +1,14 @@
 //! Calls whose parameters are put together here: `mcp.execute` and `POST /v1/mcp/execute`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::{Code, Outcome, Refusal};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use protocol::{Code, Members, Outcome, Refusal};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ask, Asked, Call, Shape, Target, Text, object, short_enough, string, wrong, wrong_params};
+use super::{Ask, Asked, Call, Shape, Target, object, short_enough, string, wrong, wrong_params};
 use crate::reply::{Answer, Facts};
 
 /// Reads the body of `POST /v1/mcp/execute`.
@@ -52,74 +50,35 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
     })))
 }
 
-/// An object's members as they were written. One that is given twice is refused.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    fn find(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Members(Vec::new());
-                while let Some(Text(name)) = map.next_key()? {
-                    if members.find(&name).is_some() {
-                        return Err(serde::de::Error::custom(format!("`{name}` is given twice")));
-                    }
-                    members.0.push((name, map.next_value()?));
-                }
-                Ok(members)
-            }
-        }
-
-        deserializer.deserialize_map(Read)
-    }
-}
-
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
 pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
-    let members: Members<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
-    let text = |name: &str| match members.find(name) {
+    let members = Members::read(object(params)?).map_err(wrong_params)?;
+    let text = |name: &str| match members.get(name) {
         None => Err(wrong(format!("params.{name} is missing"))),
         Some(value) => match string(value).filter(|text| !text.is_empty()) {
-            Some(text) => short_enough(name, &text).map(|()| text),
+            Some(text) => short_enough(name, &text).map(|()| Cow::Owned(text.into_owned())),
             None => Err(wrong(format!("params.{name} is a text"))),
         },
     };
     let service = text("service")?;
     let operation = text("operation")?;
-    if members.find("command").is_some() {
+    if members.get("command").is_some() {
         return Err(wrong("params.command is not taken yet; give service, operation and params"));
     }
-    let inner: Members<'a> = match members.find("params").map(RawValue::get) {
-        None | Some("null") => Members(Vec::new()),
-        Some(inner) if inner.starts_with('{') => serde_json::from_str(inner).map_err(wrong_params)?,
+    let mut arguments = match members.get("params").map(RawValue::get) {
+        None | Some("null") => Members::default(),
+        Some(inner) if inner.starts_with('{') => Members::read(inner).map_err(wrong_params)?,
         Some(_) => return Err(wrong("params.params is an object")),
     };
-    let beside = members.0.iter().filter(|(name, _)| !["service", "operation", "params"].contains(&&**name));
-    let mut arguments = String::from("{");
-    for (name, value) in inner.0.iter().chain(beside.clone()) {
-        let separator = if arguments.len() > 1 { "," } else { "" };
-        let name = serde_json::to_string(name).expect("a string is JSON");
-        arguments.push_str(&format!("{separator}{name}:{}", value.get()));
-    }
-    arguments.push('}');
-    if let Some((name, _)) = beside.clone().find(|(name, _)| inner.find(name).is_some()) {
+    let beside =
+        || members.iter().filter(|(name, _)| !["service", "operation", "params", "_meta"].contains(name));
+    if let Some((name, _)) = beside().find(|(name, _)| arguments.get(name).is_some()) {
         return Err(wrong(format!("`{name}` stands both beside params and in it; which one counts?")));
     }
-    let arguments = RawValue::from_string(arguments).expect("members of JSON are JSON");
+    for (name, value) in beside() {
+        arguments.set(name, value.to_owned());
+    }
+    let arguments = arguments.to_raw();
     Ok(Ask::Call(Call {
         target: Target::Operation { service, operation },
         shape: Shape::Service,

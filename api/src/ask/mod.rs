@@ -113,10 +113,10 @@ pub fn read(form: Form, body: &[u8], max_batch: usize) -> Result<Asked<'_>, Refu
         return Ok(execute::read(body)?);
     }
     match jsonrpc::parse(body, max_batch) {
-        Ok(jsonrpc::Body::Single(message)) => Ok(Asked::One(read_message(message))),
+        Ok(jsonrpc::Body::Single(incoming)) => Ok(Asked::One(read_incoming(incoming))),
         Ok(jsonrpc::Body::Batch(elements)) => {
             let read = |raw| match jsonrpc::parse_message(raw) {
-                Ok(message) => read_message(message),
+                Ok(incoming) => read_incoming(incoming),
                 Err(malformed) => Ask::Wrong(Wrong { id: malformed.id, refusal: malformed.refusal }),
             };
             Ok(Asked::Batch(elements.into_iter().map(read).collect()))
@@ -157,6 +157,16 @@ impl<'a> Asked<'a> {
                 Replies::Many(replies.into_iter().flatten().collect())
             }
         }
+    }
+}
+
+fn read_incoming(incoming: jsonrpc::Incoming<'_>) -> Ask<'_> {
+    match incoming {
+        jsonrpc::Incoming::Message(message) => read_message(message),
+        jsonrpc::Incoming::Response(response) => Ask::Wrong(Wrong {
+            id: Some(response.id),
+            refusal: Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one"),
+        }),
     }
 }
 
@@ -347,6 +357,7 @@ impl<'a> Call<'a> {
             deadline: Instant::now() + timeout,
             listener: None,
             progress: None,
+            headers: &[],
         };
         pool.request(&route.key, permit.spec(), request).await
     }

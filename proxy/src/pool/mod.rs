@@ -77,6 +77,19 @@ pub struct Delivered {
     pub attempts: u8,
 }
 
+impl Delivered {
+    pub fn map_answer(self, change: impl FnOnce(UpstreamAnswer) -> UpstreamAnswer) -> Self {
+        Self { answer: change(self.answer), ..self }
+    }
+
+    pub fn map_result(self, change: impl FnOnce(bytes::Bytes) -> bytes::Bytes) -> Self {
+        self.map_answer(|answer| match answer {
+            UpstreamAnswer::Result(result) => UpstreamAnswer::Result(change(result)),
+            error @ UpstreamAnswer::Error(_) => error,
+        })
+    }
+}
+
 /// How long a server that was deleted or changed may finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -139,6 +152,14 @@ impl Pool {
     /// Says which client an upstream is for, before it is first asked for under this key.
     pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
         self.shared.introductions.insert(*key, introduction);
+    }
+
+    pub fn is_introduced(&self, key: &PoolKey) -> bool {
+        self.shared.introductions.contains_key(key)
+    }
+
+    pub fn is_running(&self, key: &PoolKey) -> bool {
+        self.shared.entries.get(key).is_some_and(|entry| entry.alive().is_some())
     }
 
     /// A client has gone: what ran for it alone is ended.

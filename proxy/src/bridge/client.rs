@@ -1,0 +1,202 @@
+//! What a client speaks and what it declared: of a legacy session once, of a modern request each time.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use protocol::Members;
+use protocol::mcp::{Era, LEGACY_LATEST};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::upstream::Listener;
+
+/// The client of a request.
+pub struct Client {
+    pub era: Era,
+    /// The revision that was agreed on.
+    pub version: String,
+    /// The raw object of what it declared.
+    pub capabilities: Option<Box<RawValue>>,
+    pub can: Abilities,
+    /// Hash of `capabilities`; zero for none.
+    pub declared: u64,
+    /// The raw object of its name and version.
+    pub info: Option<Box<RawValue>>,
+    /// The least level of log messages that it wants; none for what its era does without being asked.
+    pub level: Option<Level>,
+    /// Hash of the one client (a session, or a caller) that an upstream may serve alone; zero where
+    /// nothing tells clients apart.
+    pub owner: u64,
+    /// Where it can be reached outside a request.
+    pub home: Option<Arc<dyn Listener>>,
+}
+
+impl Client {
+    /// One that said nothing of itself: a plain JSON-RPC caller.
+    pub fn plain() -> Self {
+        Self::new(Era::Legacy, LEGACY_LATEST, None)
+    }
+
+    pub fn new(era: Era, version: impl Into<String>, capabilities: Option<Box<RawValue>>) -> Self {
+        let can = capabilities.as_deref().map(Abilities::read).unwrap_or_default();
+        let declared = capabilities.as_deref().map_or(0, hash_of);
+        Self {
+            era,
+            version: version.into(),
+            capabilities,
+            can,
+            declared,
+            info: None,
+            level: None,
+            owner: 0,
+            home: None,
+        }
+    }
+}
+
+/// Equal objects have equal hashes, however they are written. Never zero.
+fn hash_of(object: &RawValue) -> u64 {
+    let value: Value = serde_json::from_str(object.get()).unwrap_or_default();
+    hash(&value.to_string())
+}
+
+/// A hash that is not zero.
+pub fn hash(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish().max(1)
+}
+
+/// What a server may ask of the client.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Abilities {
+    pub sample: bool,
+    pub elicit: bool,
+    pub elicit_url: bool,
+    pub roots: bool,
+}
+
+impl Abilities {
+    /// Reads declared capabilities. `elicitation: {}` means forms (2025-11-25, client/elicitation).
+    pub fn read(capabilities: &RawValue) -> Self {
+        let Ok(members) = Members::read(capabilities.get()) else { return Self::default() };
+        let has = |name| members.get(name).is_some_and(|value| value.get() != "null");
+        let modes = members.get("elicitation").and_then(|modes| Members::read(modes.get()).ok());
+        let mode = |name| modes.as_ref().is_some_and(|modes| modes.get(name).is_some());
+        let url = mode("url");
+        Self {
+            sample: has("sampling"),
+            elicit: has("elicitation") && (mode("form") || !url),
+            elicit_url: url,
+            roots: has("roots"),
+        }
+    }
+
+    pub fn anything(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Whether this client may be asked. What is not known here is asked: it decides itself.
+    pub fn allow(self, asked: &str, params: Option<&str>) -> bool {
+        use protocol::mcp::method;
+        match asked {
+            method::SAMPLE => self.sample,
+            method::LIST_ROOTS => self.roots,
+            method::ELICIT if is_by_url(params) => self.elicit_url,
+            method::ELICIT => self.elicit,
+            _ => true,
+        }
+    }
+}
+
+/// The member of the client's capabilities without which a question cannot be asked.
+pub fn capability_of(asked: &str) -> &'static str {
+    use protocol::mcp::method;
+    match asked {
+        method::SAMPLE => "sampling",
+        method::LIST_ROOTS => "roots",
+        _ => "elicitation",
+    }
+}
+
+/// Whether an elicitation is of the mode `url`.
+pub fn is_by_url(params: Option<&str>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Mode<'a> {
+        #[serde(borrow)]
+        mode: Option<std::borrow::Cow<'a, str>>,
+    }
+    let mode = params.and_then(|params| serde_json::from_str::<Mode<'_>>(params).ok());
+    mode.and_then(|mode| mode.mode).as_deref() == Some("url")
+}
+
+/// Severity of a log message (RFC 5424), least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl Level {
+    pub const ALL: [Level; 8] = [
+        Level::Debug,
+        Level::Info,
+        Level::Notice,
+        Level::Warning,
+        Level::Error,
+        Level::Critical,
+        Level::Alert,
+        Level::Emergency,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Notice => "notice",
+            Level::Warning => "warning",
+            Level::Error => "error",
+            Level::Critical => "critical",
+            Level::Alert => "alert",
+            Level::Emergency => "emergency",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Level> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::members::raw;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_asked() {
+        let can = |json: &str| Abilities::read(&raw(json));
+        assert!(!can("{}").anything());
+        assert!(can(r#"{"elicitation":{}}"#).elicit && !can(r#"{"elicitation":{}}"#).elicit_url);
+        let url = can(r#"{"elicitation":{"url":{}}}"#);
+        assert!(url.elicit_url && !url.elicit);
+        let form = can(r#"{"elicitation":{"form":{}},"sampling":{}}"#);
+        assert!(form.allow("elicitation/create", Some(r#"{"message":"?"}"#)));
+        assert!(!form.allow("elicitation/create", Some(r#"{"mode":"url"}"#)));
+        assert!(form.allow("sampling/createMessage", None) && !form.allow("roots/list", None));
+    }
+
+    #[test]
+    fn equal_capabilities_are_one() {
+        let declared = |json: &str| Client::new(Era::Legacy, "x", Some(raw(json))).declared;
+        assert_eq!(declared(r#"{"a":{},"b":1}"#), declared(r#"{ "b":1, "a": {} }"#));
+        assert_ne!(declared(r#"{"a":{}}"#), declared(r#"{"b":{}}"#));
+        assert_eq!(Client::plain().declared, 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! The handshake in the other era's form (row 1): what a server said of itself, in whichever words it
+//! said it.
+
+use protocol::Members;
+use protocol::mcp::{MODERN, meta};
+use protocol::members::raw;
+use serde_json::value::RawValue;
+
+use crate::upstream::Initialized;
+
+/// Name and version of a server, from its `initialize` or `server/discover` result.
+pub fn server_info(result: &[u8]) -> Option<Box<RawValue>> {
+    let members = read(result)?;
+    let info = members.get("serverInfo").map(ToOwned::to_owned);
+    info.or_else(|| {
+        let about = Members::read(members.get("_meta")?.get()).ok()?;
+        about.get(meta::SERVER_INFO).map(ToOwned::to_owned)
+    })
+}
+
+/// The answer to a legacy client's `initialize`, in the revision that was agreed on.
+pub fn to_legacy(initialized: &Initialized, version: &str) -> String {
+    let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
+    let info = server_info(&initialized.result);
+    let capabilities = members.get("capabilities").map(ToOwned::to_owned);
+    members.retain(|name| {
+        !matches!(name, "resultType" | "supportedVersions" | "ttlMs" | "cacheScope" | "serverInfo")
+    });
+    members.set_text("protocolVersion", version);
+    let capabilities = match &capabilities {
+        Some(declared) => without_extensions(declared),
+        None => raw("{}"),
+    };
+    members.set("capabilities", capabilities);
+    members.set("serverInfo", info.unwrap_or_else(|| raw(r#"{"name":"unknown","version":"0"}"#)));
+    members.write()
+}
+
+/// Legacy clients have no extensions; those of tasks would mean something else to them (row 13).
+fn without_extensions(declared: &RawValue) -> Box<RawValue> {
+    let Ok(mut declared) = Members::read(declared.get()) else { return raw("{}") };
+    let extensions = declared.get("extensions").map(ToOwned::to_owned);
+    if let Some(Ok(mut extensions)) = extensions.as_deref().map(|own| Members::read(own.get())) {
+        extensions.retain(|name| name != "io.modelcontextprotocol/tasks");
+        match extensions.is_empty() {
+            true => declared.retain(|name| name != "extensions"),
+            false => declared.set("extensions", extensions.to_raw()),
+        }
+    }
+    declared.to_raw()
+}
+
+/// The answer to a modern client's `server/discover`.
+pub fn to_modern(initialized: &Initialized) -> String {
+    let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
+    let info = server_info(&initialized.result);
+    let capabilities = members.get("capabilities").map(ToOwned::to_owned);
+    members.retain(|name| !matches!(name, "protocolVersion" | "serverInfo"));
+    members.set("supportedVersions", raw(format!(r#"["{MODERN}"]"#)));
+    // Legacy tasks are another thing than the extension (row 13).
+    let declared = capabilities.as_deref().and_then(|own| Members::read(own.get()).ok());
+    let mut declared = declared.unwrap_or_default();
+    declared.retain(|name| name != "tasks");
+    members.set("capabilities", declared.to_raw());
+    members.or_insert("resultType", || raw(r#""complete""#));
+    members.or_insert("ttlMs", || raw("0"));
+    members.set_text("cacheScope", "private");
+    let own = members.get("_meta").map(ToOwned::to_owned);
+    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
+    if let Some(info) = info {
+        about.or_insert(meta::SERVER_INFO, || info);
+    }
+    let about = about.to_raw();
+    members.set("_meta", about);
+    members.write()
+}
+
+fn read(result: &[u8]) -> Option<Members<'_>> {
+    Members::read(std::str::from_utf8(result).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::mcp::Era;
+
+    use super::*;
+
+    fn initialized(era: Era, result: &'static str) -> Initialized {
+        Initialized {
+            era,
+            result: bytes::Bytes::from_static(result.as_bytes()),
+            protocol_version: String::new(),
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn each_era_reads_the_other() {
+        let old = initialized(
+            Era::Legacy,
+            r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{}},"serverInfo":{"name":"s"},"instructions":"i","x":1.0}"#,
+        );
+        assert_eq!(
+            to_modern(&old),
+            r#"{"capabilities":{"tools":{}},"instructions":"i","x":1.0,"supportedVersions":["2026-07-28"],"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#
+        );
+        let new = initialized(
+            Era::Modern,
+            r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#,
+        );
+        assert_eq!(
+            to_legacy(&new, "2025-03-26"),
+            r#"{"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"protocolVersion":"2025-03-26","serverInfo":{"name":"s"}}"#
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Lanes: where a legacy upstream may ask a modern client something, it serves one call at a time,
+//! because legacy questions do not say to which call they belong. A caller has a few such upstreams
+//! side by side, used again and again; none is started for a single request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use protocol::{Code, Refusal};
+use tokio::sync::Notify;
+
+use super::client::hash;
+use crate::pool::PoolKey;
+
+/// Most upstreams of one server for one caller.
+const LANES: usize = 4;
+
+#[derive(Clone, Default)]
+pub struct Lanes(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    busy: Mutex<HashMap<PoolKey, [bool; LANES]>>,
+    freed: Notify,
+}
+
+/// An upstream that serves one call until this is dropped.
+pub struct Lane {
+    lanes: Lanes,
+    base: PoolKey,
+    number: usize,
+    pub key: PoolKey,
+}
+
+impl Lanes {
+    /// A free lane, waited for until the deadline.
+    pub async fn take(&self, base: PoolKey, deadline: Instant) -> Result<Lane, Refusal> {
+        loop {
+            let freed = self.0.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            freed.as_mut().enable();
+            if let Some(lane) = self.try_take(base) {
+                return Ok(lane);
+            }
+            tokio::time::timeout_at(deadline.into(), freed).await.map_err(|_| {
+                let reason = format!("{LANES} calls that may ask this client something are under way already");
+                Refusal::new(Code::ConcurrencyLimited, reason)
+                    .rule("calls that may ask back, per caller and server")
+                    .hint("answer the open questions first, or declare no capabilities for calls that need none")
+            })?;
+        }
+    }
+
+    fn try_take(&self, base: PoolKey) -> Option<Lane> {
+        let mut busy = self.0.busy.lock();
+        let lanes = busy.entry(base).or_default();
+        let number = lanes.iter().position(|busy| !busy)?;
+        lanes[number] = true;
+        let key = PoolKey { owner: hash(&(base.owner, number)), ..base };
+        Some(Lane { lanes: self.clone(), base, number, key })
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut busy = self.lanes.0.busy.lock();
+        if let Some(lanes) = busy.get_mut(&self.base) {
+            lanes[self.number] = false;
+            if lanes.iter().all(|busy| !busy) {
+                busy.remove(&self.base);
+            }
+        }
+        drop(busy);
+        self.lanes.0.freed.notify_waiters();
+    }
+}

@@ -1,0 +1,110 @@
+//! What a request says of its client (rows 2, 5 and 9): a modern upstream is told in each request's
+//! `_meta`, a legacy one was told in the handshake.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use protocol::mcp::{Era, MODERN, meta};
+use protocol::members::raw;
+use protocol::{Code, Members, Refusal};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Errand;
+use super::client::{Client, Level};
+
+/// Parameters made ready for an upstream.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The whole object; none if it may go as it is.
+    pub edited: Option<String>,
+    /// Our progress token and the client's own.
+    pub progress: Option<(u64, Box<RawValue>)>,
+}
+
+/// Tokens are unique in this process, and so on every connection.
+static TOKENS: AtomicU64 = AtomicU64::new(1);
+
+/// Writes the parameters for an upstream of that era.
+pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> {
+    let same = errand.client.era == upstream;
+    if same && !errand.marked {
+        return Ok(Prepared { edited: None, progress: None });
+    }
+    let whole = errand.params.contiguous();
+    let text = std::str::from_utf8(&whole).expect("parameters were read as JSON");
+    let unreadable = |error: serde_json::Error| {
+        Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}"))
+    };
+    let mut params = Members::read(if text.is_empty() { "{}" } else { text }).map_err(unreadable)?;
+    let own = params.get("_meta").map(ToOwned::to_owned);
+    let mut about = match &own {
+        Some(own) => Members::read(own.get()).map_err(unreadable)?,
+        None => Members::default(),
+    };
+    let progress =
+        about.get(meta::PROGRESS_TOKEN).map(|own| (TOKENS.fetch_add(1, Ordering::Relaxed), own.to_owned()));
+    if same && progress.is_none() && params.get("requestState").is_none() {
+        return Ok(Prepared { edited: None, progress: None });
+    }
+    if let Some((token, _)) = &progress {
+        about.set(meta::PROGRESS_TOKEN, raw(token.to_string()));
+    }
+    match (errand.client.era, upstream) {
+        (Era::Legacy, Era::Legacy) => {}
+        (Era::Modern, Era::Modern) => open_state(errand, &mut params)?,
+        (Era::Legacy, Era::Modern) => introduce(errand.client, &mut about),
+        (Era::Modern, Era::Legacy) => {
+            about.retain(|name| !name.starts_with(meta::RESERVED));
+            params.retain(|name| name != "inputResponses" && name != "requestState");
+        }
+    }
+    match (about.is_empty(), own.is_some()) {
+        (true, _) => params.retain(|name| name != "_meta"),
+        (false, _) => params.set("_meta", about.to_raw()),
+    }
+    Ok(Prepared { edited: Some(params.write()), progress })
+}
+
+/// The client gives back what was sealed for it; the upstream gets what it had given out.
+fn open_state(errand: &Errand<'_>, params: &mut Members<'_>) -> Result<(), Refusal> {
+    let Some(state) = params.get("requestState") else { return Ok(()) };
+    let sealed: String = serde_json::from_str(state.get())
+        .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
+    let own = errand.sealer.open(&sealed)?;
+    params.set_text("requestState", &own);
+    Ok(())
+}
+
+/// Tells a modern upstream about a legacy client.
+pub fn introduce(client: &Client, about: &mut Members<'_>) {
+    about.set_text(meta::PROTOCOL_VERSION, MODERN);
+    about.set(meta::CLIENT_CAPABILITIES, capabilities(client));
+    if let Some(info) = &client.info {
+        about.set(meta::CLIENT_INFO, info.clone());
+    }
+    // A legacy client gets log messages without asking for them.
+    about.set_text(meta::LOG_LEVEL, client.level.unwrap_or(Level::Debug).as_str());
+}
+
+/// A legacy client's capabilities in modern words: `elicitation: {}` meant forms.
+fn capabilities(client: &Client) -> Box<RawValue> {
+    let Some(Ok(mut declared)) = client.capabilities.as_deref().map(|own| Members::read(own.get())) else {
+        return raw("{}");
+    };
+    // Legacy tasks have no equivalent (row 13).
+    declared.retain(|name| name != "tasks");
+    if declared.get("elicitation").is_some_and(|modes| modes.get() == "{}") {
+        declared.set("elicitation", raw(r#"{"form":{}}"#));
+    }
+    declared.to_raw()
+}
+
+/// The gateway's own `_meta`, for what it asks of a modern upstream by itself.
+pub fn of_gateway(name: &str, version: &str) -> String {
+    json!({
+        meta::PROTOCOL_VERSION: MODERN,
+        meta::CLIENT_CAPABILITIES: {},
+        meta::CLIENT_INFO: { "name": name, "version": version },
+    })
+    .to_string()
+}

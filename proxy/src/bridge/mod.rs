@@ -1,0 +1,270 @@
+//! Between the eras: a client of either era is served by an upstream of either era. Where they speak
+//! the same one, messages pass as they are; where they do not, this module says the same thing in the
+//! other one's words. It knows no HTTP and no session, only what a client speaks and declared.
+//!
+//! | What | Where |
+//! | --- | --- |
+//! | 1 handshake | [`handshake`] |
+//! | 2 what every request says of its client, 5 declared capabilities | [`meta`], [`client`] |
+//! | 3 results, 18 schemas | [`results`] |
+//! | 4 elicitation, sampling, roots, 12 elicitation by URL | [`questions`] for a legacy client, [`parked`] for a modern one |
+//! | 6 changes, 8 ping, 13 tasks, 14 batches, 15 sessions | the api room: they belong to no single request |
+//! | 7 log messages, 9 progress | [`hearing`] |
+//! | 10 cancellation | dropping [`Bridge::deliver`] cancels at the upstream, in either era |
+//! | 11 errors | [`errors`] |
+//! | 16 headers from parameters | the http upstream |
+//! | 17 whose upstream it is | [`client`], [`lanes`] |
+
+pub mod client;
+pub mod errors;
+pub mod handshake;
+mod hearing;
+mod lanes;
+pub mod meta;
+mod parked;
+mod patience;
+mod questions;
+pub mod results;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::mcp::{Era, method};
+use protocol::{Code, Refusal, TenantId};
+use tokio_util::task::TaskTracker;
+
+use crate::pool::{Delivered, Pool, PoolKey};
+use crate::server::{Launch, ServerSpec};
+use crate::upstream::{Introduction, Listener, UpstreamAnswer, UpstreamRequest};
+
+pub use client::{Abilities, Client, Level};
+
+use hearing::Hearing;
+use lanes::Lanes;
+use meta::Prepared;
+use parked::Parked;
+use patience::Patience;
+
+/// How long a client may take to answer all questions of one call together.
+const QUESTIONS_WITHIN: Duration = Duration::from_secs(600);
+
+/// All that goes to upstreams for a client goes through here. Cheap to clone.
+#[derive(Clone)]
+pub struct Bridge {
+    pool: Pool,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lanes: Lanes,
+    parked: Parked,
+    tasks: TaskTracker,
+}
+
+/// One request of a client.
+pub struct Errand<'a> {
+    pub client: &'a Arc<Client>,
+    pub method: &'a str,
+    /// The raw object, with the upstream's own names in it.
+    pub params: crate::upstream::Params<'a>,
+    /// Whether `params` has what must be looked at: `_meta`, `requestState` or `inputResponses`.
+    pub marked: bool,
+    /// How long the upstream may take, the client's own time for answers not counted.
+    pub timeout: Duration,
+    /// Who hears and is asked meanwhile; none where the door has no way to say anything but the answer.
+    pub voice: Option<Arc<dyn Listener>>,
+    /// Seals what must come back unchanged from this client, for this request, in time.
+    pub sealer: &'a dyn Sealer,
+    /// HTTP headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
+    pub headers: &'a [(String, String)],
+}
+
+/// Seals a text for one caller, server and request, for a limited time.
+pub trait Sealer: Send + Sync {
+    fn seal(&self, text: &str) -> String;
+
+    /// # Errors
+    /// A refusal if it was sealed for somebody or something else, is too old, or was changed.
+    fn open(&self, sealed: &str) -> Result<String, Refusal>;
+}
+
+impl Bridge {
+    pub fn new(pool: Pool) -> Self {
+        let shared = Shared { lanes: Lanes::default(), parked: Parked::default(), tasks: TaskTracker::new() };
+        Self { pool, shared: Arc::new(shared) }
+    }
+
+    /// The key of the upstream that serves this client, as far as it is known in which eras the server
+    /// speaks: for lists and names, and for what belongs to no call.
+    pub fn key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
+        let era = self.era(spec, client.era);
+        let shared = PoolKey::shared(tenant, spec, era);
+        if era == Era::Modern || !client.can.anything() || matches!(spec.launch, Launch::Builtin { .. }) {
+            return shared;
+        }
+        let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
+        self.introduce(&key, client);
+        key
+    }
+
+    /// As [`Bridge::key`] for a list of many servers: those that this client alone is served by are not
+    /// started only to be listed.
+    pub fn list_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
+        let own = self.key(tenant, spec, client);
+        if own.owner == 0 || self.pool.is_running(&own) {
+            return own;
+        }
+        let key = PoolKey { owner: 0, ..own };
+        self.introduce(&key, client);
+        key
+    }
+
+    /// Finds out in which eras a server speaks, if that is not known.
+    pub async fn settle_eras(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        match self.pool.known_eras(spec) {
+            Some(_) => Ok(()),
+            None => self.pool.eras(tenant, spec, deadline).await.map(drop),
+        }
+    }
+
+    fn era(&self, spec: &ServerSpec, wanted: Era) -> Era {
+        match spec.launch {
+            // What is built in never asks back and says everything in legacy words.
+            Launch::Builtin { .. } => Era::Legacy,
+            _ => self.pool.known_eras(spec).map_or(wanted, |eras| eras.nearest(wanted)),
+        }
+    }
+
+    fn introduce(&self, key: &PoolKey, client: &Client) {
+        if self.pool.is_introduced(key) {
+            return;
+        }
+        let Some(capabilities) = &client.capabilities else { return };
+        let alone = key.owner != 0;
+        self.pool.introduce(
+            key,
+            Arc::new(Introduction {
+                capabilities: capabilities.clone(),
+                client: client.info.clone().filter(|_| alone),
+                home: client.home.clone().filter(|_| alone),
+            }),
+        );
+    }
+
+    /// Sends a client's request to a server and gives the answer in the client's era.
+    pub async fn deliver(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        errand: Errand<'_>,
+    ) -> Result<Delivered, Refusal> {
+        let key = self.key(tenant, spec, errand.client);
+        match (errand.client.era, key.era) {
+            (Era::Legacy, Era::Legacy) => self.same(&key, spec, &errand).await,
+            (Era::Modern, Era::Modern) => {
+                let sealer = errand.sealer;
+                let delivered = self.same(&key, spec, &errand).await?;
+                Ok(delivered.map_result(|result| results::seal_state(result, sealer)))
+            }
+            (Era::Legacy, Era::Modern) => {
+                let delivered = questions::asked_and_answered(self, &key, spec, &errand).await?;
+                Ok(delivered.map_answer(|answer| match answer {
+                    UpstreamAnswer::Result(result) => {
+                        UpstreamAnswer::Result(results::to_legacy(errand.method, result))
+                    }
+                    UpstreamAnswer::Error(error) => UpstreamAnswer::Error(errors::to_legacy(error)),
+                }))
+            }
+            (Era::Modern, Era::Legacy) => {
+                let delivered = parked::parked_or_answered(self, key, spec, &errand).await?;
+                let server = self.initialized(&key, spec).await;
+                let server = server.as_deref().and_then(|initialized| handshake::server_info(initialized));
+                Ok(delivered.map_answer(|answer| match answer {
+                    UpstreamAnswer::Result(result) => {
+                        UpstreamAnswer::Result(results::to_modern(errand.method, result, server.as_deref()))
+                    }
+                    UpstreamAnswer::Error(error) => errors::to_modern(errand.client, error),
+                }))
+            }
+        }
+    }
+
+    /// One request, with what the client's `_meta` must say to this upstream.
+    async fn same(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        errand: &Errand<'_>,
+    ) -> Result<Delivered, Refusal> {
+        let prepared = meta::prepare(errand, key.era)?;
+        let params = prepared.params(errand);
+        let Some(voice) = &errand.voice else {
+            let deadline = Instant::now() + errand.timeout;
+            let request = UpstreamRequest {
+                headers: errand.headers,
+                ..UpstreamRequest::new(errand.method, params, deadline)
+            };
+            return self.pool.request(key, spec, request).await;
+        };
+        let patience = Arc::new(Patience::new(errand.timeout));
+        let progress = prepared.progress.as_ref().map(|progress| progress.0);
+        let hearing: Arc<dyn Listener> = Arc::new(Hearing {
+            client: errand.client.clone(),
+            voice: voice.clone(),
+            progress: prepared.progress.clone(),
+            patience: patience.clone(),
+        });
+        let request = UpstreamRequest {
+            method: errand.method,
+            params,
+            deadline: Instant::now() + errand.timeout + QUESTIONS_WITHIN,
+            listener: Some(&hearing),
+            progress,
+            headers: errand.headers,
+        };
+        tokio::select! {
+            biased;
+            delivered = self.pool.request(key, spec, request) => delivered,
+            () = patience.run_out() => Err(late(spec, errand.timeout)),
+        }
+    }
+
+    async fn initialized(&self, key: &PoolKey, spec: &Arc<ServerSpec>) -> Option<bytes::Bytes> {
+        if !self.pool.is_running(key) {
+            return None;
+        }
+        let soon = Instant::now() + Duration::from_millis(200);
+        self.pool.initialized(key, spec, soon).await.ok().map(|initialized| initialized.result.clone())
+    }
+
+    /// Ends what waits for answers that will not come any more.
+    pub async fn shutdown(&self) {
+        self.shared.parked.clear();
+        self.shared.tasks.close();
+        tokio::time::timeout(Duration::from_secs(2), self.shared.tasks.wait()).await.ok();
+    }
+}
+
+fn late(spec: &ServerSpec, timeout: Duration) -> Refusal {
+    let reason = format!("`{}` did not answer within {} ms", spec.slug, timeout.as_millis());
+    Refusal::new(Code::TimedOut, reason)
+}
+
+/// The methods that may be answered by questions (2026-07-28, basic/patterns/mrtr).
+pub fn may_ask(asked: &str) -> bool {
+    matches!(asked, method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ)
+}
+
+impl Prepared {
+    fn params<'a>(&'a self, errand: &Errand<'a>) -> crate::upstream::Params<'a> {
+        match &self.edited {
+            Some(edited) => crate::upstream::Params::raw(edited.as_bytes()),
+            None => errand.params,
+        }
+    }
+}

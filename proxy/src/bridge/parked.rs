@@ -1,0 +1,288 @@
+//! A modern client and a legacy upstream (row 4, right): where the upstream asks something during a
+//! call, the call is parked, the client gets the questions as its result, and its next request brings
+//! the answers. A parked call lives in this process only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use protocol::mcp::Era;
+use protocol::{Code, Members, Refusal};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::hearing::{self, Hearing};
+use super::patience::Patience;
+use super::{Bridge, Errand, QUESTIONS_WITHIN, late, may_ask, meta};
+use crate::pool::{Delivered, PoolKey};
+use crate::server::ServerSpec;
+use crate::upstream::{Listener, Params, Question, UpstreamAnswer, UpstreamRequest};
+
+/// Most calls parked at once.
+const MAX_PARKED: usize = 10_000;
+
+/// Questions that come so soon after another one go to the client together.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+#[derive(Default)]
+pub struct Parked(Mutex<HashMap<u128, Call>>);
+
+/// A call that goes on while the client is away.
+struct Call {
+    steps: mpsc::UnboundedReceiver<Step>,
+    open: Vec<(String, Question)>,
+    asked: usize,
+    until: Instant,
+    /// Dropped, the call is cancelled.
+    _life: DropGuard,
+}
+
+enum Step {
+    Asks(Question),
+    Done(Result<Delivered, Refusal>),
+}
+
+impl Parked {
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    fn put(&self, ticket: u128, call: Call) -> Result<(), Refusal> {
+        let mut parked = self.0.lock();
+        let now = Instant::now();
+        parked.retain(|_, call| call.until > now);
+        if parked.len() >= MAX_PARKED {
+            return Err(Refusal::new(Code::ConcurrencyLimited, "too many calls wait for answers of clients"));
+        }
+        parked.insert(ticket, call);
+        Ok(())
+    }
+
+    fn take(&self, ticket: u128) -> Option<Call> {
+        self.0.lock().remove(&ticket).filter(|call| call.until > Instant::now())
+    }
+}
+
+/// Calls, or goes on with a call whose questions are answered now.
+pub async fn parked_or_answered(
+    bridge: &Bridge,
+    key: PoolKey,
+    spec: &Arc<ServerSpec>,
+    errand: &Errand<'_>,
+) -> Result<Delivered, Refusal> {
+    // Only what declares something to the upstream can be asked.
+    if key.declared == 0 || !may_ask(errand.method) {
+        return bridge.same(&key, spec, errand).await;
+    }
+    let begun = Instant::now();
+    let call = match resumed(bridge, errand)? {
+        Some(call) => call,
+        None => begin(bridge, key, spec, errand).await?,
+    };
+    go_on(bridge, call, errand, begun).await
+}
+
+/// The parked call that this request answers.
+fn resumed(bridge: &Bridge, errand: &Errand<'_>) -> Result<Option<Call>, Refusal> {
+    if !errand.marked {
+        return Ok(None);
+    }
+    let whole = errand.params.contiguous();
+    let params = Members::read(std::str::from_utf8(&whole).unwrap_or_default())
+        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
+    let Some(state) = params.get("requestState") else { return Ok(None) };
+    let sealed: String = serde_json::from_str(state.get())
+        .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
+    let ticket = errand.sealer.open(&sealed)?;
+    let ticket = ticket.parse().map_err(|_| unknown())?;
+    let mut call = bridge.shared.parked.take(ticket).ok_or_else(unknown)?;
+    let answers = params.get("inputResponses").map(|answers| answers.get().to_owned());
+    if let Some(Ok(answers)) = answers.as_deref().map(Members::read) {
+        call.open =
+            call.open.into_iter().filter_map(|(key, question)| give(key, question, &answers)).collect();
+    }
+    Ok(Some(call))
+}
+
+/// Gives a question its answer, or gives the question back.
+fn give(key: String, question: Question, answers: &Members<'_>) -> Option<(String, Question)> {
+    match answers.get(&key) {
+        Some(answer) => {
+            question.answer(UpstreamAnswer::Result(answer.get().to_owned().into()));
+            None
+        }
+        None => Some((key, question)),
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(
+        Code::InvalidParams,
+        "the call that this requestState belongs to does not wait here any more",
+    )
+    .rule("a parked call waits 10 minutes, on the replica that began it, and takes its answers once")
+    .hint("call again without requestState")
+}
+
+/// Starts the call on a lane of its own.
+async fn begin(
+    bridge: &Bridge,
+    key: PoolKey,
+    spec: &Arc<ServerSpec>,
+    errand: &Errand<'_>,
+) -> Result<Call, Refusal> {
+    let lane = bridge.shared.lanes.take(key, Instant::now() + errand.timeout).await?;
+    bridge.introduce(&lane.key, errand.client);
+    let prepared = meta::prepare(errand, Era::Legacy)?;
+    let (tell, steps) = mpsc::unbounded_channel();
+    let cancelled = CancellationToken::new();
+    let life = cancelled.clone().drop_guard();
+    let patience = Arc::new(Patience::new(errand.timeout));
+    let progress = prepared.progress.as_ref().map(|progress| progress.0);
+    let asker = Asker { client: errand.client.clone(), tell: tell.clone(), patience: patience.clone() };
+    let voice: Arc<dyn Listener> = match &errand.voice {
+        Some(voice) => Arc::new(Split { voice: voice.clone(), asker }),
+        None => Arc::new(asker),
+    };
+    let hearing: Arc<dyn Listener> = Arc::new(Hearing {
+        client: errand.client.clone(),
+        voice,
+        progress: prepared.progress.clone(),
+        patience: Arc::new(Patience::new(QUESTIONS_WITHIN)),
+    });
+    let params = match prepared.edited {
+        Some(edited) => edited.into_bytes(),
+        None => errand.params.contiguous().into_owned(),
+    };
+    let (pool, spec, method, timeout) =
+        (bridge.pool.clone(), spec.clone(), errand.method.to_owned(), errand.timeout);
+    bridge.shared.tasks.spawn(async move {
+        let request = UpstreamRequest {
+            method: &method,
+            params: Params::raw(&params),
+            deadline: Instant::now() + timeout + QUESTIONS_WITHIN,
+            listener: Some(&hearing),
+            progress,
+            headers: &[],
+        };
+        let delivered = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return,
+            delivered = pool.request(&lane.key, &spec, request) => delivered,
+            () = patience.run_out() => Err(late(&spec, timeout)),
+        };
+        drop(lane);
+        // Nobody may want it any more.
+        drop(tell.send(Step::Done(delivered)));
+    });
+    Ok(Call { steps, open: Vec::new(), asked: 0, until: Instant::now() + QUESTIONS_WITHIN, _life: life })
+}
+
+/// Waits for the next step, and parks the call if that is a question.
+async fn go_on(
+    bridge: &Bridge,
+    mut call: Call,
+    errand: &Errand<'_>,
+    begun: Instant,
+) -> Result<Delivered, Refusal> {
+    if call.open.is_empty() {
+        match call.steps.recv().await {
+            Some(Step::Done(delivered)) => return delivered,
+            Some(Step::Asks(question)) => call.ask(question),
+            None => return Err(Refusal::new(Code::UpstreamFailed, "the call ended without an answer")),
+        }
+        while let Ok(Some(step)) = tokio::time::timeout(TOGETHER, call.steps.recv()).await {
+            match step {
+                Step::Done(delivered) => return delivered,
+                Step::Asks(question) => call.ask(question),
+            }
+        }
+    }
+    let ticket = uuid::Uuid::new_v4().as_u128();
+    let answer = call.questions(&errand.sealer.seal(&ticket.to_string()));
+    bridge.shared.parked.put(ticket, call)?;
+    let answer = UpstreamAnswer::Result(answer.into());
+    Ok(Delivered { answer, queue: Duration::ZERO, upstream: begun.elapsed(), attempts: 1 })
+}
+
+impl Call {
+    fn ask(&mut self, question: Question) {
+        self.asked += 1;
+        self.open.push((format!("question-{}", self.asked), question));
+    }
+
+    /// The `input_required` result.
+    fn questions(&self, state: &str) -> String {
+        #[derive(serde::Serialize)]
+        struct One<'a> {
+            method: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            params: Option<Box<RawValue>>,
+        }
+        let requests: std::collections::BTreeMap<&str, One<'_>> = self
+            .open
+            .iter()
+            .map(|(key, question)| {
+                let params = question.params.as_deref().and_then(modern_params);
+                (key.as_str(), One { method: &question.method, params })
+            })
+            .collect();
+        serde_json::json!({
+            "resultType": super::results::INPUT_REQUIRED,
+            "inputRequests": requests,
+            "requestState": state,
+        })
+        .to_string()
+    }
+}
+
+/// Without what only the legacy era knows (row 12).
+fn modern_params(params: &[u8]) -> Option<Box<RawValue>> {
+    let mut members = Members::read(std::str::from_utf8(params).ok()?).ok()?;
+    members.retain(|name| name != "elicitationId");
+    Some(members.to_raw())
+}
+
+/// Turns questions into steps of the call.
+struct Asker {
+    client: Arc<super::Client>,
+    tell: mpsc::UnboundedSender<Step>,
+    patience: Arc<Patience>,
+}
+
+impl Listener for Asker {
+    fn hear(&self, _method: &str, _params: Option<&str>) {}
+
+    fn ask(&self, question: Question) {
+        hearing::ask(&self.client, &Tell(self.tell.clone()), question, &self.patience);
+    }
+}
+
+struct Tell(mpsc::UnboundedSender<Step>);
+
+impl Listener for Tell {
+    fn hear(&self, _method: &str, _params: Option<&str>) {}
+
+    fn ask(&self, question: Question) {
+        // Without a receiver the question is dropped, which answers it with an error.
+        drop(self.0.send(Step::Asks(question)));
+    }
+}
+
+/// Notifications go to the client as long as it listens, questions become steps.
+struct Split {
+    voice: Arc<dyn Listener>,
+    asker: Asker,
+}
+
+impl Listener for Split {
+    fn hear(&self, told: &str, params: Option<&str>) {
+        self.voice.hear(told, params);
+    }
+
+    fn ask(&self, question: Question) {
+        self.asker.ask(question);
+    }
+}

@@ -1,0 +1,127 @@
+//! A legacy client and a modern upstream (row 4, left): where the upstream answers with questions, they
+//! are put to the client as requests, and the call is made again with its answers.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use protocol::mcp::method;
+use protocol::members::raw;
+use protocol::{Code, Members, Refusal};
+
+use super::client::{capability_of, is_by_url};
+use super::results::{self, Asked, AskedOne};
+use super::{Bridge, Errand, QUESTIONS_WITHIN, may_ask};
+use crate::pool::{Delivered, PoolKey};
+use crate::server::ServerSpec;
+use crate::upstream::{Params, Question, UpstreamAnswer};
+
+use std::sync::Arc;
+
+/// Most rounds of questions of one call.
+const MAX_ROUNDS: usize = 8;
+
+pub async fn asked_and_answered(
+    bridge: &Bridge,
+    key: &PoolKey,
+    spec: &Arc<ServerSpec>,
+    errand: &Errand<'_>,
+) -> Result<Delivered, Refusal> {
+    let begun = Instant::now();
+    let mut delivered = bridge.same(key, spec, errand).await?;
+    if !may_ask(errand.method) {
+        return Ok(delivered);
+    }
+    for _ in 0..MAX_ROUNDS {
+        let UpstreamAnswer::Result(result) = &delivered.answer else { return Ok(delivered) };
+        let Some(asked) = results::asked(result) else { return Ok(delivered) };
+        let left = QUESTIONS_WITHIN.saturating_sub(begun.elapsed());
+        let answers = tokio::time::timeout(left, answers(errand, &asked)).await;
+        let answers = match answers {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(problem)) => return Ok(failed(delivered.clone(), errand, &problem)),
+            Err(_) => {
+                let reason = format!("the client did not answer within {} s", QUESTIONS_WITHIN.as_secs());
+                return Err(Refusal::new(Code::TimedOut, reason));
+            }
+        };
+        let whole = errand.params.contiguous();
+        let mut params = read_params(&whole)?;
+        params.set("inputResponses", answers);
+        if let Some(state) = &asked.state {
+            params.set_text("requestState", state);
+        }
+        let params = params.write();
+        let again = Errand { params: Params::raw(params.as_bytes()), voice: errand.voice.clone(), ..*errand };
+        let next = bridge.same(key, spec, &again).await?;
+        delivered = Delivered { attempts: delivered.attempts.saturating_add(1), ..next };
+    }
+    let reason = format!("`{}` asked the client {MAX_ROUNDS} times and still has no answer", spec.slug);
+    Err(Refusal::new(Code::UpstreamFailed, reason))
+}
+
+fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
+    let text = std::str::from_utf8(whole).unwrap_or_default();
+    Members::read(text)
+        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))
+}
+
+/// All answers as one object, or why there is one missing.
+async fn answers(errand: &Errand<'_>, asked: &Asked<'_>) -> Result<Box<serde_json::value::RawValue>, String> {
+    let answers = join_all(asked.requests.iter().map(|(key, one)| async move {
+        let answer = answer(errand, one).await?;
+        let key = serde_json::to_string(key).expect("a string is JSON");
+        Ok(format!("{key}:{answer}"))
+    }))
+    .await
+    .into_iter()
+    .collect::<Result<Vec<String>, String>>()?;
+    Ok(raw(format!("{{{}}}", answers.join(","))))
+}
+
+async fn answer(errand: &Errand<'_>, one: &AskedOne<'_>) -> Result<String, String> {
+    let params = one.params.map(|params| params.get());
+    let Some(voice) = errand.voice.as_ref().filter(|_| errand.client.can.allow(&one.method, params)) else {
+        return Err(format!(
+            "the server asks for `{}`, for which the client did not declare `{}`",
+            one.method,
+            capability_of(&one.method)
+        ));
+    };
+    let params = match params {
+        Some(params) if one.method == method::ELICIT && is_by_url(Some(params)) => Some(with_id(params)),
+        Some(params) => Some(params.to_owned()),
+        None => None,
+    };
+    let (question, answered) = Question::new(one.method.clone(), params.map(Bytes::from));
+    voice.ask(question);
+    match answered.await {
+        Ok(UpstreamAnswer::Result(result)) => {
+            String::from_utf8(result.to_vec()).map_err(|_| "the client's answer is not text".to_owned())
+        }
+        Ok(UpstreamAnswer::Error(error)) => {
+            Err(format!("the client answered `{}` with {}", one.method, String::from_utf8_lossy(&error)))
+        }
+        Err(_) => Err("the client went away without an answer".to_owned()),
+    }
+}
+
+/// Legacy elicitations by URL have an id (row 12).
+fn with_id(params: &str) -> String {
+    let Ok(mut members) = Members::read(params) else { return params.to_owned() };
+    let id = format!(r#""{}""#, uuid::Uuid::new_v4());
+    members.or_insert("elicitationId", || raw(id));
+    members.write()
+}
+
+/// A question that was not answered: a failed tool, or an error where results cannot say so.
+fn failed(delivered: Delivered, errand: &Errand<'_>, problem: &str) -> Delivered {
+    let answer = if errand.method == method::TOOLS_CALL {
+        let result = serde_json::json!({ "content": [{ "type": "text", "text": problem }], "isError": true });
+        UpstreamAnswer::Result(result.to_string().into())
+    } else {
+        let error = serde_json::json!({ "code": -32603, "message": problem });
+        UpstreamAnswer::Error(error.to_string().into())
+    };
+    Delivered { answer, ..delivered }
+}

@@ -1,0 +1,221 @@
+//! Results in the other era's form (rows 3 and 18). What an era does not know is put in or taken out;
+//! everything else stays byte for byte.
+
+use bytes::Bytes;
+use memchr::memmem;
+use protocol::Members;
+use protocol::mcp::{meta, method};
+use protocol::members::raw;
+use serde_json::value::RawValue;
+
+use super::Sealer;
+
+/// The member that says what kind of result it is (2026-07-28, basic).
+pub const RESULT_TYPE: &str = "resultType";
+/// Its value for a result that asks the client something first.
+pub const INPUT_REQUIRED: &str = "input_required";
+
+/// How long a result may be kept: not at all, and by nobody else. Lists are filtered by policy and the
+/// same address is another server for another tenant.
+const CACHE: [(&str, &str); 2] = [("ttlMs", "0"), ("cacheScope", r#""private""#)];
+
+/// Whether results of this method carry cache hints (2026-07-28, server/utilities/caching).
+pub fn is_cacheable(asked: &str) -> bool {
+    matches!(
+        asked,
+        method::DISCOVER
+            | method::TOOLS_LIST
+            | method::PROMPTS_LIST
+            | method::RESOURCES_LIST
+            | method::RESOURCE_TEMPLATES_LIST
+            | method::RESOURCES_READ
+    )
+}
+
+/// A legacy result for a modern client.
+pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes {
+    let mut added: Vec<(&str, String)> = vec![(RESULT_TYPE, r#""complete""#.to_owned())];
+    if is_cacheable(asked) {
+        added.extend(CACHE.map(|(name, value)| (name, value.to_owned())));
+    }
+    let info = server.map(|server| format!(r#"{{"{}":{}}}"#, meta::SERVER_INFO, server.get()));
+    let plain = |name: &str| memmem::find(&result, format!(r#""{name}""#).as_bytes()).is_none();
+    if added.iter().all(|(name, _)| plain(name)) && (info.is_none() || plain("_meta")) {
+        if let Some(info) = info {
+            added.push(("_meta", info));
+        }
+        return in_front(&result, &added);
+    }
+    let Some(mut members) = read(&result) else { return result };
+    for (name, value) in &added {
+        members.or_insert(name, || raw(value.clone()));
+    }
+    if let Some(server) = server {
+        let own = members.get("_meta").map(ToOwned::to_owned);
+        let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
+        about.or_insert(meta::SERVER_INFO, || server.to_owned());
+        let about = about.to_raw();
+        members.set("_meta", about);
+    }
+    members.write().into()
+}
+
+/// Members before all others, without reading those.
+fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
+    let rest = result.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
+    let mut out = Vec::with_capacity(rest.len() + 160);
+    for (index, (name, value)) in added.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(value.as_bytes());
+    }
+    if rest.trim_ascii_start() != b"}" {
+        out.push(b',');
+    }
+    out.extend_from_slice(rest);
+    out.into()
+}
+
+/// A modern result for a legacy client.
+pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
+    let known = |name: &[u8]| memmem::find(&result, name).is_some();
+    let marked = known(br#""resultType""#) || known(br#""ttlMs""#) || known(br#""cacheScope""#);
+    let structured = asked == method::TOOLS_CALL && known(br#""structuredContent""#);
+    let schemas = asked == method::TOOLS_LIST && known(br#""outputSchema""#);
+    if !marked && !structured && !schemas {
+        return result;
+    }
+    let Some(mut members) = read(&result) else { return result };
+    members.retain(|name| !matches!(name, RESULT_TYPE | "ttlMs" | "cacheScope"));
+    // Legacy clients take objects only.
+    let content = members.get("structuredContent").map(|content| content.get().to_owned());
+    if let Some(content) = content.filter(|content| structured && !content.starts_with('{')) {
+        members.set("structuredContent", raw(format!(r#"{{"result":{content}}}"#)));
+    }
+    if schemas {
+        let tools = members.get("tools").map(without_odd_schemas);
+        if let Some(Some(tools)) = tools {
+            members.set("tools", tools);
+        }
+    }
+    members.write().into()
+}
+
+/// Tools without the output schemas that are not about objects. None if there is nothing to change.
+fn without_odd_schemas(tools: &RawValue) -> Option<Box<RawValue>> {
+    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
+    let tools: Vec<String> =
+        tools.into_iter().map(|tool| legacy_tool(tool).unwrap_or_else(|| tool.get().into())).collect();
+    Some(raw(format!("[{}]", tools.join(","))))
+}
+
+/// A tool as a legacy client may have it; none if it may have it as it is.
+pub fn legacy_tool(tool: &RawValue) -> Option<String> {
+    memmem::find(tool.get().as_bytes(), br#""outputSchema""#)?;
+    let mut members = Members::read(tool.get()).ok()?;
+    let schema: serde_json::Value = serde_json::from_str(members.get("outputSchema")?.get()).ok()?;
+    if schema["type"] == "object" {
+        return None;
+    }
+    members.retain(|name| name != "outputSchema");
+    Some(members.write())
+}
+
+/// What a modern upstream wants back unchanged is sealed for this client on its way.
+pub fn seal_state(result: Bytes, sealer: &dyn Sealer) -> Bytes {
+    if memmem::find(&result, br#""requestState""#).is_none() {
+        return result;
+    }
+    let Some(mut members) = read(&result) else { return result };
+    let state =
+        members.get("requestState").and_then(|state| serde_json::from_str::<String>(state.get()).ok());
+    let Some(state) = state else { return result };
+    members.set_text("requestState", &sealer.seal(&state));
+    members.write().into()
+}
+
+/// The questions of an `input_required` result, and what must be given back with the answers.
+pub struct Asked<'a> {
+    pub requests: Vec<(String, AskedOne<'a>)>,
+    pub state: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+pub struct AskedOne<'a> {
+    pub method: String,
+    #[serde(borrow)]
+    pub params: Option<&'a RawValue>,
+}
+
+/// Reads a result that asks something; none if it is any other.
+pub fn asked(result: &[u8]) -> Option<Asked<'_>> {
+    memmem::find(result, INPUT_REQUIRED.as_bytes())?;
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Shape<'a> {
+        result_type: String,
+        #[serde(borrow, default)]
+        input_requests: std::collections::BTreeMap<String, AskedOne<'a>>,
+        request_state: Option<String>,
+    }
+    let shape: Shape<'_> = serde_json::from_slice(result).ok()?;
+    (shape.result_type == INPUT_REQUIRED)
+        .then(|| Asked { requests: shape.input_requests.into_iter().collect(), state: shape.request_state })
+}
+
+fn read(result: &Bytes) -> Option<Members<'_>> {
+    Members::read(std::str::from_utf8(result).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modern(asked: &str, result: &'static str) -> String {
+        let server = raw(r#"{"name":"s"}"#);
+        let result = to_modern(asked, Bytes::from_static(result.as_bytes()), Some(&server));
+        String::from_utf8(result.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_legacy_result_gets_what_is_missing_and_keeps_the_rest() {
+        let info = r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}"#;
+        assert_eq!(modern("tools/call", "{}"), format!(r#"{{"resultType":"complete",{info}}}"#));
+        assert_eq!(
+            modern("resources/read", r#" { "x": 1.0 }"#),
+            format!(r#"{{"resultType":"complete","ttlMs":0,"cacheScope":"private",{info}, "x": 1.0 }}"#)
+        );
+        let kept = modern("tools/call", r#"{"_meta":{"a":1},"content":[]}"#);
+        assert_eq!(
+            kept,
+            r#"{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"s"}},"content":[],"resultType":"complete"}"#
+        );
+    }
+
+    #[test]
+    fn a_modern_result_loses_what_legacy_clients_do_not_know() {
+        let legacy = |asked: &str, result: &'static str| {
+            String::from_utf8(to_legacy(asked, Bytes::from_static(result.as_bytes())).to_vec()).unwrap()
+        };
+        assert_eq!(
+            legacy(
+                "resources/read",
+                r#"{"resultType":"complete","ttlMs":3,"cacheScope":"public","contents":[ 1.0 ]}"#
+            ),
+            r#"{"contents":[ 1.0 ]}"#
+        );
+        assert_eq!(
+            legacy("tools/call", r#"{"content":[],"structuredContent":[1]}"#),
+            r#"{"content":[],"structuredContent":{"result":[1]}}"#
+        );
+        assert_eq!(
+            legacy(
+                "tools/list",
+                r#"{"tools":[{"name":"a","outputSchema":{"type":"array"}},{"name":"b", "outputSchema":{"type":"object"}}]}"#
+            ),
+            r#"{"tools":[{"name":"a"},{"name":"b", "outputSchema":{"type":"object"}}]}"#
+        );
+        assert_eq!(legacy("tools/call", r#"{ "content" : [] }"#), r#"{ "content" : [] }"#);
+    }
+}
