@@ -18,6 +18,7 @@ mod seal;
 mod secrets;
 mod server;
 mod server_config;
+mod session;
 mod tenant;
 mod time;
 
@@ -31,6 +32,7 @@ pub use page::{Page, Paged};
 pub use scope::{OperatorScope, TenantScope};
 pub use seal::{Seal, SealError};
 pub use secrets::{Secrets, SecretsPatch};
-pub use server::{ManagedBy, NewServer, Server, ServerFilter, ServerPatch, Transport};
+pub use server::{ErasFound, ManagedBy, NewServer, Server, ServerFilter, ServerPatch, Transport};
 pub use server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
+pub use session::{NewSession, SessionRow};
 pub use tenant::{NewTenant, Tenant};

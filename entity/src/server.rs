@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 use serde_json::Value;
 
@@ -44,9 +45,18 @@ pub struct Server {
     pub tools_count: Option<i32>,
     pub capabilities: Option<Value>,
     pub discovered_at: Option<Timestamp>,
+    /// Of this revision, when it was found out.
+    pub eras_found: Option<ErasFound>,
     pub last_used_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// Which eras a server was found to speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ErasFound {
+    pub eras: Eras,
+    pub at: Timestamp,
 }
 
 /// How a server is reached.

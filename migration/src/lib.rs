@@ -3,6 +3,7 @@
 
 mod m0001_foundation;
 mod m0002_executions;
+mod m0003_sessions_and_eras;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -13,6 +14,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_foundation::Foundation), Box::new(m0002_executions::Executions)]
+        vec![
+            Box::new(m0001_foundation::Foundation),
+            Box::new(m0002_executions::Executions),
+            Box::new(m0003_sessions_and_eras::SessionsAndEras),
+        ]
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod change_counter;
 pub(crate) mod credentials;
 pub(crate) mod server_configs;
 pub(crate) mod servers;
+pub(crate) mod sessions;
 pub(crate) mod tenants;
 
 use sea_orm::ActiveModelTrait;

@@ -1,12 +1,13 @@
 //! Table `mcp_servers`: two sealed columns, a searchable text, and the rest as it is shown.
 
+use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 use sea_orm::entity::prelude::*;
 
 use crate::error::DbError;
 use crate::seal::{Place, Seal};
 use crate::secrets::Secrets;
-use crate::server::{ManagedBy, Server, Transport};
+use crate::server::{ErasFound, ManagedBy, Server, Transport};
 use crate::{rows, time};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -43,6 +44,8 @@ pub struct Model {
     pub tools_count: Option<i32>,
     pub capabilities: Option<Json>,
     pub discovered_at: Option<i64>,
+    pub eras_found: Option<String>,
+    pub eras_found_at: Option<i64>,
     pub last_used_at: Option<i64>,
     pub created_at: i64,
     pub updated_at: i64,
@@ -112,6 +115,7 @@ impl Model {
             tools_count: self.tools_count,
             capabilities: self.capabilities,
             discovered_at: self.discovered_at.map(time::from_column),
+            eras_found: found(self.eras_found.as_deref(), self.eras_found_at)?,
             last_used_at: self.last_used_at.map(time::from_column),
             created_at: time::from_column(self.created_at),
             updated_at: time::from_column(self.updated_at),
@@ -129,4 +133,10 @@ impl Model {
         ];
         texts.into_iter().flatten().chain(tags).collect::<Vec<_>>().join("\n").to_lowercase()
     }
+}
+
+fn found(eras: Option<&str>, at: Option<i64>) -> Result<Option<ErasFound>, DbError> {
+    let (Some(text), Some(at)) = (eras, at) else { return Ok(None) };
+    let eras = Eras::parse(text).ok_or_else(|| rows::unknown_word("eras_found", text))?;
+    Ok(Some(ErasFound { eras, at: time::from_column(at) }))
 }

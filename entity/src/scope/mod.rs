@@ -9,6 +9,7 @@ mod declare;
 mod server_changes;
 mod server_rows;
 mod servers;
+mod sessions;
 mod tenants;
 
 use protocol::TenantId;

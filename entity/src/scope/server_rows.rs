@@ -53,6 +53,8 @@ pub(super) fn new_row(
         tools_count: None,
         capabilities: None,
         discovered_at: None,
+        eras_found: None,
+        eras_found_at: None,
         last_used_at: None,
         created_at: now,
         updated_at: now,
@@ -101,6 +103,8 @@ pub(super) fn apply(row: &mut Model, patch: ServerPatch, seal: &Seal) -> Result<
     set(&mut row.era, patch.era, "era", &mut other);
     if !launch.is_empty() {
         row.revision += 1;
+        row.eras_found = None;
+        row.eras_found_at = None;
     }
     launch.extend(other);
     if !launch.is_empty() {

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use protocol::ServerId;
+use protocol::mcp::Eras;
 use sea_orm::sea_query::{Expr, LikeExpr, Query};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ExprTrait, IntoSimpleExpr, QueryFilter, QueryOrder, Select,
@@ -124,6 +125,29 @@ impl OperatorScope<'_> {
                 .await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Notes which eras this revision of a server was found to speak. No change of the registry: no
+    /// audit event, no bump, no new revision. Nothing is noted when the revision is another one by now,
+    /// or something was found later.
+    pub async fn record_eras(
+        &self,
+        id: ServerId,
+        revision: i32,
+        eras: Eras,
+        at: Timestamp,
+    ) -> Result<(), DbError> {
+        let at = time::to_column(at);
+        Entity::update_many()
+            .col_expr(Column::ErasFound, Expr::value(eras.as_str()))
+            .col_expr(Column::ErasFoundAt, Expr::value(at))
+            .filter(Column::Id.eq(id.0))
+            .filter(Column::Revision.eq(revision))
+            .filter(Column::DeletedAt.is_null())
+            .filter(Condition::any().add(Column::ErasFoundAt.is_null()).add(Column::ErasFoundAt.lt(at)))
+            .exec(self.db.writer())
+            .await?;
+        Ok(())
     }
 
     pub(super) fn global(&self) -> Select<Entity> {

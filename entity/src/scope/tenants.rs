@@ -10,7 +10,7 @@ use crate::change::{Change, Event};
 use crate::db::DEFAULT_TENANT;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
-use crate::rows::{agents, all_set, credentials, server_configs, servers, tenants};
+use crate::rows::{agents, all_set, credentials, server_configs, servers, sessions, tenants};
 use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 use crate::tenant::{NewTenant, Tenant, is_tenant_slug};
 use crate::time;
@@ -49,7 +49,7 @@ impl OperatorScope<'_> {
         Ok(if rows.len() == 1 { rows.pop().map(Tenant::from) } else { None })
     }
 
-    /// Deletes a tenant with its agents, servers and configs, and revokes its keys. Executions and
+    /// Deletes a tenant with its agents, servers, configs and sessions, and revokes its keys. Executions and
     /// audit events stay. The tenant `default` stays too: callers who name none belong to it.
     pub async fn delete_tenant(&self, id: TenantId, actor: &Actor) -> Result<(), DbError> {
         let change = Change::begin(self.db, actor).await?;
@@ -108,6 +108,7 @@ fn live() -> Select<tenants::Entity> {
 /// Deletes what a tenant has and what works on its own.
 async fn empty_tenant(tx: &DatabaseTransaction, id: TenantId) -> Result<(), DbError> {
     let now = time::to_column(time::now());
+    sessions::Entity::delete_many().filter(sessions::Column::TenantId.eq(id.0)).exec(tx).await?;
     server_configs::Entity::delete_many().filter(server_configs::Column::TenantId.eq(id.0)).exec(tx).await?;
     servers::Entity::update_many()
         .col_expr(servers::Column::DeletedAt, Expr::value(now))

@@ -12,9 +12,11 @@ mod ground;
 
 mod audit;
 mod configs;
+mod noted;
 mod opening;
 mod people;
 mod record;
 mod sealing;
 mod servers;
+mod sessions;
 mod wall;

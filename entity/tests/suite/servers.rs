@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use entity::{DbError, ManagedBy, NewServer, Page, SecretsPatch, ServerFilter, ServerPatch, Transport};
-use jiff::Timestamp;
-use protocol::ServerId;
 use serde_json::json;
 
 use crate::ground::{Ground, stdio};
@@ -20,7 +18,6 @@ on_both!(
     a_declaration_is_kept_in_step,
     a_declaration_takes_no_slug_from_others,
     a_built_in_keeps_what_the_operator_set,
-    discoveries_and_uses_are_noted_without_a_change,
     a_nul_is_refused,
 );
 
@@ -255,21 +252,6 @@ async fn a_built_in_keeps_what_the_operator_set(ground: Ground) {
     assert_eq!(declare().await.unwrap(), 0);
     let now = operator.find_global_server(id).await.unwrap();
     assert_eq!((now.enabled, now.timeout_ms), (false, Some(5)));
-}
-
-async fn discoveries_and_uses_are_noted_without_a_change(ground: Ground) {
-    let (ours, operator) = (ground.db.tenant(ground.ours), ground.db.operator());
-    let id = ours.create_server(stdio("time"), &ground.actor).await.unwrap().id;
-    let found = json!({ "tools": { "listChanged": true } });
-    ground.changes_nothing(ours.record_discovery(id, 2, found.clone())).await.unwrap();
-    let used: Timestamp = "2026-05-06T07:08:09.123456Z".parse().unwrap();
-    ground.changes_nothing(operator.touch_servers(vec![(id, used)])).await.unwrap();
-    let server = ours.find_server(id).await.unwrap();
-    assert_eq!((server.tools_count, server.capabilities, server.revision), (Some(2), Some(found), 1));
-    assert!(server.discovered_at.is_some());
-    assert_eq!(server.last_used_at, Some(used));
-    let nobody = ours.record_discovery(ServerId::new(), 0, json!({})).await;
-    assert_eq!(nobody.unwrap_err(), DbError::NotFound);
 }
 
 async fn a_nul_is_refused(ground: Ground) {

@@ -127,8 +127,14 @@ const HEADERS: [&str; 16] = [
     "www-authenticate",
 ];
 
-const TABLES: [&str; 5] =
-    ["mcp_servers", "mcp_server_configs", "mcp_tool_executions", "mcp_registry_entries", "audit_events"];
+const TABLES: [&str; 6] = [
+    "mcp_servers",
+    "mcp_server_configs",
+    "mcp_sessions",
+    "mcp_tool_executions",
+    "mcp_registry_entries",
+    "audit_events",
+];
 
 fn is_metric(text: &str) -> bool {
     let begins = ["mcp_", "http_", "process_"].iter().any(|start| text.starts_with(start));

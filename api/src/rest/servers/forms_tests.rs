@@ -43,6 +43,7 @@ fn row(transport: Transport) -> Server {
         tools_count: None,
         capabilities: None,
         discovered_at: None,
+        eras_found: None,
         last_used_at: None,
         created_at: now,
         updated_at: now,

@@ -1,0 +1,54 @@
+//! What is noted about servers beside the registry: discoveries, uses, eras.
+
+use entity::{DbError, ErasFound, ServerPatch};
+use jiff::{SignedDuration, Timestamp};
+use protocol::ServerId;
+use protocol::mcp::Eras;
+use serde_json::json;
+
+use crate::ground::{Ground, stdio};
+
+on_both!(discoveries_and_uses_are_noted_without_a_change, eras_are_noted_for_one_revision);
+
+async fn discoveries_and_uses_are_noted_without_a_change(ground: Ground) {
+    let (ours, operator) = (ground.db.tenant(ground.ours), ground.db.operator());
+    let id = ours.create_server(stdio("time"), &ground.actor).await.unwrap().id;
+    let found = json!({ "tools": { "listChanged": true } });
+    ground.changes_nothing(ours.record_discovery(id, 2, found.clone())).await.unwrap();
+    let used: Timestamp = "2026-05-06T07:08:09.123456Z".parse().unwrap();
+    ground.changes_nothing(operator.touch_servers(vec![(id, used)])).await.unwrap();
+    let server = ours.find_server(id).await.unwrap();
+    assert_eq!((server.tools_count, server.capabilities, server.revision), (Some(2), Some(found), 1));
+    assert!(server.discovered_at.is_some());
+    assert_eq!(server.last_used_at, Some(used));
+    let nobody = ours.record_discovery(ServerId::new(), 0, json!({})).await;
+    assert_eq!(nobody.unwrap_err(), DbError::NotFound);
+}
+
+async fn eras_are_noted_for_one_revision(ground: Ground) {
+    let (ours, operator) = (ground.db.tenant(ground.ours), ground.db.operator());
+    let made = ours.create_server(stdio("time"), &ground.actor).await.unwrap();
+    assert_eq!(made.eras_found, None);
+    let at: Timestamp = "2026-05-06T07:08:09.123456Z".parse().unwrap();
+    let record = |revision, eras, at| operator.record_eras(made.id, revision, eras, at);
+    ground.changes_nothing(record(1, Eras::DUAL, at)).await.unwrap();
+    let found = ours.find_server(made.id).await.unwrap();
+    assert_eq!(found.eras_found, Some(ErasFound { eras: Eras::DUAL, at }));
+    assert_eq!((found.revision, found.updated_at), (1, made.updated_at));
+    record(1, Eras::LEGACY, at - SignedDuration::from_secs(1)).await.unwrap();
+    record(2, Eras::LEGACY, at + SignedDuration::from_secs(1)).await.unwrap();
+    assert_eq!(ours.find_server(made.id).await.unwrap().eras_found, found.eras_found);
+
+    let renamed = ServerPatch { name: Some("Clock".to_owned()), ..Default::default() };
+    let kept = ours.update_server(made.id, renamed, None, &ground.actor).await.unwrap();
+    assert_eq!(kept.eras_found, found.eras_found);
+    let other = ServerPatch { args: Some(vec![]), ..Default::default() };
+    let cleared = ours.update_server(made.id, other, None, &ground.actor).await.unwrap();
+    assert_eq!((cleared.revision, cleared.eras_found), (2, None));
+    record(1, Eras::DUAL, at).await.unwrap();
+    assert_eq!(ours.find_server(made.id).await.unwrap().eras_found, None);
+    record(2, Eras::MODERN, at).await.unwrap();
+    let found = ours.find_server(made.id).await.unwrap().eras_found;
+    assert_eq!(found.map(|found| found.eras), Some(Eras::MODERN));
+    operator.record_eras(ServerId::new(), 1, Eras::DUAL, at).await.unwrap();
+}
