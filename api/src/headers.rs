@@ -20,3 +20,17 @@ pub const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode")
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// draft-ietf-httpapi-ratelimit-headers.
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Streamable HTTP up to 2025-11-25: the legacy session.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The protocol revision of a request.
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// 2026-07-28: the body's method, once more.
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// 2026-07-28: what the body names, once more.
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// 2026-07-28: before the name of a parameter.
+pub const PARAM_PREFIX: &str = "mcp-param-";
+/// WHATWG HTML, Server-Sent Events.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Tells proxies not to hold back a stream.
+pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

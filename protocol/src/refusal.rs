@@ -20,11 +20,13 @@ pub struct Refusal {
     pub hint: Option<Cow<'static, str>>,
     /// When asking again makes sense.
     pub retry_after: Option<std::time::Duration>,
+    /// Members that a specification demands in an error's `data`.
+    pub facts: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl Refusal {
     pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason: reason.into(), rule: None, since: None, hint: None, retry_after: None }
+        Self { code, reason: reason.into(), rule: None, since: None, hint: None, retry_after: None, facts: None }
     }
 
     pub fn rule(mut self, rule: impl Into<String>) -> Self {
@@ -44,6 +46,12 @@ impl Refusal {
 
     pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds a member to an error's `data`.
+    pub fn fact(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.facts.get_or_insert_default().insert(name.to_owned(), value.into());
         self
     }
 
@@ -84,6 +92,9 @@ impl Serialize for RefusalData<'_> {
         }
         if let Some(wait) = refusal.retry_after {
             map.serialize_entry("retryAfterMs", &(wait.as_millis() as u64))?;
+        }
+        for (name, value) in refusal.facts.iter().flat_map(|facts| facts.iter()) {
+            map.serialize_entry(name, value)?;
         }
         map.serialize_entry("requestId", &self.request.to_string())?;
         map.end()
@@ -129,6 +140,19 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 -32600 ProtocolError;
     BodyTooLarge "body_too_large" 413 -32600 ProtocolError;
     UnsupportedMediaType "unsupported_media_type" 415 -32600 ProtocolError;
+    /// The caller takes none of the forms in which this could be answered.
+    NotAcceptable "not_acceptable" 406 -32600 ProtocolError;
+    /// A modern request without the `_meta` that it needs.
+    MissingMeta "missing_meta" 400 -32602 ProtocolError;
+    /// An HTTP header that says something else than the body (2026-07-28).
+    HeaderMismatch "header_mismatch" 400 -32020 ProtocolError;
+    /// The server would have to ask what this client did not declare (2026-07-28).
+    MissingCapability "missing_capability" 400 -32021 ProtocolError;
+    UnsupportedVersion "unsupported_version" 400 -32022 ProtocolError;
+    /// A legacy request that needs an `Mcp-Session-Id` and has none.
+    SessionRequired "session_required" 400 -32600 ProtocolError;
+    /// No such session, or not this caller's, or it is over.
+    SessionNotFound "session_not_found" 404 40400 ProtocolError;
 
     Unauthenticated "unauthenticated" 401 40100 Denied;
     InvalidCredential "invalid_credential" 401 40100 Denied;
@@ -181,7 +205,8 @@ mod tests {
         assert_eq!(texts.len(), Code::ALL.len());
         for code in Code::ALL {
             let rpc = code.rpc();
-            assert!(rpc > 0 || [-32700, -32600, -32601, -32602, -32603].contains(&rpc), "{code:?}");
+            let of_the_specification = -32022..=-32020;
+            assert!(rpc > 0 || of_the_specification.contains(&rpc) || [-32700, -32600, -32601, -32602, -32603].contains(&rpc), "{code:?}");
         }
     }
 }

@@ -104,6 +104,10 @@ impl Question {
         self.answer(UpstreamAnswer::Error(error.to_string().into()));
     }
 
+    pub fn is_withdrawn(&self) -> bool {
+        self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
     /// Waits until nobody wants the answer any more.
     pub async fn withdrawn(&mut self) {
         match &mut self.answer {

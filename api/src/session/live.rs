@@ -1,0 +1,201 @@
+//! What a session has going on in this replica: its streams, the questions that wait for the client's
+//! answers, and the requests that it may still cancel.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use proxy::upstream::{Listener, Question, UpstreamAnswer};
+use tokio_util::sync::CancellationToken;
+
+use crate::stream::{self, Stream};
+
+/// Most streams of one session that are kept for a client that comes back.
+const MAX_STREAMS: usize = 64;
+
+/// Most questions that wait for one client.
+const MAX_QUESTIONS: usize = 256;
+
+pub struct Live {
+    /// The messages of no request: what a GET reads.
+    pub home: Arc<Stream>,
+    streams: Mutex<HashMap<u32, Arc<Stream>>>,
+    next_stream: AtomicU32,
+    questions: Mutex<HashMap<u64, Question>>,
+    next_question: AtomicU64,
+    in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
+    /// Cancelled when another GET takes over, or the session ends.
+    reader: Mutex<CancellationToken>,
+    heard: AtomicBool,
+    held: Mutex<HashMap<String, Box<dyn Any + Send>>>,
+    /// The replica's mark in the ids of questions.
+    replica: Arc<str>,
+}
+
+impl Live {
+    pub fn new(replica: Arc<str>) -> Arc<Live> {
+        let home = Stream::default();
+        home.keep_as(0);
+        Arc::new(Live {
+            home: Arc::new(home),
+            streams: Mutex::default(),
+            next_stream: AtomicU32::new(1),
+            questions: Mutex::default(),
+            next_question: AtomicU64::new(1),
+            in_flight: Mutex::default(),
+            reader: Mutex::new(CancellationToken::new()),
+            heard: AtomicBool::new(false),
+            held: Mutex::default(),
+            replica,
+        })
+    }
+
+    /// Keeps the stream of a POST for a client that may lose its connection.
+    pub fn keep(&self, stream: &Arc<Stream>) {
+        let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        stream.keep_as(number);
+        let mut streams = self.streams.lock();
+        if streams.len() >= MAX_STREAMS {
+            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
+            ended.and_then(|oldest| streams.remove(&oldest));
+        }
+        streams.insert(number, Arc::clone(stream));
+    }
+
+    pub fn find(&self, number: u32) -> Option<Arc<Stream>> {
+        match number {
+            0 => Some(Arc::clone(&self.home)),
+            _ => self.streams.lock().get(&number).cloned(),
+        }
+    }
+
+    /// The one reader of [`Live::home`]: an earlier one is ended.
+    pub fn take_over(&self) -> CancellationToken {
+        self.heard.store(true, Ordering::Relaxed);
+        let mut reader = self.reader.lock();
+        reader.cancel();
+        *reader = CancellationToken::new();
+        reader.clone()
+    }
+
+    /// Whether a client reads, or read lately, what is said at home.
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Holds something as long as the session lives here, under a name; `None` lets go of it.
+    pub fn hold(&self, name: &str, held: Option<Box<dyn Any + Send>>) {
+        let mut all = self.held.lock();
+        match held {
+            Some(held) => drop(all.insert(name.to_owned(), held)),
+            None => drop(all.remove(name)),
+        }
+    }
+
+    /// A request that the client may cancel under its id, until the guard is dropped.
+    pub fn begin(self: &Arc<Self>, id: &str) -> InFlight {
+        let token = CancellationToken::new();
+        self.in_flight.lock().insert(id.into(), token.clone());
+        InFlight { live: Arc::clone(self), id: id.into(), token }
+    }
+
+    /// The client wants no answer to this request any more.
+    pub fn cancel(&self, id: &str) -> bool {
+        self.in_flight.lock().remove(id).is_some_and(|token| {
+            token.cancel();
+            true
+        })
+    }
+
+    /// The client's answer to a question. Says whether the question was asked here.
+    pub fn answer(&self, id: &str, answer: UpstreamAnswer) -> bool {
+        let number = id.strip_prefix(&*self.replica).and_then(|rest| rest.strip_prefix('-'));
+        let question = number
+            .and_then(|number| number.parse::<u64>().ok())
+            .and_then(|number| self.questions.lock().remove(&number));
+        match question {
+            Some(question) => {
+                question.answer(answer);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The session is over.
+    pub fn end(&self) {
+        self.reader.lock().cancel();
+        self.home.end();
+        for stream in self.streams.lock().values() {
+            stream.end();
+        }
+        self.questions.lock().clear();
+        self.held.lock().clear();
+        for (_, token) in self.in_flight.lock().drain() {
+            token.cancel();
+        }
+    }
+
+    fn ask(&self, stream: &Stream, question: Question) {
+        let number = self.next_question.fetch_add(1, Ordering::Relaxed);
+        let id = format!("\"{}-{number}\"", self.replica);
+        let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
+        let message = stream::request(&id, &question.method, params);
+        let mut questions = self.questions.lock();
+        // Questions that nobody waits for any more make room.
+        questions.retain(|_, question| !question.is_withdrawn());
+        if questions.len() >= MAX_QUESTIONS {
+            return question.refuse(-32603, "too many questions wait for this client");
+        }
+        questions.insert(number, question);
+        drop(questions);
+        stream.must_say(message);
+    }
+}
+
+/// See [`Live::begin`].
+pub struct InFlight {
+    live: Arc<Live>,
+    id: Box<str>,
+    pub token: CancellationToken,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.live.in_flight.lock().remove(&self.id);
+    }
+}
+
+/// Says things to a legacy client: on the stream of one of its requests, or at home.
+pub struct Voice {
+    pub live: std::sync::Weak<Live>,
+    pub stream: Arc<Stream>,
+}
+
+impl Listener for Voice {
+    fn hear(&self, method: &str, params: Option<&str>) {
+        self.stream.say(stream::notification(method, params));
+    }
+
+    fn ask(&self, question: Question) {
+        match self.live.upgrade() {
+            Some(live) => live.ask(&self.stream, question),
+            None => question.refuse(-32603, "the client's session is over"),
+        }
+    }
+}
+
+/// Says things to a modern client, which is asked nothing outside its results.
+pub struct Telling(pub Arc<Stream>);
+
+impl Listener for Telling {
+    fn hear(&self, method: &str, params: Option<&str>) {
+        self.0.say(stream::notification(method, params));
+    }
+
+    fn ask(&self, question: Question) {
+        question.refuse(-32601, "the client cannot be asked here");
+    }
+}

@@ -1,0 +1,284 @@
+//! Sessions of the legacy era (`Mcp-Session-Id`): random, bound to tenant, caller and endpoint, kept in
+//! SQL with the shared state in front, so that any replica serves them. Another caller's session is
+//! not found. The id itself is never stored, only its SHA-256.
+
+pub mod live;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use dashmap::DashMap;
+use entity::{Db, NewSession};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use protocol::mcp::Era;
+use protocol::{Caller, Code, Refusal, TenantId};
+use proxy::bridge::{Client, Level};
+use proxy::bridge::client::hash;
+use proxy::state::{StateKey, StateStore};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use live::{Live, Voice};
+
+/// How long a session lives without a request.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// How often its life is prolonged, at most.
+const TOUCH: Duration = Duration::from_secs(60);
+
+pub type SessionHash = [u8; 32];
+
+/// A session as a request finds it.
+pub struct Session {
+    pub hash: SessionHash,
+    pub tenant: TenantId,
+    pub client: Arc<Client>,
+    pub facts: Facts,
+    pub live: Arc<Live>,
+    touched: Mutex<Instant>,
+}
+
+/// What is kept of a session.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    pub version: String,
+    pub capabilities: Option<Box<RawValue>>,
+    pub info: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub level: Option<String>,
+    /// URIs of resources, as the client named them.
+    #[serde(default)]
+    pub subscriptions: Vec<String>,
+}
+
+/// A session as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    principal: String,
+    endpoint: String,
+    facts: Facts,
+}
+
+pub struct Sessions {
+    db: Db,
+    state: Arc<dyn StateStore>,
+    /// What this replica has of sessions, with the text it was read from.
+    known: DashMap<SessionHash, (Bytes, Arc<Session>)>,
+    replica: Arc<str>,
+}
+
+impl Sessions {
+    pub fn new(db: Db, state: Arc<dyn StateStore>, replica: Arc<str>) -> Self {
+        Self { db, state, known: DashMap::new(), replica }
+    }
+
+    /// Begins a session. The id is given to the client and nowhere kept.
+    pub async fn open(
+        &self,
+        caller: &Caller,
+        endpoint: &str,
+        facts: Facts,
+    ) -> Result<(String, Arc<Session>), Refusal> {
+        let mut random = [0u8; 32];
+        getrandom::fill(&mut random).expect("the system gives random bytes");
+        let id = URL_SAFE_NO_PAD.encode(random);
+        let hash = hash_of(&id);
+        let new = NewSession {
+            id_hash: hash,
+            principal: principal(caller),
+            endpoint: endpoint.to_owned(),
+            facts: text(&facts),
+            expires_at: expiry(),
+        };
+        self.db.tenant(caller.tenant).create_session(new).await.map_err(|error| {
+            tracing::error!(error = error.detail(), "a session cannot be stored");
+            error.refusal()
+        })?;
+        let stored = Stored { principal: principal(caller), endpoint: endpoint.to_owned(), facts };
+        let session = self.keep(hash, caller.tenant, &stored).await;
+        Ok((id, session))
+    }
+
+    /// The caller's session at this endpoint.
+    pub async fn find(&self, caller: &Caller, endpoint: &str, id: &str) -> Result<Arc<Session>, Refusal> {
+        let hash = hash_of(id);
+        let key = key(caller.tenant, &hash);
+        let raw = match self.state.get(&key).await {
+            Ok(Some(raw)) => raw,
+            // The shared state is in front of the database, not instead of it.
+            Ok(None) | Err(_) => self.from_rows(caller.tenant, &hash).await?,
+        };
+        if let Some(known) = self.known.get(&hash)
+            && known.0 == raw
+        {
+            let session = Arc::clone(&known.1);
+            drop(known);
+            self.check(caller, endpoint, &raw)?;
+            self.touch(&session, raw).await;
+            return Ok(session);
+        }
+        let stored = self.check(caller, endpoint, &raw)?;
+        Ok(self.remember(hash, caller.tenant, raw, &stored))
+    }
+
+    fn check(&self, caller: &Caller, endpoint: &str, raw: &[u8]) -> Result<Stored, Refusal> {
+        let stored: Stored = serde_json::from_slice(raw).map_err(|error| {
+            tracing::error!(%error, "a stored session cannot be read");
+            gone()
+        })?;
+        match stored.principal == principal(caller) && stored.endpoint == endpoint {
+            true => Ok(stored),
+            false => Err(gone()),
+        }
+    }
+
+    /// Changes what is kept of a session.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        endpoint: &str,
+        session: &Session,
+        change: impl FnOnce(&mut Facts),
+    ) -> Result<Arc<Session>, Refusal> {
+        let mut facts = session.facts.clone();
+        change(&mut facts);
+        let rows = self.db.tenant(caller.tenant);
+        rows.update_session(&session.hash, &text(&facts), expiry()).await.map_err(|error| {
+            tracing::warn!(error = error.detail(), "a session cannot be changed");
+            gone()
+        })?;
+        let stored = Stored { principal: principal(caller), endpoint: endpoint.to_owned(), facts };
+        Ok(self.keep(session.hash, caller.tenant, &stored).await)
+    }
+
+    /// Ends a session, here and for all replicas.
+    pub async fn close(&self, session: &Session) -> Result<(), Refusal> {
+        self.forget(&session.hash);
+        let deleted = self.db.tenant(session.tenant).delete_session(&session.hash).await;
+        let forgotten = self.state.delete(&key(session.tenant, &session.hash)).await;
+        deleted.map_err(|error| error.refusal())?;
+        forgotten.map(drop).map_err(Refusal::from)
+    }
+
+    /// A session that ended, here or on another replica.
+    pub fn forget(&self, hash: &SessionHash) {
+        if let Some((_, (_, session))) = self.known.remove(hash) {
+            session.live.end();
+        }
+    }
+
+    /// What this replica has of a session.
+    pub fn known(&self, hash: &SessionHash) -> Option<Arc<Session>> {
+        self.known.get(hash).map(|known| Arc::clone(&known.1))
+    }
+
+    /// Deletes what has expired, and forgets what was not used here for long.
+    pub async fn tidy(&self) {
+        if let Err(error) = self.db.operator().purge_sessions(Timestamp::now()).await {
+            tracing::warn!(error = error.detail(), "expired sessions cannot be deleted");
+        }
+        let old: Vec<SessionHash> = self
+            .known
+            .iter()
+            .filter(|known| known.1.touched.lock().elapsed() > IDLE)
+            .map(|known| *known.key())
+            .collect();
+        old.iter().for_each(|hash| self.forget(hash));
+    }
+
+    async fn keep(&self, hash: SessionHash, tenant: TenantId, stored: &Stored) -> Arc<Session> {
+        let raw = Bytes::from(serde_json::to_vec(stored).expect("a session is plain data"));
+        if let Err(error) = self.state.put(&key(tenant, &hash), raw.clone(), IDLE).await {
+            tracing::debug!(%error, "a session is in the database only");
+        }
+        self.remember(hash, tenant, raw, stored)
+    }
+
+    async fn from_rows(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
+        let found = self.db.tenant(tenant).find_session(hash).await.map_err(|error| error.refusal())?;
+        let row = found.ok_or_else(gone)?;
+        let facts = serde_json::from_str(&row.facts).map_err(|_| gone())?;
+        let stored = Stored { principal: row.principal, endpoint: row.endpoint, facts };
+        let raw = Bytes::from(serde_json::to_vec(&stored).expect("a session is plain data"));
+        if let Err(error) = self.state.put(&key(tenant, hash), raw.clone(), IDLE).await {
+            tracing::debug!(%error, "a session is in the database only");
+        }
+        Ok(raw)
+    }
+
+    fn remember(&self, hash: SessionHash, tenant: TenantId, raw: Bytes, stored: &Stored) -> Arc<Session> {
+        let live = match self.known.get(&hash) {
+            Some(known) => Arc::clone(&known.1.live),
+            None => Live::new(Arc::clone(&self.replica)),
+        };
+        let facts = &stored.facts;
+        let mut client = Client::new(Era::Legacy, facts.version.clone(), facts.capabilities.clone());
+        client.info = facts.info.clone();
+        client.level = facts.level.as_deref().and_then(Level::parse);
+        client.owner = self::hash(&hash);
+        client.home =
+            Some(Arc::new(Voice { live: Arc::downgrade(&live), stream: Arc::clone(&live.home) }));
+        let session = Arc::new(Session {
+            hash,
+            tenant,
+            client: Arc::new(client),
+            facts: facts.clone(),
+            live,
+            touched: Mutex::new(Instant::now()),
+        });
+        self.known.insert(hash, (raw, Arc::clone(&session)));
+        session
+    }
+
+    async fn touch(&self, session: &Session, raw: Bytes) {
+        {
+            let mut touched = session.touched.lock();
+            if touched.elapsed() < TOUCH {
+                return;
+            }
+            *touched = Instant::now();
+        }
+        let rows = self.db.tenant(session.tenant);
+        if let Err(error) = rows.touch_session(&session.hash, expiry()).await {
+            tracing::debug!(error = error.detail(), "a session's life was not prolonged");
+        }
+        if let Err(error) = self.state.put(&key(session.tenant, &session.hash), raw, IDLE).await {
+            tracing::debug!(%error, "a session's life was not prolonged");
+        }
+    }
+}
+
+/// The same for a caller however it proves who it is, as long as it speaks for the same agent; a key
+/// without an agent stands for itself.
+pub fn principal(caller: &Caller) -> String {
+    let agent = caller.agent.map(|agent| agent.to_string()).unwrap_or_default();
+    let key = caller.credential.filter(|_| !caller.own_agent).map(|key| key.to_string()).unwrap_or_default();
+    format!("{agent}/{key}")
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Code::SessionNotFound, "there is no such session for this caller at this endpoint")
+        .hint("send initialize without an Mcp-Session-Id to begin a new one")
+}
+
+fn hash_of(id: &str) -> SessionHash {
+    Sha256::digest(id.as_bytes()).into()
+}
+
+fn key(tenant: TenantId, hash: &SessionHash) -> StateKey {
+    StateKey::tenant(tenant, &format!("session:{}", URL_SAFE_NO_PAD.encode(hash)))
+}
+
+fn text(facts: &Facts) -> String {
+    serde_json::to_string(facts).expect("a session is plain data")
+}
+
+fn expiry() -> Timestamp {
+    Timestamp::now() + IDLE
+}

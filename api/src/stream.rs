@@ -1,0 +1,203 @@
+//! Messages on their way to one reader over Server-Sent Events: written without ever waiting, read as
+//! fast as the reader can. Knows no HTTP.
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Most messages that wait for, or are kept for, one reader.
+const MAX_EVENTS: usize = 512;
+
+/// Most bytes of messages kept for a reader that may come back.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A queue of messages, numbered from 1.
+#[derive(Default)]
+pub struct Stream {
+    /// Its number within its session, whose client may come back to it with `Last-Event-ID`. Without
+    /// one, what was read is not kept.
+    kept: OnceLock<u32>,
+    queue: Mutex<Queue>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    bytes: usize,
+    last: u64,
+    /// What has been given to a reader.
+    read: u64,
+    ended: bool,
+}
+
+/// One message with its number.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub number: u64,
+    pub message: Bytes,
+}
+
+impl Stream {
+    /// Keeps what is read from now on, under a number of its session.
+    pub fn keep_as(&self, number: u32) {
+        self.kept.get_or_init(|| number);
+    }
+
+    pub fn number(&self) -> Option<u32> {
+        self.kept.get().copied()
+    }
+
+    /// A message that may be lost when the reader is too far behind: a notification.
+    pub fn say(&self, message: impl Into<Bytes>) {
+        let mut queue = self.queue.lock();
+        if queue.unread() >= MAX_EVENTS || queue.ended {
+            tracing::debug!("a notification was dropped: its reader is too slow or gone");
+            return;
+        }
+        queue.push(message.into(), self.number().is_some());
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// A message that is never lost: an answer, or a question.
+    pub fn must_say(&self, message: impl Into<Bytes>) {
+        self.queue.lock().push(message.into(), self.number().is_some());
+        self.news.notify_one();
+    }
+
+    /// Nothing more will come.
+    pub fn end(&self) {
+        self.queue.lock().ended = true;
+        self.news.notify_one();
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.queue.lock().ended
+    }
+
+    /// The number of the last message that was read.
+    pub fn read(&self) -> u64 {
+        self.queue.lock().read
+    }
+
+    /// Waits for the first message after that one; none when the stream has ended.
+    pub async fn next(&self, after: u64) -> Option<Event> {
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                if let Some(event) = queue.after(after) {
+                    queue.read = queue.read.max(event.number);
+                    if self.number().is_none() {
+                        queue.forget(event.number);
+                    }
+                    return Some(event);
+                }
+                if queue.ended {
+                    return None;
+                }
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// Waits until there is something to read, or the end.
+    pub async fn touched(&self) {
+        loop {
+            {
+                let queue = self.queue.lock();
+                if queue.unread() > 0 || queue.ended {
+                    return;
+                }
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+impl Queue {
+    fn unread(&self) -> usize {
+        usize::try_from(self.last - self.read).unwrap_or(usize::MAX)
+    }
+
+    fn push(&mut self, message: Bytes, keeps: bool) {
+        self.last += 1;
+        self.bytes += message.len();
+        self.events.push_back(Event { number: self.last, message });
+        // What was read makes room first; what was not is kept as long as its reader may come.
+        while keeps && (self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES) {
+            match self.events.front() {
+                Some(first) if first.number <= self.read => self.drop_first(),
+                Some(_) | None => break,
+            }
+        }
+    }
+
+    fn after(&self, number: u64) -> Option<Event> {
+        self.events.iter().find(|event| event.number > number).cloned()
+    }
+
+    fn forget(&mut self, until: u64) {
+        while self.events.front().is_some_and(|event| event.number <= until) {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.bytes -= event.message.len();
+        }
+    }
+}
+
+/// One notification as it goes over the wire.
+pub fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
+    let method = serde_json::to_string(method).expect("a string is JSON");
+    match params {
+        Some(params) => format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{params}}}"#),
+        None => format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#),
+    }
+    .into_bytes()
+}
+
+/// One request as it goes over the wire.
+pub fn request(id: &str, method: &str, params: Option<&str>) -> Vec<u8> {
+    let method = serde_json::to_string(method).expect("a string is JSON");
+    let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}{params}}}"#).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_comes_back_reads_on() {
+        let stream = Stream::default();
+        stream.keep_as(1);
+        for text in ["a", "b", "c"] {
+            stream.say(text);
+        }
+        assert_eq!(stream.next(0).await.unwrap().message, "a");
+        assert_eq!(stream.next(1).await.unwrap().message, "b");
+        assert_eq!(stream.next(1).await.unwrap().message, "b", "it is kept");
+        stream.end();
+        assert_eq!(stream.next(2).await.unwrap().message, "c");
+        assert!(stream.next(3).await.is_none());
+    }
+
+    #[test]
+    fn a_slow_reader_loses_notifications_and_nothing_else() {
+        let stream = Stream::default();
+        for _ in 0..10 * MAX_EVENTS {
+            stream.say("n");
+        }
+        stream.must_say("answer");
+        let queue = stream.queue.lock();
+        assert_eq!(queue.events.len(), MAX_EVENTS + 1);
+        assert_eq!(queue.events.back().unwrap().message, "answer");
+    }
+}
