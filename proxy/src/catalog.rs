@@ -236,10 +236,8 @@ impl Catalog {
         cursor: Option<&str>,
         deadline: Instant,
     ) -> Result<Option<Page>, Refusal> {
-        let params = match cursor {
-            Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
-            None => "{}".to_owned(),
-        };
+        let cursor = cursor.map(|cursor| ("cursor".to_owned(), cursor.into()));
+        let params = self.pool.own_params(key.era, cursor.into_iter().collect());
         let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
         match self.pool.request(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {

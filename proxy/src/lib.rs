@@ -8,6 +8,8 @@ pub mod catalog;
 pub mod child;
 pub mod egress;
 mod logs;
+pub mod news;
+pub mod own;
 pub mod policy;
 pub mod pool;
 pub mod route;

@@ -11,12 +11,12 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use protocol::mcp::{Era, LEGACY_LATEST, method};
-use protocol::provider::{ToolFailure, ToolOutput, ToolProvider};
+use protocol::mcp::{Era, LEGACY_LATEST, MODERN, meta, method};
+use protocol::provider::{ProviderInfo, ToolFailure, ToolOutput, ToolProvider};
 use protocol::{Code, Refusal};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::upstream::{Failure, Initialized, Upstream, UpstreamAnswer, UpstreamRequest};
 use arguments::ArgumentShape;
@@ -24,30 +24,28 @@ use arguments::ArgumentShape;
 pub struct BuiltinUpstream {
     provider: Arc<dyn ToolProvider>,
     initialized: Arc<Initialized>,
+    /// The result of `initialize`.
+    legacy: Bytes,
+    /// The result of `server/discover`.
+    modern: Bytes,
     list: Bytes,
     /// Name and shape of each tool, in the order of the list.
     shapes: Vec<(&'static str, ArgumentShape)>,
 }
 
 impl BuiltinUpstream {
-    pub fn new(provider: Arc<dyn ToolProvider>, generation: u64) -> Self {
-        let info = provider.info();
+    /// It speaks both eras; `era` is the one that it is introduced in.
+    pub fn new(provider: Arc<dyn ToolProvider>, era: Era, generation: u64) -> Self {
         let tools = provider.list();
-        let result = serde_json::json!({
-            "protocolVersion": LEGACY_LATEST,
-            "capabilities": { "tools": { "listChanged": false } },
-            "serverInfo": { "name": info.name, "title": info.title, "version": info.version },
-            "instructions": info.description,
-        });
-        let list = serde_json::json!({ "tools": tools });
+        let [legacy, modern] = introductions(&provider.info());
+        let list = json!({ "tools": tools });
         let shapes = tools.iter().map(|tool| (tool.name, ArgumentShape::read(&tool.input_schema))).collect();
-        let initialized = Initialized {
-            era: Era::Legacy,
-            result: result.to_string().into(),
-            protocol_version: LEGACY_LATEST.to_owned(),
-            generation,
+        let (result, protocol_version) = match era {
+            Era::Legacy => (legacy.clone(), LEGACY_LATEST.to_owned()),
+            Era::Modern => (modern.clone(), MODERN.to_owned()),
         };
-        Self { provider, initialized: Arc::new(initialized), list: list.to_string().into(), shapes }
+        let initialized = Arc::new(Initialized { era, result, protocol_version, generation });
+        Self { provider, initialized, legacy, modern, list: list.to_string().into(), shapes }
     }
 
     pub fn initialized(&self) -> &Arc<Initialized> {
@@ -102,7 +100,8 @@ impl Upstream for BuiltinUpstream {
                 })
             }
             method::TOOLS_LIST => Ok(UpstreamAnswer::Result(self.list.clone())),
-            method::INITIALIZE => Ok(UpstreamAnswer::Result(self.initialized.result.clone())),
+            method::INITIALIZE => Ok(UpstreamAnswer::Result(self.legacy.clone())),
+            method::DISCOVER => Ok(UpstreamAnswer::Result(self.modern.clone())),
             method::PING => Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}"))),
             other => Ok(error_answer(Code::MethodNotFound, &format!("this server has no method `{other}`"))),
         }
@@ -129,6 +128,25 @@ impl Upstream for BuiltinUpstream {
     async fn stop(&self) {}
 }
 
+/// The results of `initialize` and of `server/discover`.
+fn introductions(info: &ProviderInfo) -> [Bytes; 2] {
+    let server = json!({ "name": info.name, "title": info.title, "version": info.version });
+    let capabilities = json!({ "tools": { "listChanged": false } });
+    let legacy = json!({
+        "protocolVersion": LEGACY_LATEST,
+        "capabilities": capabilities,
+        "serverInfo": server,
+        "instructions": info.description,
+    });
+    let modern = json!({
+        "supportedVersions": [MODERN],
+        "capabilities": capabilities,
+        "instructions": info.description,
+        "_meta": { meta::SERVER_INFO: server },
+    });
+    [legacy, modern].map(|result| result.to_string().into())
+}
+
 fn empty_object() -> &'static RawValue {
     serde_json::from_str("{}").unwrap_or(RawValue::NULL)
 }
@@ -138,7 +156,7 @@ fn unknown_tool(name: &str) -> UpstreamAnswer {
 }
 
 fn error_answer(code: Code, message: &str) -> UpstreamAnswer {
-    UpstreamAnswer::Error(serde_json::json!({ "code": code.rpc(), "message": message }).to_string().into())
+    UpstreamAnswer::Error(json!({ "code": code.rpc(), "message": message }).to_string().into())
 }
 
 /// The result of `tools/call`, for a tool that answered and for one that failed.

@@ -16,6 +16,7 @@ use super::PoolKey;
 use super::backoff::Crashes;
 use super::shared::PoolShared;
 use super::start;
+use super::subscriptions::Subscriptions;
 use crate::breaker::Breaker;
 use crate::logs::LogRing;
 use crate::server::ServerSpec;
@@ -39,6 +40,7 @@ pub struct Entry {
     last_success: AtomicI64,
     pub changes: Arc<AtomicU64>,
     pub logs: Arc<LogRing>,
+    pub subscriptions: Subscriptions,
     starts: AtomicU64,
 }
 
@@ -113,6 +115,7 @@ impl Entry {
             last_success: AtomicI64::new(0),
             changes: Arc::new(AtomicU64::new(first_change)),
             logs: pool.logs(key.tenant, key.server),
+            subscriptions: Subscriptions::default(),
             starts: AtomicU64::new(0),
             spec,
             pool,
@@ -145,6 +148,15 @@ impl Entry {
 
     pub fn alive(&self) -> Option<Arc<Running>> {
         self.current.load_full().filter(|running| running.upstream.is_alive())
+    }
+
+    pub fn runs_child(&self) -> bool {
+        self.alive().is_some_and(|running| running.is_child)
+    }
+
+    /// Whether it ended so often that nothing is tried for a while.
+    pub fn is_left_alone(&self) -> bool {
+        matches!(&self.life.lock().phase, Phase::Crashed { until, .. } if *until > Instant::now())
     }
 
     /// Joins the start that is under way, or begins one if it may.
@@ -209,6 +221,7 @@ impl Entry {
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.touch();
         self.pool.idle_sooner.notify_one();
+        self.subscribe_again(&running);
         self.watch(running);
         Ok(())
     }
@@ -225,6 +238,7 @@ impl Entry {
             upstream.closed().await;
             if let Some(entry) = entry.upgrade() {
                 entry.bury();
+                entry.keep_up().await;
             }
         });
     }
@@ -304,7 +318,8 @@ impl Entry {
     pub async fn rest(&self, note: &'static str) -> bool {
         let running = {
             let mut life = self.life.lock();
-            if !matches!(life.phase, Phase::Running) || self.in_flight.load(Ordering::SeqCst) > 0 {
+            let used = self.in_flight.load(Ordering::SeqCst) > 0 || !self.subscriptions.is_empty();
+            if !matches!(life.phase, Phase::Running) || used {
                 return false;
             }
             life.set(Phase::Idle { note: Some(note) });
@@ -346,6 +361,10 @@ impl Entry {
     /// Starts after the first one.
     pub fn restarts(&self) -> u64 {
         self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    pub fn has_run(&self) -> bool {
+        self.starts.load(Ordering::Relaxed) > 0
     }
 
     pub fn view(&self) -> (PhaseView, Timestamp) {

@@ -1,39 +1,153 @@
-//! Which eras a server speaks: by its registration, by what was found earlier, or found out now on a
-//! throw-away child.
+//! Which eras a server speaks: by its registration, by what was found earlier, or found out now on
+//! throw-away children.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use protocol::mcp::Eras;
-use protocol::{Refusal, ServerId, TenantId};
+use arc_swap::ArcSwap;
+use dashmap::{DashMap, Entry as Place};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use protocol::mcp::{Era, Eras};
+use protocol::{Code, Refusal, ServerId, TenantId};
+use tokio::sync::watch;
 
-use super::Pool;
-use crate::server::{EraVerdict, ServerSpec};
+use super::probe::{self, Outcome};
+use super::{Pool, PoolKey};
+use crate::server::{EraVerdict, Launch, ServerSpec, StdioLaunch};
+
+/// After this a server is asked again: its program may have become another one meanwhile.
+const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The most verdicts that wait to be stored; the oldest go first.
+const UNSTORED: usize = 4096;
+
+/// What was found out here, and what is being found out.
+#[derive(Default)]
+pub struct Verdicts {
+    /// By server and revision; read with every request.
+    found: ArcSwap<HashMap<(ServerId, i32), EraVerdict>>,
+    unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
+    asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Option<Eras>>>,
+}
+
+impl Verdicts {
+    fn add(&self, spec: &ServerSpec, verdict: EraVerdict) {
+        self.found.rcu(|found| {
+            let mut found = HashMap::clone(found);
+            found.retain(|(server, revision), _| *server != spec.id || *revision > spec.revision);
+            found.insert((spec.id, spec.revision), verdict);
+            found
+        });
+        let mut unstored = self.unstored.lock();
+        if unstored.len() == UNSTORED {
+            unstored.remove(0);
+        }
+        unstored.push((spec.id, spec.revision, verdict));
+    }
+}
 
 impl Pool {
     /// The eras if they are known without asking the server.
     pub fn known_eras(&self, spec: &ServerSpec) -> Option<Eras> {
-        spec.era.or(spec.found.map(|found| found.eras)).or(Some(Eras::LEGACY))
+        if let Launch::Builtin { .. } = spec.launch {
+            return Some(Eras::DUAL);
+        }
+        spec.era.or_else(|| {
+            let found = self.found(spec)?;
+            let age = Timestamp::now().duration_since(found.found_at);
+            (age < STALE).then_some(found.eras)
+        })
     }
 
-    /// The eras, found out when they are not known. One asks for all who wait.
+    /// The eras, found out when they are not known. One asks for all who wait. A server that cannot be
+    /// started counts as legacy, so that its start says why.
     pub async fn eras(
         &self,
         tenant: TenantId,
         spec: &Arc<ServerSpec>,
         deadline: Instant,
     ) -> Result<Eras, Refusal> {
-        let _ = (tenant, deadline);
-        Ok(self.known_eras(spec).unwrap_or(Eras::LEGACY))
+        if let Some(known) = self.known_eras(spec) {
+            return Ok(known);
+        }
+        match &spec.launch {
+            Launch::Builtin { .. } => Ok(Eras::DUAL),
+            Launch::Stdio(launch) => self.ask_children(tenant, spec, launch, deadline).await,
+            // A remote server is not asked: no verdict.
+            Launch::Http(_) | Launch::Websocket(_) => Ok(Eras::LEGACY),
+            Launch::Unsupported { .. } => Ok(Eras::LEGACY),
+        }
     }
 
-    /// What was found out about a server here.
+    /// What was found out about a server here or earlier.
     pub fn found(&self, spec: &ServerSpec) -> Option<EraVerdict> {
-        spec.found
+        self.shared.verdicts.found.load().get(&(spec.id, spec.revision)).copied().or(spec.found)
     }
 
     /// What was found out since the last time, to be stored: server, revision, verdict.
     pub fn take_found(&self) -> Vec<(ServerId, i32, EraVerdict)> {
-        Vec::new()
+        std::mem::take(&mut self.shared.verdicts.unstored.lock())
+    }
+
+    async fn ask_children(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        launch: &StdioLaunch,
+        deadline: Instant,
+    ) -> Result<Eras, Refusal> {
+        if self.is_left_alone(tenant, spec) {
+            return Ok(Eras::LEGACY);
+        }
+        let asked = (tenant, spec.id, spec.revision);
+        let mut told = match self.shared.verdicts.asking.entry(asked) {
+            Place::Occupied(asking) => asking.get().clone(),
+            Place::Vacant(place) => {
+                if let Some(known) = self.known_eras(spec) {
+                    return Ok(known);
+                }
+                let (tell, told) = watch::channel(None);
+                place.insert(told.clone());
+                let (pool, spec, launch) = (self.clone(), spec.clone(), launch.clone());
+                self.shared.tasks.spawn(async move { pool.probe(tenant, &spec, &launch, tell).await });
+                told
+            }
+        };
+        match tokio::time::timeout_at(deadline.into(), told.wait_for(Option::is_some)).await {
+            Ok(eras) => Ok(eras.ok().and_then(|eras| *eras).unwrap_or(Eras::LEGACY)),
+            Err(_) => {
+                let reason = format!("`{}` is still being started to see which era it speaks", spec.slug);
+                Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"))
+            }
+        }
+    }
+
+    async fn probe(
+        &self,
+        tenant: TenantId,
+        spec: &ServerSpec,
+        launch: &StdioLaunch,
+        tell: watch::Sender<Option<Eras>>,
+    ) {
+        let Outcome { eras, children } = probe::ask(&self.shared, tenant, spec, launch).await;
+        if let Some(eras) = eras {
+            tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
+            self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
+        }
+        self.shared.verdicts.asking.remove(&(tenant, spec.id, spec.revision));
+        tell.send_replace(Some(eras.unwrap_or(Eras::LEGACY)));
+        for child in children {
+            child.stop().await;
+        }
+    }
+
+    /// Whether nothing of this server may be started now: somebody stopped it, or it keeps ending.
+    fn is_left_alone(&self, tenant: TenantId, spec: &ServerSpec) -> bool {
+        let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
+        self.shared.is_closing()
+            || self.shared.held.contains_key(&(tenant, spec.id))
+            || self.shared.entries.get(&legacy).is_some_and(|entry| entry.is_left_alone())
     }
 }

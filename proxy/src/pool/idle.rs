@@ -39,7 +39,7 @@ fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
     if limit == 0 || !runs {
         return None;
     }
-    if entry.in_flight.load(Ordering::SeqCst) > 0 {
+    if entry.in_flight.load(Ordering::SeqCst) > 0 || !entry.subscriptions.is_empty() {
         return Some(limit);
     }
     Some((entry.last_used.load(Ordering::Relaxed) + limit).saturating_sub(pool.millis()))

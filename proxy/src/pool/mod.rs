@@ -2,17 +2,19 @@
 //! when idle. It does not know what is asked of them, nor whether the caller may.
 
 mod backoff;
+mod clients;
 mod entry;
 mod eras;
 mod events;
 mod idle;
+mod probe;
 mod request;
 mod settings;
 mod shared;
 mod start;
 mod status;
+mod subscriptions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,11 +27,11 @@ use crate::server::ServerSpec;
 use entry::{Entry, Unavailable};
 use futures_util::future::join_all;
 use shared::PoolShared;
-use tokio::sync::broadcast;
 
-use crate::upstream::{Initialized, Introduction, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
 
-pub use events::{News, PoolEvent};
+pub use crate::news::News;
+pub use events::PoolEvent;
 pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 
@@ -149,49 +151,6 @@ impl Pool {
         }
     }
 
-    /// Says which client an upstream is for, before it is first asked for under this key.
-    pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
-        self.shared.introductions.insert(*key, introduction);
-    }
-
-    pub fn is_introduced(&self, key: &PoolKey) -> bool {
-        self.shared.introductions.contains_key(key)
-    }
-
-    pub fn is_running(&self, key: &PoolKey) -> bool {
-        self.shared.entries.get(key).is_some_and(|entry| entry.alive().is_some())
-    }
-
-    /// A client has gone: what ran for it alone is ended.
-    pub async fn dismiss(&self, owner: u64) {
-        self.shared.introductions.retain(|key, _| key.owner != owner);
-        self.retire_where(|key| key.owner == owner).await;
-    }
-
-    /// What upstreams tell by themselves, from now on. A reader that is too slow loses the oldest, and
-    /// is told so.
-    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
-        self.shared.events.subscribe()
-    }
-
-    /// Asks an upstream to tell when a resource changes. Subscriptions of one resource are counted, and
-    /// made again when the upstream was started again.
-    pub async fn subscribe(
-        &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
-        uri: &str,
-        deadline: Instant,
-    ) -> Result<UpstreamAnswer, Refusal> {
-        let _ = (key, spec, uri, deadline);
-        Err(Refusal::new(Code::NotConfigured, "subscriptions are not there yet"))
-    }
-
-    /// Takes one [`Pool::subscribe`] back.
-    pub fn unsubscribe(&self, key: &PoolKey, uri: &str) {
-        let _ = (key, uri);
-    }
-
     /// A number that grows with each `list_changed` notification and each start: what was listed
     /// under a lower one is stale.
     pub fn changes(&self, key: &PoolKey) -> u64 {
@@ -204,17 +163,7 @@ impl Pool {
 
     /// Counts over all upstreams, for the figures.
     pub fn figures(&self) -> PoolFigures {
-        let entries = self.shared.all();
-        let mut states = BTreeMap::new();
-        let mut figures = PoolFigures::default();
-        for entry in &entries {
-            let status = status::of(&self.shared, entry.key.tenant, entry.key.server);
-            *states.entry(status.state.as_str()).or_default() += 1;
-            figures.children += usize::from(status.pid.is_some());
-            figures.in_flight += status.in_flight;
-        }
-        figures.states = states.into_iter().collect();
-        figures
+        status::figures(&self.shared)
     }
 
     /// The newest lines, oldest first: the child's stderr and what the gateway noted about it.
@@ -241,8 +190,8 @@ impl Pool {
 
     async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
         self.shared.held.remove(&(tenant, spec.id));
-        let key = PoolKey::shared(tenant, spec, Era::Legacy);
-        let wanted = self.entry(&key, spec)?;
+        let era = self.era_to_start(tenant, spec).await?;
+        let wanted = self.entry(&PoolKey::shared(tenant, spec, era), spec)?;
         let entries = self.shared.of(tenant, spec.id);
         join_all(entries.iter().map(|entry| entry.release(stop))).await;
         match wanted.ensure().await {
@@ -253,6 +202,17 @@ impl Pool {
                 Err(Refusal::new(Code::Conflict, reason))
             }
         }
+    }
+
+    /// The one in which it ran last; otherwise, where it speaks both, the one of most clients.
+    async fn era_to_start(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<Era, Refusal> {
+        let entries = self.shared.of(tenant, spec.id).into_iter();
+        let last = entries
+            .filter(|entry| entry.key == PoolKey::shared(tenant, spec, entry.key.era) && entry.has_run())
+            .max_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
+        let deadline = Instant::now() + spec.start_timeout * 3;
+        let eras = self.eras(tenant, spec, deadline).await?;
+        Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 
     /// For a server that was deleted or changed: every upstream of it takes no new requests, finishes
@@ -298,6 +258,7 @@ impl Pool {
         };
         if self.shared.entries.iter().any(|other| older(other.key())) {
             let (pool, key) = (self.clone(), *key);
+            self.shared.introductions.retain(|other, _| !older(other));
             self.shared.tasks.spawn(async move {
                 let older = move |other: &PoolKey| {
                     other.tenant == key.tenant && other.server == key.server && other.revision < key.revision

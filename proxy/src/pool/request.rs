@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use protocol::mcp::method;
+use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal};
+use serde_json::Map;
 use tokio::sync::SemaphorePermit;
 
 use super::Delivered;
 use super::entry::{Entry, Running, Unavailable};
 use crate::breaker::Admission;
+use crate::own;
 use crate::upstream::{Failure, Params, UpstreamRequest};
 
 /// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
@@ -123,7 +125,13 @@ impl Entry {
         let entry = self.clone();
         self.pool.tasks.spawn(async move {
             let deadline = Instant::now() + entry.pool.settings.ping_patience;
-            let ping = UpstreamRequest::new(method::PING, Params::none(), deadline);
+            // Any answer is a sign of life.
+            let asked = match entry.key.era {
+                Era::Legacy => method::PING,
+                Era::Modern => method::DISCOVER,
+            };
+            let params = own::params(entry.key.era, &entry.pool.settings.client(), Map::new());
+            let ping = UpstreamRequest::new(asked, Params::raw(params.as_bytes()), deadline);
             if let Err(Failure { refusal, .. }) = running.upstream.request(ping).await
                 && refusal.code == Code::TimedOut
             {
@@ -140,13 +148,13 @@ impl Entry {
 }
 
 /// Counts a request as in flight, however it ends.
-struct Visit<'a> {
+pub struct Visit<'a> {
     entry: &'a Entry,
     admission: Admission,
 }
 
 impl<'a> Visit<'a> {
-    fn begin(entry: &'a Entry, admission: Admission) -> Self {
+    pub fn begin(entry: &'a Entry, admission: Admission) -> Self {
         entry.in_flight.fetch_add(1, Ordering::SeqCst);
         Self { entry, admission }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::own::ClientName;
 use crate::server::ChildLimits;
 use crate::stdio::WriteStyle;
 
@@ -51,6 +52,11 @@ pub struct PoolSettings {
 pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 impl PoolSettings {
+    /// Who the gateway says it is.
+    pub fn client(&self) -> ClientName {
+        ClientName { name: self.client_name.clone(), version: self.client_version.clone() }
+    }
+
     /// The defaults, for a supervisor program and the variables to pass on.
     pub fn new(supervisor: PathBuf, environment: Vec<(String, String)>) -> Self {
         Self {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::PoolKey;
 use super::entry::Entry;
+use super::eras::Verdicts;
 use super::events::PoolEvent;
 use super::settings::PoolSettings;
 use crate::logs::LogRing;
@@ -28,6 +29,7 @@ pub struct PoolShared {
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
     /// Whom the upstreams of some keys are for.
     pub introductions: DashMap<PoolKey, Arc<Introduction>>,
+    pub verdicts: Verdicts,
     pub events: broadcast::Sender<PoolEvent>,
     pub tasks: TaskTracker,
     pub closing: AtomicBool,
@@ -64,6 +66,7 @@ impl PoolShared {
             held: DashMap::new(),
             logs: DashMap::new(),
             introductions: DashMap::new(),
+            verdicts: Verdicts::default(),
             events: broadcast::channel(EVENTS_KEPT).0,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
@@ -77,6 +80,11 @@ impl PoolShared {
 
     pub fn next_generation(&self) -> u64 {
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Nothing is started any more.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 
     /// Milliseconds since the pool began.
@@ -110,7 +118,7 @@ impl PoolShared {
     /// Children that run, without those that are being started.
     fn children(&self) -> Vec<Arc<Entry>> {
         let mut all = self.all();
-        all.retain(|entry| entry.alive().is_some_and(|running| running.is_child));
+        all.retain(|entry| entry.runs_child());
         all
     }
 

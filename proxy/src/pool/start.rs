@@ -1,20 +1,25 @@
 //! Starts what a server's specification says.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use protocol::mcp::Era;
 use protocol::{Code, Refusal};
 
 use super::entry::{Entry, Running};
+use super::events::PoolEvent;
 use super::shared::PoolShared;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
-use crate::server::{Launch, StdioLaunch};
-use crate::stdio::{ClientName, StdioPlan, StdioUpstream, WireLimits};
+use crate::logs::LogRing;
+use crate::news::{News, Tell};
+use crate::server::{Launch, ServerSpec, StdioLaunch};
+use crate::stdio::{StdioPlan, StdioUpstream, WireLimits};
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     match &entry.spec.launch {
-        Launch::Builtin { provider } => start_builtin(&entry.pool, provider, generation),
+        Launch::Builtin { provider } => start_builtin(&entry.pool, provider, entry.key.era, generation),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
         Launch::Http(_) | Launch::Websocket(_) => {
             Err(Refusal::new(Code::NotConfigured, "remote servers are not supported yet"))
@@ -26,11 +31,11 @@ pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     }
 }
 
-fn start_builtin(pool: &PoolShared, name: &str, generation: u64) -> Result<Running, Refusal> {
+fn start_builtin(pool: &PoolShared, name: &str, era: Era, generation: u64) -> Result<Running, Refusal> {
     let provider = pool.builtins.iter().find(|provider| provider.info().name == name).ok_or_else(|| {
         Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
     })?;
-    let upstream = BuiltinUpstream::new(provider.clone(), generation);
+    let upstream = BuiltinUpstream::new(provider.clone(), era, generation);
     let initialized = upstream.initialized().clone();
     Ok(Running {
         upstream: Arc::new(upstream),
@@ -43,9 +48,24 @@ fn start_builtin(pool: &PoolShared, name: &str, generation: u64) -> Result<Runni
 
 async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, Refusal> {
     let _starting = entry.pool.make_room().await?;
-    let settings = &entry.pool.settings;
     let plan = StdioPlan {
-        who: entry.spec.slug.as_str().into(),
+        introduction: entry.pool.introductions.get(&entry.key).map(|it| it.value().clone()),
+        news: news(entry),
+        ..plan(&entry.pool, &entry.spec, entry.key.era, entry.logs.clone())
+    };
+    let deadline = Instant::now() + entry.spec.start_timeout;
+    let upstream = StdioUpstream::start(&plan, launch, generation, deadline, &entry.pool.tasks).await?;
+    let era = entry.key.era.as_str();
+    tracing::info!(server = %entry.spec.slug, pid = upstream.pid(), era, "a server started");
+    let (initialized, pid) = (upstream.initialized().clone(), upstream.pid());
+    Ok(Running { upstream: Arc::new(upstream), initialized, pid, started: Instant::now(), is_child: true })
+}
+
+/// How a child of a server is started that tells nothing and is for nobody in particular.
+pub fn plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) -> StdioPlan {
+    let settings = &pool.settings;
+    StdioPlan {
+        who: spec.slug.as_str().into(),
         child: ChildPlan {
             supervisor: settings.supervisor.clone(),
             environment: settings.environment.iter().cloned().collect(),
@@ -57,14 +77,22 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
             write_cap: settings.write_cap,
             write_style: settings.write_style,
         },
-        client: ClientName { name: settings.client_name.clone(), version: settings.client_version.clone() },
-        changes: entry.changes.clone(),
-        logs: entry.logs.clone(),
-    };
-    let started = Instant::now();
-    let deadline = started + entry.spec.start_timeout;
-    let upstream = StdioUpstream::start(&plan, launch, generation, deadline, &entry.pool.tasks).await?;
-    tracing::info!(server = %entry.spec.slug, pid = upstream.pid(), "a server started");
-    let (initialized, pid) = (upstream.initialized().clone(), upstream.pid());
-    Ok(Running { upstream: Arc::new(upstream), initialized, pid, started: Instant::now(), is_child: true })
+        client: settings.client(),
+        introduction: None,
+        era,
+        news: Arc::new(|_| {}),
+        logs,
+    }
+}
+
+/// Counts the changes of lists, and passes everything on to whoever listens to the pool's events.
+fn news(entry: &Entry) -> Tell {
+    let (key, changes, events) = (entry.key, entry.changes.clone(), entry.pool.events.clone());
+    Arc::new(move |news: News| {
+        if news.is_list_change() {
+            changes.fetch_add(1, Ordering::Relaxed);
+        }
+        // Nobody may be listening.
+        events.send(PoolEvent { key, news }).ok();
+    })
 }

@@ -1,11 +1,14 @@
 //! How an upstream is doing, as a status page shows it.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use protocol::{Code, ServerId, TenantId};
 use serde::Serialize;
 
+use super::PoolFigures;
 use super::entry::{Entry, PhaseView};
 use super::shared::PoolShared;
 
@@ -57,10 +60,15 @@ impl State {
     }
 }
 
-/// The status of a server for a tenant: that of its newest revision, the unchanged variant first.
+/// The status of a server for a tenant: that of its newest revision, the unchanged variant first, and
+/// of several upstreams what runs, what is shared, and what was used last.
 pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStatus {
     let mut entries = pool.of(tenant, server);
-    entries.sort_by_key(|entry| (std::cmp::Reverse(entry.key.revision), entry.key.variant));
+    entries.sort_by_cached_key(|entry| {
+        let used = Reverse(entry.last_used.load(Ordering::Relaxed));
+        let idle = entry.alive().is_none();
+        (Reverse(entry.key.revision), entry.key.variant, idle, entry.key.owner != 0, used)
+    });
     let Some(entry) = entries.first() else {
         let held = pool.held.get(&(tenant, server)).map(|since| *since);
         return UpstreamStatus {
@@ -84,6 +92,21 @@ pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStat
         in_flight: entries.iter().map(|entry| entry.in_flight.load(Ordering::Relaxed)).sum(),
         restarts: entries.iter().map(|entry| entry.restarts()).sum(),
         breaker: entry.breaker.state().0,
+    }
+}
+
+/// Counts over all upstreams. A server is in one state for each tenant that uses it.
+pub fn figures(pool: &PoolShared) -> PoolFigures {
+    let entries = pool.all();
+    let servers: HashSet<_> = entries.iter().map(|entry| (entry.key.tenant, entry.key.server)).collect();
+    let mut states = BTreeMap::new();
+    for (tenant, server) in servers {
+        *states.entry(of(pool, tenant, server).state.as_str()).or_default() += 1;
+    }
+    PoolFigures {
+        states: states.into_iter().collect(),
+        children: entries.iter().filter(|entry| entry.runs_child()).count(),
+        in_flight: entries.iter().map(|entry| entry.in_flight.load(Ordering::Relaxed)).sum(),
     }
 }
 

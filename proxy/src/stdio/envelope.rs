@@ -23,6 +23,7 @@ pub enum Line<'a> {
     Request {
         id: &'a str,
         method: Cow<'a, str>,
+        params: Option<&'a str>,
     },
     Notification {
         method: Cow<'a, str>,
@@ -84,9 +85,10 @@ fn any_message(line: &[u8]) -> Option<Line<'_>> {
     let message: Envelope<'_> = serde_json::from_slice(line).ok()?;
     let id = message.id.map(RawValue::get);
     if let Some(method) = message.method {
+        let params = message.params.map(RawValue::get);
         return Some(match id {
-            Some(id) => Line::Request { id, method },
-            None => Line::Notification { method, params: message.params.map(RawValue::get) },
+            Some(id) => Line::Request { id, method, params },
+            None => Line::Notification { method, params },
         });
     }
     let ours = id.and_then(|id| id.parse().ok());
@@ -131,7 +133,7 @@ mod tests {
         );
         assert_eq!(
             read(br#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#),
-            Line::Request { id: "\"a\"", method: "ping".into() }
+            Line::Request { id: "\"a\"", method: "ping".into(), params: None }
         );
         assert_eq!(read(br#"{"id":"x","result":{}}"#), Line::Stray("\"x\""));
         assert_eq!(read(br#"{"id":null,"error":{}}"#), Line::Stray("null"));

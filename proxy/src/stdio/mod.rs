@@ -2,17 +2,26 @@
 //! message a line. It knows the wire and the handshake; restarts and waiting turns are the pool's.
 
 mod call;
+mod ears;
 mod envelope;
 mod handshake;
 mod lines;
+mod link;
+mod listeners;
 mod oddities;
 mod outbox;
 mod pending;
+mod probe;
+mod questions;
 mod reader;
+mod standing;
 mod stderr;
+mod subscriptions;
 mod upstream;
 mod wire;
+mod writing;
 
-pub use handshake::ClientName;
-pub use upstream::{StdioPlan, StdioUpstream};
+pub use link::StdioPlan;
+pub use probe::{Probe, ProbeChild};
+pub use upstream::StdioUpstream;
 pub use wire::{WireLimits, WriteStyle};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use memchr::memchr2;
 use tokio::net::unix::pipe;
 
-use crate::upstream::Params;
+use crate::upstream::{Params, UpstreamAnswer};
 
 /// A buffer that grew beyond this is given back, in bytes.
 const KEPT: usize = 256 << 10;
@@ -92,12 +92,19 @@ impl Outbox {
         self.queued += (self.queue.len() - before) as u64;
     }
 
-    /// An answer to the child's own request; `tail` is from the comma after the id on.
-    pub fn push_answer(&mut self, id: &str, tail: &str) {
+    /// An answer to the child's own request, under the id as it wrote it.
+    pub fn push_answer(&mut self, id: &str, answer: &UpstreamAnswer) {
+        let (member, json) = match answer {
+            UpstreamAnswer::Result(json) => ("result", json),
+            UpstreamAnswer::Error(json) => ("error", json),
+        };
         let before = self.queue.len();
         self.queue.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
         push_on_one_line(&mut self.queue, id.as_bytes());
-        self.queue.extend_from_slice(tail.as_bytes());
+        self.queue.extend_from_slice(b",\"");
+        self.queue.extend_from_slice(member.as_bytes());
+        self.queue.extend_from_slice(b"\":");
+        push_on_one_line(&mut self.queue, json);
         self.queue.extend_from_slice(b"}\n");
         self.queued += (self.queue.len() - before) as u64;
     }
@@ -206,14 +213,14 @@ mod tests {
         let mut outbox = Outbox::new(sender, 100);
         outbox.push_request(120, "tools/call", Params::spliced(b"{\n\"name\":\"", b"a", b"\"\r\n}"));
         outbox.push_notification("a\"b", Params::none());
-        outbox.push_answer("\"x\"", ",\"result\":{}");
+        outbox.push_answer("\"x\"", &UpstreamAnswer::Result(b"{\n}".as_slice().into()));
         let (taken, _) = outbox.claim().unwrap();
         assert_eq!(
             String::from_utf8(taken.clone()).unwrap(),
             concat!(
                 "{\"jsonrpc\":\"2.0\",\"id\":120,\"method\":\"tools/call\",\"params\":{ \"name\":\"a\"  }}\n",
                 "{\"jsonrpc\":\"2.0\",\"method\":\"a\\\"b\"}\n",
-                "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{}}\n",
+                "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{ }}\n",
             )
         );
         assert!(outbox.claim().is_none());

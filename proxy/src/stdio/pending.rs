@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use protocol::Refusal;
 
+use super::listeners::{Hearing, Listeners};
 use crate::upstream::{Failure, UpstreamAnswer};
 
 /// Bits of an id that name the place; ids stay below 2^53, which JavaScript children need.
 const PLACE_BITS: u32 = 16;
 /// The most requests in flight to one child.
 pub const MAX_IN_FLIGHT: usize = 1 << PLACE_BITS;
+
+/// The slot of a request without a listener.
+const NOBODY: u32 = u32::MAX;
 
 pub type Reply = Result<UpstreamAnswer, Failure>;
 
@@ -22,6 +26,8 @@ pub struct Pending {
     in_flight: usize,
     /// No deadline lies before this; none when nobody waits for one.
     next_deadline: Option<Instant>,
+    /// Of those that are not answered yet.
+    pub listeners: Listeners,
 }
 
 struct Place {
@@ -30,6 +36,8 @@ struct Place {
     /// Where its message begins in all that was ever queued for the child.
     position: u64,
     cancellable: bool,
+    /// Where its listener is kept, or [`NOBODY`].
+    listener: u32,
     state: PlaceState,
 }
 
@@ -63,23 +71,28 @@ impl Pending {
         position: u64,
         cancellable: bool,
         waker: Waker,
+        hearing: Option<Hearing<'_>>,
     ) -> Option<(u64, bool)> {
         if self.in_flight == MAX_IN_FLIGHT {
             return None;
         }
         let state = PlaceState::Waiting(waker);
+        let listener = NOBODY;
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.places[index as usize];
-                *place = Place { uses: place.uses + 1, deadline, position, cancellable, state };
+                *place = Place { uses: place.uses + 1, deadline, position, cancellable, listener, state };
                 index
             }
             None => {
-                self.places.push(Place { uses: 1, deadline, position, cancellable, state });
+                self.places.push(Place { uses: 1, deadline, position, cancellable, listener, state });
                 (self.places.len() - 1) as u32
             }
         };
         self.in_flight += 1;
+        if let Some(hearing) = hearing {
+            self.places[index as usize].listener = self.listeners.add(index, hearing);
+        }
         let nearer = self.next_deadline.is_none_or(|next| deadline < next);
         if nearer {
             self.next_deadline = Some(deadline);
@@ -94,6 +107,9 @@ impl Pending {
         match std::mem::replace(&mut place.state, PlaceState::Free) {
             PlaceState::Waiting(waker) => {
                 place.state = PlaceState::Done(reply);
+                if place.listener != NOBODY {
+                    self.deafen(id);
+                }
                 Some(waker)
             }
             other => {
@@ -150,12 +166,17 @@ impl Pending {
             given_up.push(GivenUp { id, cancellable: place.cancellable });
         }
         self.next_deadline = next;
+        for given_up in &given_up {
+            self.deafen(given_up.id);
+        }
         given_up
     }
 
     /// Refuses all. Those whose message begins at or after `written` were never sent.
     pub fn refuse_all(&mut self, refusal: &Refusal, written: u64, wakers: &mut Vec<Waker>) {
+        self.listeners.clear();
         for place in &mut self.places {
+            place.listener = NOBODY;
             if !matches!(place.state, PlaceState::Waiting(_)) {
                 continue;
             }
@@ -174,8 +195,28 @@ impl Pending {
         (place.uses == id >> PLACE_BITS && !matches!(place.state, PlaceState::Free)).then_some(place)
     }
 
+    /// Its listener hears nothing any more.
+    fn deafen(&mut self, id: u64) {
+        let Some(place) = self.place(id) else { return };
+        match std::mem::replace(&mut place.listener, NOBODY) {
+            NOBODY => {}
+            slot => self.forget_listener(slot),
+        }
+    }
+
+    fn forget_listener(&mut self, slot: u32) {
+        if let Some(moved) = self.listeners.remove(slot) {
+            self.places[moved as usize].listener = slot;
+        }
+    }
+
     fn release(&mut self, id: u64) -> Option<PlaceState> {
-        let state = std::mem::replace(&mut self.place(id)?.state, PlaceState::Free);
+        let place = self.place(id)?;
+        let state = std::mem::replace(&mut place.state, PlaceState::Free);
+        match std::mem::replace(&mut place.listener, NOBODY) {
+            NOBODY => {}
+            slot => self.forget_listener(slot),
+        }
         self.free.push((id as usize & (MAX_IN_FLIGHT - 1)) as u32);
         self.in_flight -= 1;
         Some(state)
@@ -196,7 +237,7 @@ mod tests {
     }
 
     fn insert(pending: &mut Pending, deadline: Instant) -> u64 {
-        pending.insert(deadline, 0, true, Waker::noop().clone()).unwrap().0
+        pending.insert(deadline, 0, true, Waker::noop().clone(), None).unwrap().0
     }
 
     #[test]

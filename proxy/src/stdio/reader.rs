@@ -2,17 +2,16 @@
 //! child that only makes noise is read slowly, so that it harms nobody but itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use super::ears::Ears;
 use super::envelope::{self, Line};
 use super::lines::{LineBuffer, LineTooLong};
-use super::oddities::{Oddities, excerpt};
+use super::oddities::excerpt;
 use super::pending::Reply;
 use super::wire::Wire;
 use crate::child::ChildHandle;
@@ -35,16 +34,16 @@ pub enum ReadEnd {
 
 pub struct Reader {
     pub wire: Arc<Wire>,
-    pub oddities: Oddities,
-    /// Grows when the child says that a list changed.
-    pub changes: Arc<AtomicU64>,
+    ears: Ears,
     replies: Vec<(u64, Reply)>,
     unclaimed: Vec<u64>,
+    /// Whether answers were delivered before the end of what was read at once.
+    answered: bool,
 }
 
 impl Reader {
-    pub fn new(wire: Arc<Wire>, oddities: Oddities, changes: Arc<AtomicU64>) -> Self {
-        Self { wire, oddities, changes, replies: Vec::new(), unclaimed: Vec::new() }
+    pub fn new(wire: Arc<Wire>, ears: Ears) -> Self {
+        Self { wire, ears, replies: Vec::new(), unclaimed: Vec::new(), answered: false }
     }
 
     /// Runs until nothing more is to be read.
@@ -96,12 +95,8 @@ impl Reader {
                 Err(error) => break Err(error),
             }
         };
-        let answered = !self.replies.is_empty();
-        self.wire.deliver(&mut self.replies, &mut self.unclaimed);
-        for id in self.unclaimed.drain(..) {
-            self.oddities
-                .note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
-        }
+        let answered = std::mem::take(&mut self.answered) || !self.replies.is_empty();
+        self.deliver();
         outcome.map(|()| answered)
     }
 
@@ -144,15 +139,22 @@ impl Reader {
             Line::Batch(batch) => {
                 for message in batch {
                     match envelope::read(message.as_bytes()) {
-                        Line::Batch(_) => self.oddities.note(|| "a batch within a batch".to_owned()),
+                        Line::Batch(_) => self.ears.oddities.note(|| "a batch within a batch".to_owned()),
                         inner => self.take_other(inner, message.as_bytes()),
                     }
                 }
             }
-            Line::Request { id, method } => self.answer(id, &method),
-            Line::Notification { method, params } => self.hear(&method, params),
+            Line::Request { id, method, params } => {
+                self.deliver_first();
+                self.ears.asked(id, &method, params);
+            }
+            Line::Notification { method, params } => {
+                self.deliver_first();
+                self.ears.told(&method, params);
+            }
             Line::Stray(id) => {
-                self.oddities
+                self.ears
+                    .oddities
                     .note(|| format!("an answer under an id that was never given: {}", excerpt(line)));
                 tracing::debug!(server = self.wire.who(), id, "stray answer");
             }
@@ -160,33 +162,32 @@ impl Reader {
                 let reason = format!("`{}` answered with something that is not JSON-RPC", self.wire.who());
                 let refusal = Refusal::new(Code::UpstreamFailed, reason);
                 self.replies.push((id, Err(Failure { refusal, sent: true })));
-                self.oddities.note(|| format!("a broken answer: {}", excerpt(line)));
+                self.ears.oddities.note(|| format!("a broken answer: {}", excerpt(line)));
             }
             Line::Garbage { id: None } if line.is_empty() => {}
             Line::Garbage { id: None } => {
-                self.oddities.note(|| format!("a line on stdout that is not JSON-RPC: {}", excerpt(line)));
+                self.ears
+                    .oddities
+                    .note(|| format!("a line on stdout that is not JSON-RPC: {}", excerpt(line)));
             }
         }
     }
 
-    /// Nothing was declared to the child, so it may ask for a sign of life and no more.
-    fn answer(&self, id: &str, asked: &str) {
-        if asked == method::PING {
-            return self.wire.answer(id, r#","result":{}"#);
+    /// Gives the answers that were read so far to those who wait, so that what follows is heard by those
+    /// who wait still.
+    fn deliver_first(&mut self) {
+        if !self.replies.is_empty() {
+            self.answered = true;
+            self.deliver();
         }
-        self.wire.answer(id, r#","error":{"code":-32601,"message":"the gateway does not offer this"}"#);
-        self.oddities
-            .note(|| format!("it asked for `{}`, which was not declared", excerpt(asked.as_bytes())));
     }
 
-    /// The one place where notifications of the child arrive.
-    fn hear(&self, told: &str, _params: Option<&str>) {
-        match told {
-            method::TOOLS_CHANGED | method::RESOURCES_CHANGED | method::PROMPTS_CHANGED => {
-                self.changes.fetch_add(1, Ordering::Relaxed);
-            }
-            // Progress, log messages and what is unknown: nobody listens yet.
-            _ => tracing::trace!(server = self.wire.who(), told, "notification"),
+    fn deliver(&mut self) {
+        self.wire.deliver(&mut self.replies, &mut self.unclaimed);
+        for id in self.unclaimed.drain(..) {
+            self.ears
+                .oddities
+                .note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
         }
     }
 }

@@ -1,47 +1,33 @@
-//! One running child from its start to its end.
+//! One running child as an upstream: the first words with it, requests, and what it is subscribed to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use protocol::mcp::method;
+use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal};
-use tokio::sync::Notify;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::call::Call;
-use super::handshake::{self, ClientName};
-use super::oddities::Oddities;
-use super::reader::{ReadEnd, Reader};
-use super::stderr;
-use super::wire::{Wire, WireLimits};
-use crate::child::{ChildHandle, ChildPlan, ChildProcess};
-use crate::logs::LogRing;
+use super::handshake;
+use super::link::{Link, StdioPlan};
+use super::standing::Standing;
+use super::subscriptions::{Job, Subscriptions};
 use crate::server::StdioLaunch;
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
 
-/// After the child ended, how long its supervisor and the last of its stderr are waited for.
-const OBITUARY: Duration = Duration::from_millis(300);
-
-/// What is the same for every start of one server.
-pub struct StdioPlan {
-    /// The server's slug.
-    pub who: Arc<str>,
-    pub child: ChildPlan,
-    pub limits: WireLimits,
-    pub client: ClientName,
-    pub changes: Arc<AtomicU64>,
-    pub logs: Arc<LogRing>,
-}
+/// How long the answer is kept in mind that nobody waits for.
+const UNSUBSCRIBING: Duration = Duration::from_secs(10);
 
 pub struct StdioUpstream {
-    wire: Arc<Wire>,
-    handle: ChildHandle,
-    grace: Duration,
+    link: Link,
     initialized: Arc<Initialized>,
     pid: Option<u32>,
+    tasks: TaskTracker,
+    /// To the task that listens to a modern child.
+    jobs: Option<mpsc::UnboundedSender<Job>>,
 }
 
 impl StdioUpstream {
@@ -53,35 +39,33 @@ impl StdioUpstream {
         deadline: Instant,
         tasks: &TaskTracker,
     ) -> Result<StdioUpstream, Refusal> {
-        let started_at = Timestamp::now();
-        let child = ChildProcess::start(&plan.child, launch, tasks).await?;
-        let ChildProcess { stdin, stdout, stderr, handle } = child;
-        let wire = Arc::new(Wire::new(plan.who.clone(), stdin, plan.limits));
-        let silent = Arc::new(Notify::new());
-        let (logs, end_of_stderr) = (plan.logs.clone(), silent.clone());
-        tasks.spawn(async move {
-            stderr::keep(stderr, logs).await;
-            end_of_stderr.notify_one();
-        });
-        tasks.spawn(wire.clone().write_for_others());
-        tasks.spawn(wire.clone().watch_deadlines());
-        let reader = Reader::new(wire.clone(), Oddities::new(plan.logs.clone()), plan.changes.clone());
-        let life = Life { handle: handle.clone(), logs: plan.logs.clone(), silent, started_at };
-        tasks.spawn(life.run(reader, stdout, plan.limits.line_cap));
-
-        let shaken = handshake::legacy(&wire, &plan.client, generation, deadline).await;
-        match shaken {
-            Ok(initialized) => {
-                let (initialized, pid) = (Arc::new(initialized), handle.pid().await);
-                Ok(StdioUpstream { wire, handle, grace: plan.child.grace, initialized, pid })
+        let mut link = Link::open(plan, launch, tasks).await?;
+        let introduction = plan.introduction.as_deref();
+        let shaken = match plan.era {
+            Era::Legacy => {
+                handshake::legacy(&link.wire, &plan.client, introduction, generation, deadline).await
             }
+            Era::Modern => handshake::modern(&link.wire, &plan.client, generation, deadline).await,
+        };
+        let initialized = match shaken {
+            Ok(initialized) => Arc::new(initialized),
             Err(failure) => {
-                let refusal = not_started(&plan.who, failure.refusal, plan.logs.last_stderr(started_at));
-                wire.close(refusal.clone());
-                handle.end();
-                Err(refusal)
+                let last_words = plan.logs.last_stderr(link.started_at);
+                let refusal = not_started(&plan.who, failure.refusal, last_words);
+                link.wire.close(refusal.clone());
+                link.handle.end();
+                return Err(refusal);
             }
-        }
+        };
+        let jobs = link.heard.take().filter(|_| plan.era == Era::Modern).map(|heard| {
+            let (jobs, taken) = mpsc::unbounded_channel();
+            let (wire, news) = (link.wire.clone(), plan.news.clone());
+            let listens = Subscriptions::new(wire, plan.client.clone(), &initialized.result, news);
+            tasks.spawn(listens.run(taken, heard));
+            jobs
+        });
+        let pid = link.handle.pid().await;
+        Ok(StdioUpstream { link, initialized, pid, tasks: tasks.clone(), jobs })
     }
 
     pub fn initialized(&self) -> &Arc<Initialized> {
@@ -91,45 +75,76 @@ impl StdioUpstream {
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
+
+    async fn listen_for(
+        &self,
+        jobs: &mpsc::UnboundedSender<Job>,
+        uri: &str,
+        deadline: Instant,
+    ) -> Result<UpstreamAnswer, Failure> {
+        let (wanted, told) = oneshot::channel();
+        let gone = || {
+            let reason = self.link.wire.reason().cloned();
+            let refusal = reason.unwrap_or_else(|| Refusal::new(Code::UpstreamFailed, "it is gone"));
+            Failure { refusal, sent: true }
+        };
+        jobs.send(Job { uri: uri.to_owned(), wanted: Some(wanted) }).map_err(|_| gone())?;
+        match tokio::time::timeout_at(deadline.into(), told).await {
+            Ok(told) => told.unwrap_or_else(|_| Err(gone())),
+            Err(_) => {
+                let reason =
+                    format!("`{}` did not acknowledge the subscription in time", self.link.wire.who());
+                Err(Failure { refusal: Refusal::new(Code::TimedOut, reason), sent: true })
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Upstream for StdioUpstream {
     async fn request(&self, request: UpstreamRequest<'_>) -> Result<UpstreamAnswer, Failure> {
-        Call::new(&self.wire, request, true).await
+        Call::new(&self.link.wire, request, true).await
     }
 
     fn notify(&self, method: &str, params: &[u8]) {
-        self.wire.notify(method, params);
+        self.link.wire.notify(method, params);
     }
 
     async fn subscribe(&self, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure> {
-        let params = serde_json::json!({ "uri": uri }).to_string();
+        if let Some(jobs) = &self.jobs {
+            return self.listen_for(jobs, uri, deadline).await;
+        }
+        let params = json!({ "uri": uri }).to_string();
         let params = Params::raw(params.as_bytes());
         self.request(UpstreamRequest::new(method::SUBSCRIBE, params, deadline)).await
     }
 
     fn unsubscribe(&self, uri: &str) {
-        let _ = uri;
+        if let Some(jobs) = &self.jobs {
+            // The task is gone only when the child is.
+            jobs.send(Job { uri: uri.to_owned(), wanted: None }).ok();
+            return;
+        }
+        let params = json!({ "uri": uri }).to_string();
+        let deadline = Instant::now() + UNSUBSCRIBING;
+        // A child that takes nothing has more to it than one subscription too many.
+        if let Ok(sent) = Standing::send(&self.link.wire, method::UNSUBSCRIBE, &params, deadline) {
+            self.tasks.spawn(sent);
+        }
     }
 
     fn is_alive(&self) -> bool {
-        self.wire.is_open()
+        self.link.wire.is_open()
     }
 
     async fn closed(&self) -> Refusal {
-        self.wire.closed.cancelled().await;
+        self.link.wire.closed.cancelled().await;
         let unsaid = || Refusal::new(Code::UpstreamFailed, "it is gone");
-        self.wire.reason().cloned().unwrap_or_else(unsaid)
+        self.link.wire.reason().cloned().unwrap_or_else(unsaid)
     }
 
     async fn stop(&self) {
-        let reason = format!("`{}` was stopped", self.wire.who());
-        self.wire.close(Refusal::new(Code::ServerStopped, reason));
-        // The end of its input is the polite way; the supervisor has the others.
-        tokio::time::timeout(self.grace, self.handle.ended()).await.ok();
-        self.handle.end();
-        self.handle.over().await;
+        self.link.stop().await;
     }
 }
 
@@ -141,48 +156,4 @@ fn not_started(who: &str, refusal: Refusal, last_words: Option<String>) -> Refus
     let reason = format!("`{who}` did not answer the handshake in time{words}");
     Refusal::new(Code::UpstreamUnavailable, reason)
         .hint("a first start may download a lot: raise the server's `startTimeoutMs`, or see its logs")
-}
-
-/// The task that reads a child to its end and then says why it ended.
-struct Life {
-    handle: ChildHandle,
-    logs: Arc<LogRing>,
-    /// Told at the end of stderr.
-    silent: Arc<Notify>,
-    started_at: Timestamp,
-}
-
-impl Life {
-    async fn run(self, mut reader: Reader, stdout: tokio::net::unix::pipe::Receiver, line_cap: usize) {
-        let end = reader.run(stdout, &self.handle, line_cap).await;
-        let reason = match end {
-            ReadEnd::Over => self.obituary(reader.wire.who()).await,
-            ReadEnd::LineTooLong => {
-                format!("`{}` sent a line of more than {line_cap} bytes and is restarted", reader.wire.who())
-            }
-            ReadEnd::Failed(error) => {
-                format!("the output of `{}` could not be read: {error}", reader.wire.who())
-            }
-        };
-        if !reader.wire.is_open() {
-            // It was stopped, and whoever did that sees to the rest.
-            return;
-        }
-        self.logs.note(&*reason);
-        reader.wire.close(Refusal::new(Code::UpstreamFailed, reason).since(Timestamp::now()));
-        // Most often it is dead already. One that only closed its output is of no use any more.
-        self.handle.end();
-    }
-
-    /// How it ended and its last words, as far as they come soon.
-    async fn obituary(&self, who: &str) -> String {
-        let ending = tokio::time::timeout(OBITUARY, self.handle.ended()).await;
-        tokio::time::timeout(OBITUARY, self.silent.notified()).await.ok();
-        let words = self.logs.last_stderr(self.started_at);
-        let words = words.map(|line| format!("; its last line on stderr: {line}")).unwrap_or_default();
-        match ending {
-            Ok(ending) => format!("`{who}` {ending}{words}"),
-            Err(_) => format!("`{who}` closed its input or output and is restarted{words}"),
-        }
-    }
 }

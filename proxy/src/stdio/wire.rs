@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 use super::pending::{GivenUp, MAX_IN_FLIGHT, Pending, Reply};
-use crate::upstream::{Failure, Params, UpstreamRequest};
+use crate::upstream::{Failure, Listener, Params, UpstreamAnswer, UpstreamRequest};
 
 #[derive(Clone, Copy, Debug)]
 pub struct WireLimits {
@@ -35,11 +35,11 @@ pub enum WriteStyle {
 }
 
 pub struct Wire {
-    shared: Mutex<Shared>,
+    pub(super) shared: Mutex<Shared>,
     limits: WireLimits,
     /// The server's slug, for what callers read.
     who: Arc<str>,
-    write_wanted: Notify,
+    pub(super) write_wanted: Notify,
     deadline_nearer: Notify,
     /// The child does not take any more input.
     pub input_closed: CancellationToken,
@@ -48,9 +48,11 @@ pub struct Wire {
     reason: OnceLock<Refusal>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     pending: Pending,
-    outbox: Outbox,
+    pub outbox: Outbox,
+    /// Requests that stay open as long as the child runs.
+    standing: usize,
 }
 
 impl Wire {
@@ -59,6 +61,7 @@ impl Wire {
             shared: Mutex::new(Shared {
                 pending: Pending::default(),
                 outbox: Outbox::new(stdin, limits.write_cap),
+                standing: 0,
             }),
             limits,
             who,
@@ -91,21 +94,22 @@ impl Wire {
         waker: &Waker,
     ) -> Result<u64, Failure> {
         let mut shared = self.shared.lock();
-        let Shared { pending, outbox } = &mut *shared;
+        let Shared { pending, outbox, standing } = &mut *shared;
         if let Some(reason) = self.reason.get() {
             return Err(Failure { refusal: reason.clone(), sent: false });
         }
         if outbox.admit(request.params.len()).is_err() {
             return Err(self.too_much(outbox.waiting()));
         }
+        let hearing = request.listener.map(|listener| (listener, request.progress));
         let Some((id, nearer)) =
-            pending.insert(request.deadline, outbox.position(), cancellable, waker.clone())
+            pending.insert(request.deadline, outbox.position(), cancellable, waker.clone(), hearing)
         else {
             return Err(self.too_many());
         };
         outbox.push_request(id, request.method, request.params);
         let WriteStyle::DirectUpTo(few) = self.limits.write_style;
-        let direct = if pending.in_flight() <= few { outbox.claim() } else { None };
+        let direct = if pending.in_flight() <= few + *standing { outbox.claim() } else { None };
         let task = direct.is_none() && outbox.reserve();
         drop(shared);
         if nearer {
@@ -139,13 +143,35 @@ impl Wire {
         }
     }
 
-    /// Answers the child's own request. `tail` is what follows the id. Dropped when too much waits.
-    pub fn answer(&self, id: &str, tail: &str) {
+    /// Answers the child's own request, under the id as it wrote it. False when too much waits already
+    /// for a child that does not read.
+    pub fn answer(&self, id: &str, answer: &UpstreamAnswer) -> bool {
+        let (UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json)) = answer;
         let mut shared = self.shared.lock();
-        if self.is_open() && shared.outbox.admit(id.len() + tail.len()).is_ok() {
-            shared.outbox.push_answer(id, tail);
+        let taken = self.is_open() && shared.outbox.admit(id.len() + json.len()).is_ok();
+        if taken {
+            shared.outbox.push_answer(id, answer);
             self.wake_writer(&mut shared.outbox);
         }
+        taken
+    }
+
+    /// Whoever gave this progress token to the child.
+    pub fn listener_of(&self, progress: u64) -> Option<Arc<dyn Listener>> {
+        self.shared.lock().pending.listeners.of_progress(progress)
+    }
+
+    /// Whom something is for that names no request. See [`Listeners::addressee`].
+    ///
+    /// [`Listeners::addressee`]: super::listeners::Listeners::addressee
+    pub fn addressee(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
+        self.shared.lock().pending.listeners.addressee(one_client)
+    }
+
+    /// One more request (or one less) that stays open, and is not counted among those in flight.
+    pub fn count_standing(&self, more: bool) {
+        let mut shared = self.shared.lock();
+        shared.standing = if more { shared.standing + 1 } else { shared.standing.saturating_sub(1) };
     }
 
     /// Gives replies to those who wait; `unclaimed` keeps the ids for which nobody does.
@@ -172,7 +198,7 @@ impl Wire {
         if self.reason.set(refusal).is_err() {
             return;
         }
-        let Shared { pending, outbox } = &mut *shared;
+        let Shared { pending, outbox, .. } = &mut *shared;
         if let Some(reason) = self.reason.get() {
             pending.refuse_all(reason, outbox.written(), &mut wakers);
         }
@@ -195,70 +221,6 @@ impl Wire {
         if outbox.reserve() {
             self.write_wanted.notify_one();
         }
-    }
-
-    /// Writes what was claimed, and what others queue meanwhile, without ever waiting.
-    fn write_now(&self, mut bytes: Vec<u8>, pipe: &pipe::Sender) {
-        loop {
-            let taken = match pipe.try_write(&bytes) {
-                Ok(taken) => taken,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
-                Err(_) => return self.input_closed.cancel(),
-            };
-            let mut shared = self.shared.lock();
-            shared.outbox.advance(taken);
-            if taken < bytes.len() {
-                bytes.drain(..taken);
-                shared.outbox.leave_over(bytes);
-                return self.write_wanted.notify_one();
-            }
-            match shared.outbox.next(bytes) {
-                Some(more) => bytes = more,
-                None => return,
-            }
-        }
-    }
-
-    /// The writer task: writes what is reserved for it, and waits while the pipe is full.
-    pub async fn write_for_others(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                () = self.closed.cancelled() => return,
-                () = self.write_wanted.notified() => {}
-            }
-            // Callers that are ready now queue theirs first, so that one write takes them all.
-            tokio::task::yield_now().await;
-            let Some((mut bytes, pipe)) = self.shared.lock().outbox.take_reserved() else { continue };
-            loop {
-                let written = tokio::select! {
-                    biased;
-                    written = self.write_fully(&pipe, &bytes) => written,
-                    () = self.closed.cancelled() => return,
-                };
-                if written.is_err() {
-                    self.input_closed.cancel();
-                    return;
-                }
-                match self.shared.lock().outbox.next(bytes) {
-                    Some(more) => bytes = more,
-                    None => break,
-                }
-            }
-        }
-    }
-
-    async fn write_fully(&self, pipe: &pipe::Sender, mut bytes: &[u8]) -> std::io::Result<()> {
-        while !bytes.is_empty() {
-            match pipe.try_write(bytes) {
-                Ok(taken) => {
-                    self.shared.lock().outbox.advance(taken);
-                    bytes = &bytes[taken..];
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => pipe.writable().await?,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// The deadline task: sleeps until the nearest deadline, which in steady traffic is seldom.

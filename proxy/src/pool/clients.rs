@@ -1,0 +1,57 @@
+//! Upstreams that are for one client: who it is, what it tells them, and its end. And what all of
+//! them tell.
+
+use std::sync::Arc;
+
+use protocol::mcp::Era;
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+
+use super::{Pool, PoolEvent, PoolKey};
+use crate::own;
+use crate::upstream::Introduction;
+
+impl Pool {
+    /// Says which client an upstream is for, before it is first asked for under this key.
+    pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
+        self.shared.introductions.insert(*key, introduction);
+    }
+
+    /// A client has gone: what ran for it alone is ended.
+    pub async fn dismiss(&self, owner: u64) {
+        if owner == 0 {
+            // That is everybody.
+            return;
+        }
+        self.shared.introductions.retain(|key, _| key.owner != owner);
+        self.retire_where(|key| key.owner == owner).await;
+    }
+
+    /// Tells an upstream something, such as `notifications/roots/list_changed`. `params` is a raw JSON
+    /// object, or empty. One that does not run is not told.
+    pub fn notify(&self, key: &PoolKey, method: &str, params: &[u8]) {
+        let entry = self.shared.entries.get(key).map(|entry| entry.clone());
+        if let Some(running) = entry.and_then(|entry| entry.alive()) {
+            running.upstream.notify(method, params);
+        }
+    }
+
+    pub fn is_introduced(&self, key: &PoolKey) -> bool {
+        self.shared.introductions.contains_key(key)
+    }
+
+    pub fn is_running(&self, key: &PoolKey) -> bool {
+        self.shared.entries.get(key).is_some_and(|entry| entry.alive().is_some())
+    }
+
+    /// What upstreams tell by themselves, from now on. A reader that is too slow loses the oldest, and
+    /// is told so.
+    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// The raw `params` of a request of the gateway itself to an upstream of that era.
+    pub fn own_params(&self, era: Era, members: Map<String, Value>) -> String {
+        own::params(era, &self.shared.settings.client(), members)
+    }
+}

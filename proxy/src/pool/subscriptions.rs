@@ -1,0 +1,164 @@
+//! Subscriptions to resources, counted per upstream: the first one asks it, the last one to go takes
+//! that back, and after a restart they are made again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use protocol::{Code, Refusal};
+
+use super::entry::{Entry, Running, Unavailable};
+use super::request::Visit;
+use super::{Pool, PoolKey};
+use crate::server::ServerSpec;
+use crate::upstream::{Upstream, UpstreamAnswer};
+
+/// How long an upstream may take to be subscribed to again after a restart.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Those of one upstream.
+#[derive(Default)]
+pub struct Subscriptions {
+    counts: Mutex<HashMap<Arc<str>, usize>>,
+    /// Held while the upstream is asked, so that it is asked once.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Subscriptions {
+    pub fn is_empty(&self) -> bool {
+        self.counts.lock().is_empty()
+    }
+
+    /// One more, where there is one already.
+    fn join(&self, uri: &str) -> bool {
+        self.counts.lock().get_mut(uri).map(|count| *count += 1).is_some()
+    }
+
+    /// One less; true if it was the last.
+    fn leave(&self, uri: &str) -> bool {
+        let mut counts = self.counts.lock();
+        match counts.get_mut(uri) {
+            Some(1) => counts.remove(uri).is_some(),
+            Some(count) => {
+                *count -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+impl Pool {
+    /// Asks an upstream to tell when a resource changes. Subscriptions of one resource are counted, and
+    /// made again when the upstream was started again.
+    pub async fn subscribe(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        uri: &str,
+        deadline: Instant,
+    ) -> Result<UpstreamAnswer, Refusal> {
+        loop {
+            match self.entry(key, spec)?.subscribe(uri, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unavailable::Refused(refusal)) => return Err(refusal),
+                Err(Unavailable::Retired) => {}
+            }
+        }
+    }
+
+    /// Takes one [`Pool::subscribe`] back.
+    pub fn unsubscribe(&self, key: &PoolKey, uri: &str) {
+        let Some(entry) = self.shared.entries.get(key).map(|entry| entry.clone()) else { return };
+        if entry.subscriptions.leave(uri) {
+            entry.touch();
+            if let Some(running) = entry.alive() {
+                running.upstream.unsubscribe(uri);
+            }
+        }
+    }
+}
+
+impl Entry {
+    async fn subscribe(
+        self: &Arc<Self>,
+        uri: &str,
+        deadline: Instant,
+    ) -> Result<UpstreamAnswer, Unavailable> {
+        let admission = self.breaker.admit().map_err(Unavailable::Refused)?;
+        let _visit = Visit::begin(self, admission);
+        let turn = tokio::time::timeout_at(deadline.into(), self.subscriptions.turn.lock()).await;
+        let _turn = turn.map_err(|_| {
+            let reason = format!("`{}` has not answered an earlier subscription yet", self.spec.slug);
+            Unavailable::Refused(Refusal::new(Code::TimedOut, reason))
+        })?;
+        if self.subscriptions.join(uri) {
+            return Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}")));
+        }
+        let waited = Instant::now();
+        let running = self.ensure().await?;
+        let deadline = deadline + waited.elapsed();
+        let mut attempt = Attempt { upstream: &*running.upstream, uri, over: false };
+        let answer = attempt.upstream.subscribe(uri, deadline).await;
+        let answer = answer.map_err(|failure| Unavailable::Refused(failure.refusal))?;
+        attempt.over = true;
+        if matches!(answer, UpstreamAnswer::Result(_)) {
+            self.subscriptions.counts.lock().insert(uri.into(), 1);
+            // What was asked may be gone by now, and its successor did not know of this one.
+            if let Some(now) = self.alive().filter(|now| !Arc::ptr_eq(now, &running)) {
+                self.subscribe_again(&now);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Makes every subscription with an upstream that has just started.
+    pub fn subscribe_again(self: &Arc<Self>, running: &Arc<Running>) {
+        let uris: Vec<Arc<str>> = self.subscriptions.counts.lock().keys().cloned().collect();
+        if uris.is_empty() {
+            return;
+        }
+        let (entry, running) = (self.clone(), running.clone());
+        self.pool.tasks.spawn(async move {
+            let deadline = Instant::now() + AGAIN;
+            let answers = uris.iter().map(|uri| running.upstream.subscribe(uri, deadline));
+            for (uri, answer) in uris.iter().zip(join_all(answers).await) {
+                if !matches!(answer, Ok(UpstreamAnswer::Result(_))) {
+                    entry.logs.note(format!("it could not be subscribed to `{uri}` again after its start"));
+                }
+            }
+        });
+    }
+
+    /// Starts one that ended again, as long as somebody is subscribed: nobody else would.
+    pub async fn keep_up(self: Arc<Self>) {
+        while !self.subscriptions.is_empty() {
+            match self.ensure().await {
+                Ok(_) | Err(Unavailable::Retired) => return,
+                Err(Unavailable::Refused(refusal)) if refusal.code == Code::ServerStopped => return,
+                Err(Unavailable::Refused(refusal)) => {
+                    let pause = refusal.retry_after.unwrap_or(self.pool.settings.backoff_base);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// Takes a subscription back whose answer nobody waited for.
+struct Attempt<'a> {
+    upstream: &'a dyn Upstream,
+    uri: &'a str,
+    over: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.upstream.unsubscribe(self.uri);
+        }
+    }
+}
