@@ -6,6 +6,8 @@ pub mod builtin;
 pub mod catalog;
 pub mod child;
 pub mod egress;
+pub mod header_params;
+pub mod http;
 mod logs;
 pub mod policy;
 pub mod pool;

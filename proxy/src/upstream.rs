@@ -47,12 +47,15 @@ pub struct UpstreamRequest<'a> {
     pub listener: Option<&'a Arc<dyn Listener>>,
     /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
     pub progress: Option<u64>,
+    /// Names and plain values of the headers that mirror parameters of a tool (`Mcp-Param-*`). Only an
+    /// upstream of the modern era behind HTTP sends them, encoded where they have to be.
+    pub headers: &'a [(String, String)],
 }
 
 impl<'a> UpstreamRequest<'a> {
     /// A request while which nobody listens.
     pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
-        Self { method, params, deadline, listener: None, progress: None }
+        Self { method, params, deadline, listener: None, progress: None, headers: &[] }
     }
 }
 

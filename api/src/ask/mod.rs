@@ -347,6 +347,7 @@ impl<'a> Call<'a> {
             deadline: Instant::now() + timeout,
             listener: None,
             progress: None,
+            headers: &[],
         };
         pool.request(&route.key, permit.spec(), request).await
     }

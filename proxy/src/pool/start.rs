@@ -9,16 +9,16 @@ use super::entry::{Entry, Running};
 use super::shared::PoolShared;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
-use crate::server::{Launch, StdioLaunch};
+use crate::http::{self, Announce, RemotePlan};
+use crate::server::{Launch, RemoteLaunch, StdioLaunch};
 use crate::stdio::{ClientName, StdioPlan, StdioUpstream, WireLimits};
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     match &entry.spec.launch {
         Launch::Builtin { provider } => start_builtin(&entry.pool, provider, generation),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
-        Launch::Http(_) | Launch::Websocket(_) => {
-            Err(Refusal::new(Code::NotConfigured, "remote servers are not supported yet"))
-        }
+        Launch::Http(launch) => start_remote(entry, launch, generation).await,
+        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet")),
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason))
@@ -67,4 +67,27 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
     tracing::info!(server = %entry.spec.slug, pid = upstream.pid(), "a server started");
     let (initialized, pid) = (upstream.initialized().clone(), upstream.pid());
     Ok(Running { upstream: Arc::new(upstream), initialized, pid, started: Instant::now(), is_child: true })
+}
+
+/// What an entry's upstream is started with when it is remote.
+fn remote_plan(entry: &Entry) -> RemotePlan {
+    let settings = &entry.pool.settings;
+    let (key, events) = (entry.key, entry.pool.events.clone());
+    RemotePlan {
+        who: entry.spec.slug.as_str().into(),
+        era: key.era,
+        egress: settings.egress.clone(),
+        client: ClientName { name: settings.client_name.clone(), version: settings.client_version.clone() },
+        introduction: entry.pool.introductions.get(&key).map(|introduction| introduction.clone()),
+        announce: Some(Announce { key, events, changes: entry.changes.clone() }),
+        logs: entry.logs.clone(),
+        message_cap: settings.line_cap,
+        tasks: entry.pool.tasks.clone(),
+    }
+}
+
+async fn start_remote(entry: &Entry, launch: &RemoteLaunch, generation: u64) -> Result<Running, Refusal> {
+    let deadline = Instant::now() + entry.spec.start_timeout;
+    let (upstream, initialized) = http::start(&remote_plan(entry), launch, generation, deadline).await?;
+    Ok(Running { upstream, initialized, pid: None, started: Instant::now(), is_child: false })
 }
