@@ -66,14 +66,16 @@ impl App {
         first_key(&db, &config, &secrets, tenant).await?;
 
         let state = state_store(&config)?;
-        let egress = Egress::new(EgressSettings {
+        let outward = EgressSettings {
             allow: config.egress.allow.clone(),
             timeout: Duration::from_millis(config.calls.http_timeout_ms),
-            // The operator's own address may be private.
-            trusted: config.auth.jwks_url.parse().into_iter().collect(),
             ..EgressSettings::default()
-        });
-        let pool = Pool::new(pool_settings(&config, environment)?, builtins());
+        };
+        // The operator's own address may be private. What tenants register is not exempt by it.
+        let trusted = config.auth.jwks_url.parse().into_iter().collect();
+        let egress = Egress::new(EgressSettings { trusted, ..outward.clone() });
+        let settings = pool_settings(&config, environment, Egress::new(outward))?;
+        let pool = Pool::new(settings, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
         let trusts_loopback = bound.is_loopback() && config.auth.loopback_role != config::LoopbackRole::None;
@@ -239,7 +241,11 @@ fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
     }
 }
 
-fn pool_settings(config: &Config, environment: Vec<(String, String)>) -> Result<PoolSettings, StartError> {
+fn pool_settings(
+    config: &Config,
+    environment: Vec<(String, String)>,
+    egress: Egress,
+) -> Result<PoolSettings, StartError> {
     let program = std::env::current_exe().map_err(|error| {
         StartError::unavailable(format!("this program's own path cannot be found: {error}"))
     })?;
@@ -248,6 +254,7 @@ fn pool_settings(config: &Config, environment: Vec<(String, String)>) -> Result<
         line_cap: children.line_max_bytes,
         idle_timeout: Duration::from_millis(children.idle_timeout_ms),
         max_children: children.max_children,
+        egress,
         ..PoolSettings::new(program, environment)
     })
 }

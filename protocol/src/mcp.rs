@@ -87,6 +87,23 @@ pub mod code {
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
 }
 
+/// Headers of Streamable HTTP, in lower case as HTTP/2 wants them.
+pub mod header {
+    /// Legacy only.
+    pub const SESSION: &str = "mcp-session-id";
+    pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+    /// Legacy only: where a broken stream goes on.
+    pub const LAST_EVENT_ID: &str = "last-event-id";
+    /// Modern only: the method, as in the body.
+    pub const METHOD: &str = "mcp-method";
+    /// Modern only: the tool, prompt, resource or task.
+    pub const NAME: &str = "mcp-name";
+    /// Modern only: how the names of mirrored parameters begin.
+    pub const PARAM: &str = "mcp-param-";
+    /// How all of them begin.
+    pub const OURS: &str = "mcp-";
+}
+
 pub mod method {
     pub const INITIALIZE: &str = "initialize";
     pub const INITIALIZED: &str = "notifications/initialized";

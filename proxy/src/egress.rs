@@ -6,17 +6,18 @@ mod address;
 mod resolver;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
+use reqwest::Client;
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 pub use self::address::not_public;
-pub use reqwest::{Method, Url};
+pub use reqwest::{Method, RequestBuilder, Response, Url, header};
 
 use self::address::Guard;
 use self::resolver::GuardedResolver;
@@ -68,6 +69,9 @@ pub enum EgressError {
     TimedOut { host: String },
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
+    /// The connection broke after something was sent.
+    #[error("the connection to {host} broke: {reason}")]
+    Broken { host: String, reason: String },
     #[error("{host} answered with status {status}")]
     Status { host: String, status: u16 },
     #[error("the answer of {host} is larger than {limit} bytes")]
@@ -76,6 +80,26 @@ pub enum EgressError {
     NotJson { host: String, reason: String },
     #[error("no HTTP client can be made: {0}")]
     Client(String),
+}
+
+impl EgressError {
+    /// Whether any byte of the request may have reached the other side.
+    pub fn sent(&self) -> bool {
+        match self {
+            EgressError::NotUrl(_)
+            | EgressError::Scheme(_)
+            | EgressError::NotPublic { .. }
+            | EgressError::Unreachable { .. }
+            | EgressError::Client(_) => false,
+            EgressError::Redirect { .. }
+            | EgressError::TooManyRedirects { .. }
+            | EgressError::TimedOut { .. }
+            | EgressError::Broken { .. }
+            | EgressError::Status { .. }
+            | EgressError::TooLarge { .. }
+            | EgressError::NotJson { .. } => true,
+        }
+    }
 }
 
 /// The way out. Cheap to clone.
@@ -92,6 +116,13 @@ struct Inner {
     /// gateway that never goes out needs none.
     guarded: OnceLock<Result<Client, String>>,
     trusted: OnceLock<Result<Client, String>>,
+}
+
+impl fmt::Debug for Egress {
+    /// Shows nothing of the settings, whose URLs may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").finish_non_exhaustive()
+    }
 }
 
 impl Egress {
@@ -119,7 +150,8 @@ impl Egress {
         Ok(client.request(method, url.clone()))
     }
 
-    /// Sends a request and gives the answer, whatever its status.
+    /// Sends a request and gives the answer, whatever its status. The request's own time-out, where it
+    /// has one, replaces that of the settings, and covers the answer's body too.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, EgressError> {
         request.send().await.map_err(explain)
     }
@@ -154,6 +186,11 @@ pub async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes,
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// The next piece of a body; none at its end.
+pub async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, EgressError> {
+    response.chunk().await.map_err(explain)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one builder of clients")]
@@ -195,7 +232,7 @@ fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action 
 /// Finds our own error in what the client library gives, or says what it was.
 fn explain(error: reqwest::Error) -> EgressError {
     let host = error.url().map(host).unwrap_or_default();
-    if error.is_timeout() {
+    if error.is_timeout() && !error.is_connect() {
         return EgressError::TimedOut { host };
     }
     let mut source = std::error::Error::source(&error);
@@ -213,8 +250,9 @@ fn explain(error: reqwest::Error) -> EgressError {
             _ => source = cause.source(),
         }
     }
+    let connected = !error.is_connect();
     let reason = causes(&error.without_url());
-    EgressError::Unreachable { host, reason }
+    if connected { EgressError::Broken { host, reason } } else { EgressError::Unreachable { host, reason } }
 }
 
 /// An error with everything below it, in one line.

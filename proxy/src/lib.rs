@@ -7,6 +7,8 @@ pub mod builtin;
 pub mod catalog;
 pub mod child;
 pub mod egress;
+pub mod header_params;
+pub mod http;
 mod logs;
 pub mod news;
 pub mod own;

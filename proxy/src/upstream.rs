@@ -47,7 +47,8 @@ pub struct UpstreamRequest<'a> {
     pub listener: Option<&'a Arc<dyn Listener>>,
     /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
     pub progress: Option<u64>,
-    /// Headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
+    /// Names and plain values of the headers that mirror parameters of a tool (`Mcp-Param-*`). Only an
+    /// upstream of the modern era behind HTTP sends them, encoded where they have to be.
     pub headers: &'a [(String, String)],
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::mcp::{Era, MODERN, meta};
 use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Errand;
@@ -97,14 +96,4 @@ fn capabilities(client: &Client) -> Box<RawValue> {
         declared.set("elicitation", raw(r#"{"form":{}}"#));
     }
     declared.to_raw()
-}
-
-/// The gateway's own `_meta`, for what it asks of a modern upstream by itself.
-pub fn of_gateway(name: &str, version: &str) -> String {
-    json!({
-        meta::PROTOCOL_VERSION: MODERN,
-        meta::CLIENT_CAPABILITIES: {},
-        meta::CLIENT_INFO: { "name": name, "version": version },
-    })
-    .to_string()
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::egress::{Egress, EgressSettings};
 use crate::own::ClientName;
 use crate::server::ChildLimits;
 use crate::stdio::WriteStyle;
@@ -46,6 +47,8 @@ pub struct PoolSettings {
     /// Name and version that children see as `clientInfo`.
     pub client_name: String,
     pub client_version: String,
+    /// The way to remote servers.
+    pub egress: Egress,
 }
 
 /// The variables that every child gets, when the gateway has them.
@@ -79,6 +82,7 @@ impl PoolSettings {
             log_bytes: 256 << 10,
             client_name: "trunkline".to_owned(),
             client_version: env!("CARGO_PKG_VERSION").to_owned(),
+            egress: Egress::new(EgressSettings::default()),
         }
     }
 }

@@ -12,18 +12,18 @@ use super::events::PoolEvent;
 use super::shared::PoolShared;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
+use crate::http::{self, Announce, RemotePlan};
 use crate::logs::LogRing;
 use crate::news::{News, Tell};
-use crate::server::{Launch, ServerSpec, StdioLaunch};
+use crate::server::{Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use crate::stdio::{StdioPlan, StdioUpstream, WireLimits};
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     match &entry.spec.launch {
         Launch::Builtin { provider } => start_builtin(&entry.pool, provider, entry.key.era, generation),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
-        Launch::Http(_) | Launch::Websocket(_) => {
-            Err(Refusal::new(Code::NotConfigured, "remote servers are not supported yet"))
-        }
+        Launch::Http(launch) => start_remote(entry, launch, generation).await,
+        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet")),
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason))
@@ -95,4 +95,27 @@ fn news(entry: &Entry) -> Tell {
         // Nobody may be listening.
         events.send(PoolEvent { key, news }).ok();
     })
+}
+
+/// What an entry's upstream is started with when it is remote.
+fn remote_plan(entry: &Entry) -> RemotePlan {
+    let settings = &entry.pool.settings;
+    let (key, events) = (entry.key, entry.pool.events.clone());
+    RemotePlan {
+        who: entry.spec.slug.as_str().into(),
+        era: key.era,
+        egress: settings.egress.clone(),
+        client: settings.client(),
+        introduction: entry.pool.introductions.get(&key).map(|introduction| introduction.clone()),
+        announce: Some(Announce { key, events, changes: entry.changes.clone() }),
+        logs: entry.logs.clone(),
+        message_cap: settings.line_cap,
+        tasks: entry.pool.tasks.clone(),
+    }
+}
+
+async fn start_remote(entry: &Entry, launch: &RemoteLaunch, generation: u64) -> Result<Running, Refusal> {
+    let deadline = Instant::now() + entry.spec.start_timeout;
+    let (upstream, initialized) = http::start(&remote_plan(entry), launch, generation, deadline).await?;
+    Ok(Running { upstream, initialized, pid: None, started: Instant::now(), is_child: false })
 }

@@ -1,0 +1,210 @@
+//! Parameters of a tool that are mirrored into HTTP headers (`x-mcp-header` in its `inputSchema`,
+//! 2026-07-28, streamable HTTP, "Custom Headers from Tool Parameters"): found, written, compared. Pure
+//! functions for both sides; it knows no request.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protocol::mcp::header;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+const ANNOTATION: &str = "x-mcp-header";
+const BEGIN: &str = "=?base64?";
+const END: &str = "?=";
+
+/// One parameter that is mirrored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeaderParam {
+    /// The whole name of the header, in lower case.
+    pub header: String,
+    /// The names of the properties that lead to it, from the arguments down.
+    pub path: Vec<String>,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    String,
+    Integer,
+    Boolean,
+}
+
+/// The mirrored parameters of an `inputSchema`. An error says which annotation is invalid: a tool with
+/// one must be left out of every list that goes by way of HTTP.
+pub fn read(schema: &RawValue) -> Result<Vec<HeaderParam>, String> {
+    // Nearly no schema has one, and a look is cheaper than a tree.
+    if !schema.get().contains(ANNOTATION) && !schema.get().contains('\\') {
+        return Ok(Vec::new());
+    }
+    let schema: Value = serde_json::from_str(schema.get()).map_err(|error| error.to_string())?;
+    let mut walk = Walk { path: Vec::new(), found: Vec::new(), taken: HashSet::new() };
+    walk.schema(&schema, Place::Root)?;
+    Ok(walk.found)
+}
+
+/// Where a schema stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    /// Reached through `properties` alone.
+    Property,
+    /// Anywhere else: no annotation may be here.
+    Elsewhere,
+}
+
+struct Walk {
+    path: Vec<String>,
+    found: Vec<HeaderParam>,
+    taken: HashSet<String>,
+}
+
+impl Walk {
+    fn schema(&mut self, schema: &Value, place: Place) -> Result<(), String> {
+        let Value::Object(members) = schema else { return Ok(()) };
+        if let Some(annotation) = members.get(ANNOTATION) {
+            self.annotation(annotation, members.get("type"), place)?;
+        }
+        for (keyword, inner) in members {
+            match (keyword.as_str(), inner) {
+                // Instances and no schemas.
+                ("default" | "const" | "enum" | "examples" | "example", _) => {}
+                ("properties", Value::Object(properties)) => self.properties(properties, place)?,
+                (
+                    "$defs" | "definitions" | "patternProperties" | "dependentSchemas",
+                    Value::Object(inner),
+                ) => {
+                    inner.values().try_for_each(|inner| self.schema(inner, Place::Elsewhere))?;
+                }
+                (_, Value::Array(inner)) => {
+                    inner.iter().try_for_each(|inner| self.schema(inner, Place::Elsewhere))?;
+                }
+                (_, inner) => self.schema(inner, Place::Elsewhere)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn properties(
+        &mut self,
+        properties: &serde_json::Map<String, Value>,
+        place: Place,
+    ) -> Result<(), String> {
+        let inside = if place == Place::Elsewhere { Place::Elsewhere } else { Place::Property };
+        for (name, property) in properties {
+            self.path.push(name.clone());
+            self.schema(property, inside)?;
+            self.path.pop();
+        }
+        Ok(())
+    }
+
+    fn annotation(&mut self, value: &Value, type_: Option<&Value>, place: Place) -> Result<(), String> {
+        let at = format!("`{ANNOTATION}` at `{}`", self.path.join("."));
+        if place != Place::Property {
+            return Err(format!("{at} is not reached through `properties` alone"));
+        }
+        let name = value.as_str().filter(|name| is_token(name)).ok_or_else(|| {
+            format!("{at} is {value}, which is not a name of letters, digits and `!#$%&'*+-.^_|~`")
+        })?;
+        let kind = kind(type_)
+            .ok_or_else(|| format!("{at} stands at a type other than string, integer or boolean"))?;
+        let header = format!("{}{}", header::PARAM, name.to_ascii_lowercase());
+        if !self.taken.insert(header.clone()) {
+            return Err(format!("{at} is the second one of the name {name}"));
+        }
+        self.found.push(HeaderParam { header, path: self.path.clone(), kind });
+        Ok(())
+    }
+}
+
+/// A `token` of RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// One of the three types; null may stand beside it.
+fn kind(type_: Option<&Value>) -> Option<Kind> {
+    let one = match type_? {
+        Value::Array(several) => {
+            let mut others = several.iter().filter(|one| *one != "null");
+            others.next().filter(|_| others.next().is_none())?
+        }
+        one => one,
+    };
+    match one.as_str()? {
+        "string" => Some(Kind::String),
+        "integer" => Some(Kind::Integer),
+        "boolean" => Some(Kind::Boolean),
+        _ => None,
+    }
+}
+
+/// What each header has to say for these arguments: its name and plain value, or none where there must
+/// be no such header.
+pub fn values(params: &[HeaderParam], arguments: &RawValue) -> Vec<(String, Option<String>)> {
+    params.iter().map(|param| (param.header.clone(), value(arguments, &param.path))).collect()
+}
+
+fn value(arguments: &RawValue, path: &[String]) -> Option<String> {
+    let mut found: Cow<'_, RawValue> = Cow::Borrowed(arguments);
+    for name in path {
+        let mut members: HashMap<String, Box<RawValue>> = serde_json::from_str(found.get()).ok()?;
+        found = Cow::Owned(members.remove(name)?);
+    }
+    match serde_json::from_str(found.get()).ok()? {
+        Value::String(text) => Some(text),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(_) => {
+            Some(decimal(found.get()).map_or_else(|| found.get().to_owned(), |n| n.to_string()))
+        }
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A value as it is written into a header: as it is, or in base64 where it could not stand there.
+pub fn encode(value: &str) -> String {
+    let plain = value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+        && value.trim_matches([' ', '\t']) == value
+        && !(value.starts_with(BEGIN) && value.ends_with(END));
+    if plain { value.to_owned() } else { format!("{BEGIN}{}{END}", STANDARD.encode(value)) }
+}
+
+/// The plain value of a header. White space around it does not belong to it.
+pub fn decode(header: &str) -> Result<String, String> {
+    let header = header.trim_matches([' ', '\t']);
+    if let Some(odd) = header.chars().find(|c| !matches!(c, '\t' | ' '..='~')) {
+        return Err(format!("it holds {odd:?}, which a header cannot"));
+    }
+    let Some(encoded) = header.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END)) else {
+        return Ok(header.to_owned());
+    };
+    let bytes = STANDARD.decode(encoded).map_err(|error| format!("its base64 is broken: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| "its base64 is not UTF-8".to_owned())
+}
+
+/// Whether a plain value of the body and one of a header are the same. Integers are compared as numbers:
+/// 42 is 42.0.
+pub fn equal(kind: Kind, body: &str, header: &str) -> bool {
+    match kind {
+        Kind::String | Kind::Boolean => body == header,
+        Kind::Integer => body == header || decimal(body).is_some_and(|body| decimal(header) == Some(body)),
+    }
+}
+
+/// A whole number, however it is written in JSON.
+fn decimal(text: &str) -> Option<i128> {
+    if let Ok(number) = text.parse::<i128>() {
+        return Some(number);
+    }
+    // Beyond 2^53 the notations with a point are not exact any more.
+    let number = text.parse::<f64>().ok()?;
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i128)
+}
+
+#[cfg(test)]
+#[path = "header_params_tests.rs"]
+mod tests;

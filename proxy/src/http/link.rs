@@ -1,0 +1,257 @@
+//! A remote server that is spoken to: its line, its session, who listens, and whether it is still there.
+//! What a request comes to is told in `exchange`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::mcp::{Era, header as names};
+use protocol::{Code, Refusal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::audience::{Asked, Audience, Whose};
+use super::headers;
+use super::line::{Line, Reply};
+use super::message::{self, Message};
+use super::plan::RemotePlan;
+use crate::egress::Method;
+use crate::egress::header::{HeaderMap, HeaderValue};
+use crate::server::RemoteLaunch;
+use crate::upstream::{Params, UpstreamAnswer};
+
+/// Notifications that wait for a slow server; more are dropped.
+const OUTBOX: usize = 256;
+/// How long a message that nobody waits for may take.
+pub const ASIDE: Duration = Duration::from_secs(10);
+
+pub struct Link {
+    pub plan: RemotePlan,
+    pub line: Line,
+    pub audience: Audience,
+    /// Nothing goes either way any more.
+    pub closed: CancellationToken,
+    reason: OnceLock<Refusal>,
+    session: OnceLock<HeaderValue>,
+    /// The revision that was agreed upon in a handshake.
+    revision: OnceLock<HeaderValue>,
+    ids: AtomicU64,
+    outbox: mpsc::Sender<(HeaderMap, Bytes)>,
+}
+
+impl Link {
+    pub fn new(plan: &RemotePlan, launch: &RemoteLaunch) -> Result<Arc<Link>, Refusal> {
+        let line = Line::new(&plan.who, &plan.egress, launch, plan.message_cap)?;
+        let (outbox, inbox) = mpsc::channel(OUTBOX);
+        let link = Arc::new(Link {
+            line,
+            audience: Audience::new(plan),
+            closed: CancellationToken::new(),
+            reason: OnceLock::new(),
+            session: OnceLock::new(),
+            revision: OnceLock::new(),
+            ids: AtomicU64::new(0),
+            outbox,
+            plan: plan.clone(),
+        });
+        plan.tasks.spawn(carry(link.clone(), inbox));
+        Ok(link)
+    }
+
+    pub fn who(&self) -> &str {
+        &self.plan.who
+    }
+
+    pub fn is_legacy(&self) -> bool {
+        self.plan.era == Era::Legacy
+    }
+
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.reason.get().is_none()
+    }
+
+    /// Why nothing goes any more.
+    pub fn reason(&self) -> Refusal {
+        let unsaid = || Refusal::new(Code::UpstreamFailed, format!("`{}` is gone", self.who()));
+        self.reason.get().cloned().unwrap_or_else(unsaid)
+    }
+
+    /// Ends everything. The first reason stays.
+    pub fn close(&self, refusal: Refusal) {
+        if self.reason.set(refusal).is_ok() {
+            self.closed.cancel();
+        }
+    }
+
+    /// The server does not know the session any more. A new one is a new upstream.
+    pub fn lose_session(&self) {
+        let reason = format!("`{}` has ended the session", self.who());
+        self.plan.logs.note(reason.clone());
+        self.close(Refusal::new(Code::UpstreamFailed, reason));
+    }
+
+    /// Whether a reply with this status means that the session is gone.
+    pub fn is_session_lost(&self, status: Option<u16>) -> bool {
+        self.session.get().is_some() && status == Some(404)
+    }
+
+    pub fn has_session(&self) -> bool {
+        self.session.get().is_some()
+    }
+
+    /// Keeps the session that the answer to a handshake brings.
+    pub fn begin_session(&self, headers: &HeaderMap) {
+        if let Some(session) = headers.get(names::SESSION) {
+            let mut session = session.clone();
+            session.set_sensitive(true);
+            self.session.get_or_init(|| session);
+        }
+    }
+
+    pub fn agree(&self, revision: &str) {
+        if let Ok(revision) = HeaderValue::from_str(revision) {
+            self.revision.get_or_init(|| revision);
+        }
+    }
+
+    /// The headers of a message in this era.
+    pub fn headers(&self, method: &str, params: &[u8], mirrored: &[(String, String)]) -> HeaderMap {
+        match self.plan.era {
+            Era::Modern => headers::modern(method, params, mirrored),
+            Era::Legacy => self.session_headers(),
+        }
+    }
+
+    pub fn session_headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        if let Some(session) = self.session.get() {
+            map.insert(names::SESSION, session.clone());
+        }
+        if let Some(revision) = self.revision.get() {
+            map.insert(names::PROTOCOL_VERSION, revision.clone());
+        }
+        map
+    }
+
+    /// Queues a notification; dropped when too many wait.
+    pub fn notify(&self, method: &str, params: &[u8]) {
+        let body = message::notification(method, Params::raw(params));
+        let headers = self.headers(method, params, &[]);
+        if self.outbox.try_send((headers, body.into())).is_err() {
+            tracing::debug!(server = self.who(), method, "a notification was dropped");
+        }
+    }
+
+    /// Takes the messages of a text where they belong. Gives the answer that is waited for, if it is there.
+    pub fn take(
+        self: &Arc<Self>,
+        text: &Bytes,
+        awaited: Option<u64>,
+        whose: Whose<'_>,
+        scope: &CancellationToken,
+    ) -> Option<UpstreamAnswer> {
+        let mut found = None;
+        for message in message::read(std::str::from_utf8(text).unwrap_or_default()) {
+            match message {
+                Message::Result { id, result } if id == awaited => {
+                    found = Some(UpstreamAnswer::Result(text.slice_ref(result.as_bytes())));
+                }
+                Message::Error { id, error } if id == awaited => {
+                    found = Some(UpstreamAnswer::Error(text.slice_ref(error.as_bytes())));
+                }
+                Message::Result { id, .. } | Message::Error { id, .. } => {
+                    tracing::debug!(server = self.who(), ?id, "an answer for which nobody waits here");
+                }
+                Message::Notification { method, params } => self.audience.hear(whose, &method, params),
+                Message::Request { id, method, params } => self.asked(whose, scope, id, &method, params),
+            }
+        }
+        found
+    }
+
+    /// A request of the server: answered at once, or when somebody has answered it, unless its `scope`
+    /// ends first.
+    fn asked(
+        self: &Arc<Self>,
+        whose: Whose<'_>,
+        scope: &CancellationToken,
+        id: &str,
+        asked: &str,
+        params: Option<&str>,
+    ) {
+        if !self.is_legacy() {
+            self.plan.logs.note(format!(
+                "it asked for `{}`, which its era does not allow",
+                message::excerpt(asked.as_bytes())
+            ));
+            return;
+        }
+        let outcome = self.audience.ask(whose, id, asked, params);
+        let (link, scope, id) = (self.clone(), scope.clone(), id.to_owned());
+        self.plan.tasks.spawn(async move {
+            let answer = match outcome {
+                Asked::Now(answer) => Some(answer),
+                Asked::Later(waiting) => {
+                    let answer = tokio::select! {
+                        answer = waiting.answer() => answer,
+                        () = scope.cancelled() => None,
+                        () = link.closed.cancelled() => None,
+                    };
+                    link.audience.settled(&id);
+                    answer
+                }
+            };
+            if let Some(answer) = answer {
+                link.send_aside(link.session_headers(), message::answer(&id, &answer).into()).await;
+            }
+        });
+    }
+
+    /// Sends what gets no answer.
+    pub async fn send_aside(&self, headers: HeaderMap, body: Bytes) {
+        let deadline = Some(Instant::now() + ASIDE);
+        let sent = tokio::select! {
+            sent = self.line.send(Method::POST, headers, Some(body), deadline) => sent,
+            () = self.closed.cancelled() => return,
+        };
+        match sent {
+            Ok((Reply::Explained { error, .. }, _)) => {
+                self.plan.logs.note(format!("it refused a message: {}", message::excerpt(&error)));
+            }
+            Ok(_) => {}
+            Err(trouble) if self.is_session_lost(trouble.status) => self.lose_session(),
+            Err(trouble) => {
+                self.plan.logs.note(format!("a message was lost: {}", trouble.failure.refusal.reason))
+            }
+        }
+    }
+
+    /// Tells the server that the session is over.
+    pub async fn end_session(&self, within: Duration) {
+        if self.has_session() {
+            let deadline = Some(Instant::now() + within);
+            let ended = self.line.send(Method::DELETE, self.session_headers(), None, deadline).await;
+            if let Err(trouble) = ended {
+                tracing::debug!(server = self.who(), reason = %trouble.failure.refusal, "the session was not ended");
+            }
+        }
+    }
+}
+
+/// Sends the notifications one after the other, since their order may matter.
+async fn carry(link: Arc<Link>, mut inbox: mpsc::Receiver<(HeaderMap, Bytes)>) {
+    loop {
+        tokio::select! {
+            () = link.closed.cancelled() => return,
+            next = inbox.recv() => match next {
+                Some((headers, body)) => link.send_aside(headers, body).await,
+                None => return,
+            }
+        }
+    }
+}

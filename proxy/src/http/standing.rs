@@ -1,0 +1,84 @@
+//! The stream that a legacy server may offer for what belongs to no request (GET). It is held open,
+//! opened again when it breaks, and left alone where there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::mcp::header as names;
+
+use super::audience::Whose;
+use super::line::{Events, Reply};
+use super::link::Link;
+use crate::egress::Method;
+use crate::egress::header::HeaderValue;
+
+/// The pauses before a stream is opened again: the first one, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Runs until the link is closed, or until it is clear that the server has no such stream.
+pub async fn listen(link: Arc<Link>) {
+    tokio::select! {
+        () = hold(&link) => {}
+        () = link.closed.cancelled() => {}
+    }
+}
+
+async fn hold(link: &Arc<Link>) {
+    let (mut pause, mut last_id, mut opened) = (Pause::default(), None::<String>, false);
+    loop {
+        let mut headers = link.session_headers();
+        if let Some(Ok(id)) = last_id.as_deref().map(HeaderValue::from_str) {
+            headers.insert(names::LAST_EVENT_ID, id);
+        }
+        match link.line.send(Method::GET, headers, None, None).await {
+            Ok((Reply::Events(mut events), _)) => {
+                if opened && last_id.is_none() {
+                    link.audience.missed();
+                }
+                opened = true;
+                if read(link, &mut events).await {
+                    pause = Pause::default();
+                }
+                last_id = events.last_event_id().map(str::to_owned).or(last_id);
+                pause.wanted = events.retry().or(pause.wanted);
+            }
+            Ok(_) => return,
+            Err(trouble) if link.is_session_lost(trouble.status) => return link.lose_session(),
+            Err(trouble) if trouble.is_a_no() && !opened => return,
+            // It may be that it cannot go on from there: from now on, then.
+            Err(trouble) if trouble.is_a_no() => last_id = None,
+            Err(trouble) => {
+                tracing::debug!(server = link.who(), reason = %trouble.failure.refusal, "no stream of events");
+            }
+        }
+        pause.take().await;
+    }
+}
+
+/// Reads a stream to its end; true if it brought anything.
+async fn read(link: &Arc<Link>, events: &mut Events) -> bool {
+    let mut any = false;
+    while let Ok(Some(text)) = events.next_message().await {
+        any = true;
+        link.take(&text, None, Whose::Anybody, &link.closed);
+    }
+    any
+}
+
+/// The pause before another try: longer each time.
+#[derive(Default)]
+pub struct Pause {
+    tries: u32,
+    /// What the server wants it to be at least.
+    pub wanted: Option<Duration>,
+}
+
+impl Pause {
+    pub async fn take(&mut self) {
+        let least = self.wanted.unwrap_or(FIRST_PAUSE).max(Duration::from_millis(100));
+        let pause = least.saturating_mul(1 << self.tries.min(6)).min(LONGEST_PAUSE.max(least));
+        self.tries += 1;
+        tokio::time::sleep(pause.min(Duration::from_secs(600))).await;
+    }
+}
