@@ -9,7 +9,7 @@ use entity::{Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, New
 use protocol::provider::ToolProvider;
 use protocol::{Role, Slug, TenantId};
 use proxy::catalog::Catalog;
-use proxy::egress::{Egress, EgressSettings};
+use proxy::egress::{Egress, EgressSettings, Url};
 use proxy::pool::{Pool, PoolSettings};
 use proxy::state::{MemoryState, RedisSettings, RedisState, StateStore};
 
@@ -20,6 +20,7 @@ use crate::gateway::Gateway;
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::recorder::Recorder;
+use crate::remote;
 use crate::secrets::SecretFiles;
 
 /// The running gateway.
@@ -27,6 +28,8 @@ pub struct App {
     pub config: Arc<Config>,
     pub db: Db,
     pub gateway: Gateway,
+    /// The way out to remote servers.
+    pub egress: Egress,
     pub state: Arc<dyn StateStore>,
     pub health: Health,
     /// Whether callers from this machine need no credential.
@@ -66,16 +69,8 @@ impl App {
         first_key(&db, &config, &secrets, tenant).await?;
 
         let state = state_store(&config)?;
-        let outward = EgressSettings {
-            allow: config.egress.allow.clone(),
-            timeout: Duration::from_millis(config.calls.http_timeout_ms),
-            ..EgressSettings::default()
-        };
-        // The operator's own address may be private. What tenants register is not exempt by it.
-        let trusted = config.auth.jwks_url.parse().into_iter().collect();
-        let egress = Egress::new(EgressSettings { trusted, ..outward.clone() });
-        let settings = pool_settings(&config, environment, Egress::new(outward))?;
-        let pool = Pool::new(settings, builtins());
+        let egress = way_out(&config, declared_urls(&config));
+        let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
         let trusts_loopback = bound.is_loopback() && config.auth.loopback_role != config::LoopbackRole::None;
@@ -83,7 +78,7 @@ impl App {
             db.clone(),
             &config.auth,
             secrets.jwt(&config.auth).map_err(StartError::usage)?,
-            egress,
+            way_out(&config, identity_urls(&config)),
             bound.is_loopback(),
         ));
         let directory = Arc::new(Directory::new(
@@ -107,7 +102,8 @@ impl App {
             list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
         };
         let operator_key = secrets.operator_key();
-        Ok(App { config, db, gateway, state, health: Health::default(), trusts_loopback, operator_key })
+        let health = Health::default();
+        Ok(App { config, db, gateway, egress, state, health, trusts_loopback, operator_key })
     }
 
     /// Ends the children and writes what is still to be written.
@@ -210,6 +206,7 @@ fn built_in(provider: &dyn ToolProvider) -> NewServer {
 
 fn declared(server: &config::DeclaredServer) -> NewServer {
     let name = server.name.clone().unwrap_or_else(|| server.slug.to_string());
+    let transport = Transport::parse(&server.transport).expect("checked when the configuration was read");
     NewServer {
         description: server.description.clone(),
         category: server.category.clone(),
@@ -219,13 +216,36 @@ fn declared(server: &config::DeclaredServer) -> NewServer {
         args: server.args.clone(),
         env: server.env.clone().into(),
         cwd: server.cwd.clone(),
+        url: server.url.clone(),
+        headers: server.headers.clone().into(),
+        era: server.era.clone().unwrap_or_else(|| "auto".to_owned()),
         enabled: server.enabled,
         timeout_ms: server.timeout_ms.map(i64::from),
         start_timeout_ms: server.start_timeout_ms.map(i64::from),
         idle_timeout_ms: server.idle_timeout_ms.map(i64::from),
         max_concurrency: server.max_concurrency.and_then(|max| i32::try_from(max).ok()),
-        ..NewServer::new(server.slug.clone(), name, Transport::Stdio)
+        ..NewServer::new(server.slug.clone(), name, transport)
     }
+}
+
+/// A way out on which these addresses may be private, since they are the operator's own. One for
+/// identity and one for servers, so that nobody reaches the identity provider by registering a server.
+fn way_out(config: &Config, trusted: Vec<Url>) -> Egress {
+    Egress::new(EgressSettings {
+        allow: config.egress.allow.clone(),
+        timeout: Duration::from_millis(config.calls.http_timeout_ms),
+        trusted,
+        ..EgressSettings::default()
+    })
+}
+
+fn declared_urls(config: &Config) -> Vec<Url> {
+    let urls = config.servers.iter().filter_map(|server| server.url.as_deref()?.parse().ok());
+    urls.map(|url| remote::as_http(&url)).collect()
+}
+
+fn identity_urls(config: &Config) -> Vec<Url> {
+    [&config.auth.jwks_url, &config.auth.jwt_issuer].into_iter().flat_map(|url| url.parse()).collect()
 }
 
 fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {

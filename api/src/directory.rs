@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use entity::{Db, Server, ServerConfig, Transport};
+use entity::{Db, SealError, Server, ServerConfig, Transport};
+use parking_lot::Mutex;
 use protocol::mcp::Eras;
 use protocol::{Caller, Refusal, ServerId, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
 use proxy::route::Route;
-use proxy::server::{ChildLimits, Launch, ServerSpec, StdioLaunch};
+use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::TenantView;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +37,8 @@ pub struct Directory {
     seen: AtomicI64,
     /// When servers were used since the last time it was written, microseconds; 0 for not.
     used: DashMap<ServerId, AtomicI64>,
+    /// Verdicts on servers' eras that are not written down yet.
+    found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     retiring: TaskTracker,
 }
 
@@ -67,6 +70,7 @@ impl Directory {
             generation: AtomicU64::new(0),
             seen: AtomicI64::new(-1),
             used: DashMap::new(),
+            found: Mutex::default(),
             retiring: TaskTracker::new(),
         }
     }
@@ -139,6 +143,21 @@ impl Directory {
             Ok(_) => {}
             Err(error) => tracing::debug!(error = error.detail(), "the change counter cannot be read"),
         }
+        self.note_eras().await;
+    }
+
+    /// Writes down which eras servers were found to speak; what cannot be written is tried again.
+    async fn note_eras(&self) {
+        let mut found = std::mem::take(&mut *self.found.lock());
+        found.extend(self.pool.take_found());
+        for (at, (server, revision, verdict)) in found.iter().enumerate() {
+            let EraVerdict { eras, found_at } = *verdict;
+            if let Err(error) = self.db.operator().record_eras(*server, *revision, eras, found_at).await {
+                tracing::warn!(error = error.detail(), "the eras of servers cannot be written");
+                self.found.lock().extend_from_slice(&found[at..]);
+                return;
+            }
+        }
     }
 
     /// Writes back when servers and keys were used.
@@ -197,7 +216,7 @@ impl Directory {
             max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
             retries: retries(server),
             era: Eras::parse(&server.era),
-            found: None,
+            found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
         }
     }
 }
@@ -231,16 +250,24 @@ fn launch(server: &Server) -> Launch {
                 cwd: server.cwd.as_ref().map(Into::into),
                 limits: ChildLimits::default(),
             }),
-            Err(error) => {
-                tracing::error!(server = %server.id, %error, "a server's environment cannot be opened");
-                Launch::Unsupported {
-                    transport: "stdio with an environment sealed under another master key".to_owned(),
-                }
-            }
+            Err(error) => unopened(server)(error),
         },
-        Transport::StreamableHttp | Transport::Websocket => {
-            Launch::Unsupported { transport: server.transport.as_str().to_owned() }
-        }
+        Transport::StreamableHttp => remote(server).map_or_else(unopened(server), Launch::Http),
+        Transport::Websocket => remote(server).map_or_else(unopened(server), Launch::Websocket),
+    }
+}
+
+fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
+    let headers = server.headers.expose()?.clone();
+    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers })
+}
+
+/// Without the secrets it was given, a server is not reached at all.
+fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
+    move |error| {
+        tracing::error!(server = %server.id, %error, "a server's secrets cannot be opened");
+        let transport = server.transport.as_str();
+        Launch::Unsupported { transport: format!("{transport} with secrets sealed under another master key") }
     }
 }
 

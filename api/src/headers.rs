@@ -1,6 +1,6 @@
 //! The header names that the gateway reads and writes itself, each with its source.
 
-use axum::http::HeaderName;
+use axum::http::{HeaderName, header};
 
 /// An API key, as earlier gateways took it.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
@@ -34,3 +34,23 @@ pub const PARAM_PREFIX: &str = "mcp-param-";
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells proxies not to hold back a stream.
 pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Whether a header to an upstream is the gateway's or the connection's to set: nobody registers a
+/// server with one.
+pub fn is_reserved_upstream(name: &HeaderName) -> bool {
+    let connection = [
+        header::ACCEPT,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::EXPECT,
+        header::HOST,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    let protocol = ["mcp-", "sec-websocket-", "proxy-", "keep-alive", "last-event-id"];
+    connection.contains(name) || protocol.iter().any(|start| name.as_str().starts_with(start))
+}

@@ -20,6 +20,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod recorder;
+mod remote;
 mod reply;
 mod rest;
 mod routes;

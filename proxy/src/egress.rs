@@ -150,6 +150,12 @@ impl Egress {
         Ok(client.request(method, url.clone()))
     }
 
+    /// Refuses a URL whose host is an address that the guard does not let pass, before anything is
+    /// sent. Trusted origins are no exception here: whoever gives the URL is not the operator.
+    pub fn check_literal(&self, url: &Url) -> Result<(), EgressError> {
+        self.inner.guard.check_url(url)
+    }
+
     /// Sends a request and gives the answer, whatever its status. The request's own time-out, where it
     /// has one, replaces that of the settings, and covers the answer's body too.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, EgressError> {

@@ -143,17 +143,23 @@ fn declared_server(
     environment: &BTreeMap<String, String>,
     mistakes: &mut Vec<String>,
 ) -> Option<DeclaredServer> {
-    if let Some(env) = value.get_mut("env").and_then(Value::as_table_mut) {
-        for (key, value) in env.iter_mut() {
-            if let Value::String(text) = value {
-                match expand(text, environment) {
-                    Ok(expanded) => *text = expanded,
-                    Err(name) => {
-                        mistakes.push(format!("servers[{index}].env.{key}: the environment has no {name}"));
-                    }
+    let mut fill = |value: &mut Value, place: &str| {
+        if let Value::String(text) = value {
+            match expand(text, environment) {
+                Ok(expanded) => *text = expanded,
+                Err(name) => {
+                    mistakes.push(format!("servers[{index}].{place}: the environment has no {name}"))
                 }
             }
         }
+    };
+    for member in ["env", "headers"] {
+        for (key, value) in value.get_mut(member).and_then(Value::as_table_mut).into_iter().flatten() {
+            fill(value, &format!("{member}.{key}"));
+        }
+    }
+    if let Some(url) = value.get_mut("url") {
+        fill(url, "url");
     }
     let slug = value.get("slug").and_then(Value::as_str).unwrap_or("no slug").to_owned();
     match DeclaredServer::deserialize(value) {

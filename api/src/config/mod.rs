@@ -1,17 +1,17 @@
 //! What can be set, read once at start: the embedded default file, then a file, then the environment.
 //! Nothing else in the program reads the environment.
 
+mod declared;
 mod environment;
 mod load;
 mod validate;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use protocol::Slug;
 use serde::{Deserialize, Serialize};
 
+pub use declared::DeclaredServer;
 pub use environment::{METRICS_PORT, PORT, decides_program, env_example, gateway_url, process_environment};
 pub use load::{Sources, load};
 pub use validate::host;
@@ -167,42 +167,6 @@ pub struct Collaboration {
     pub file_lock_timeout: u64,
 }
 
-/// A `[[servers]]` entry: global, and kept in step with the file.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeclaredServer {
-    pub slug: Slug,
-    pub name: Option<String>,
-    pub description: Option<String>,
-    pub category: Option<String>,
-    #[serde(default)]
-    pub tags: Vec<String>,
-    pub version: Option<String>,
-    pub transport: String,
-    pub command: Option<String>,
-    #[serde(default)]
-    pub args: Vec<String>,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    pub cwd: Option<String>,
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    pub timeout_ms: Option<u32>,
-    pub start_timeout_ms: Option<u32>,
-    pub idle_timeout_ms: Option<u32>,
-    pub max_concurrency: Option<u32>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl std::fmt::Debug for DeclaredServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeclaredServer").field("slug", &self.slug).finish_non_exhaustive()
-    }
-}
-
 impl Config {
     /// The database's address, with the default filled in.
     pub fn database_url(&self) -> String {
@@ -231,7 +195,10 @@ impl Config {
         hide(&mut shown.auth.master_key_previous);
         shown.database.url = without_password(&shown.database.url);
         shown.state.redis_url = without_password(&shown.state.redis_url);
-        shown.servers.iter_mut().flat_map(|server| server.env.values_mut()).for_each(hide);
+        let secrets = |server: &mut DeclaredServer| {
+            server.env.values_mut().chain(server.headers.values_mut()).for_each(hide);
+        };
+        shown.servers.iter_mut().for_each(secrets);
         shown
     }
 }

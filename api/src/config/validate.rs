@@ -73,18 +73,11 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         "state.redis_url (REDIS_URL): `redis://…`, `rediss://…` or `redis+sentinel://…` is wanted",
     );
     for (index, server) in config.servers.iter().enumerate() {
-        refuse(
-            server.transport != "stdio",
-            &format!("servers[{index}].transport: `stdio` is wanted; other transports are not served yet"),
-        );
-        refuse(
-            server.transport == "stdio" && server.command.as_deref().unwrap_or_default().is_empty(),
-            &format!("servers[{index}].command: a stdio server needs one"),
-        );
-        refuse(
-            config.servers[..index].iter().any(|earlier| earlier.slug == server.slug),
-            &format!("servers[{index}].slug: `{}` is declared twice", server.slug),
-        );
+        let twice = config.servers[..index].iter().any(|earlier| earlier.slug == server.slug);
+        refuse(twice, &format!("servers[{index}].slug: `{}` is declared twice", server.slug));
+        for mistake in server.mistakes() {
+            refuse(true, &format!("servers[{index}].{mistake}"));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod operations;
 mod real;
 mod records;
 mod registry;
+mod remotes;
 mod rpc;
 mod sdk;
 mod startup;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         ("limits", limits::CASES),
         ("evasion", evasion::CASES),
         ("registry", registry::CASES),
+        ("remotes", remotes::CASES),
         ("configs", configs::CASES),
         ("tenants", tenants::CASES),
         ("operations", operations::CASES),

@@ -8,6 +8,7 @@ use protocol::{Role, Scope, Scopes, Slug};
 use serde_json::Value;
 
 use super::fields::{kind_of, shortened};
+use crate::remote;
 
 /// What a form answers: the value, or the end of a sentence that begins with the field's name.
 pub type Read<T> = Result<T, String>;
@@ -84,16 +85,22 @@ pub fn agent_slug(value: &Value) -> Read<String> {
 
 /// Variables or headers: names with their secret values.
 pub fn secrets(kind: SecretNames) -> impl Fn(&Value) -> Read<BTreeMap<String, String>> {
-    move |value| named(kind, value, |value| secret(value).map(str::to_owned))
+    move |value| {
+        let values = named(kind, value, |value| secret(value).map(str::to_owned))?;
+        kind.check(values.iter().map(|(name, value)| (name, value.as_str())))?;
+        Ok(values)
+    }
 }
 
 /// The same in a patch: null takes a name away.
 pub fn secret_changes(kind: SecretNames) -> impl Fn(&Value) -> Read<BTreeMap<String, Option<String>>> {
     move |value| {
-        named(kind, value, |value| match value {
+        let changes = named(kind, value, |value| match value {
             Value::Null => Ok(None),
             value => secret(value).map(|text| Some(text.to_owned())),
-        })
+        })?;
+        kind.check(changes.iter().map(|(name, value)| (name, value.as_deref().unwrap_or_default())))?;
+        Ok(changes)
     }
 }
 
@@ -112,6 +119,19 @@ impl SecretNames {
             SecretNames::Headers => b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b),
         };
         (1..=256).contains(&name.len()) && name.bytes().all(plain)
+    }
+
+    /// What goes beyond single names: headers that cannot be given.
+    fn check<'a>(self, values: impl Iterator<Item = (&'a String, &'a str)> + Clone) -> Read<()> {
+        match self {
+            SecretNames::Variables => Ok(()),
+            SecretNames::Headers => {
+                if let Some(name) = remote::twice(values.clone().map(|(name, _)| name)) {
+                    return Err(format!("has `{}` twice", shortened(name)));
+                }
+                values.into_iter().try_for_each(|(name, value)| remote::header(name, value))
+            }
+        }
     }
 }
 

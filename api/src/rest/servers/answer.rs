@@ -49,6 +49,8 @@ pub struct ServerBody {
     pub idle_timeout_ms: Option<i64>,
     #[schema(pattern = "^(auto|legacy|modern)$")]
     pub era: String,
+    /// Which protocol revisions it was found to speak; null as long as that was not needed.
+    pub era_found: Option<EraFoundBody>,
     /// Whether it is the tenant's own or offered to all.
     #[schema(pattern = "^(tenant|global)$")]
     pub scope: &'static str,
@@ -82,6 +84,17 @@ pub struct ServerBody {
     pub hidden_by: Option<ServerId>,
 }
 
+/// What was found out about a server that does not say it by `era`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = EraFound)]
+pub struct EraFoundBody {
+    #[schema(pattern = "^(legacy|modern|dual)$")]
+    pub eras: &'static str,
+    #[schema(value_type = Moment)]
+    pub found_at: Timestamp,
+}
+
 /// What is shown of a secret value.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what is read or written elsewhere")]
@@ -113,6 +126,7 @@ impl<'a> Showing<'a> {
     pub fn server(&self, row: Server) -> ServerBody {
         let doing = self.doing(&row);
         let (hides, hidden_by) = self.namesakes(&row);
+        let era_found = self.era_found(&row);
         ServerBody {
             id: row.id,
             slug: row.slug.to_string(),
@@ -135,6 +149,7 @@ impl<'a> Showing<'a> {
             retry: row.retry,
             idle_timeout_ms: row.idle_timeout_ms,
             era: row.era,
+            era_found,
             scope: if row.tenant.is_some() { "tenant" } else { "global" },
             managed_by: row.managed_by.as_str(),
             state: doing.state.as_str(),
@@ -156,15 +171,21 @@ impl<'a> Showing<'a> {
             |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
         match row.transport {
             _ if !row.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
-            Transport::StreamableHttp | Transport::Websocket => {
-                held(State::NotConfigured, "this version serves the transports builtin and stdio")
-            }
-            Transport::Builtin | Transport::Stdio => {
+            Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
                 let status = self.app.gateway.pool.status(self.acting.tenant(), row.id);
                 let since = status.since.max(row.created_at);
                 Doing { state: status.state, reason: status.reason, since }
             }
         }
+    }
+
+    /// What this replica found is newer than what is written down.
+    fn era_found(&self, row: &Server) -> Option<EraFoundBody> {
+        let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
+        let here = member.and_then(|member| self.app.gateway.pool.found(&member.spec));
+        let here = here.map(|found| (found.eras, found.found_at));
+        let (eras, found_at) = here.or(row.eras_found.map(|found| (found.eras, found.at)))?;
+        Some(EraFoundBody { eras: eras.as_str(), found_at })
     }
 
     fn namesakes(&self, row: &Server) -> (Option<ServerId>, Option<ServerId>) {

@@ -1,13 +1,15 @@
 //! Bodies that make or change a server: their forms, and which members fit which transport.
 
 use entity::{NewServer, Secrets, SecretsPatch, Server, ServerPatch, Transport};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
 use crate::rest::describe::ServerSlug;
+use crate::rest::input::Fields;
 use crate::rest::input::form::{self, SecretNames};
-use crate::rest::input::{Fields, form::Read};
+use crate::rest::servers::remote::{as_spelled, remote_url, stays_at_home};
+use crate::rest::servers::values::{absolute, concurrency, era, is_global, retry, transport};
 
 /// A server to be registered, as the document describes it; [`read_new`] reads it.
 #[derive(ToSchema)]
@@ -29,8 +31,9 @@ pub struct NewServerForm {
     pub tags: Option<Vec<String>>,
     #[schema(max_length = 64)]
     pub version: Option<String>,
-    /// How it is reached. This version serves `stdio` (a program that the gateway runs) and `builtin`.
-    #[schema(pattern = "^(builtin|stdio)$", example = "stdio")]
+    /// How it is reached: `stdio` (a program that the gateway runs), `streamable-http` or `websocket`
+    /// (a remote server), or `builtin`.
+    #[schema(pattern = "^(builtin|stdio|streamable-http|websocket)$", example = "stdio")]
     pub transport: String,
     /// The program of a stdio server, never through a shell; the provider's name of a built-in one.
     /// Needs `servers:launch` for stdio.
@@ -45,9 +48,12 @@ pub struct NewServerForm {
     /// The program's working directory: an absolute path.
     #[schema(pattern = "^/")]
     pub cwd: Option<String>,
-    /// Of remote servers, which this version does not serve.
+    /// The address of a remote server: http or https, for a WebSocket ws or wss. It is shown, so it is
+    /// no place for secrets; an address that is not public is refused unless the operator opened it.
+    #[schema(max_length = 2048, example = "https://mcp.example.com/mcp")]
     pub url: Option<String>,
-    /// Of remote servers, which this version does not serve.
+    /// What a remote server is sent besides, for instance `Authorization`. The values are sealed and
+    /// never shown again.
     #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     pub headers: Option<Map<String, Value>>,
     /// Whether it can be used; true when not given.
@@ -67,7 +73,7 @@ pub struct NewServerForm {
     /// How long it is kept unused; 0 for as long as the gateway runs.
     #[schema(minimum = 0, maximum = 86_400_000)]
     pub idle_timeout_ms: Option<i64>,
-    /// Which protocol revisions it speaks: `auto`, `legacy` or `modern`.
+    /// Which protocol revisions it speaks: `legacy` (up to 2025-11-25), `modern`, or `auto` to find out.
     #[schema(pattern = "^(auto|legacy|modern)$")]
     pub era: Option<String>,
     /// `tenant`, or `global` to offer it to all tenants, which needs `tenants:admin`.
@@ -100,6 +106,8 @@ pub struct ServerPatchForm {
     pub env: Option<Map<String, Value>>,
     #[schema(pattern = "^/")]
     pub cwd: Option<String>,
+    /// To go to another host (scheme, host or port), the sealed headers must be given anew.
+    #[schema(max_length = 2048)]
     pub url: Option<String>,
     #[schema(value_type = Option<std::collections::HashMap<String, Option<String>>>)]
     pub headers: Option<Map<String, Value>>,
@@ -135,7 +143,7 @@ pub struct Registration {
 
 /// Members of a server that a patch cannot change.
 const IMMUTABLE: [&str; 3] = ["slug", "transport", "scope"];
-const READ_ONLY: [&str; 10] = [
+const READ_ONLY: [&str; 11] = [
     "id",
     "managedBy",
     "state",
@@ -143,6 +151,7 @@ const READ_ONLY: [&str; 10] = [
     "stateSince",
     "revision",
     "toolsCount",
+    "eraFound",
     "lastUsedAt",
     "createdAt",
     "updatedAt",
@@ -153,7 +162,7 @@ pub fn read_new(mut fields: Fields) -> Result<Registration, Problem> {
     let f = &mut fields;
     let slug = f.required("slug", form::slug);
     let name = f.required("name", form::text(1, 200));
-    let transport = f.required("transport", served);
+    let transport = f.required("transport", transport);
     let description = f.optional("description", form::text(0, 4000));
     let category = f.optional("category", form::text(1, 64));
     let tags = f.optional("tags", form::list(32, form::text(1, 64))).unwrap_or_default();
@@ -163,7 +172,7 @@ pub fn read_new(mut fields: Fields) -> Result<Registration, Problem> {
     let args = f.optional("args", form::list(256, form::text(0, 65_536))).unwrap_or_default();
     let env = f.optional("env", form::secrets(SecretNames::Variables)).unwrap_or_default();
     let cwd = f.optional("cwd", absolute);
-    let url = f.optional("url", form::text(1, 2048));
+    let url = f.optional("url", remote_url(transport));
     let headers = f.optional("headers", form::secrets(SecretNames::Headers)).unwrap_or_default();
     let enabled = f.optional("enabled", form::flag).unwrap_or(true);
     let timeout_ms = f.optional("timeoutMs", form::millis(1));
@@ -207,6 +216,11 @@ pub fn read_patch(mut fields: Fields, server: &Server) -> Result<ServerPatch, Pr
     f.fixed(&IMMUTABLE, "cannot be changed: delete the server and register another");
     f.fixed(&READ_ONLY, "cannot be set");
     fit_transport(f, Some(server.transport), false);
+    let url = f.clearing("url", remote_url(Some(server.transport)));
+    let headers = f
+        .clearing("headers", form::secret_changes(SecretNames::Headers))
+        .map(|changes| changes.map(|changes| as_spelled(changes, &server.headers)));
+    stays_at_home(f, server, url.as_ref(), headers.as_ref());
     let patch = ServerPatch {
         name: f.change("name", form::text(1, 200)),
         description: f.clearing("description", form::text(0, 4000)),
@@ -218,8 +232,8 @@ pub fn read_patch(mut fields: Fields, server: &Server) -> Result<ServerPatch, Pr
         args: f.clearing("args", form::list(256, form::text(0, 65_536))).map(Option::unwrap_or_default),
         env: f.clearing("env", form::secret_changes(SecretNames::Variables)).map(secrets_patch),
         cwd: f.clearing("cwd", absolute),
-        url: f.clearing("url", form::text(1, 2048)),
-        headers: f.clearing("headers", form::secret_changes(SecretNames::Headers)).map(secrets_patch),
+        url,
+        headers: headers.map(secrets_patch),
         enabled: f.change("enabled", form::flag),
         timeout_ms: f.clearing("timeoutMs", form::millis(1)),
         start_timeout_ms: f.clearing("startTimeoutMs", form::millis(1)),
@@ -241,7 +255,13 @@ fn fit_transport(fields: &mut Fields, transport: Option<Transport>, new: bool) {
             &["url", "headers"]
         }
         Some(Transport::Builtin) => &["args", "env", "cwd", "url", "headers"],
-        Some(Transport::StreamableHttp | Transport::Websocket) | None => &[],
+        Some(Transport::StreamableHttp | Transport::Websocket) => {
+            if (new && !fields.has("url")) || (!new && fields.is_null("url")) {
+                fields.wrong("url", "is missing: a remote server has an address");
+            }
+            &["command", "args", "env", "cwd"]
+        }
+        None => &[],
     };
     let transport = transport.map_or("", Transport::as_str);
     for name in foreign.iter().filter(|name| fields.has(name)).collect::<Vec<_>>() {
@@ -253,48 +273,6 @@ fn secrets_patch(changes: Option<std::collections::BTreeMap<String, Option<Strin
     match changes {
         None => SecretsPatch::Replace(Default::default()),
         Some(changes) => SecretsPatch::Merge(changes),
-    }
-}
-
-fn served(value: &Value) -> Read<Transport> {
-    let name = form::text(0, 100)(value)?;
-    match Transport::parse(&name) {
-        Some(served @ (Transport::Builtin | Transport::Stdio)) => Ok(served),
-        Some(Transport::StreamableHttp | Transport::Websocket) => {
-            Err(format!("is `builtin` or `stdio` in this version, which does not serve {name} yet"))
-        }
-        None => Err(format!("is `builtin` or `stdio`, not `{name}`")),
-    }
-}
-
-fn absolute(value: &Value) -> Read<String> {
-    let path = form::text(1, 4096)(value)?;
-    if path.starts_with('/') { Ok(path) } else { Err("is an absolute path: it begins with `/`".to_owned()) }
-}
-
-fn concurrency(value: &Value) -> Read<i32> {
-    form::whole(0, 10_000)(value).map(|number| i32::try_from(number).unwrap_or(i32::MAX))
-}
-
-fn retry(value: &Value) -> Read<Value> {
-    let wanted = || "is an object with the one member `attempts`, a whole number from 0 to 5".to_owned();
-    let members = value.as_object().filter(|members| members.len() == 1).ok_or_else(wanted)?;
-    let attempts = members.get("attempts").ok_or_else(wanted)?;
-    form::whole(0, 5)(attempts).map(|attempts| json!({ "attempts": attempts })).map_err(|_| wanted())
-}
-
-fn era(value: &Value) -> Read<String> {
-    match form::text(0, 20)(value)? {
-        era if matches!(era.as_str(), "auto" | "legacy" | "modern") => Ok(era),
-        era => Err(format!("is `auto`, `legacy` or `modern`, not `{era}`")),
-    }
-}
-
-fn is_global(value: &Value) -> Read<bool> {
-    match form::text(0, 20)(value)?.as_str() {
-        "tenant" => Ok(false),
-        "global" => Ok(true),
-        other => Err(format!("is `tenant` or `global`, not `{other}`")),
     }
 }
 

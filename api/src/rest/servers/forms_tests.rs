@@ -13,6 +13,12 @@ fn stdio(further: Value) -> Value {
     body
 }
 
+fn remote(further: Value) -> Value {
+    let mut body = json!({ "slug": "far", "name": "Far", "transport": "streamable-http", "url": "https://x.example/mcp" });
+    body.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+    body
+}
+
 fn row(transport: Transport) -> Server {
     let now = jiff::Timestamp::UNIX_EPOCH;
     Server {
@@ -74,7 +80,16 @@ fn what_does_not_fit_the_transport_is_refused() {
         (json!({ "slug": "a", "name": "A", "transport": "stdio" }), "command is missing"),
         (stdio(json!({ "url": "https://x" })), "url does not belong"),
         (stdio(json!({ "transport": "builtin", "args": ["x"] })), "args does not belong"),
-        (stdio(json!({ "transport": "streamable-http" })), "does not serve streamable-http yet"),
+        (stdio(json!({ "transport": "streamable-http" })), "url is missing"),
+        (remote(json!({ "url": "ws://x.example" })), "url is an address that begins with https://"),
+        (remote(json!({ "url": "https://u:p@x.example" })), "url has a user or a password"),
+        (remote(json!({ "command": "uvx" })), "command does not belong"),
+        (remote(json!({ "headers": { "Host": "y" } })), "headers has `Host`"),
+        (remote(json!({ "headers": { "mcp-method": "y" } })), "headers has `mcp-method`"),
+        (remote(json!({ "headers": { "A": "y", "a": "z" } })), "headers has `a` twice"),
+        (remote(json!({ "headers": { "X Y": "z" } })), "headers has a name that cannot be one"),
+        (remote(json!({ "headers": { "X": "a\nb" } })), "headers has in `X` what is not visible"),
+        (remote(json!({ "transport": "websocket" })), "url is an address that begins with wss://"),
         (stdio(json!({ "transport": "pigeon" })), "not `pigeon`"),
         (stdio(json!({ "cwd": "here" })), "cwd is an absolute path"),
         (stdio(json!({ "command": "x\u{0}y" })), "command is a text without NUL"),
@@ -101,6 +116,38 @@ fn a_patch_changes_what_it_names() {
     let emptied = patch(Transport::Stdio, json!({ "env": null, "args": null })).unwrap();
     assert!(matches!(emptied.env, Some(SecretsPatch::Replace(values)) if values.is_empty()));
     assert_eq!(emptied.args, Some(Vec::new()));
+}
+
+#[test]
+fn a_remote_server_has_an_address_and_headers() {
+    let read = new(remote(json!({ "headers": { "Authorization": "Bearer x" }, "era": "modern" }))).unwrap();
+    assert_eq!(read.server.url.as_deref(), Some("https://x.example/mcp"));
+    assert_eq!(read.server.headers.names().collect::<Vec<_>>(), ["Authorization"]);
+    let socket = json!({ "transport": "websocket", "url": "ws://x.example/mcp" });
+    assert_eq!(new(remote(socket)).unwrap().server.transport, Transport::Websocket);
+}
+
+#[test]
+fn sealed_headers_do_not_follow_to_another_host() {
+    let row = Server {
+        url: Some("https://x.example/mcp".to_owned()),
+        headers: std::collections::BTreeMap::from([("X-Key".to_owned(), "s".to_owned())]).into(),
+        ..row(Transport::StreamableHttp)
+    };
+    let patch = |body: Value| read_patch(Fields::parse(body.to_string().as_bytes())?, &row);
+    assert!(patch(json!({ "url": "https://x.example/other" })).is_ok());
+    for body in [
+        json!({ "url": "https://y.example/mcp" }),
+        json!({ "url": "http://x.example/mcp" }),
+        json!({ "url": "https://y.example/mcp", "headers": { "X-Other": "o" } }),
+    ] {
+        let said = patch(body.clone()).unwrap_err().refusal().reason.clone();
+        assert!(said.contains("X-Key"), "{body}: {said}");
+    }
+    let given = patch(json!({ "url": "https://y.example/mcp", "headers": { "x-key": "t" } })).unwrap();
+    assert!(matches!(given.headers, Some(SecretsPatch::Merge(changes)) if changes.contains_key("X-Key")));
+    assert!(patch(json!({ "url": "https://y.example/mcp", "headers": null })).is_ok());
+    assert!(patch(json!({ "url": null })).is_err());
 }
 
 #[test]

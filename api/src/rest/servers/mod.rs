@@ -5,7 +5,9 @@ mod answer;
 pub mod discover;
 mod forms;
 pub mod process;
+mod remote;
 mod rules;
+mod values;
 
 use std::sync::Arc;
 
@@ -83,8 +85,9 @@ pub async fn list_servers(
 /// Registers a server.
 ///
 /// Needs `servers:write`; `servers:launch` for stdio, since registering one is running a program, and
-/// the operator may narrow which programs; `tenants:admin` for a global one. A tenant's server hides a
-/// global one of the same slug, and the answer says so.
+/// the operator may narrow which programs; `tenants:admin` for a global one. A remote server's address
+/// must be public, unless the operator opened its network. A tenant's server hides a global one of the
+/// same slug, and the answer says so.
 #[utoipa::path(
     post, path = "/v1/mcp/servers", tag = "servers", request_body = NewServerForm,
     responses(
@@ -100,6 +103,7 @@ pub async fn create_server(
     acting.require(Scope::ServersWrite)?;
     let asked = forms::read_new(payload.fields()?)?;
     rules::may_register(&acting, &app.config, &asked)?;
+    remote::reachable(&app.egress, asked.server.url.as_deref())?;
     let server = match asked.global {
         true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
         false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,
@@ -160,6 +164,7 @@ pub async fn update_server(
     condition.check(&etag(&before))?;
     let patch = forms::read_patch(payload.fields()?, &before)?;
     rules::may_change(&acting, &app.config, &before, &patch)?;
+    remote::reachable(&app.egress, patch.url.as_ref().and_then(Option::as_deref))?;
     let revision = condition.is_exact().then_some(before.revision);
     let changed = match before.tenant {
         Some(_) => acting.rows(&app).update_server(before.id, patch, revision, &acting.actor()).await,
