@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ask::Heading;
+use crate::gateway::Gateway;
 use crate::headers;
 use crate::session::live::{Live, Telling, Voice};
-use crate::session::{Session, Sessions, principal};
+use crate::session::{Session, principal};
 use crate::stream::Stream;
 
 /// Where a message came in.
@@ -69,11 +70,10 @@ impl<'a> Said<'a> {
         self.one(&headers::SESSION_ID)
     }
 
-    /// The headers `Mcp-Param-*`, in lower case, without the prefix.
+    /// The headers `Mcp-Param-*`; names are in lower case.
     pub fn parameters(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.0.iter().filter_map(|(name, value)| {
-            Some((name.as_str().strip_prefix(headers::PARAM_PREFIX)?, value.as_bytes()))
-        })
+        let mirrors = |name: &str| name.starts_with(headers::PARAM_PREFIX);
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).filter(move |(name, _)| mirrors(name))
     }
 }
 
@@ -118,8 +118,7 @@ fn era(about: &About<'_>, version: Option<&str>) -> Era {
 
 /// Finds out what a body is spoken in.
 pub async fn talk<'a>(
-    sessions: &Sessions,
-    plain: &Arc<Client>,
+    gateway: &Gateway,
     caller: &Caller,
     endpoint: &'a Endpoint,
     said: Said<'a>,
@@ -143,14 +142,14 @@ pub async fn talk<'a>(
     }
     let begins = heading.is_some_and(|heading| heading.method == method::INITIALIZE);
     if *endpoint == Endpoint::Plain || begins {
-        let client = Arc::clone(plain);
+        let client = Arc::clone(&gateway.plain);
         return Ok(Talk { endpoint, client, session: None, voice: None, stream, said });
     }
     let id = said.session()?.ok_or_else(|| {
         Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id")
             .hint("send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session")
     })?;
-    let session = sessions.find(caller, endpoint.key(), id).await?;
+    let session = gateway.sessions.find(caller, endpoint.key(), id).await?;
     if heading.is_none() && session.facts.version != "2025-03-26" {
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));

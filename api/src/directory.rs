@@ -10,18 +10,20 @@ use dashmap::DashMap;
 use entity::{Db, SealError, Server, ServerConfig, Transport};
 use parking_lot::Mutex;
 use protocol::mcp::Eras;
-use protocol::{Caller, Refusal, ServerId, TenantId};
+use protocol::{Refusal, ServerId, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::route::Route;
+use proxy::route::{Name, Route};
 use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
-use proxy::view::TenantView;
+use proxy::view::{Member, TenantView};
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::ask::Call;
 use crate::authn::Authn;
 use crate::config;
+use crate::gateway::{Context, Gateway};
 
 /// The views of all tenants that called lately.
 pub struct Directory {
@@ -40,7 +42,11 @@ pub struct Directory {
     /// Verdicts on servers' eras that are not written down yet.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     retiring: TaskTracker,
+    changes: broadcast::Sender<TenantId>,
 }
+
+/// How many changed tenants a slow reader may lag behind.
+const CHANGES_KEPT: usize = 1024;
 
 struct Defaults {
     timeout: Duration,
@@ -72,7 +78,13 @@ impl Directory {
             used: DashMap::new(),
             found: Mutex::default(),
             retiring: TaskTracker::new(),
+            changes: broadcast::channel(CHANGES_KEPT).0,
         }
+    }
+
+    /// Tenants for whom something has changed, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<TenantId> {
+        self.changes.subscribe()
     }
 
     /// What this tenant's callers can reach.
@@ -90,9 +102,24 @@ impl Directory {
     }
 
     /// Finds where a call goes.
-    pub async fn resolve(&self, caller: &Caller, call: &Call<'_>) -> Result<Route, Refusal> {
+    pub async fn resolve(
+        &self,
+        gateway: &Gateway,
+        context: Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Route, Refusal> {
+        let (caller, client) = (context.caller, &context.talk.client);
         let view = self.view(caller.tenant).await?;
-        let route = self.catalog.resolve(&view, caller.agent, call.verb, call.name())?;
+        let server;
+        let name = match call.name() {
+            Ok(name) => name,
+            Err(task) => {
+                server = gateway.tasks.server(context, task).await?;
+                Name::Direct { server: server.as_str(), name: "" }
+            }
+        };
+        let key = |member: &Member| gateway.bridge.list_key(view.tenant, &member.spec, client);
+        let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
         self.note_use(route.policy.spec.id);
         Ok(route)
     }
@@ -122,6 +149,10 @@ impl Directory {
                     continue;
                 }
             };
+            if now.mark() != view.mark() {
+                // Nobody may be listening.
+                self.changes.send(view.tenant).ok();
+            }
             let kept: HashMap<ServerId, &ServerSpec> =
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
             for member in view.members() {

@@ -5,18 +5,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use entity::Seal;
 use protocol::{Caller, Refusal, RequestId};
+use proxy::bridge::{Bridge, Client};
 use proxy::catalog::Catalog;
 use proxy::pool::Pool;
 
 use crate::ask::{self, Ask, Call};
 use crate::authn::{Authn, Proof};
+use crate::dialect::{self, Endpoint, Said, Talk};
 use crate::directory::Directory;
 use crate::doors::Unread;
+use crate::hub::Hub;
 use crate::limits::{Bucket, Limits, Pace};
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
-use crate::{lists, local};
+use crate::session::Sessions;
+use crate::stream::Stream;
+use crate::tasks::Tasks;
+use crate::{lists, local, notices};
 
 /// The pipeline and what its stages need.
 pub struct Gateway {
@@ -26,6 +33,14 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub recorder: Recorder,
     pub pool: Pool,
+    pub bridge: Bridge,
+    pub sessions: Arc<Sessions>,
+    pub hub: Arc<Hub>,
+    pub tasks: Tasks,
+    /// Seals what clients keep for us.
+    pub seal: Seal,
+    /// The client of those who say nothing of themselves.
+    pub plain: Arc<Client>,
     pub max_batch: usize,
     /// How long a list of all servers waits for one of them.
     pub list_timeout: Duration,
@@ -39,6 +54,11 @@ pub struct Inbound<'a> {
     /// Not read yet: a stranger's bytes are not taken in.
     pub body: Unread<'a>,
     pub form: Form,
+    pub endpoint: &'a Endpoint,
+    /// What the headers say about the protocol.
+    pub said: Said<'a>,
+    /// Where messages before the answer go; none on doors that give nothing else.
+    pub stream: Option<&'a Arc<Stream>>,
     pub trace: Option<[u8; 16]>,
 }
 
@@ -54,6 +74,7 @@ pub enum Form {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub caller: &'a Arc<Caller>,
+    pub talk: &'a Talk<'a>,
     pub request: RequestId,
     pub trace: Option<[u8; 16]>,
 }
@@ -72,24 +93,40 @@ impl Gateway {
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
         let paced = |refused: Refused| refused.paced(pace);
         let body = inbound.body.read().await.map_err(Refused::from).map_err(paced)?;
-        let asked = ask::read(inbound.form, &body, self.max_batch).map_err(paced)?;
+        let asked = ask::read(inbound.form, inbound.endpoint, &body, self.max_batch).map_err(paced)?;
         let pace = self.limits.admit_rest(&caller, pace, asked.len()).await?;
         let caller = self.authn.named(caller, &inbound.proof).await?;
         let caller = self.authn.speaking_as(caller, asked.agent()).await?;
 
-        let context = Context { caller: &caller, request: inbound.request, trace: inbound.trace };
+        // In which era, and in which session, if any.
+        let Inbound { endpoint, said, stream, request, trace, .. } = inbound;
+        let talk = dialect::talk(self, &caller, endpoint, said, stream, asked.heading()).await;
+        let talk = talk.map_err(|refusal| Refused { id: asked.id(), refusal, pace: Some(pace) })?;
+
+        let context = Context { caller: &caller, talk: &talk, request, trace };
         let replies = asked.each(|ask| self.serve(context, ask)).await;
-        Ok(Handled { pace, replies })
+        Ok(Handled { pace, era: talk.client.era, replies })
     }
 
-    /// Serves one message of a known caller.
+    /// Serves one message of a known caller, unless its client takes it back.
     async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
+        let Some((live, id)) = context.talk.live().zip(ask.id()) else { return self.answer(context, ask).await };
+        let flight = live.begin(id.get());
+        tokio::select! {
+            biased;
+            () = flight.token.cancelled() => Some(Reply::cancelled(context, id)),
+            reply = self.answer(context, ask) => reply,
+        }
+    }
+
+    async fn answer(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
         match ask {
             Ask::Call(call) => Some(self.call(context, call).await),
             Ask::List(list) => Some(lists::answer(self, context, list).await),
             Ask::Local(local) => Some(local::answer(self, context, local).await),
             Ask::Wrong(wrong) => Some(wrong.reply(context)),
-            Ask::Notification => None,
+            Ask::Notice(notice) => notices::take(self, context, notice).await,
+            Ask::Answered(answered) => notices::answered(self, context, answered).await,
         }
     }
 
@@ -98,7 +135,7 @@ impl Gateway {
         let started = Instant::now();
 
         // Where: the name becomes a server and that server's own name.
-        let route = match self.directory.resolve(context.caller, &call).await {
+        let route = match self.directory.resolve(self, context, &call).await {
             Ok(route) => route,
             Err(refusal) => return call.refused(context, refusal),
         };
@@ -116,7 +153,7 @@ impl Gateway {
         };
 
         // Call.
-        let delivered = call.deliver(&self.catalog, &self.pool, permit, started).await;
+        let delivered = call.deliver(self, context, permit, started).await;
 
         // Close the record, whatever happened.
         let facts = record.close(&delivered, started.elapsed());

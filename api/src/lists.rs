@@ -1,61 +1,157 @@
-//! The caller's whole catalog: the lists of all servers, merged in a stable order. A server that is
-//! missing is named with its reason; it neither empties the list nor holds it up beyond a deadline.
+//! Lists: those of all servers merged in a stable order and given out in pages, or that of one server
+//! as it gives it. A server that is missing is named with its reason; it neither empties the list nor
+//! holds it up beyond a deadline. A list is filtered for its caller, so nobody else may keep it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use protocol::{Code, Refusal};
+use protocol::mcp::Era;
+use protocol::members::raw;
+use protocol::{Code, Members, Refusal};
+use proxy::bridge::{Errand, Sealer, results};
 use proxy::catalog::{ListKind, Listing};
 use proxy::policy::Policy;
-use proxy::route::pool_key;
+use proxy::route::find_server;
+use proxy::upstream::{Params, UpstreamAnswer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::ask::List;
+use crate::dialect::Endpoint;
 use crate::gateway::{Context, Gateway};
+use crate::local::server_info;
 use crate::reply::{Answer, Reply};
+use crate::session::principal;
+use crate::tickets::Tickets;
 
 /// The `_meta` key under which missing servers are named.
 pub const UNAVAILABLE: &str = "trunkline/unavailable";
 
+/// Most items on one page of a merged list.
+const PAGE: usize = 1_000;
+
 /// Answers one of the four list methods.
 pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> Reply {
-    let answer = match list.cursor {
-        // All items are on the first page, so a cursor is never one of ours.
-        Some(_) => Answer::Refused(
-            Refusal::new(Code::InvalidParams, "this cursor was not given out here")
-                .hint("list again without a cursor"),
-        ),
-        None => merged(gateway, context, list.kind)
-            .await
-            .map_or_else(Answer::Refused, |result| Answer::Result(result.into())),
+    let caller = principal(context.caller);
+    let tenant = context.caller.tenant.to_string();
+    let bound = [tenant.as_str(), &caller, context.talk.endpoint.key(), list.kind.method()];
+    let cursors = Tickets::new(&gateway.seal, "cursor", &bound);
+    let answer = match context.talk.endpoint {
+        Endpoint::One(slug) => one(gateway, context, &list, slug.as_str(), &cursors).await,
+        Endpoint::All | Endpoint::Plain => merged(gateway, context, &list, &cursors).await,
     };
-    Reply { id: Some(list.id.get().into()), answer, facts: None, request: context.request }
+    Reply {
+        id: Some(list.id.get().into()),
+        answer: answer.unwrap_or_else(Answer::Refused),
+        facts: None,
+        request: context.request,
+        session: None,
+    }
 }
 
-async fn merged(gateway: &Gateway, context: Context<'_>, kind: ListKind) -> Result<Vec<u8>, Refusal> {
+/// One server's own list, as it gives it, without what this caller may not see.
+async fn one(
+    gateway: &Gateway,
+    context: Context<'_>,
+    list: &List<'_>,
+    slug: &str,
+    cursors: &dyn Sealer,
+) -> Result<Answer, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let member = find_server(&view, slug)?;
+    let policy = member.policy(context.caller.agent);
+    policy.server()?;
+    let spec = &policy.spec;
+    let deadline = Instant::now() + spec.start_timeout + gateway.list_timeout;
+    gateway.bridge.settle_eras(view.tenant, spec, deadline).await?;
+    let edited = match &list.cursor {
+        Some(cursor) => Some(with_cursor(list.params, &cursors.open(cursor)?)?),
+        None => None,
+    };
+    let errand = Errand {
+        client: &context.talk.client,
+        method: list.kind.method(),
+        params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
+        marked: list.marked,
+        timeout: gateway.list_timeout,
+        voice: context.talk.voice.clone(),
+        sealer: cursors,
+        headers: &[],
+    };
+    match gateway.bridge.deliver(view.tenant, spec, errand).await?.answer {
+        UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
+        UpstreamAnswer::Result(result) => {
+            let text = std::str::from_utf8(&result).unwrap_or_default();
+            let Ok(mut members) = Members::read(text) else { return Ok(Answer::Result(result)) };
+            if let Some(cursor) = members.get("nextCursor").and_then(|next| serde_json::from_str::<String>(next.get()).ok()) {
+                members.set_text("nextCursor", &cursors.seal(&cursor));
+            }
+            if list.kind == ListKind::Tools
+                && policy.selects_tools()
+                && let Some(kept) = members.get("tools").and_then(|tools| visible(&policy, tools))
+            {
+                members.set("tools", kept);
+            }
+            if context.talk.client.era == Era::Modern {
+                members.set_text("cacheScope", "private");
+            }
+            Ok(Answer::Result(members.write().into()))
+        }
+    }
+}
+
+fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
+    let mut members = Members::read(params)
+        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
+    members.set_text("cursor", cursor);
+    Ok(members.write())
+}
+
+/// Without the tools that the policy hides. What has no name is hidden too.
+fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
+    let seen = |tool: &&RawValue| {
+        serde_json::from_str::<Named>(tool.get()).is_ok_and(|tool| policy.tool(&tool.name).is_ok())
+    };
+    let kept: Vec<&str> = tools.iter().filter(|tool| seen(tool)).map(|tool| tool.get()).collect();
+    Some(raw(format!("[{}]", kept.join(","))))
+}
+
+async fn merged(
+    gateway: &Gateway,
+    context: Context<'_>,
+    list: &List<'_>,
+    cursors: &dyn Sealer,
+) -> Result<Answer, Refusal> {
+    // The place after which the page begins: server and item.
+    let after = match &list.cursor {
+        Some(cursor) => Some(cursors.open(cursor)?),
+        None => None,
+    };
     let view = gateway.directory.view(context.caller.tenant).await?;
     let deadline = Instant::now() + gateway.list_timeout;
     let asked = view.members().iter().map(|member| {
         let policy = member.policy(context.caller.agent);
-        let key = pool_key(&view, member);
+        let (tenant, client) = (view.tenant, &context.talk.client);
         async move {
-            let listing = match policy.server() {
-                Ok(()) => {
-                    in_time(
-                        gateway.list_timeout,
-                        &policy,
-                        gateway.catalog.list(&key, &policy.spec, kind, deadline),
-                    )
-                    .await
-                }
-                Err(refusal) => Err(refusal),
+            let listing = async {
+                policy.server()?;
+                gateway.bridge.settle_eras(tenant, &policy.spec, deadline).await?;
+                let key = gateway.bridge.list_key(tenant, &policy.spec, client);
+                gateway.catalog.list(&key, &policy.spec, list.kind, deadline).await
             };
+            let listing = in_time(gateway.list_timeout, &policy, listing).await;
             (policy, listing)
         }
     });
     let lists = join_all(asked).await;
-    Ok(write(kind, &lists))
+    let page = Page { kind: list.kind, era: context.talk.client.era, after: after.as_deref(), cursors };
+    Ok(Answer::Result(page.write(&lists).into()))
 }
 
 /// A server that must be started first is not waited for longer than the list's own time.
@@ -70,35 +166,82 @@ async fn in_time(
     })
 }
 
-fn write(kind: ListKind, lists: &[(Policy, Result<Arc<Listing>, Refusal>)]) -> Vec<u8> {
-    let mut out = format!(r#"{{"{}":["#, kind.member()).into_bytes();
-    let mut missing = Vec::new();
-    let mut first = true;
-    for (policy, listing) in lists {
-        let listing = match listing {
-            Ok(listing) => listing,
-            Err(refusal) => {
-                missing.push(explained(policy, refusal));
-                continue;
+struct Page<'a> {
+    kind: ListKind,
+    era: Era,
+    after: Option<&'a str>,
+    cursors: &'a dyn Sealer,
+}
+
+impl Page<'_> {
+    fn write(&self, lists: &[(Policy, Result<Arc<Listing>, Refusal>)]) -> Vec<u8> {
+        let mut out = format!(r#"{{"{}":["#, self.kind.member()).into_bytes();
+        let mut missing = Vec::new();
+        let mut count = 0;
+        let mut last = None;
+        let mut more = false;
+        let mut skipping = self.after;
+        for (policy, listing) in lists {
+            let listing = match listing {
+                Ok(listing) => listing,
+                Err(refusal) => {
+                    missing.push(explained(policy, refusal));
+                    continue;
+                }
+            };
+            for item in &listing.items {
+                if self.kind == ListKind::Tools && policy.tool(&item.name).is_err() {
+                    continue;
+                }
+                if let Some(after) = skipping {
+                    // Servers are in the order of their slugs; what is gone by now is passed by.
+                    let (slug, name) = after.split_once('\n').unwrap_or((after, ""));
+                    let own = policy.spec.slug.as_str();
+                    if own < slug {
+                        continue;
+                    }
+                    if own == slug && listing.find(name).is_some() {
+                        if *item.name == *name {
+                            skipping = None;
+                        }
+                        continue;
+                    }
+                    skipping = None;
+                }
+                if count == PAGE {
+                    more = true;
+                    break;
+                }
+                if count > 0 {
+                    out.push(b',');
+                }
+                count += 1;
+                last = Some((policy.spec.slug.as_str(), &item.name));
+                match results::legacy_tool_text(self.era, self.kind, &item.exposed) {
+                    Some(tool) => out.extend_from_slice(tool.as_bytes()),
+                    None => out.extend_from_slice(item.exposed.as_bytes()),
+                }
             }
-        };
-        for item in &listing.items {
-            if kind == ListKind::Tools && policy.tool(&item.name).is_err() {
-                continue;
-            }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            out.extend_from_slice(item.exposed.as_bytes());
         }
+        out.push(b']');
+        if let (true, Some((slug, name))) = (more, last) {
+            let cursor = json!(self.cursors.seal(&format!("{slug}\n{name}")));
+            out.extend_from_slice(format!(r#","nextCursor":{cursor}"#).as_bytes());
+        }
+        let mut about = serde_json::Map::new();
+        if !missing.is_empty() {
+            about.insert(UNAVAILABLE.to_owned(), Value::Array(missing));
+        }
+        if self.era == Era::Modern {
+            about.insert(protocol::mcp::meta::SERVER_INFO.to_owned(), server_info());
+            out.extend_from_slice(br#","resultType":"complete","ttlMs":0,"cacheScope":"private""#);
+        }
+        if !about.is_empty() {
+            out.extend_from_slice(format!(r#","_meta":{}"#, Value::Object(about)).as_bytes());
+        }
+        out.push(b'}');
+        out
     }
-    out.push(b']');
-    if !missing.is_empty() {
-        let meta = json!({ UNAVAILABLE: missing });
-        out.extend_from_slice(format!(r#","_meta":{meta}"#).as_bytes());
-    }
-    out.push(b'}');
-    out
 }
 
 /// Why a server is not in the list.

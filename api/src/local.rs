@@ -1,111 +1,304 @@
-//! Methods that the gateway answers itself: the handshake, `ping`, and the description of services.
+//! Methods that the gateway answers itself: the handshake of either era, `ping`, log levels and
+//! subscriptions, and the description of services.
 
+mod services;
+
+use std::sync::Arc;
 use std::time::Instant;
 
-use protocol::{Refusal, mcp};
-use proxy::catalog::{ListKind, Listing};
-use proxy::policy::Policy;
-use proxy::route::pool_key;
-use proxy::server::Launch;
-use proxy::view::{Member, TenantView};
+use protocol::mcp::{self, Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
+use protocol::{Code, Refusal};
+use proxy::bridge::{Level, handshake};
+use proxy::route::{Name, Verb, find_member, find_server};
+use proxy::upstream::{Initialized, UpstreamAnswer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::ask::{Local, LocalMethod};
+use crate::ask::{Local, LocalMethod, MAX_SUBSCRIPTIONS, Wanted};
+use crate::dialect::Endpoint;
 use crate::gateway::{Context, Gateway};
+use crate::hub::Subscribed;
+use crate::relay::{Message, session_text};
 use crate::reply::{Answer, Reply};
+use crate::session::{Facts, Session};
 
 /// What clients read about the catalog as a whole.
 const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
     A server that is missing from a list is named in the list's _meta with the reason.";
 
 pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -> Reply {
+    let mut session = None;
     let answer = match &local.method {
-        LocalMethod::Ping => Ok(json!({})),
-        LocalMethod::Initialize { version } => Ok(initialize(version.as_deref())),
-        LocalMethod::ListServices => services(gateway, context).await,
-        LocalMethod::DescribeService { service } => describe(gateway, context, service).await,
+        LocalMethod::Ping => Ok(Answer::Result("{}".into())),
+        LocalMethod::Initialize { version, capabilities, info } => {
+            let version = version.as_deref().filter(|version| LEGACY_VERSIONS.contains(version));
+            let facts = Facts {
+                version: version.unwrap_or(LEGACY_LATEST).to_owned(),
+                capabilities: capabilities.map(ToOwned::to_owned),
+                info: info.map(ToOwned::to_owned),
+                level: None,
+                subscriptions: Vec::new(),
+            };
+            initialize(gateway, context, facts).await.map(|(answer, id)| {
+                session = id;
+                answer
+            })
+        }
+        LocalMethod::Discover => discover(gateway, context).await,
+        LocalMethod::SetLevel { level } => set_level(gateway, context, *level).await,
+        LocalMethod::Subscription { uri, begin } => subscription(gateway, context, uri, *begin).await,
+        LocalMethod::Listen(wanted) => listen(gateway, context, wanted.clone(), local.id).await,
+        LocalMethod::ListServices => services::list(gateway, context).await.map(json_answer),
+        LocalMethod::DescribeService { service } => {
+            services::describe(gateway, context, service).await.map(json_answer)
+        }
     };
-    let answer = answer.map_or_else(Answer::Refused, |result| Answer::Result(result.to_string().into()));
-    Reply { id: Some(local.id.get().into()), answer, facts: None, request: context.request }
+    Reply {
+        id: Some(local.id.get().into()),
+        answer: answer.unwrap_or_else(Answer::Refused),
+        facts: None,
+        request: context.request,
+        session,
+    }
 }
 
-/// Answered without a session: what follows carries its own credential.
-fn initialize(wanted: Option<&str>) -> Value {
-    let known = wanted.filter(|version| mcp::LEGACY_VERSIONS.contains(version));
+fn json_answer(value: Value) -> Answer {
+    Answer::Result(value.to_string().into())
+}
+
+/// The gateway, as it names itself to clients.
+pub fn server_info() -> Value {
+    json!({ "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// The whole catalog changes with the registry, so its lists can always change.
+fn capabilities() -> Value {
     json!({
-        "protocolVersion": known.unwrap_or(mcp::LEGACY_LATEST),
-        "capabilities": { "tools": {}, "resources": {}, "prompts": {}, "completions": {} },
-        "serverInfo": { "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") },
-        "instructions": INSTRUCTIONS,
+        "tools": { "listChanged": true },
+        "resources": { "subscribe": true, "listChanged": true },
+        "prompts": { "listChanged": true },
+        "completions": {},
+        "logging": {},
     })
 }
 
-async fn services(gateway: &Gateway, context: Context<'_>) -> Result<Value, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
-    let entries: Vec<Value> = view
-        .members()
-        .iter()
-        .map(|member| {
-            let policy = member.policy(context.caller.agent);
-            let tools = gateway.catalog.known(&pool_key(&view, member), ListKind::Tools);
-            entry(gateway, &view, member, &policy, tools.as_deref())
-        })
-        .collect();
-    Ok(json!({ "services": entries }))
+/// Begins a legacy session; on the plain door there is none, and what follows stands for itself.
+async fn initialize(
+    gateway: &Gateway,
+    context: Context<'_>,
+    facts: Facts,
+) -> Result<(Answer, Option<Box<str>>), Refusal> {
+    let version = facts.version.clone();
+    let whole = |capabilities: Value| {
+        json_answer(json!({
+            "protocolVersion": version,
+            "capabilities": capabilities,
+            "serverInfo": server_info(),
+            "instructions": INSTRUCTIONS,
+        }))
+    };
+    let endpoint = context.talk.endpoint;
+    let slug = match endpoint {
+        Endpoint::Plain => {
+            let plain = json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} });
+            return Ok((whole(plain), None));
+        }
+        Endpoint::All => None,
+        Endpoint::One(slug) => Some(slug),
+    };
+    if let Some(slug) = slug {
+        // Before anything is made: a server that may not be used has no sessions.
+        let view = gateway.directory.view(context.caller.tenant).await?;
+        find_server(&view, slug.as_str())?.policy(context.caller.agent).server()?;
+    }
+    let (id, session) = gateway.sessions.open(context.caller, endpoint, facts).await?;
+    let answer = match slug {
+        None => Ok(whole(capabilities())),
+        Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client, false)
+            .await
+            .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
+    };
+    if answer.is_err() {
+        gateway.sessions.close(&session).await.ok();
+    }
+    Ok((answer?, Some(id.into())))
 }
 
-/// One service with its tools; it is started when its tools are not known yet.
-async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
+/// What one server said of itself; it is started when it does not run.
+async fn handshaken(
+    gateway: &Gateway,
+    context: Context<'_>,
+    slug: &str,
+    client: &proxy::bridge::Client,
+    shared: bool,
+) -> Result<Arc<Initialized>, Refusal> {
     let view = gateway.directory.view(context.caller.tenant).await?;
-    let member = proxy::route::find_server(&view, service)?;
+    let policy = find_server(&view, slug)?.policy(context.caller.agent);
+    policy.server()?;
+    let deadline = Instant::now() + policy.spec.start_timeout;
+    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+    let key = match shared {
+        true => gateway.bridge.list_key(view.tenant, &policy.spec, client),
+        false => gateway.bridge.key(view.tenant, &policy.spec, client),
+    };
+    gateway.pool.initialized(&key, &policy.spec, deadline).await
+}
+
+async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Refusal> {
+    if context.talk.client.era == Era::Legacy {
+        return Err(Refusal::new(Code::MethodNotFound, "there is no method `server/discover` before 2026-07-28")
+            .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
+    }
+    if let Endpoint::One(slug) = context.talk.endpoint {
+        let client = &context.talk.client;
+        let initialized = handshaken(gateway, context, slug.as_str(), client, true).await?;
+        return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
+    }
+    Ok(json_answer(json!({
+        "resultType": "complete",
+        "supportedVersions": [MODERN],
+        "capabilities": capabilities(),
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": { meta::SERVER_INFO: server_info() },
+    })))
+}
+
+fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
+    context.talk.session.as_ref().ok_or_else(|| {
+        Refusal::new(Code::SessionRequired, "this needs a session, which this door does not keep")
+            .hint("use /mcp or /mcp/s/{slug}")
+    })
+}
+
+/// The least level of log messages for this session; upstreams are told too.
+async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
+    let session = session(context)?;
+    let endpoint = context.talk.endpoint;
+    let change = |facts: &mut Facts| facts.level = Some(level.as_str().to_owned());
+    gateway.sessions.change(context.caller, endpoint, session, change).await?;
+    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let reached = view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
+    futures_util::future::join_all(reached.map(|member| {
+        gateway.bridge.set_level(view.tenant, &member.spec, &context.talk.client, level)
+    }))
+    .await;
+    Ok(Answer::Result("{}".into()))
+}
+
+/// Subscribes at the upstream that has the resource, if this caller may use it.
+async fn subscribe(
+    gateway: &Gateway,
+    context: Context<'_>,
+    uri: &str,
+    shared: bool,
+) -> Result<Result<Subscribed, Answer>, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let name = match context.talk.endpoint {
+        Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
+        Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
+    };
+    let (member, own) = find_member(&view, Verb::ReadResource, name)?;
     let policy = member.policy(context.caller.agent);
     policy.server()?;
-    let deadline = Instant::now() + gateway.list_timeout;
-    let tools =
-        gateway.catalog.list(&pool_key(&view, member), &policy.spec, ListKind::Tools, deadline).await?;
-    let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
-    entry["tools"] = visible(&policy, &tools)
-        .map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null))
-        .collect();
-    Ok(entry)
+    let deadline = Instant::now() + policy.spec.start_timeout;
+    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+    let key = match shared {
+        true => gateway.bridge.list_key(view.tenant, &policy.spec, &context.talk.client),
+        false => gateway.bridge.key(view.tenant, &policy.spec, &context.talk.client),
+    };
+    match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
+        UpstreamAnswer::Result(_) => {
+            Ok(Ok(Subscribed { pool: gateway.pool.clone(), key, uri: own.into_owned() }))
+        }
+        UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
+    }
 }
 
-fn entry(
+async fn subscription(
     gateway: &Gateway,
-    view: &TenantView,
-    member: &Member,
-    policy: &Policy,
-    tools: Option<&Listing>,
-) -> Value {
-    let spec = &member.spec;
-    let status = gateway.pool.status(view.tenant, spec.id);
-    let refused = policy.server().err();
-    let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
-    let tokens =
-        tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
-    json!({
-        "name": spec.slug,
-        "title": spec.name,
-        "description": spec.description,
-        "category": spec.category,
-        "version": spec.version,
-        "location": "server",
-        "transport": match &spec.launch {
-            Launch::Builtin { .. } => "builtin",
-            Launch::Stdio(_) => "stdio",
-            Launch::Http(_) => "streamable-http",
-            Launch::Websocket(_) => "websocket",
-            Launch::Unsupported { transport } => transport,
-        },
-        "state": if refused.is_some() { "disabled" } else { status.state.as_str() },
-        "stateReason": refused.map(|refusal| refusal.reason.into_owned()).or(status.reason),
-        "stateSince": status.since,
-        "commands": commands,
-        "capabilities": commands.as_ref().map(|_| ["tools"]),
-        "tokenCost": tokens.map(|tokens| json!({ "definitions": tokens, "estimated": true })),
-    })
+    context: Context<'_>,
+    uri: &str,
+    begin: bool,
+) -> Result<Answer, Refusal> {
+    let session = session(context)?;
+    let known = session.facts.subscriptions.iter().any(|one| one == uri);
+    if begin && !known {
+        if session.facts.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
+            return Err(Refusal::new(Code::InvalidParams, reason));
+        }
+        match subscribe(gateway, context, uri, false).await? {
+            Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
+            Err(answer) => return Ok(answer),
+        }
+    }
+    if !begin {
+        session.live.hold(uri, None);
+    }
+    if begin != known {
+        let change = |facts: &mut Facts| match begin {
+            true => facts.subscriptions.push(uri.to_owned()),
+            false => facts.subscriptions.retain(|one| one != uri),
+        };
+        gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await?;
+        gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    }
+    Ok(Answer::Result("{}".into()))
 }
 
-fn visible<'a>(policy: &'a Policy, tools: &'a Listing) -> impl Iterator<Item = &'a proxy::catalog::Item> {
-    tools.items.iter().filter(|item| policy.tool(&item.name).is_ok())
+/// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
+async fn listen(
+    gateway: &Gateway,
+    context: Context<'_>,
+    wanted: Wanted,
+    id: &RawValue,
+) -> Result<Answer, Refusal> {
+    let client = &context.talk.client;
+    let Some(stream) = context.talk.stream.filter(|_| client.era == Era::Modern) else {
+        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
+            .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
+    };
+    let mut honoured = match context.talk.endpoint {
+        Endpoint::One(slug) => {
+            let initialized = handshaken(gateway, context, slug.as_str(), client, true).await?;
+            declared(&initialized, &wanted)
+        }
+        Endpoint::All | Endpoint::Plain => wanted.clone(),
+    };
+    honoured.task_ids.clear();
+    honoured.resource_subscriptions.clear();
+    let mut held = Vec::new();
+    for uri in &wanted.resource_subscriptions {
+        match subscribe(gateway, context, uri, true).await {
+            Ok(Ok(subscribed)) => {
+                held.push(subscribed);
+                honoured.resource_subscriptions.push(uri.clone());
+            }
+            Ok(Err(_)) => {}
+            Err(refusal) => tracing::debug!(%refusal, uri, "a resource cannot be subscribed to"),
+        }
+    }
+    let hub = &gateway.hub;
+    let (caller, endpoint) = (context.caller, context.talk.endpoint);
+    let _listening = hub.listen(caller.tenant, caller.agent, endpoint, honoured, id, stream);
+    hub.ending.cancelled().await;
+    drop(held);
+    Ok(Answer::Result(
+        format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, mcp::meta::SUBSCRIPTION_ID, id.get()).into(),
+    ))
+}
+
+/// What of it the server itself tells.
+fn declared(initialized: &Initialized, wanted: &Wanted) -> Wanted {
+    let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
+    let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;
+    Wanted {
+        tools_list_changed: wanted.tools_list_changed && changes("tools"),
+        prompts_list_changed: wanted.prompts_list_changed && changes("prompts"),
+        resources_list_changed: wanted.resources_list_changed && changes("resources"),
+        ..Wanted::default()
+    }
 }

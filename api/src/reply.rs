@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::{ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
+use protocol::mcp::Era;
+use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
+use serde_json::value::RawValue;
 
+use crate::gateway::Context;
 use crate::limits::Pace;
 
 /// All replies to one request.
 pub struct Handled {
     pub pace: Pace,
+    pub era: Era,
     pub replies: Replies,
 }
 
@@ -28,6 +32,8 @@ pub struct Reply {
     /// Of a call that is on record.
     pub facts: Option<Facts>,
     pub request: RequestId,
+    /// The id of the session that this reply begins.
+    pub session: Option<Box<str>>,
 }
 
 pub enum Answer {
@@ -49,6 +55,26 @@ pub struct Facts {
 }
 
 impl Reply {
+    /// To a request that its client took back.
+    pub fn cancelled(context: Context<'_>, id: &RawValue) -> Self {
+        Self {
+            id: Some(id.get().into()),
+            answer: Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
+            facts: None,
+            request: context.request,
+            session: None,
+        }
+    }
+
+    /// The code of an error, whoever refused.
+    pub fn error_code(&self) -> Option<i64> {
+        match &self.answer {
+            Answer::Result(_) => None,
+            Answer::Error(error) => proxy::catalog::error_code(error),
+            Answer::Refused(refusal) => Some(refusal.code.rpc().into()),
+        }
+    }
+
     /// The JSON-RPC message. An id that could not be read is answered as null.
     pub fn write(&self, out: &mut Vec<u8>) {
         let id = self.id.as_deref().unwrap_or("null");

@@ -1,5 +1,6 @@
 //! Slugs, and the names under which a caller sees a server's tools: `slug__tool`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -89,6 +90,27 @@ pub fn split_exposed(name: &str) -> Option<(&str, &str)> {
     name.split_once(SEPARATOR).filter(|(slug, tail)| !slug.is_empty() && !tail.is_empty())
 }
 
+/// The URI under which callers of all servers read a resource: `slug+uri`; for `ui://` resources, whose
+/// scheme means something to clients, `ui://slug/…`.
+pub fn exposed_resource(slug: &Slug, uri: &str) -> String {
+    match uri.strip_prefix(UI) {
+        Some(rest) => format!("{UI}{slug}/{rest}"),
+        None => format!("{slug}+{uri}"),
+    }
+}
+
+/// The slug and the server's own URI in an exposed one. Whether such a server exists is for the caller
+/// to look up.
+pub fn split_resource(exposed: &str) -> Option<(&str, Cow<'_, str>)> {
+    match exposed.strip_prefix(UI) {
+        Some(rest) => rest.split_once('/').map(|(slug, rest)| (slug, format!("{UI}{rest}").into())),
+        None => exposed.split_once('+').map(|(slug, uri)| (slug, uri.into())),
+    }
+}
+
+/// The scheme of user interfaces (extension `io.modelcontextprotocol/ui`).
+pub const UI: &str = "ui://";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +124,17 @@ mod tests {
         assert_ne!(dotted, slashed);
         let long = exposed_tail(&slug, &"é".repeat(200));
         assert!(slug.as_str().len() + SEPARATOR.len() + long.len() <= MAX_EXPOSED);
+    }
+
+    #[test]
+    fn resources_keep_their_scheme_where_it_means_something() {
+        let slug: Slug = "s".parse().unwrap();
+        for uri in ["file:///a+b", "ui://host/page", "test://x"] {
+            let exposed = exposed_resource(&slug, uri);
+            let (found, own) = split_resource(&exposed).unwrap();
+            assert_eq!((found, &*own), ("s", uri));
+        }
+        assert_eq!(exposed_resource(&slug, "ui://host/page"), "ui://s/host/page");
     }
 
     #[test]

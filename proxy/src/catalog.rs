@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
-use protocol::{Code, Refusal, ServerId, names};
+use memchr::memmem;
+use protocol::{Code, Members, Refusal, ServerId, names};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::pool::{Pool, PoolKey};
-use crate::server::ServerSpec;
+use crate::header_params::{self, HeaderParam};
+use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 
@@ -99,6 +101,8 @@ pub struct Item {
     pub raw: Box<RawValue>,
     /// The same under the name that callers of all servers use: `slug__name` or `slug+uri`.
     pub exposed: Box<str>,
+    /// Parameters of a tool that are mirrored into HTTP headers.
+    pub mirrored: Vec<HeaderParam>,
 }
 
 impl Listing {
@@ -288,11 +292,20 @@ fn read_page(result: &[u8], kind: ListKind) -> Result<Page, String> {
 }
 
 fn add(listing: &mut Listing, spec: &ServerSpec, kind: ListKind, raw: Box<RawValue>) {
+    let mirrored = match mirrored(kind, &raw) {
+        Ok(mirrored) => mirrored,
+        // What a client of HTTP must leave out (2026-07-28, "Custom Headers from Tool Parameters").
+        Err(problem) if matches!(spec.launch, Launch::Http(_)) => {
+            listing.notes.push(format!("one of the tools was left out: {problem}"));
+            return;
+        }
+        Err(_) => Vec::new(),
+    };
     let (name, exposed, tail) = match splice::named(&raw, kind.key()) {
         Ok((name, cut)) => {
             let (exposed, tail) = exposed_name(spec, kind, &name);
             let quoted = serde_json::to_string(&exposed).expect("a string is JSON");
-            (name, format!("{}{quoted}{}", cut.head, cut.tail), tail)
+            (name, with_own_page(spec, kind, format!("{}{quoted}{}", cut.head, cut.tail)), tail)
         }
         Err(problem) => {
             listing.notes.push(format!("one of the {} was left out: {problem}", kind.member()));
@@ -305,7 +318,53 @@ fn add(listing: &mut Listing, spec: &ServerSpec, kind: ListKind, raw: Box<RawVal
         return;
     }
     listing.by_tail.insert(tail.into(), index);
-    listing.items.push(Item { name: name.into(), raw, exposed: exposed.into() });
+    listing.items.push(Item { name: name.into(), raw, exposed: exposed.into(), mirrored });
+}
+
+fn mirrored(kind: ListKind, raw: &RawValue) -> Result<Vec<HeaderParam>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Tool<'a> {
+        #[serde(borrow)]
+        input_schema: Option<&'a RawValue>,
+    }
+    if kind != ListKind::Tools || memmem::find(raw.get().as_bytes(), b"x-mcp-header").is_none() {
+        return Ok(Vec::new());
+    }
+    let tool: Tool<'_> = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+    tool.input_schema.map_or(Ok(Vec::new()), header_params::read)
+}
+
+/// A tool names the page that shows it (`_meta.ui.resourceUri`, extension `io.modelcontextprotocol/ui`):
+/// among all servers, by the page's exposed name.
+fn with_own_page(spec: &ServerSpec, kind: ListKind, item: String) -> String {
+    if kind != ListKind::Tools || memmem::find(item.as_bytes(), br#""ui://"#).is_none() {
+        return item;
+    }
+    let renamed = |page: Option<&RawValue>| -> Option<Box<RawValue>> {
+        let page: String = serde_json::from_str(page?.get()).ok()?;
+        let page = page.starts_with(names::UI).then(|| names::exposed_resource(&spec.slug, &page))?;
+        serde_json::value::to_raw_value(&page).ok()
+    };
+    let edited = || -> Option<String> {
+        let mut tool = Members::read(&item).ok()?;
+        let about = tool.get("_meta")?.to_owned();
+        let mut about = Members::read(about.get()).ok()?;
+        if let Some(page) = renamed(about.get("ui/resourceUri")) {
+            about.set("ui/resourceUri", page);
+        }
+        let ui = about.get("ui").map(ToOwned::to_owned);
+        if let Some(Ok(mut ui)) = ui.as_deref().map(|ui| Members::read(ui.get()))
+            && let Some(page) = renamed(ui.get("resourceUri"))
+        {
+            ui.set("resourceUri", page);
+            about.set("ui", ui.to_raw());
+        }
+        let about = about.to_raw();
+        tool.set("_meta", about);
+        Some(tool.write())
+    };
+    edited().unwrap_or(item)
 }
 
 /// The exposed name and its part after the slug.
@@ -316,7 +375,7 @@ fn exposed_name(spec: &ServerSpec, kind: ListKind, name: &str) -> (String, Strin
             (format!("{}{}{tail}", spec.slug, names::SEPARATOR), tail)
         }
         ListKind::Resources | ListKind::ResourceTemplates => {
-            (format!("{}+{name}", spec.slug), name.to_owned())
+            (names::exposed_resource(&spec.slug, name), name.to_owned())
         }
     }
 }

@@ -94,6 +94,11 @@ impl Policy {
         Ok(())
     }
 
+    /// Whether any row says which tools may be used.
+    pub fn selects_tools(&self) -> bool {
+        self.rows().any(|row| row.blocked_tools.is_some() || row.allowed_tools.is_some())
+    }
+
     /// The time-out of a call.
     pub fn timeout(&self) -> Duration {
         self.rows().find_map(|row| row.timeout).unwrap_or(self.spec.timeout)

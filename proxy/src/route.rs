@@ -1,6 +1,7 @@
 //! Where a message goes: a name that a caller used becomes a server and that server's own name.
 //! Then the permit: proof that this caller may use this route, without which nothing is called.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub enum Verb {
     ReadResource,
     GetPrompt,
     Complete,
+    /// A method that is not known here.
+    Pass,
 }
 
 /// How the caller named the thing.
@@ -30,6 +33,8 @@ pub enum Name<'a> {
     Own { server: &'a str, name: &'a str },
     /// As `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
     Operation { server: &'a str, name: &'a str },
+    /// As `Own`, and the server itself says whether it has it.
+    Direct { server: &'a str, name: &'a str },
 }
 
 /// A server and a thing of it.
@@ -71,6 +76,11 @@ impl Permit {
         &self.route.policy.spec
     }
 
+    /// Which of the server's upstreams is asked for its names, where that was not known before.
+    pub fn look_at(&mut self, key: PoolKey) {
+        self.route.key = key;
+    }
+
     /// How long the call may take.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -96,7 +106,7 @@ impl Route {
     fn allows_name(&self) -> Result<(), Refusal> {
         match self.verb {
             Verb::CallTool => self.policy.tool(&self.name),
-            Verb::ReadResource | Verb::GetPrompt | Verb::Complete => Ok(()),
+            Verb::ReadResource | Verb::GetPrompt | Verb::Complete | Verb::Pass => Ok(()),
         }
     }
 
@@ -104,27 +114,35 @@ impl Route {
         match self.verb {
             Verb::CallTool => Some(ListKind::Tools),
             Verb::GetPrompt => Some(ListKind::Prompts),
-            Verb::ReadResource | Verb::Complete => None,
+            Verb::ReadResource | Verb::Complete | Verb::Pass => None,
         }
     }
 }
 
 impl Catalog {
-    /// Finds the route, as far as that goes without asking the server.
+    /// Finds the route, as far as that goes without asking the server. `key` says which of a server's
+    /// upstreams is looked at for names.
     pub fn resolve(
         &self,
         view: &TenantView,
         agent: Option<AgentId>,
         verb: Verb,
         name: Name<'_>,
+        key: impl Fn(&Member) -> PoolKey,
     ) -> Result<Route, Refusal> {
-        let (member, tail) = find_member(view, verb, name)?;
-        let found = Found::NotListed {
-            exposed: matches!(name, Name::Exposed(_)),
-            loosely: matches!(name, Name::Operation { .. }),
+        let (member, own) = match find_member(view, verb, name) {
+            Ok(found) => found,
+            Err(refusal) => self.find_resource(view, verb, name, &key).ok_or(refusal)?,
         };
-        let key = pool_key(view, member);
-        let mut route = Route { policy: member.policy(agent), key, verb, name: Arc::from(tail), found };
+        let key = key(member);
+        let found = match name {
+            Name::Direct { .. } => Found::Yes,
+            _ => Found::NotListed {
+                exposed: matches!(name, Name::Exposed(_)),
+                loosely: matches!(name, Name::Operation { .. }),
+            },
+        };
+        let mut route = Route { policy: member.policy(agent), key, verb, name: own.into(), found };
         match route.listed_as() {
             None => route.found = Found::Yes,
             Some(kind) => {
@@ -134,6 +152,27 @@ impl Catalog {
             }
         }
         Ok(route)
+    }
+
+    /// A URI as a server gave it, in a link within a result for instance: found if one server alone is
+    /// known to list it.
+    fn find_resource<'v, 'n>(
+        &self,
+        view: &'v TenantView,
+        verb: Verb,
+        name: Name<'n>,
+        key: impl Fn(&Member) -> PoolKey,
+    ) -> Option<(&'v Member, Cow<'n, str>)> {
+        let (Verb::ReadResource | Verb::Complete, Name::Exposed(uri)) = (verb, name) else { return None };
+        let lists = |member: &&Member| {
+            let listing = self.known(&key(member), ListKind::Resources);
+            listing.is_some_and(|listing| listing.find(uri).is_some())
+        };
+        let mut found = view.members().iter().filter(lists);
+        match (found.next(), found.next()) {
+            (Some(member), None) => Some((member, uri.into())),
+            _ => None,
+        }
     }
 
     /// Asks the server for its names where that was not done yet, and the policy again for the name
@@ -170,26 +209,23 @@ impl Route {
     }
 }
 
-/// The key under which a tenant's child of a server is kept. Each tenant has its own, also of a
-/// global server: a child may remember what it was told.
-pub fn pool_key(view: &TenantView, member: &Member) -> PoolKey {
-    PoolKey::shared(view.tenant, &member.spec, protocol::mcp::Era::Legacy)
-}
-
-fn find_member<'v, 'n>(
+/// The server, and the name as it may know it.
+pub fn find_member<'v, 'n>(
     view: &'v TenantView,
     verb: Verb,
     name: Name<'n>,
-) -> Result<(&'v Member, &'n str), Refusal> {
+) -> Result<(&'v Member, Cow<'n, str>), Refusal> {
     match name {
-        Name::Own { server, name } | Name::Operation { server, name } => {
-            Ok((find_server(view, server)?, name))
+        Name::Own { server, name } | Name::Operation { server, name } | Name::Direct { server, name } => {
+            Ok((find_server(view, server)?, name.into()))
         }
         Name::Exposed(exposed) => {
+            let tool = || names::split_exposed(exposed).map(|(slug, tail)| (slug, Cow::Borrowed(tail)));
+            let resource = || names::split_resource(exposed);
             let cut = match verb {
-                Verb::CallTool | Verb::GetPrompt => names::split_exposed(exposed),
-                Verb::ReadResource => exposed.split_once('+'),
-                Verb::Complete => names::split_exposed(exposed).or_else(|| exposed.split_once('+')),
+                Verb::CallTool | Verb::GetPrompt | Verb::Pass => tool(),
+                Verb::ReadResource => resource(),
+                Verb::Complete => tool().or_else(resource),
             };
             let found = cut.and_then(|(slug, tail)| Some((view.find(slug)?, tail)));
             found.ok_or_else(|| unknown_exposed(view, verb, exposed))
@@ -216,15 +252,18 @@ fn unknown_exposed(view: &TenantView, verb: Verb, exposed: &str) -> Refusal {
         Verb::GetPrompt => (Code::UnknownItem, "prompt", "slug__prompt"),
         Verb::ReadResource => (Code::UnknownItem, "resource", "slug+uri"),
         Verb::Complete => (Code::UnknownItem, "prompt or resource", "slug__prompt or slug+uri"),
+        Verb::Pass => (Code::UnknownItem, "task", "as the server gave it"),
     };
-    Refusal::new(code, format!("there is no {what} `{}`", shortened(exposed)))
+    let refusal = Refusal::new(code, format!("there is no {what} `{}`", shortened(exposed)));
+    let refusal = if verb == Verb::ReadResource { refusal.fact("uri", exposed) } else { refusal };
+    refusal
         .hint(format!("names have the form {form}; registered servers: {}", slugs.join(", ")))
 }
 
 fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> Refusal {
     let (code, what) = match verb {
         Verb::CallTool => (Code::UnknownTool, "tool"),
-        Verb::ReadResource | Verb::GetPrompt | Verb::Complete => (Code::UnknownItem, "prompt"),
+        Verb::ReadResource | Verb::GetPrompt | Verb::Complete | Verb::Pass => (Code::UnknownItem, "prompt"),
     };
     let visible: Vec<&str> = listing
         .items

@@ -2,6 +2,7 @@
 //! settings. A view is a value, made from the registry and replaced whole when the registry changes.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use protocol::{AgentId, ServerId, Slug, TenantId};
@@ -67,6 +68,19 @@ impl TenantView {
 
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Differs where what callers see may differ.
+    pub fn mark(&self) -> u64 {
+        let mut mark = DefaultHasher::new();
+        for member in &self.members {
+            (member.spec.id, member.spec.slug.as_str(), member.spec.revision, member.spec.enabled).hash(&mut mark);
+            let configs = member.tenant_config.iter().chain(member.agent_configs.values());
+            // In any order: the map has none.
+            let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);
+            (sum, member.agent_configs.len(), member.tenant_config.is_some()).hash(&mut mark);
+        }
+        mark.finish()
     }
 
     pub fn find(&self, slug: &str) -> Option<&Member> {

@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use protocol::Refusal;
 use protocol::mcp::method;
-use proxy::bridge::{Bridge, Errand, Sealer};
-use proxy::catalog::Catalog;
+use proxy::bridge::Errand;
 use proxy::pool::Delivered;
 use proxy::route::{Name, Permit, Verb};
 use proxy::upstream::{Params, UpstreamAnswer};
 use serde_json::value::RawValue;
 
 use super::{Call, Shape, Target, execute};
-use crate::gateway::Context;
+use crate::gateway::{Context, Gateway};
+use crate::parameters;
 use crate::reply::{Answer, Facts, Reply};
+use crate::session::principal;
+use crate::tickets::StateSeal;
 
 impl<'a> Call<'a> {
     /// A tool call whose parameters are put together here.
@@ -34,17 +36,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The name in the route's words; none for a task, whose server must be found first.
-    pub fn name(&self) -> Option<Name<'_>> {
-        match &self.target {
-            Target::Exposed(name) => Some(Name::Exposed(name)),
-            Target::Own { server, name } => Some(Name::Own { server, name }),
-            Target::Operation { service, operation } => {
-                Some(Name::Operation { server: service, name: operation })
-            }
-            Target::Direct { server, name } => Some(Name::Direct { server: server.as_str(), name }),
-            Target::Task(_) => None,
-        }
+    /// The name in the route's words, or the task whose server must be found first.
+    pub fn name(&self) -> Result<Name<'_>, &str> {
+        Ok(match &self.target {
+            Target::Exposed(name) => Name::Exposed(name),
+            Target::Own { server, name } => Name::Own { server, name },
+            Target::Operation { service, operation } => Name::Operation { server: service, name: operation },
+            Target::Direct { server, name } => Name::Direct { server: server.as_str(), name },
+            Target::Task(task) => return Err(task),
+        })
     }
 
     pub fn arguments(&self) -> &[u8] {
@@ -64,22 +64,19 @@ impl<'a> Call<'a> {
     /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
     pub async fn deliver(
         &self,
+        gateway: &Gateway,
         context: Context<'_>,
-        catalog: &Catalog,
-        bridge: &Bridge,
         mut permit: Permit,
         started: Instant,
-        sealer: &dyn Sealer,
     ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
         // A start has a time of its own, which does not count towards the call's.
         let deadline = started + permit.spec().start_timeout + timeout;
-        let tenant = context.caller.tenant;
-        let client = &context.talk.client;
-        bridge.settle_eras(tenant, permit.spec(), deadline).await?;
-        permit.look_at(bridge.list_key(tenant, permit.spec(), client));
-        catalog.settle(&mut permit, deadline).await?;
-        let headers = super::super::parameters::check(context, self, catalog, &permit, deadline).await?;
+        let (tenant, client) = (context.caller.tenant, &context.talk.client);
+        gateway.bridge.settle_eras(tenant, permit.spec(), deadline).await?;
+        permit.look_at(gateway.bridge.list_key(tenant, permit.spec(), client));
+        gateway.catalog.settle(&mut permit, deadline).await?;
+        let headers = parameters::check(context, self, &gateway.catalog, &permit, deadline).await?;
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
         let params = match self.verb {
@@ -93,10 +90,30 @@ impl<'a> Call<'a> {
             marked: self.marked,
             timeout,
             voice: context.talk.voice.clone(),
-            sealer,
+            sealer: &self.state_seal(gateway, context, &permit),
             headers: &headers,
         };
-        bridge.deliver(tenant, permit.spec(), errand).await
+        let delivered = gateway.bridge.deliver(tenant, permit.spec(), errand).await?;
+        if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {
+            gateway.tasks.note(context, &permit.spec().slug, result).await;
+        }
+        Ok(delivered)
+    }
+
+    /// What an upstream wants back unchanged is bound to this caller, this server and this request.
+    fn state_seal<'g>(&self, gateway: &'g Gateway, context: Context<'_>, permit: &Permit) -> StateSeal<'g> {
+        let arguments = serde_json::from_slice::<serde_json::Value>(self.arguments()).unwrap_or_default();
+        StateSeal {
+            seal: &gateway.seal,
+            bound: [
+                context.caller.tenant.to_string(),
+                principal(context.caller),
+                permit.spec().id.to_string(),
+                self.method().to_owned(),
+                permit.route().name.to_string(),
+                arguments.to_string(),
+            ],
+        }
     }
 
     pub fn refused(&self, context: Context<'_>, refusal: Refusal) -> Reply {

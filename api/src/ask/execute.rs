@@ -42,12 +42,13 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
     if execute.timeout_ms == Some(0) {
         return Err(Refusal::new(Code::ValidationFailed, "timeoutMs is 1 or more"));
     }
-    Ok(Asked::One(Ask::Call(Call {
+    let call = Call {
         target: Target::Own { server: execute.server, name: execute.tool },
         timeout: execute.timeout_ms.map(Duration::from_millis),
         agent: execute.agent_id,
         ..Call::of_tool(None, arguments)
-    })))
+    };
+    Ok(Asked::One(Ask::Call(call), None))
 }
 
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.

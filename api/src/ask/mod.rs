@@ -220,14 +220,10 @@ impl<'a> Asked<'a> {
 
     /// The id of a single request, to refuse it under.
     pub fn id(&self) -> Option<String> {
-        let id = match self {
-            Asked::One(Ask::Call(call), _) => call.id,
-            Asked::One(Ask::List(list), _) => Some(list.id),
-            Asked::One(Ask::Local(local), _) => Some(local.id),
-            Asked::One(Ask::Wrong(wrong), _) => wrong.id,
-            Asked::One(Ask::Notice(_) | Ask::Answered(_), _) | Asked::Batch(_) => None,
-        };
-        id.map(|id| id.get().to_owned())
+        match self {
+            Asked::One(ask, _) => ask.id().map(|id| id.get().to_owned()),
+            Asked::Batch(_) => None,
+        }
     }
 
     /// The agent that the body names.
@@ -251,6 +247,19 @@ impl<'a> Asked<'a> {
                     stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
                 Replies::Many(replies.into_iter().flatten().collect())
             }
+        }
+    }
+}
+
+impl<'a> Ask<'a> {
+    /// The id of a request.
+    pub fn id(&self) -> Option<&'a RawValue> {
+        match self {
+            Ask::Call(call) => call.id,
+            Ask::List(list) => Some(list.id),
+            Ask::Local(local) => Some(local.id),
+            Ask::Wrong(wrong) => wrong.id,
+            Ask::Notice(_) | Ask::Answered(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use entity::{Db, NewSession};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::mcp::Era;
-use protocol::{Caller, Code, Refusal, TenantId};
+use protocol::{AgentId, Caller, Code, Refusal, TenantId};
 use proxy::bridge::{Client, Level};
 use proxy::bridge::client::hash;
 use proxy::state::{StateKey, StateStore};
@@ -24,6 +24,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use live::{Live, Voice};
+
+use crate::dialect::Endpoint;
 
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -37,6 +39,8 @@ pub type SessionHash = [u8; 32];
 pub struct Session {
     pub hash: SessionHash,
     pub tenant: TenantId,
+    pub agent: Option<AgentId>,
+    pub endpoint: Endpoint,
     pub client: Arc<Client>,
     pub facts: Facts,
     pub live: Arc<Live>,
@@ -61,6 +65,7 @@ pub struct Facts {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     principal: String,
+    agent: Option<AgentId>,
     endpoint: String,
     facts: Facts,
 }
@@ -82,25 +87,30 @@ impl Sessions {
     pub async fn open(
         &self,
         caller: &Caller,
-        endpoint: &str,
+        endpoint: &Endpoint,
         facts: Facts,
     ) -> Result<(String, Arc<Session>), Refusal> {
         let mut random = [0u8; 32];
         getrandom::fill(&mut random).expect("the system gives random bytes");
         let id = URL_SAFE_NO_PAD.encode(random);
         let hash = hash_of(&id);
+        let stored = Stored {
+            principal: principal(caller),
+            agent: caller.agent,
+            endpoint: endpoint.key().to_owned(),
+            facts,
+        };
         let new = NewSession {
             id_hash: hash,
             principal: principal(caller),
-            endpoint: endpoint.to_owned(),
-            facts: text(&facts),
+            endpoint: endpoint.key().to_owned(),
+            facts: text(&stored),
             expires_at: expiry(),
         };
         self.db.tenant(caller.tenant).create_session(new).await.map_err(|error| {
             tracing::error!(error = error.detail(), "a session cannot be stored");
             error.refusal()
         })?;
-        let stored = Stored { principal: principal(caller), endpoint: endpoint.to_owned(), facts };
         let session = self.keep(hash, caller.tenant, &stored).await;
         Ok((id, session))
     }
@@ -142,18 +152,23 @@ impl Sessions {
     pub async fn change(
         &self,
         caller: &Caller,
-        endpoint: &str,
+        endpoint: &Endpoint,
         session: &Session,
         change: impl FnOnce(&mut Facts),
     ) -> Result<Arc<Session>, Refusal> {
         let mut facts = session.facts.clone();
         change(&mut facts);
+        let stored = Stored {
+            principal: principal(caller),
+            agent: caller.agent,
+            endpoint: endpoint.key().to_owned(),
+            facts,
+        };
         let rows = self.db.tenant(caller.tenant);
-        rows.update_session(&session.hash, &text(&facts), expiry()).await.map_err(|error| {
+        rows.update_session(&session.hash, &text(&stored), expiry()).await.map_err(|error| {
             tracing::warn!(error = error.detail(), "a session cannot be changed");
             gone()
         })?;
-        let stored = Stored { principal: principal(caller), endpoint: endpoint.to_owned(), facts };
         Ok(self.keep(session.hash, caller.tenant, &stored).await)
     }
 
@@ -170,6 +185,29 @@ impl Sessions {
     pub fn forget(&self, hash: &SessionHash) {
         if let Some((_, (_, session))) = self.known.remove(hash) {
             session.live.end();
+        }
+    }
+
+    /// Sessions of a tenant whose home is read here.
+    pub fn heard(&self, tenant: TenantId) -> Vec<Arc<Session>> {
+        let heard = |session: &Session| session.tenant == tenant && session.live.is_heard();
+        self.known.iter().filter(|known| heard(&known.1)).map(|known| Arc::clone(&known.1)).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Reads again what another replica changed.
+    pub async fn renew(&self, session: &Session) {
+        let raw = match self.state.get(&key(session.tenant, &session.hash)).await {
+            Ok(Some(raw)) => Ok(raw),
+            Ok(None) | Err(_) => self.from_rows(session.tenant, &session.hash).await,
+        };
+        if let Some(stored) = raw.as_ref().ok().and_then(|raw| serde_json::from_slice::<Stored>(raw).ok())
+            && let Ok(raw) = raw
+        {
+            self.remember(session.hash, session.tenant, raw, &stored);
         }
     }
 
@@ -193,7 +231,7 @@ impl Sessions {
     }
 
     async fn keep(&self, hash: SessionHash, tenant: TenantId, stored: &Stored) -> Arc<Session> {
-        let raw = Bytes::from(serde_json::to_vec(stored).expect("a session is plain data"));
+        let raw = Bytes::from(text(stored));
         if let Err(error) = self.state.put(&key(tenant, &hash), raw.clone(), IDLE).await {
             tracing::debug!(%error, "a session is in the database only");
         }
@@ -203,9 +241,7 @@ impl Sessions {
     async fn from_rows(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
         let found = self.db.tenant(tenant).find_session(hash).await.map_err(|error| error.refusal())?;
         let row = found.ok_or_else(gone)?;
-        let facts = serde_json::from_str(&row.facts).map_err(|_| gone())?;
-        let stored = Stored { principal: row.principal, endpoint: row.endpoint, facts };
-        let raw = Bytes::from(serde_json::to_vec(&stored).expect("a session is plain data"));
+        let raw = Bytes::from(row.facts);
         if let Err(error) = self.state.put(&key(tenant, hash), raw.clone(), IDLE).await {
             tracing::debug!(%error, "a session is in the database only");
         }
@@ -227,6 +263,11 @@ impl Sessions {
         let session = Arc::new(Session {
             hash,
             tenant,
+            agent: stored.agent,
+            endpoint: match stored.endpoint.parse() {
+                Ok(slug) => Endpoint::One(slug),
+                Err(_) => Endpoint::All,
+            },
             client: Arc::new(client),
             facts: facts.clone(),
             live,
@@ -275,8 +316,8 @@ fn key(tenant: TenantId, hash: &SessionHash) -> StateKey {
     StateKey::tenant(tenant, &format!("session:{}", URL_SAFE_NO_PAD.encode(hash)))
 }
 
-fn text(facts: &Facts) -> String {
-    serde_json::to_string(facts).expect("a session is plain data")
+fn text(stored: &Stored) -> String {
+    serde_json::to_string(stored).expect("a session is plain data")
 }
 
 fn expiry() -> Timestamp {

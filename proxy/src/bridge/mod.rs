@@ -194,6 +194,27 @@ impl Bridge {
         }
     }
 
+    /// Tells a legacy upstream how much it is to log: for one client alone as it says, for all as much as
+    /// there is, since each client gets only what it wants (row 7). One that does not run is not told.
+    pub async fn set_level(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client, level: Level) {
+        let key = self.key(tenant, spec, client);
+        if key.era == Era::Legacy && self.pool.is_running(&key) && !matches!(spec.launch, Launch::Builtin { .. }) {
+            let level = if key.owner == 0 { Level::Debug } else { level };
+            self.tell_level(&key, spec, level).await;
+        }
+    }
+
+    /// The answer does not matter: a server without log messages has none.
+    async fn tell_level(&self, key: &PoolKey, spec: &Arc<ServerSpec>, level: Level) {
+        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let request =
+            UpstreamRequest::new(method::SET_LEVEL, crate::upstream::Params::raw(params.as_bytes()), deadline);
+        if let Err(refusal) = self.pool.request(key, spec, request).await {
+            tracing::debug!(%refusal, "an upstream's log level cannot be set");
+        }
+    }
+
     /// One request, with what the client's `_meta` must say to this upstream.
     async fn same(
         &self,

@@ -4,11 +4,12 @@
 use bytes::Bytes;
 use memchr::memmem;
 use protocol::Members;
-use protocol::mcp::{meta, method};
+use protocol::mcp::{Era, meta, method};
 use protocol::members::raw;
 use serde_json::value::RawValue;
 
 use super::Sealer;
+use crate::catalog::ListKind;
 
 /// The member that says what kind of result it is (2026-07-28, basic).
 pub const RESULT_TYPE: &str = "resultType";
@@ -120,6 +121,15 @@ pub fn legacy_tool(tool: &RawValue) -> Option<String> {
     }
     members.retain(|name| name != "outputSchema");
     Some(members.write())
+}
+
+/// As [`legacy_tool`], for an item of a merged list.
+pub fn legacy_tool_text(client: Era, kind: ListKind, item: &str) -> Option<String> {
+    if client == Era::Modern || kind != ListKind::Tools {
+        return None;
+    }
+    memmem::find(item.as_bytes(), br#""outputSchema""#)?;
+    legacy_tool(serde_json::from_str(item).ok()?)
 }
 
 /// What a modern upstream wants back unchanged is sealed for this client on its way.

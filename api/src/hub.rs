@@ -1,0 +1,294 @@
+//! Who wants to hear of changes: open `subscriptions/listen` requests and the home streams of legacy
+//! sessions. Changes come from upstreams, from the registry and from other replicas.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use protocol::mcp::{meta, method};
+use protocol::members::raw;
+use protocol::{AgentId, Members, TenantId, names};
+use proxy::pool::{News, Pool, PoolKey};
+use proxy::upstream::UpstreamAnswer;
+use proxy::view::Member;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::Wanted;
+use crate::dialect::Endpoint;
+use crate::directory::Directory;
+use crate::relay::{self, Answer, Change, Message, Relay, What};
+use crate::session::{Session, Sessions};
+use crate::stream::{self, Stream};
+
+pub struct Hub {
+    directory: Arc<Directory>,
+    sessions: Arc<Sessions>,
+    pub relay: Arc<Relay>,
+    pool: Pool,
+    listens: DashMap<u64, Listen>,
+    next: AtomicU64,
+    pub ending: CancellationToken,
+}
+
+/// An open `subscriptions/listen`.
+struct Listen {
+    tenant: TenantId,
+    agent: Option<AgentId>,
+    endpoint: Endpoint,
+    wanted: Wanted,
+    /// The request's id, as it was written.
+    id: Box<RawValue>,
+    stream: Arc<Stream>,
+}
+
+/// Ends a listen when dropped.
+pub struct Listening {
+    hub: Arc<Hub>,
+    number: u64,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.hub.listens.remove(&self.number);
+    }
+}
+
+/// A counted subscription at an upstream, taken back when dropped.
+pub struct Subscribed {
+    pub pool: Pool,
+    pub key: PoolKey,
+    pub uri: String,
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.pool.unsubscribe(&self.key, &self.uri);
+    }
+}
+
+impl Hub {
+    pub fn new(directory: Arc<Directory>, sessions: Arc<Sessions>, relay: Arc<Relay>, pool: Pool) -> Hub {
+        Hub {
+            directory,
+            sessions,
+            relay,
+            pool,
+            listens: DashMap::new(),
+            next: AtomicU64::new(1),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// Begins a listen: the acknowledgement is its first message.
+    pub fn listen(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        agent: Option<AgentId>,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        id: &RawValue,
+        stream: &Arc<Stream>,
+    ) -> Listening {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let honoured = serde_json::to_string(&wanted).expect("plain data");
+        let params = format!(
+            r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#,
+            meta::SUBSCRIPTION_ID,
+            id.get()
+        );
+        stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
+        let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
+        self.listens.insert(number, Listen { tenant, agent, endpoint, wanted, id, stream });
+        Listening { hub: Arc::clone(self), number }
+    }
+
+    /// Passes changes on until the end.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut events = self.pool.events();
+        let mut registry = self.directory.changes();
+        loop {
+            let change = tokio::select! {
+                () = stop.cancelled() => break,
+                event = events.recv() => match event {
+                    Ok(event) => change(event.key, event.news),
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::warn!(lost, "changes came faster than they could be passed on");
+                        continue;
+                    }
+                    Err(RecvError::Closed) => break,
+                },
+                tenant = registry.recv() => match tenant {
+                    Ok(tenant) => {
+                        // Each replica sees the registry's changes itself.
+                        self.pass(&Change { tenant, server: None, owner: 0, what: What::Lists }).await;
+                        continue;
+                    }
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => break,
+                },
+            };
+            self.pass(&change).await;
+            if change.owner == 0 {
+                self.relay.tell(Message::Changed(change)).await;
+            }
+        }
+        self.ending.cancel();
+    }
+
+    /// Hears other replicas until the end.
+    pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.relay.hear(async |message| self.take(message).await) => {}
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn take(&self, message: Message) {
+        let known = |session: &str| {
+            let hash = relay::session_hash(session)?;
+            self.sessions.known(&hash)
+        };
+        match message {
+            Message::Changed(change) => self.pass(&change).await,
+            Message::Answered { session, id, answer } => {
+                if let Some(session) = known(&session) {
+                    let answer = match answer {
+                        Answer::Result(result) => UpstreamAnswer::Result(result.into()),
+                        Answer::Error(error) => UpstreamAnswer::Error(error.into()),
+                    };
+                    session.live.answer(&id, answer);
+                }
+            }
+            Message::Cancelled { session, id } => {
+                if let Some(session) = known(&session) {
+                    session.live.cancel(&id);
+                }
+            }
+            Message::Renewed { session } => {
+                if let Some(session) = known(&session) {
+                    self.sessions.renew(&session).await;
+                }
+            }
+            Message::Closed { session } => {
+                if let Some(hash) = relay::session_hash(&session) {
+                    self.sessions.forget(&hash);
+                }
+            }
+        }
+    }
+
+    /// Tells everybody here who wants to hear of it.
+    async fn pass(&self, change: &Change) {
+        if self.listens.is_empty() && self.sessions.is_empty() {
+            return;
+        }
+        let view = match self.directory.view(change.tenant).await {
+            Ok(view) => view,
+            Err(refusal) => return tracing::warn!(%refusal, "a change cannot be passed on"),
+        };
+        let member = change.server.and_then(|server| view.members().iter().find(|one| one.spec.id == server));
+        if change.server.is_some() && member.is_none() {
+            return;
+        }
+        for listen in &self.listens {
+            if listen.tenant == change.tenant && reaches(&listen.endpoint, member, listen.agent) {
+                listen.tell(&change.what, member);
+            }
+        }
+        for session in self.sessions.heard(change.tenant) {
+            let mine = change.owner == 0 || change.owner == session.client.owner;
+            if mine && reaches(&session.endpoint, member, session.agent) {
+                tell(&session, &change.what, member);
+            }
+        }
+    }
+}
+
+fn change(key: PoolKey, news: News) -> Change {
+    let what = match news {
+        News::ToolsChanged => What::Tools,
+        News::ResourcesChanged => What::Resources,
+        News::PromptsChanged => What::Prompts,
+        News::ResourceUpdated { uri, params } => {
+            What::Resource { uri: uri.to_string(), params: params.to_string() }
+        }
+        News::Task { params } => What::Task { params: params.to_string() },
+    };
+    Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
+}
+
+/// Whether a change at this server is seen at this endpoint, by this agent.
+fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
+    let Some(member) = member else { return true };
+    endpoint.slug().is_none_or(|slug| *slug == member.spec.slug) && member.policy(agent).server().is_ok()
+}
+
+/// The lists that a change is about, as their notifications.
+fn lists(what: &What) -> &'static [&'static str] {
+    match what {
+        What::Lists => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
+        What::Tools => &[method::TOOLS_CHANGED],
+        What::Resources => &[method::RESOURCES_CHANGED],
+        What::Prompts => &[method::PROMPTS_CHANGED],
+        What::Resource { .. } | What::Task { .. } => &[],
+    }
+}
+
+/// A resource's URI as it is known at this endpoint.
+fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
+    match (endpoint, member) {
+        (Endpoint::All | Endpoint::Plain, Some(member)) => names::exposed_resource(&member.spec.slug, uri),
+        _ => uri.to_owned(),
+    }
+}
+
+fn tell(session: &Session, what: &What, member: Option<&Member>) {
+    let home = &session.live.home;
+    for list in lists(what) {
+        home.say(stream::notification(list, None));
+    }
+    if let What::Resource { uri, params } = what {
+        let uri = exposed(&session.endpoint, member, uri);
+        if session.facts.subscriptions.contains(&uri)
+            && let Ok(mut params) = Members::read(params)
+        {
+            params.set_text("uri", &uri);
+            home.say(stream::notification(method::RESOURCE_UPDATED, Some(&params.write())));
+        }
+    }
+}
+
+impl Listen {
+    fn tell(&self, what: &What, member: Option<&Member>) {
+        for list in lists(what) {
+            let wanted = match *list {
+                method::TOOLS_CHANGED => self.wanted.tools_list_changed,
+                method::PROMPTS_CHANGED => self.wanted.prompts_list_changed,
+                _ => self.wanted.resources_list_changed,
+            };
+            if wanted {
+                self.say(list, Members::default());
+            }
+        }
+        if let What::Resource { uri, params } = what {
+            let uri = exposed(&self.endpoint, member, uri);
+            if self.wanted.resource_subscriptions.contains(&uri)
+                && let Ok(mut params) = Members::read(params)
+            {
+                params.set_text("uri", &uri);
+                self.say(method::RESOURCE_UPDATED, params);
+            }
+        }
+    }
+
+    /// Every message says to which listen it belongs.
+    fn say(&self, told: &str, mut params: Members<'_>) {
+        params.set("_meta", raw(format!(r#"{{"{}":{}}}"#, meta::SUBSCRIPTION_ID, self.id.get())));
+        self.stream.say(stream::notification(told, Some(&params.write())));
+    }
+}

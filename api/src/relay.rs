@@ -1,0 +1,114 @@
+//! What replicas tell each other: a change that streams elsewhere want to hear of, a client's answer to
+//! a question that another replica asked, a request to be cancelled there, a session that ended. Losing
+//! one loses no fact that was acknowledged.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use protocol::{ServerId, TenantId};
+use proxy::state::{Notice, StateKey, StateStore};
+use serde::{Deserialize, Serialize};
+
+use crate::session::SessionHash;
+
+/// The one channel of all replicas.
+const CHANNEL: &str = "mcp";
+
+pub struct Relay {
+    /// This replica's mark: random, new at each start.
+    pub replica: Arc<str>,
+    state: Arc<dyn StateStore>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Message {
+    Changed(Change),
+    Answered { session: String, id: String, answer: Answer },
+    Cancelled { session: String, id: String },
+    /// Its facts are others now.
+    Renewed { session: String },
+    Closed { session: String },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    Result(String),
+    Error(String),
+}
+
+/// Something that open streams may want to hear of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    pub tenant: TenantId,
+    /// None for the tenant's whole catalog.
+    pub server: Option<ServerId>,
+    /// The one client whose upstream told it; zero for all.
+    pub owner: u64,
+    pub what: What,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum What {
+    Lists,
+    Tools,
+    Resources,
+    Prompts,
+    Resource { uri: String, params: String },
+    Task { params: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    from: String,
+    message: Message,
+}
+
+impl Relay {
+    pub fn new(state: Arc<dyn StateStore>) -> Self {
+        let mut random = [0u8; 9];
+        getrandom::fill(&mut random).expect("the system gives random bytes");
+        Self { replica: URL_SAFE_NO_PAD.encode(random).replace('-', "_").into(), state }
+    }
+
+    /// Tells all other replicas.
+    pub async fn tell(&self, message: Message) {
+        let envelope = Envelope { from: self.replica.to_string(), message };
+        let payload = Bytes::from(serde_json::to_vec(&envelope).expect("a message is plain data"));
+        if let Err(error) = self.state.publish(&StateKey::global(CHANNEL), payload).await {
+            tracing::warn!(%error, "other replicas could not be told");
+        }
+    }
+
+    /// Gives what other replicas tell, one after the other; comes back when the connection is lost for
+    /// good.
+    pub async fn hear(&self, mut take: impl AsyncFnMut(Message)) {
+        let channel = StateKey::global(CHANNEL);
+        let mut notices = match self.state.subscribe(&channel).await {
+            Ok(notices) => notices,
+            Err(error) => return tracing::warn!(%error, "other replicas cannot be heard yet"),
+        };
+        while let Some(notice) = notices.next().await {
+            let Notice::Message(payload) = notice else { continue };
+            match serde_json::from_slice::<Envelope>(&payload) {
+                Ok(envelope) if *envelope.from == *self.replica => {}
+                Ok(envelope) => take(envelope.message).await,
+                Err(error) => tracing::debug!(%error, "another replica says what is not known here"),
+            }
+        }
+    }
+}
+
+pub fn session_text(hash: &SessionHash) -> String {
+    URL_SAFE_NO_PAD.encode(hash)
+}
+
+pub fn session_hash(text: &str) -> Option<SessionHash> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
