@@ -1,5 +1,6 @@
-//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of a JWKS.
-//! Which of the two applies is decided by the algorithm, and each has keys of its own.
+//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of an issuer.
+//! Which of the two applies is decided by the algorithm, and each has keys of its own. A token of an
+//! issuer must be for the endpoint that is called (RFC 8707), or for the audience that the operator set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::BELIEVED;
-use super::jwks::Jwks;
+use super::jwks::{Jwks, Source};
 use crate::config;
+use crate::oauth::ResourceUri;
 
 /// The HS256 secrets in force.
 pub struct Secrets {
@@ -43,6 +45,14 @@ pub struct Verified {
     pub agent: String,
     pub scopes: Scopes,
     pub expires_at: Timestamp,
+    pub audience: Audience,
+}
+
+/// Where a token may be used.
+pub enum Audience {
+    Everywhere,
+    /// At the endpoints of these URIs.
+    Endpoints(Vec<String>),
 }
 
 pub struct Tokens {
@@ -56,6 +66,7 @@ pub struct Tokens {
 
 struct Known {
     caller: Arc<Caller>,
+    audience: Audience,
     until: Timestamp,
 }
 
@@ -73,23 +84,25 @@ impl Tokens {
             verifying,
             audience: auth.jwt_audience.clone(),
             issuer: auth.jwt_issuer.clone(),
-            jwks: (!auth.jwks_url.is_empty()).then(|| Jwks::new(auth.jwks_url.clone(), egress)),
+            jwks: source(auth).map(|source| Jwks::new(source, egress)),
             known: DashMap::new(),
         }
     }
 
-    /// The caller of a token that was verified a short while ago and has not expired since.
-    pub fn known(&self, token: &str) -> Option<Arc<Caller>> {
+    /// The caller of a token that was verified a short while ago, has not expired since, and may be
+    /// used here.
+    pub fn known(&self, token: &str, resource: ResourceUri<'_>) -> Option<Arc<Caller>> {
         let known = self.known.get(&digest(token))?;
-        (known.until > Timestamp::now()).then(|| Arc::clone(&known.caller))
+        let good = known.until > Timestamp::now() && known.audience.covers(resource);
+        good.then(|| Arc::clone(&known.caller))
     }
 
-    pub fn remember(&self, token: &str, expires_at: Timestamp, caller: &Arc<Caller>) {
+    pub fn remember(&self, token: &str, expires_at: Timestamp, audience: Audience, caller: &Arc<Caller>) {
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
         let until = expires_at.min(Timestamp::now() + BELIEVED);
-        self.known.insert(digest(token), Known { caller: Arc::clone(caller), until });
+        self.known.insert(digest(token), Known { caller: Arc::clone(caller), audience, until });
     }
 
     pub fn forget(&self) {
@@ -132,24 +145,51 @@ impl Tokens {
         Ok(IssuedToken { token, expires_at })
     }
 
-    /// Checks signature, expiry and (where set) issuer and audience.
-    pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+    /// Checks signature, expiry, issuer (where set) and audience.
+    pub async fn verify(&self, token: &str, resource: ResourceUri<'_>) -> Result<Verified, Refusal> {
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| invalid("the bearer token is neither an API key nor a JSON Web Token"))?;
-        let claims = match (header.alg, &self.jwks) {
+        let mut claims = match (header.alg, &self.jwks) {
             (Algorithm::HS256, _) => self.try_each(token, Algorithm::HS256, &self.verifying)?,
             (Algorithm::HS384 | Algorithm::HS512, _) => {
                 return Err(invalid("of the HS algorithms only HS256 is taken"));
             }
             (_, None) => {
-                return Err(invalid("tokens signed with a public key are not set up here (JWKS_URL)"));
+                return Err(invalid(
+                    "tokens signed with a public key are not set up here (JWT_ISSUER, JWKS_URL)",
+                ));
             }
             (algorithm, Some(jwks)) => {
                 let keys = jwks.keys(header.kid.as_deref()).await?;
                 self.try_each(token, algorithm, &keys)?
             }
         };
-        claims.read()
+        let own = header.alg == Algorithm::HS256;
+        let audience = self.audience(claims.aud.take(), own, resource)?;
+        claims.read(audience)
+    }
+
+    /// Our own tokens need no audience unless the operator set one; whatever a token names must fit.
+    fn audience(
+        &self,
+        named: Option<OneOrMany>,
+        own: bool,
+        resource: ResourceUri<'_>,
+    ) -> Result<Audience, Refusal> {
+        let named = match named {
+            None if own && self.audience.is_empty() => return Ok(Audience::Everywhere),
+            None => return Err(elsewhere("the token has no `aud`", resource)),
+            Some(OneOrMany::One(one)) => vec![one],
+            Some(OneOrMany::Many(many)) => many,
+        };
+        if !self.audience.is_empty() && named.contains(&self.audience) {
+            return Ok(Audience::Everywhere);
+        }
+        let audience = Audience::Endpoints(named);
+        match audience.covers(resource) {
+            true => Ok(audience),
+            false => Err(elsewhere("the token is for another audience", resource)),
+        }
     }
 
     /// The first key that fits decides; with none, the first key's complaint is the answer.
@@ -157,12 +197,9 @@ impl Tokens {
         let mut validation = Validation::new(algorithm);
         validation.leeway = 0;
         validation.validate_nbf = true;
-        validation.validate_aud = !self.audience.is_empty();
+        // Which audience is wanted depends on what is called; see `audience`.
+        validation.validate_aud = false;
         let mut required = vec!["exp"];
-        if !self.audience.is_empty() {
-            validation.set_audience(&[&self.audience]);
-            required.push("aud");
-        }
         if !self.issuer.is_empty() {
             validation.set_issuer(&[&self.issuer]);
             required.push("iss");
@@ -184,6 +221,7 @@ impl Tokens {
 struct Claims {
     /// NumericDate may have a fraction (RFC 7519, section 2).
     exp: f64,
+    aud: Option<OneOrMany>,
     tenant: Option<String>,
     tenant_id: Option<String>,
     tid: Option<String>,
@@ -196,8 +234,24 @@ struct Claims {
     permissions: Option<Vec<String>>,
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn covers(&self, resource: ResourceUri<'_>) -> bool {
+        match self {
+            Audience::Everywhere => true,
+            Audience::Endpoints(uris) => uris.iter().any(|uri| resource.is(uri)),
+        }
+    }
+}
+
 impl Claims {
-    fn read(self) -> Result<Verified, Refusal> {
+    fn read(self, audience: Audience) -> Result<Verified, Refusal> {
         let agent = self.agent_id.or(self.agent_id_camel).or(self.sub).ok_or_else(|| {
             invalid("the token names no agent").hint("put the agent into the claim `agent_id` or `sub`")
         })?;
@@ -213,7 +267,8 @@ impl Claims {
         };
         let expires_at = Timestamp::from_second(self.exp.floor() as i64)
             .map_err(|_| invalid("the token's exp is no time"))?;
-        Ok(Verified { tenant: self.tenant.or(self.tenant_id).or(self.tid), agent, scopes, expires_at })
+        let tenant = self.tenant.or(self.tenant_id).or(self.tid);
+        Ok(Verified { tenant, agent, scopes, expires_at, audience })
     }
 }
 
@@ -224,11 +279,24 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
             .hint("ask for a new token: POST /v1/tokens, or your identity provider"),
         ErrorKind::InvalidSignature => invalid("the token's signature is not valid"),
         ErrorKind::InvalidIssuer => invalid("the token's issuer is not the expected one"),
-        ErrorKind::InvalidAudience => invalid("the token is for another audience"),
         ErrorKind::ImmatureSignature => invalid("the token is not valid yet"),
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token has no `{claim}`")),
         _ => invalid("the token is not valid"),
     }
+}
+
+fn elsewhere(reason: &'static str, resource: ResourceUri<'_>) -> Refusal {
+    let here = resource.to_text();
+    Refusal::new(Code::InvalidCredential, format!("{reason}; here it is {here}"))
+        .hint(format!("ask the issuer for a token with resource={here} (RFC 8707)"))
+}
+
+/// Where the public keys are: where the operator says, else where the issuer says.
+fn source(auth: &config::Auth) -> Option<Source> {
+    if !auth.jwks_url.is_empty() {
+        return Some(Source::Keys(auth.jwks_url.clone()));
+    }
+    auth.issuer_url().map(|_| Source::Issuer(auth.jwt_issuer.clone()))
 }
 
 fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
