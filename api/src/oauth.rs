@@ -70,7 +70,7 @@ impl Resources {
     fn is_ours(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else { return false };
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) => address.is_loopback() || address == self.bound,
+            Ok(address) => address.is_loopback() || (address == self.bound && !address.is_unspecified()),
             Err(_) => {
                 let with_port = url.port().map(|port| format!("{host}:{port}"));
                 let is = |name: &String| {

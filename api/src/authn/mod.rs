@@ -2,6 +2,7 @@
 //! API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
 //! (`X-Forwarded-For` and its kin) is read.
 
+mod audience;
 mod discovery;
 mod jwks;
 mod keys;

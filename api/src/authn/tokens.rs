@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::BELIEVED;
+use super::audience::{Audience, OneOrMany};
 use super::jwks::{Jwks, Source};
 use crate::config;
 use crate::oauth::ResourceUri;
@@ -46,13 +47,6 @@ pub struct Verified {
     pub scopes: Scopes,
     pub expires_at: Timestamp,
     pub audience: Audience,
-}
-
-/// Where a token may be used.
-pub enum Audience {
-    Everywhere,
-    /// At the endpoints of these URIs.
-    Endpoints(Vec<String>),
 }
 
 pub struct Tokens {
@@ -165,31 +159,8 @@ impl Tokens {
             }
         };
         let own = header.alg == Algorithm::HS256;
-        let audience = self.audience(claims.aud.take(), own, resource)?;
+        let audience = Audience::check(claims.aud.take(), &self.audience, own, resource)?;
         claims.read(audience)
-    }
-
-    /// Our own tokens need no audience unless the operator set one; whatever a token names must fit.
-    fn audience(
-        &self,
-        named: Option<OneOrMany>,
-        own: bool,
-        resource: ResourceUri<'_>,
-    ) -> Result<Audience, Refusal> {
-        let named = match named {
-            None if own && self.audience.is_empty() => return Ok(Audience::Everywhere),
-            None => return Err(elsewhere("the token has no `aud`", resource)),
-            Some(OneOrMany::One(one)) => vec![one],
-            Some(OneOrMany::Many(many)) => many,
-        };
-        if !self.audience.is_empty() && named.contains(&self.audience) {
-            return Ok(Audience::Everywhere);
-        }
-        let audience = Audience::Endpoints(named);
-        match audience.covers(resource) {
-            true => Ok(audience),
-            false => Err(elsewhere("the token is for another audience", resource)),
-        }
     }
 
     /// The first key that fits decides; with none, the first key's complaint is the answer.
@@ -197,7 +168,7 @@ impl Tokens {
         let mut validation = Validation::new(algorithm);
         validation.leeway = 0;
         validation.validate_nbf = true;
-        // Which audience is wanted depends on what is called; see `audience`.
+        // Which audience is wanted depends on what is called; see `Audience`.
         validation.validate_aud = false;
         let mut required = vec!["exp"];
         if !self.issuer.is_empty() {
@@ -234,22 +205,6 @@ struct Claims {
     permissions: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Audience {
-    fn covers(&self, resource: ResourceUri<'_>) -> bool {
-        match self {
-            Audience::Everywhere => true,
-            Audience::Endpoints(uris) => uris.iter().any(|uri| resource.is(uri)),
-        }
-    }
-}
-
 impl Claims {
     fn read(self, audience: Audience) -> Result<Verified, Refusal> {
         let agent = self.agent_id.or(self.agent_id_camel).or(self.sub).ok_or_else(|| {
@@ -283,12 +238,6 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token has no `{claim}`")),
         _ => invalid("the token is not valid"),
     }
-}
-
-fn elsewhere(reason: &'static str, resource: ResourceUri<'_>) -> Refusal {
-    let here = resource.to_text();
-    Refusal::new(Code::InvalidCredential, format!("{reason}; here it is {here}"))
-        .hint(format!("ask the issuer for a token with resource={here} (RFC 8707)"))
 }
 
 /// Where the public keys are: where the operator says, else where the issuer says.
