@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::gateway::Gateway;
 use crate::health::Health;
 use crate::limits::Limits;
+use crate::oauth::Resources;
 use crate::recorder::Recorder;
 use crate::remote;
 use crate::secrets::SecretFiles;
@@ -28,6 +29,8 @@ pub struct App {
     pub config: Arc<Config>,
     pub db: Db,
     pub gateway: Gateway,
+    /// What tokens of an issuer are for.
+    pub resources: Resources,
     /// The way out to remote servers.
     pub egress: Egress,
     pub state: Arc<dyn StateStore>,
@@ -102,8 +105,8 @@ impl App {
             list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
         };
         let operator_key = secrets.operator_key();
-        let health = Health::default();
-        Ok(App { config, db, gateway, egress, state, health, trusts_loopback, operator_key })
+        let (resources, health) = (Resources::new(&config), Health::default());
+        Ok(App { config, db, gateway, resources, egress, state, health, trusts_loopback, operator_key })
     }
 
     /// Ends the children and writes what is still to be written.

@@ -17,6 +17,7 @@ mod lists;
 mod local;
 mod logs;
 mod metrics;
+mod oauth;
 mod openapi;
 mod problem;
 mod recorder;

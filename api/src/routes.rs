@@ -12,12 +12,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::edge::{Guard, edge};
 use crate::headers::REQUEST_ID;
+use crate::oauth::WELL_KNOWN;
 use crate::{doors, health, metrics, openapi, problem, rest};
 
 /// The gateway's own listener.
 pub fn gateway(app: &Arc<App>) -> Router {
     let guard = Arc::new(Guard {
-        hosts: app.config.server.allowed_hosts.clone(),
+        hosts: app.config.all_hosts(),
         origins: app.config.server.allowed_origins.clone(),
         bound: app.config.bind_address(),
     });
@@ -25,7 +26,9 @@ pub fn gateway(app: &Arc<App>) -> Router {
     // Around known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
     let router = Router::new()
-        .route("/mcp/rpc", post(doors::rpc::rpc))
+        .route(doors::RPC, post(doors::rpc::rpc))
+        .route(WELL_KNOWN, get(doors::resource::resource_metadata))
+        .route(&format!("{WELL_KNOWN}/{{*path}}"), get(doors::resource::resource_metadata))
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))
         .merge(rest)
         .route("/health", get(health::health))

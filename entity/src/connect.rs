@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -15,6 +15,8 @@ use crate::error::{DbError, from_sqlx};
 
 /// How long SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
+/// Pause before a busy file is opened again.
+const AGAIN: Duration = Duration::from_millis(10);
 /// Reading connections of SQLite: each is a thread with a page cache.
 const SQLITE_READERS: u32 = 4;
 /// The longest wait for a connection; a caller has given up by then.
@@ -70,10 +72,18 @@ async fn open_sqlite(path: PathBuf, settings: &DatabaseSettings) -> Result<Opene
         .acquire_timeout(acquire.max(BUSY))
         .idle_timeout(None)
         .max_lifetime(None)
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await
-        .map_err(at)?;
+        .test_before_acquire(false);
+    let started = Instant::now();
+    let writer = loop {
+        match writer.clone().connect_with(options.clone()).await {
+            // Of several that turn a new file to write-ahead logging at once, SQLite sends all but one
+            // away without letting them wait.
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => break opened.map_err(at)?,
+        }
+    };
     // Opening reads nothing: a damaged file shows at the first look into it.
     sqlx::query("SELECT count(*) FROM sqlite_master").execute(&writer).await.map_err(at)?;
     let reader: SqlitePool = SqlitePoolOptions::new()
@@ -88,6 +98,12 @@ async fn open_sqlite(path: PathBuf, settings: &DatabaseSettings) -> Result<Opene
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         sqlite_path: Some(path),
     })
+}
+
+/// SQLite's code 5, in the low byte of its extended codes.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
 }
 
 /// Makes the file for its owner only; SQLite gives the log beside it the same mode.

@@ -85,37 +85,57 @@ impl ProviderKey {
     }
 }
 
-/// An HTTP server on loopback that publishes keys; it ends with the test process.
+/// An HTTP server on loopback that plays an identity provider; it ends with the test process.
 pub struct Provider {
     address: SocketAddr,
     asked: Arc<AtomicU32>,
 }
 
 impl Provider {
+    /// Publishes keys at whatever path is asked for.
     pub fn publish(keys: &[&ProviderKey]) -> Provider {
+        let keys = key_set(keys);
+        Self::serve(move |_, _| Some(keys.clone()))
+    }
+
+    /// Answers with what is made of its own address (`http://…`) and the path; 404 for nothing.
+    pub fn serve(answer: impl Fn(&str, &str) -> Option<Value> + Send + 'static) -> Provider {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let keys: Vec<Value> = keys.iter().map(|key| key.public.clone()).collect();
-        let body = json!({ "keys": keys }).to_string();
         let asked = Arc::new(AtomicU32::new(0));
         let counter = asked.clone();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::Relaxed);
-                let _ = stream.read(&mut [0; 4096]);
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or("/");
+                let answer = answer(&format!("http://{address}"), path);
+                let status = if answer.is_some() { "200 OK" } else { "404 Not Found" };
+                let body = answer.unwrap_or_default().to_string();
                 let head = format!("content-type: application/json\r\ncontent-length: {}", body.len());
-                let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\nconnection: close\r\n\r\n{body}");
+                let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}\r\nconnection: close\r\n\r\n{body}");
             }
         });
         Provider { address, asked }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/jwks.json", self.address)
+        self.at("/jwks.json")
     }
 
-    /// How often somebody asked for the keys.
+    pub fn at(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// How often somebody asked for something.
     pub fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
     }
+}
+
+/// A JSON Web Key Set.
+pub fn key_set(keys: &[&ProviderKey]) -> Value {
+    json!({ "keys": keys.iter().map(|key| key.public.clone()).collect::<Vec<_>>() })
 }

@@ -7,6 +7,8 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use protocol::{Code, Refusal};
 use proxy::egress::Egress;
 
+use super::discovery;
+
 /// How long fetched keys are used before they are fetched again.
 const FRESH: Duration = Duration::from_secs(600);
 
@@ -17,9 +19,17 @@ const PAUSE: Duration = Duration::from_secs(10);
 const MAX_BYTES: usize = 256 << 10;
 
 pub struct Jwks {
-    url: String,
+    source: Source,
     egress: Egress,
     fetched: tokio::sync::Mutex<Fetched>,
+}
+
+/// Where the keys are.
+pub enum Source {
+    /// At this address.
+    Keys(String),
+    /// Where this issuer says.
+    Issuer(String),
 }
 
 #[derive(Default)]
@@ -30,8 +40,8 @@ struct Fetched {
 }
 
 impl Jwks {
-    pub fn new(url: String, egress: Egress) -> Self {
-        Self { url, egress, fetched: tokio::sync::Mutex::default() }
+    pub fn new(source: Source, egress: Egress) -> Self {
+        Self { source, egress, fetched: tokio::sync::Mutex::default() }
     }
 
     /// The keys that may have signed a token with this key id; all signing keys without one.
@@ -47,7 +57,11 @@ impl Jwks {
                     fetched.good_at = fetched.tried_at;
                 }
                 Err(problem) => {
-                    tracing::warn!(url = self.url, problem, "the identity provider's keys cannot be fetched")
+                    tracing::warn!(
+                        place = self.source.place(),
+                        problem,
+                        "the identity provider's keys cannot be fetched"
+                    )
                 }
             }
         }
@@ -63,10 +77,22 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<Vec<Jwk>, String> {
-        let body = self.egress.fetch_json(&self.url, MAX_BYTES).await.map_err(|error| error.to_string())?;
+        let url = match &self.source {
+            Source::Keys(url) => url.clone(),
+            Source::Issuer(issuer) => discovery::jwks_uri(&self.egress, issuer).await?,
+        };
+        let body = self.egress.fetch_json(&url, MAX_BYTES).await.map_err(|error| error.to_string())?;
         serde_json::from_value::<JwkSet>(body)
             .map(|set| set.keys)
             .map_err(|error| format!("no key set: {error}"))
+    }
+}
+
+impl Source {
+    fn place(&self) -> &str {
+        match self {
+            Source::Keys(place) | Source::Issuer(place) => place,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
 //! (`X-Forwarded-For` and its kin) is read.
 
+mod audience;
+mod discovery;
 mod jwks;
 mod keys;
 mod presented;
@@ -20,6 +22,7 @@ use protocol::{AgentId, Caller, CallerKind, Code, Refusal, Role, Scope, Scopes, 
 use proxy::egress::Egress;
 
 use crate::config;
+use crate::oauth::ResourceUri;
 
 pub use keys::NewKey;
 pub use tokens::{IssuedToken, Secrets, TokenClaims};
@@ -30,6 +33,8 @@ pub struct Proof<'a> {
     /// The address of the peer itself.
     pub peer: IpAddr,
     pub headers: &'a HeaderMap,
+    /// What was called, which a token may have to be for.
+    pub resource: ResourceUri<'a>,
 }
 
 /// Knows callers, and remembers them until the registry changes.
@@ -86,8 +91,10 @@ impl Authn {
         let presented = presented::read(proof.headers)?;
         let caller = match (presented.key, presented.token) {
             (Some(key), None) => self.keys.find(key).await?,
-            (None, Some(token)) => self.by_token(token).await?,
-            (Some(key), Some(token)) => both(&self.keys.find(key).await?, &self.by_token(token).await?)?,
+            (None, Some(token)) => self.by_token(token, proof.resource).await?,
+            (Some(key), Some(token)) => {
+                both(&self.keys.find(key).await?, &self.by_token(token, proof.resource).await?)?
+            }
             (None, None) => self.by_connection(proof.peer).await?,
         };
         let caller = match presented.tenant {
@@ -156,11 +163,11 @@ impl Authn {
         self.keys.touch().await
     }
 
-    async fn by_token(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        if let Some(caller) = self.tokens.known(token) {
+    async fn by_token(&self, token: &str, resource: ResourceUri<'_>) -> Result<Arc<Caller>, Refusal> {
+        if let Some(caller) = self.tokens.known(token, resource) {
             return Ok(caller);
         }
-        let claims = self.tokens.verify(token).await?;
+        let claims = self.tokens.verify(token, resource).await?;
         let operator = self.db.operator();
         let tenant = match &claims.tenant {
             Some(tenant) => match tenant.parse::<TenantId>() {
@@ -184,7 +191,7 @@ impl Authn {
             kind: CallerKind::Jwt,
             scopes: claims.scopes,
         });
-        self.tokens.remember(token, claims.expires_at, &caller);
+        self.tokens.remember(token, claims.expires_at, claims.audience, &caller);
         Ok(caller)
     }
 

@@ -1,5 +1,6 @@
-//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of a JWKS.
-//! Which of the two applies is decided by the algorithm, and each has keys of its own.
+//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of an issuer.
+//! Which of the two applies is decided by the algorithm, and each has keys of its own. A token of an
+//! issuer must be for the endpoint that is called (RFC 8707), or for the audience that the operator set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::BELIEVED;
-use super::jwks::Jwks;
+use super::audience::{Audience, OneOrMany};
+use super::jwks::{Jwks, Source};
 use crate::config;
+use crate::oauth::ResourceUri;
 
 /// The HS256 secrets in force.
 pub struct Secrets {
@@ -43,6 +46,7 @@ pub struct Verified {
     pub agent: String,
     pub scopes: Scopes,
     pub expires_at: Timestamp,
+    pub audience: Audience,
 }
 
 pub struct Tokens {
@@ -56,6 +60,7 @@ pub struct Tokens {
 
 struct Known {
     caller: Arc<Caller>,
+    audience: Audience,
     until: Timestamp,
 }
 
@@ -73,23 +78,25 @@ impl Tokens {
             verifying,
             audience: auth.jwt_audience.clone(),
             issuer: auth.jwt_issuer.clone(),
-            jwks: (!auth.jwks_url.is_empty()).then(|| Jwks::new(auth.jwks_url.clone(), egress)),
+            jwks: source(auth).map(|source| Jwks::new(source, egress)),
             known: DashMap::new(),
         }
     }
 
-    /// The caller of a token that was verified a short while ago and has not expired since.
-    pub fn known(&self, token: &str) -> Option<Arc<Caller>> {
+    /// The caller of a token that was verified a short while ago, has not expired since, and may be
+    /// used here.
+    pub fn known(&self, token: &str, resource: ResourceUri<'_>) -> Option<Arc<Caller>> {
         let known = self.known.get(&digest(token))?;
-        (known.until > Timestamp::now()).then(|| Arc::clone(&known.caller))
+        let good = known.until > Timestamp::now() && known.audience.covers(resource);
+        good.then(|| Arc::clone(&known.caller))
     }
 
-    pub fn remember(&self, token: &str, expires_at: Timestamp, caller: &Arc<Caller>) {
+    pub fn remember(&self, token: &str, expires_at: Timestamp, audience: Audience, caller: &Arc<Caller>) {
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
         let until = expires_at.min(Timestamp::now() + BELIEVED);
-        self.known.insert(digest(token), Known { caller: Arc::clone(caller), until });
+        self.known.insert(digest(token), Known { caller: Arc::clone(caller), audience, until });
     }
 
     pub fn forget(&self) {
@@ -132,24 +139,28 @@ impl Tokens {
         Ok(IssuedToken { token, expires_at })
     }
 
-    /// Checks signature, expiry and (where set) issuer and audience.
-    pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+    /// Checks signature, expiry, issuer (where set) and audience.
+    pub async fn verify(&self, token: &str, resource: ResourceUri<'_>) -> Result<Verified, Refusal> {
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| invalid("the bearer token is neither an API key nor a JSON Web Token"))?;
-        let claims = match (header.alg, &self.jwks) {
+        let mut claims = match (header.alg, &self.jwks) {
             (Algorithm::HS256, _) => self.try_each(token, Algorithm::HS256, &self.verifying)?,
             (Algorithm::HS384 | Algorithm::HS512, _) => {
                 return Err(invalid("of the HS algorithms only HS256 is taken"));
             }
             (_, None) => {
-                return Err(invalid("tokens signed with a public key are not set up here (JWKS_URL)"));
+                return Err(invalid(
+                    "tokens signed with a public key are not set up here (JWT_ISSUER, JWKS_URL)",
+                ));
             }
             (algorithm, Some(jwks)) => {
                 let keys = jwks.keys(header.kid.as_deref()).await?;
                 self.try_each(token, algorithm, &keys)?
             }
         };
-        claims.read()
+        let own = header.alg == Algorithm::HS256;
+        let audience = Audience::check(claims.aud.take(), &self.audience, own, resource)?;
+        claims.read(audience)
     }
 
     /// The first key that fits decides; with none, the first key's complaint is the answer.
@@ -157,12 +168,9 @@ impl Tokens {
         let mut validation = Validation::new(algorithm);
         validation.leeway = 0;
         validation.validate_nbf = true;
-        validation.validate_aud = !self.audience.is_empty();
+        // Which audience is wanted depends on what is called; see `Audience`.
+        validation.validate_aud = false;
         let mut required = vec!["exp"];
-        if !self.audience.is_empty() {
-            validation.set_audience(&[&self.audience]);
-            required.push("aud");
-        }
         if !self.issuer.is_empty() {
             validation.set_issuer(&[&self.issuer]);
             required.push("iss");
@@ -184,6 +192,7 @@ impl Tokens {
 struct Claims {
     /// NumericDate may have a fraction (RFC 7519, section 2).
     exp: f64,
+    aud: Option<OneOrMany>,
     tenant: Option<String>,
     tenant_id: Option<String>,
     tid: Option<String>,
@@ -197,7 +206,7 @@ struct Claims {
 }
 
 impl Claims {
-    fn read(self) -> Result<Verified, Refusal> {
+    fn read(self, audience: Audience) -> Result<Verified, Refusal> {
         let agent = self.agent_id.or(self.agent_id_camel).or(self.sub).ok_or_else(|| {
             invalid("the token names no agent").hint("put the agent into the claim `agent_id` or `sub`")
         })?;
@@ -213,7 +222,8 @@ impl Claims {
         };
         let expires_at = Timestamp::from_second(self.exp.floor() as i64)
             .map_err(|_| invalid("the token's exp is no time"))?;
-        Ok(Verified { tenant: self.tenant.or(self.tenant_id).or(self.tid), agent, scopes, expires_at })
+        let tenant = self.tenant.or(self.tenant_id).or(self.tid);
+        Ok(Verified { tenant, agent, scopes, expires_at, audience })
     }
 }
 
@@ -224,11 +234,18 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
             .hint("ask for a new token: POST /v1/tokens, or your identity provider"),
         ErrorKind::InvalidSignature => invalid("the token's signature is not valid"),
         ErrorKind::InvalidIssuer => invalid("the token's issuer is not the expected one"),
-        ErrorKind::InvalidAudience => invalid("the token is for another audience"),
         ErrorKind::ImmatureSignature => invalid("the token is not valid yet"),
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token has no `{claim}`")),
         _ => invalid("the token is not valid"),
     }
+}
+
+/// Where the public keys are: where the operator says, else where the issuer says.
+fn source(auth: &config::Auth) -> Option<Source> {
+    if !auth.jwks_url.is_empty() {
+        return Some(Source::Keys(auth.jwks_url.clone()));
+    }
+    auth.issuer_url().map(|_| Source::Issuer(auth.jwt_issuer.clone()))
 }
 
 fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

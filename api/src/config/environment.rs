@@ -21,6 +21,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain(METRICS_PORT, "server", "metrics_port"),
     plain("ENABLE_METRICS", "server", "enable_metrics"),
     plain("DATA_DIR", "server", "data_dir"),
+    plain("PUBLIC_URL", "server", "public_url"),
     plain("ALLOWED_HOSTS", "server", "allowed_hosts"),
     plain("ALLOWED_ORIGINS", "server", "allowed_origins"),
     plain("MAX_BODY_BYTES", "server", "max_body_bytes"),

@@ -9,6 +9,7 @@ mod validate;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use proxy::egress::Url;
 use serde::{Deserialize, Serialize};
 
 pub use declared::DeclaredServer;
@@ -55,6 +56,7 @@ pub struct Server {
     pub metrics_port: u16,
     pub enable_metrics: bool,
     pub data_dir: PathBuf,
+    pub public_url: String,
     pub allowed_hosts: Vec<String>,
     pub allowed_origins: Vec<String>,
     pub max_body_bytes: usize,
@@ -177,6 +179,17 @@ impl Config {
         }
     }
 
+    /// Under which address clients know the gateway, when the operator said it.
+    pub fn public_url(&self) -> Option<Url> {
+        self.server.public_url.parse().ok()
+    }
+
+    /// Host names that requests may carry besides those that always count.
+    pub fn all_hosts(&self) -> Vec<String> {
+        let public = self.public_url().and_then(|url| url.host_str().map(str::to_owned));
+        self.server.allowed_hosts.iter().cloned().chain(public).collect()
+    }
+
     pub fn jwt_life(&self) -> std::time::Duration {
         validate::life(&self.auth.jwt_expires_in).unwrap_or(std::time::Duration::from_secs(86_400))
     }
@@ -200,6 +213,13 @@ impl Config {
         };
         shown.servers.iter_mut().for_each(secrets);
         shown
+    }
+}
+
+impl Auth {
+    /// The issuer, when it is an address: then it is an authorization server whose keys can be found.
+    pub fn issuer_url(&self) -> Option<Url> {
+        self.jwt_issuer.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use proxy::egress::Url;
+
 use super::Config;
 
 /// Adds every mistake found.
@@ -27,12 +29,20 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         "auth.jwt_expires_in (JWT_EXPIRES_IN): seconds, or a number with s, m, h or d, is wanted",
     );
     refuse(
-        !auth.jwks_url.is_empty() && (auth.jwt_issuer.is_empty() || auth.jwt_audience.is_empty()),
-        "auth.jwks_url (JWKS_URL): needs auth.jwt_issuer (JWT_ISSUER) and auth.jwt_audience (JWT_AUDIENCE)",
+        !auth.jwks_url.is_empty() && auth.jwt_issuer.is_empty(),
+        "auth.jwks_url (JWKS_URL): needs auth.jwt_issuer (JWT_ISSUER), whose tokens are taken",
     );
     refuse(
         !auth.jwks_url.is_empty() && !is_http(&auth.jwks_url),
         "auth.jwks_url (JWKS_URL): an http or https address is wanted",
+    );
+    refuse(
+        auth.issuer_url().is_some_and(|url| url.query().is_some() || url.fragment().is_some()),
+        "auth.jwt_issuer (JWT_ISSUER): an issuer's address has no `?` and no `#`",
+    );
+    refuse(
+        !config.server.public_url.is_empty() && !config.public_url().is_some_and(|url| is_origin(&url)),
+        "server.public_url (PUBLIC_URL): http or https, a host and maybe a port is wanted, and no path",
     );
     refuse(
         !crate::logs::is_level(&config.log.level),
@@ -104,6 +114,11 @@ pub fn life(text: &str) -> Option<Duration> {
     };
     let seconds = number.parse::<u64>().ok()?.checked_mul(factor)?;
     (1..=10 * 365 * 86_400).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+fn is_origin(url: &Url) -> bool {
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    matches!(url.scheme(), "http" | "https") && url.path() == "/" && bare && url.password().is_none()
 }
 
 fn is_http(url: &str) -> bool {

@@ -2,6 +2,7 @@
 //! nothing deeper.
 
 pub mod execute;
+pub mod resource;
 pub mod rest;
 pub mod rpc;
 
@@ -21,9 +22,14 @@ use crate::edge::Arrival;
 use crate::gateway::{Form, Inbound};
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
+use crate::oauth::ResourceUri;
 
 /// Where the doors that speak JSON-RPC are.
 pub const MCP: &str = "/mcp";
+/// Plain JSON-RPC.
+pub const RPC: &str = "/mcp/rpc";
+/// One server, whose slug follows.
+pub const SERVER: &str = "/mcp/s/";
 
 /// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
@@ -75,15 +81,20 @@ pub fn is_json(content_type: &str) -> bool {
 }
 
 /// A request in the pipeline's words.
-fn inbound<'a>(app: &App, parts: &'a Parts, body: Body, form: Form) -> Inbound<'a> {
+fn inbound<'a>(app: &'a App, parts: &'a Parts, body: Body, form: Form) -> Inbound<'a> {
     let arrival = arrival(parts);
     Inbound {
         request: arrival.request,
-        proof: Proof { peer: arrival.peer.ip(), headers: &parts.headers },
+        proof: Proof { peer: arrival.peer.ip(), headers: &parts.headers, resource: resource_of(app, parts) },
         body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
         form,
         trace: trace(&parts.headers),
     }
+}
+
+/// What a request called, as the resource that a token is for.
+pub fn resource_of<'a>(app: &'a App, parts: &'a Parts) -> ResourceUri<'a> {
+    app.resources.of(&parts.headers, &parts.uri)
 }
 
 fn arrival(parts: &Parts) -> Arrival {
@@ -121,5 +132,13 @@ pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+/// Says on an MCP door how to get a credential that is enough (RFC 6750, RFC 9728).
+pub fn challenge(response: &mut Response, refusal: &Refusal, resource: &ResourceUri<'_>) {
+    let challenge = resource.challenge(refusal.code).and_then(|text| HeaderValue::from_str(&text).ok());
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
 }

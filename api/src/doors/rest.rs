@@ -18,7 +18,8 @@ use crate::rest::acting::Acting;
 /// A layer around the REST routes.
 pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
-    let proof = crate::authn::Proof { peer: arrival.peer.ip(), headers: request.headers() };
+    let resource = app.resources.of(request.headers(), request.uri());
+    let proof = crate::authn::Proof { peer: arrival.peer.ip(), headers: request.headers(), resource };
     let admitted: Result<_, Refused> = async {
         let caller = app.gateway.authn.identify(&proof).await?;
         let pace = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::doors;
 use crate::gateway::{Form, Refused};
 use crate::metrics;
+use crate::oauth::ResourceUri;
 use crate::reply::{Handled, Replies, Reply};
 
 /// Serves one message or one batch.
@@ -20,7 +21,7 @@ pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let arrival = doors::arrival(&parts);
     match app.gateway.handle(doors::inbound(&app, &parts, body, Form::JsonRpc)).await {
         Ok(handled) => answered(handled),
-        Err(refusal) => turned_away(&arrival.request, refusal),
+        Err(refused) => turned_away(&arrival.request, refused, &doors::resource_of(&app, &parts)),
     }
 }
 
@@ -59,9 +60,12 @@ fn batch(replies: &[Reply]) -> Response {
     json(out)
 }
 
-fn turned_away(request: &protocol::RequestId, refusal: Refused) -> Response {
-    metrics::refused(refusal.refusal.code);
-    refused(request, refusal)
+fn turned_away(request: &protocol::RequestId, away: Refused, resource: &ResourceUri<'_>) -> Response {
+    metrics::refused(away.refusal.code);
+    let refusal = away.refusal.clone();
+    let mut response = refused(request, away);
+    doors::challenge(&mut response, &refusal, resource);
+    response
 }
 
 /// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.

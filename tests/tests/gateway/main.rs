@@ -11,6 +11,7 @@ mod guard;
 mod harness;
 mod identity;
 mod limits;
+mod oauth;
 mod operations;
 mod real;
 mod records;
@@ -41,6 +42,7 @@ fn main() -> std::process::ExitCode {
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
+        ("oauth", oauth::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
         ("evasion", evasion::CASES),

@@ -1,0 +1,45 @@
+//! `GET /.well-known/oauth-protected-resource[/path]`: where a client of an MCP endpoint gets its
+//! tokens (RFC 9728). Needs no credential, and answers for every slug alike.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, Refusal};
+
+use crate::app::App;
+use crate::doors;
+use crate::oauth::{self, WELL_KNOWN};
+use crate::problem::Problem;
+
+/// Without a path it is the document of the whole catalog's endpoint, for clients that look there only.
+pub async fn resource_metadata(State(app): State<Arc<App>>, request: Request) -> Response {
+    let path = match request.uri().path().strip_prefix(WELL_KNOWN).unwrap_or_default() {
+        "" | "/" => doors::MCP,
+        path => path,
+    };
+    if !oauth::is_endpoint(path) {
+        let refusal = Refusal::new(Code::NotFound, "there is no MCP endpoint at this path")
+            .hint("endpoints are /mcp, /mcp/s/{slug} and /mcp/rpc");
+        return Problem::from(refusal).into_response();
+    }
+    match app.resources.at(request.headers(), request.uri(), path).document() {
+        Some(document) => Json(document).into_response(),
+        None if app.resources.has_issuer() => {
+            let reason = "under this host the gateway has no name of its own, so no token can be for it";
+            let refusal = Refusal::new(Code::NotFound, reason)
+                .rule("server.public_url (PUBLIC_URL)")
+                .hint("the operator says as PUBLIC_URL under which address clients know the gateway");
+            Problem::from(refusal).into_response()
+        }
+        None => {
+            let reason =
+                "no authorization server is set up here; API keys and this gateway's own tokens are taken";
+            let refusal = Refusal::new(Code::NotFound, reason)
+                .rule("auth.jwt_issuer (JWT_ISSUER)")
+                .hint("the operator names the issuer's address as JWT_ISSUER");
+            Problem::from(refusal).into_response()
+        }
+    }
+}
