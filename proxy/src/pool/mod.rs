@@ -3,6 +3,7 @@
 
 mod backoff;
 mod clients;
+mod ending;
 mod entry;
 mod eras;
 mod events;

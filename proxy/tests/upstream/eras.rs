@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         test("eras_are_found_out_on_children_of_their_own", eras_are_found_out),
         test("silence_is_judged_by_the_sibling", silence_is_judged_by_the_sibling),
         test("a_verdict_is_for_one_revision", a_verdict_is_for_one_revision),
+        test("a_verdict_that_a_start_disproves_is_dropped", a_disproved_verdict),
         test("all_who_wait_share_one_probe", all_who_wait_share_one_probe),
         test("no_verdict_without_an_answer", no_verdict_without_an_answer),
         test("a_start_is_in_the_right_era", a_start_is_in_the_right_era),
@@ -147,6 +148,18 @@ async fn a_verdict_is_for_one_revision() {
     };
     assert_eq!(app.pool.known_eras(&found(6).spec), Some(Eras::LEGACY));
     assert_eq!(app.pool.known_eras(&found(8).spec), None);
+}
+
+async fn a_disproved_verdict() {
+    let app = App::new();
+    let found_at = Timestamp::now() - SignedDuration::from_hours(1);
+    let server = app.fixture_with(&[], |spec| spec.found = Some(EraVerdict { eras: Eras::MODERN, found_at }));
+    assert_eq!(eras(&app, &server).await, Eras::MODERN);
+    refused(server.in_era(Era::Modern).echo("x").await, Code::UpstreamUnavailable, "server/discover");
+    assert_eq!(app.pool.known_eras(&server.spec), None);
+    assert_eq!(eras(&app, &server).await, Eras::LEGACY);
+    refused(server.in_era(Era::Modern).echo("x").await, Code::UpstreamUnavailable, "server/discover");
+    assert_eq!(app.pool.known_eras(&server.spec), Some(Eras::LEGACY), "that was just found out");
 }
 
 async fn all_who_wait_share_one_probe() {

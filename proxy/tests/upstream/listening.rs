@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("the_only_listener_hears_what_names_nobody", the_only_listener),
         test("what_follows_an_answer_is_not_for_its_caller", what_follows_an_answer),
         test("a_client_is_introduced_and_hears_at_home", a_client_is_introduced),
+        test("an_idle_client_comes_back_as_itself", an_idle_client),
         test("a_question_is_answered_under_its_id", a_question_is_answered),
         test("a_question_is_withdrawn_or_dropped", a_question_is_withdrawn),
         test("questions_without_end_cost_no_memory", questions_without_end),
@@ -189,6 +190,17 @@ async fn a_client_is_introduced() {
     server.pool.dismiss(5).await;
     assert!(!lives(pid) && !server.pool.is_running(&server.key));
     assert!(server.pool.is_running(&shared.key));
+}
+
+async fn an_idle_client() {
+    let app = App::new();
+    let idle = Some(Duration::from_millis(200));
+    let server = owned(&app.fixture_with(&[], |spec| spec.idle_timeout = idle), 5, None);
+    for _ in 0..2 {
+        assert_eq!(server.see("hello").await["clientInfo"]["name"], "somebody");
+        assert!(server.pool.is_running(&server.key));
+        until("it is ended", 5, || !server.pool.is_running(&server.key)).await;
+    }
 }
 
 async fn a_question_is_answered() {
