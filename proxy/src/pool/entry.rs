@@ -38,11 +38,11 @@ pub struct Entry {
     /// Milliseconds since the pool began.
     pub last_used: AtomicU64,
     /// Microseconds since 1970; zero for never.
-    last_success: AtomicI64,
+    pub(super) last_success: AtomicI64,
     pub changes: Arc<AtomicU64>,
     pub logs: Arc<LogRing>,
     pub subscriptions: Subscriptions,
-    starts: AtomicU64,
+    pub(super) starts: AtomicU64,
 }
 
 /// An upstream that has shaken hands.
@@ -57,7 +57,7 @@ pub struct Running {
 
 pub(super) struct Life {
     pub phase: Phase,
-    since: Timestamp,
+    pub since: Timestamp,
     pub crashes: Crashes,
 }
 
@@ -85,16 +85,6 @@ pub(super) enum Phase {
 /// Why there is no upstream.
 pub enum Unavailable {
     Refused(Refusal),
-    Retired,
-}
-
-/// What [`Entry::view`] shows.
-pub enum PhaseView {
-    Idle(Option<&'static str>),
-    Starting,
-    Running,
-    Crashed(Refusal),
-    Held,
     Retired,
 }
 
@@ -149,15 +139,6 @@ impl Entry {
 
     pub fn alive(&self) -> Option<Arc<Running>> {
         self.current.load_full().filter(|running| running.upstream.is_alive())
-    }
-
-    pub fn runs_child(&self) -> bool {
-        self.alive().is_some_and(|running| running.is_child)
-    }
-
-    /// Whether it ended so often that nothing is tried for a while.
-    pub fn is_left_alone(&self) -> bool {
-        matches!(&self.life.lock().phase, Phase::Crashed { until, .. } if *until > Instant::now())
     }
 
     /// Joins the start that is under way, or begins one if it may.
@@ -274,43 +255,6 @@ impl Entry {
         Refusal::new(Code::ServerStopped, format!("`{}` is stopped", self.spec.slug))
             .since(since)
             .hint("`POST /v1/mcp/servers/{id}/start` starts it again")
-    }
-
-    pub fn touch(&self) {
-        self.last_used.store(self.pool.millis(), Ordering::Relaxed);
-    }
-
-    pub fn succeeded_now(&self) {
-        self.last_success.store(Timestamp::now().as_microsecond(), Ordering::Relaxed);
-    }
-
-    pub fn last_success(&self) -> Option<Timestamp> {
-        match self.last_success.load(Ordering::Relaxed) {
-            0 => None,
-            micros => Timestamp::from_microsecond(micros).ok(),
-        }
-    }
-
-    /// Starts after the first one.
-    pub fn restarts(&self) -> u64 {
-        self.starts.load(Ordering::Relaxed).saturating_sub(1)
-    }
-
-    pub fn has_run(&self) -> bool {
-        self.starts.load(Ordering::Relaxed) > 0
-    }
-
-    pub fn view(&self) -> (PhaseView, Timestamp) {
-        let life = self.life.lock();
-        let view = match &life.phase {
-            Phase::Idle { note } => PhaseView::Idle(*note),
-            Phase::Starting(_) => PhaseView::Starting,
-            Phase::Running => PhaseView::Running,
-            Phase::Crashed { until, last } => PhaseView::Crashed(life.crashes.refusal(last, *until)),
-            Phase::Held => PhaseView::Held,
-            Phase::Retired => PhaseView::Retired,
-        };
-        (view, life.since)
     }
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod idle;
 mod probe;
 mod request;
+mod seen;
 mod settings;
 mod shared;
 mod start;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use parking_lot::Mutex;
 use proxy::pool::{News, PoolKey};
-use proxy::upstream::{Introduction, Listener, Question, UpstreamAnswer};
+use proxy::upstream::{Introduction, Listener, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::app::{App, Server, lives, until};
+use crate::ear::Ear;
 use crate::test;
 
 pub fn tests() -> Vec<Trial> {
@@ -26,42 +26,6 @@ pub fn tests() -> Vec<Trial> {
         test("news_become_events", news_become_events),
         test("a_flood_of_notifications_holds_nobody_up", a_flood),
     ]
-}
-
-/// Keeps a bounded number of what it hears, and the questions it is asked.
-#[derive(Default)]
-struct Ear {
-    told: Mutex<Vec<String>>,
-    asked: Mutex<Vec<Question>>,
-}
-
-impl Listener for Ear {
-    fn hear(&self, method: &str, params: Option<&str>) {
-        let mut told = self.told.lock();
-        if told.len() < 100 {
-            told.push(format!("{method} {}", params.unwrap_or("-")));
-        }
-    }
-
-    fn ask(&self, question: Question) {
-        self.asked.lock().push(question);
-    }
-}
-
-impl Ear {
-    fn new() -> Arc<Ear> {
-        Arc::default()
-    }
-
-    fn told(&self) -> Vec<String> {
-        std::mem::take(&mut self.told.lock())
-    }
-
-    /// Waits for the next question.
-    async fn asked(&self) -> Question {
-        until("it is asked", 5, || !self.asked.lock().is_empty()).await;
-        self.asked.lock().remove(0)
-    }
 }
 
 /// Runs `during` while calls with these listeners are in flight.

@@ -4,6 +4,7 @@
 
 mod app;
 mod builtin;
+mod ear;
 mod eras;
 mod fixture;
 mod host;
