@@ -20,6 +20,7 @@ use super::subscriptions::Subscriptions;
 use crate::breaker::Breaker;
 use crate::logs::LogRing;
 use crate::server::ServerSpec;
+use crate::stdio::NotStarted;
 use crate::upstream::{Initialized, Upstream};
 
 pub struct Entry {
@@ -28,7 +29,7 @@ pub struct Entry {
     pub pool: Arc<PoolShared>,
     /// What runs now. Requests read only this.
     pub current: ArcSwapOption<Running>,
-    life: Mutex<Life>,
+    pub(super) life: Mutex<Life>,
     pub breaker: Breaker,
     /// A place for each request at once; none without a bound.
     pub places: Option<Semaphore>,
@@ -37,11 +38,11 @@ pub struct Entry {
     /// Milliseconds since the pool began.
     pub last_used: AtomicU64,
     /// Microseconds since 1970; zero for never.
-    last_success: AtomicI64,
+    pub(super) last_success: AtomicI64,
     pub changes: Arc<AtomicU64>,
     pub logs: Arc<LogRing>,
     pub subscriptions: Subscriptions,
-    starts: AtomicU64,
+    pub(super) starts: AtomicU64,
 }
 
 /// An upstream that has shaken hands.
@@ -54,17 +55,17 @@ pub struct Running {
     pub is_child: bool,
 }
 
-struct Life {
-    phase: Phase,
-    since: Timestamp,
-    crashes: Crashes,
+pub(super) struct Life {
+    pub phase: Phase,
+    pub since: Timestamp,
+    pub crashes: Crashes,
 }
 
 /// What a start came to, for all who wait for it.
-type StartOutcome = Option<Result<(), Refusal>>;
+pub(super) type StartOutcome = Option<Result<(), Refusal>>;
 
 #[derive(Clone)]
-enum Phase {
+pub(super) enum Phase {
     /// Never needed yet, or not needed for long.
     Idle {
         note: Option<&'static str>,
@@ -84,16 +85,6 @@ enum Phase {
 /// Why there is no upstream.
 pub enum Unavailable {
     Refused(Refusal),
-    Retired,
-}
-
-/// What [`Entry::view`] shows.
-pub enum PhaseView {
-    Idle(Option<&'static str>),
-    Starting,
-    Running,
-    Crashed(Refusal),
-    Held,
     Retired,
 }
 
@@ -150,15 +141,6 @@ impl Entry {
         self.current.load_full().filter(|running| running.upstream.is_alive())
     }
 
-    pub fn runs_child(&self) -> bool {
-        self.alive().is_some_and(|running| running.is_child)
-    }
-
-    /// Whether it ended so often that nothing is tried for a while.
-    pub fn is_left_alone(&self) -> bool {
-        matches!(&self.life.lock().phase, Phase::Crashed { until, .. } if *until > Instant::now())
-    }
-
     /// Joins the start that is under way, or begins one if it may.
     fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<StartOutcome>, Unavailable> {
         self.bury();
@@ -190,7 +172,10 @@ impl Entry {
         let begun = Instant::now();
         match start::start(self, generation).await {
             Ok(running) => self.install(Arc::new(running)).await,
-            Err(refusal) => {
+            Err(NotStarted { refusal, wrong_era }) => {
+                if wrong_era {
+                    self.pool.verdicts.doubt(&self.spec);
+                }
                 tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server did not start");
                 self.logs.note(format!("it did not start: {}", refusal.reason));
                 let mut life = self.life.lock();
@@ -255,7 +240,7 @@ impl Entry {
     }
 
     /// Takes it out of use as crashed, if it is what is in use.
-    fn remove(&self, running: &Arc<Running>, refusal: Refusal) -> bool {
+    pub(super) fn remove(&self, running: &Arc<Running>, refusal: Refusal) -> bool {
         let mut life = self.life.lock();
         let in_use = self.current.load_full().is_some_and(|current| Arc::ptr_eq(&current, running));
         if in_use {
@@ -266,123 +251,15 @@ impl Entry {
         in_use
     }
 
-    /// Ends one that lives but does not work any more; the next request starts another.
-    pub async fn replace(&self, running: Arc<Running>, refusal: Refusal) {
-        let reason = refusal.reason.clone();
-        if self.remove(&running, refusal) {
-            self.logs.note(reason);
-            self.breaker.reset();
-            running.upstream.stop().await;
-        }
-    }
-
     fn held_down(&self, since: Timestamp) -> Refusal {
         Refusal::new(Code::ServerStopped, format!("`{}` is stopped", self.spec.slug))
             .since(since)
             .hint("`POST /v1/mcp/servers/{id}/start` starts it again")
     }
-
-    /// Takes what runs out of use and gives it to whoever stops it.
-    fn take(&self, phase: Phase) -> Option<Arc<Running>> {
-        let mut life = self.life.lock();
-        life.set(phase);
-        self.current.swap(None)
-    }
-
-    /// Ends it and refuses requests until [`Entry::release`].
-    pub async fn hold(&self) {
-        if let Some(running) = self.take(Phase::Held) {
-            running.upstream.stop().await;
-        }
-    }
-
-    /// Ends what runs, and forgets all crashes and the hold.
-    pub async fn release(&self, stop: bool) {
-        let running = {
-            let mut life = self.life.lock();
-            let busy = matches!(life.phase, Phase::Running | Phase::Starting(_));
-            if busy && !stop {
-                return;
-            }
-            life.crashes = Crashes::default();
-            life.set(Phase::Idle { note: None });
-            self.breaker.reset();
-            self.current.swap(None)
-        };
-        if let Some(running) = running {
-            running.upstream.stop().await;
-        }
-    }
-
-    /// Ends it because nobody needs it now, unless somebody does after all.
-    pub async fn rest(&self, note: &'static str) -> bool {
-        let running = {
-            let mut life = self.life.lock();
-            let used = self.in_flight.load(Ordering::SeqCst) > 0 || !self.subscriptions.is_empty();
-            if !matches!(life.phase, Phase::Running) || used {
-                return false;
-            }
-            life.set(Phase::Idle { note: Some(note) });
-            self.current.swap(None)
-        };
-        self.logs.note(note);
-        if let Some(running) = running {
-            running.upstream.stop().await;
-        }
-        true
-    }
-
-    /// Lets those in flight finish, for at most that long, then ends it for good.
-    pub async fn retire(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        while self.in_flight.load(Ordering::SeqCst) > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        if let Some(running) = self.take(Phase::Retired) {
-            running.upstream.stop().await;
-        }
-    }
-
-    pub fn touch(&self) {
-        self.last_used.store(self.pool.millis(), Ordering::Relaxed);
-    }
-
-    pub fn succeeded_now(&self) {
-        self.last_success.store(Timestamp::now().as_microsecond(), Ordering::Relaxed);
-    }
-
-    pub fn last_success(&self) -> Option<Timestamp> {
-        match self.last_success.load(Ordering::Relaxed) {
-            0 => None,
-            micros => Timestamp::from_microsecond(micros).ok(),
-        }
-    }
-
-    /// Starts after the first one.
-    pub fn restarts(&self) -> u64 {
-        self.starts.load(Ordering::Relaxed).saturating_sub(1)
-    }
-
-    pub fn has_run(&self) -> bool {
-        self.starts.load(Ordering::Relaxed) > 0
-    }
-
-    pub fn view(&self) -> (PhaseView, Timestamp) {
-        let life = self.life.lock();
-        let view = match &life.phase {
-            Phase::Idle { note } => PhaseView::Idle(*note),
-            Phase::Starting(_) => PhaseView::Starting,
-            Phase::Running => PhaseView::Running,
-            Phase::Crashed { until, last } => PhaseView::Crashed(life.crashes.refusal(last, *until)),
-            Phase::Held => PhaseView::Held,
-            Phase::Retired => PhaseView::Retired,
-        };
-        (view, life.since)
-    }
 }
 
 impl Life {
-    fn set(&mut self, phase: Phase) {
+    pub fn set(&mut self, phase: Phase) {
         self.phase = phase;
         self.since = Timestamp::now();
     }

@@ -20,26 +20,46 @@ use crate::server::{EraVerdict, Launch, ServerSpec, StdioLaunch};
 /// After this a server is asked again: its program may have become another one meanwhile.
 const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// A younger verdict is kept even when a start seems to disprove it, so that a server that is at odds
+/// with itself is not asked with every call.
+const DOUBTED_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
 /// The most verdicts that wait to be stored; the oldest go first.
 const UNSTORED: usize = 4096;
 
 /// What was found out here, and what is being found out.
 #[derive(Default)]
 pub struct Verdicts {
-    /// By server and revision; read with every request.
-    found: ArcSwap<HashMap<(ServerId, i32), EraVerdict>>,
+    /// By server and revision; read with every request. None where what was found earlier is doubted.
+    found: ArcSwap<HashMap<(ServerId, i32), Option<EraVerdict>>>,
     unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Option<Eras>>>,
 }
 
 impl Verdicts {
-    fn add(&self, spec: &ServerSpec, verdict: EraVerdict) {
+    fn of(&self, spec: &ServerSpec) -> Option<EraVerdict> {
+        self.found.load().get(&(spec.id, spec.revision)).copied().unwrap_or(spec.found)
+    }
+
+    fn set(&self, spec: &ServerSpec, verdict: Option<EraVerdict>) {
         self.found.rcu(|found| {
             let mut found = HashMap::clone(found);
             found.retain(|(server, revision), _| *server != spec.id || *revision > spec.revision);
             found.insert((spec.id, spec.revision), verdict);
             found
         });
+    }
+
+    /// The server did not speak an era that it was found to speak: the next who wants to know asks it
+    /// again, unless that was just done.
+    pub fn doubt(&self, spec: &ServerSpec) {
+        if self.of(spec).is_some_and(|verdict| age(&verdict) > DOUBTED_AFTER) {
+            self.set(spec, None);
+        }
+    }
+
+    fn add(&self, spec: &ServerSpec, verdict: EraVerdict) {
+        self.set(spec, Some(verdict));
         let mut unstored = self.unstored.lock();
         if unstored.len() == UNSTORED {
             unstored.remove(0);
@@ -56,8 +76,7 @@ impl Pool {
         }
         spec.era.or_else(|| {
             let found = self.found(spec)?;
-            let age = Timestamp::now().duration_since(found.found_at);
-            (age < STALE).then_some(found.eras)
+            (age(&found) < STALE).then_some(found.eras)
         })
     }
 
@@ -83,7 +102,7 @@ impl Pool {
 
     /// What was found out about a server here or earlier.
     pub fn found(&self, spec: &ServerSpec) -> Option<EraVerdict> {
-        self.shared.verdicts.found.load().get(&(spec.id, spec.revision)).copied().or(spec.found)
+        self.shared.verdicts.of(spec)
     }
 
     /// What was found out since the last time, to be stored: server, revision, verdict.
@@ -150,4 +169,8 @@ impl Pool {
             || self.shared.held.contains_key(&(tenant, spec.id))
             || self.shared.entries.get(&legacy).is_some_and(|entry| entry.is_left_alone())
     }
+}
+
+fn age(verdict: &EraVerdict) -> SignedDuration {
+    Timestamp::now().duration_since(verdict.found_at)
 }

@@ -1,4 +1,4 @@
-//! Ends children that nobody needs any more.
+//! Ends children that nobody needs any more, and forgets those of clients that went away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,8 @@ pub async fn watch(pool: Arc<PoolShared>) {
                 None => {}
             }
         }
+        // A client that comes back is introduced still, and gets another one.
+        pool.entries.retain(|key, entry| key.owner == 0 || !entry.let_go(limit(&pool, entry)));
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(next.max(OFTEN))) => {}
             () = pool.idle_sooner.notified() => {}
@@ -34,7 +36,7 @@ pub async fn watch(pool: Arc<PoolShared>) {
 
 /// Milliseconds until this one was idle for long enough; none if it does not count.
 fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
-    let limit = entry.spec.idle_timeout.unwrap_or(pool.settings.idle_timeout).as_millis() as u64;
+    let limit = limit(pool, entry);
     let runs = entry.current.load().as_ref().is_some_and(|running| running.is_child);
     if limit == 0 || !runs {
         return None;
@@ -43,4 +45,9 @@ fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
         return Some(limit);
     }
     Some((entry.last_used.load(Ordering::Relaxed) + limit).saturating_sub(pool.millis()))
+}
+
+/// How long it is kept unused, in milliseconds; zero for ever.
+fn limit(pool: &PoolShared, entry: &Entry) -> u64 {
+    entry.spec.idle_timeout.unwrap_or(pool.settings.idle_timeout).as_millis() as u64
 }

@@ -3,12 +3,14 @@
 
 mod backoff;
 mod clients;
+mod ending;
 mod entry;
 mod eras;
 mod events;
 mod idle;
 mod probe;
 mod request;
+mod seen;
 mod settings;
 mod shared;
 mod start;

@@ -16,17 +16,17 @@ use crate::http::{self, Announce, RemotePlan};
 use crate::logs::LogRing;
 use crate::news::{News, Tell};
 use crate::server::{Launch, RemoteLaunch, ServerSpec, StdioLaunch};
-use crate::stdio::{StdioPlan, StdioUpstream, WireLimits};
+use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits};
 
-pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
+pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
     match &entry.spec.launch {
-        Launch::Builtin { provider } => start_builtin(&entry.pool, provider, entry.key.era, generation),
+        Launch::Builtin { provider } => Ok(start_builtin(&entry.pool, provider, entry.key.era, generation)?),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
-        Launch::Http(launch) => start_remote(entry, launch, generation).await,
-        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet")),
+        Launch::Http(launch) => Ok(start_remote(entry, launch, generation).await?),
+        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet").into()),
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
-            Err(Refusal::new(Code::NotConfigured, reason))
+            Err(Refusal::new(Code::NotConfigured, reason).into())
         }
     }
 }
@@ -46,7 +46,7 @@ fn start_builtin(pool: &PoolShared, name: &str, era: Era, generation: u64) -> Re
     })
 }
 
-async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, Refusal> {
+async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, NotStarted> {
     let _starting = entry.pool.make_room().await?;
     let plan = StdioPlan {
         introduction: entry.pool.introductions.get(&entry.key).map(|it| it.value().clone()),

@@ -9,7 +9,8 @@ use protocol::{Code, ServerId, TenantId};
 use serde::Serialize;
 
 use super::PoolFigures;
-use super::entry::{Entry, PhaseView};
+use super::entry::Entry;
+use super::seen::PhaseView;
 use super::shared::PoolShared;
 
 pub use crate::breaker::BreakerState;

@@ -14,7 +14,7 @@ use super::oddities::{Oddities, excerpt};
 use super::questions::Questions;
 use super::standing::Heard;
 use super::wire::Wire;
-use crate::news::{News, Tell};
+use crate::news::{News, Tell, Unusable};
 use crate::upstream::{Introduction, Listener, UpstreamAnswer};
 
 pub struct Ears {
@@ -31,8 +31,10 @@ pub struct Ears {
 impl Ears {
     /// A notification of the child.
     pub fn told(&self, told: &str, params: Option<&str>) {
-        if let Some(news) = News::read(told, params) {
-            return (self.news)(news);
+        match News::read(told, params) {
+            Ok(Some(news)) => return (self.news)(news),
+            Ok(None) => {}
+            Err(Unusable(why)) => return self.oddities.note(|| format!("`{told}` goes to nobody: {why}")),
         }
         match told {
             method::PROGRESS => self.progress(params),

@@ -2,6 +2,7 @@
 //! message a line. It knows the wire and the handshake; restarts and waiting turns are the pool's.
 
 mod call;
+mod declared;
 mod ears;
 mod envelope;
 mod handshake;
@@ -23,5 +24,5 @@ mod writing;
 
 pub use link::StdioPlan;
 pub use probe::{Probe, ProbeChild};
-pub use upstream::StdioUpstream;
+pub use upstream::{NotStarted, StdioUpstream};
 pub use wire::{WireLimits, WriteStyle};

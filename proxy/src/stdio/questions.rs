@@ -12,14 +12,22 @@ use tokio_util::task::TaskTracker;
 use super::wire::Wire;
 use crate::upstream::{Listener, Question, UpstreamAnswer};
 
-/// The most that wait at once; a child that asks and asks costs no memory.
+/// The most that wait at once, and what they may hold together in bytes: a child that asks and asks
+/// costs no more memory than that.
 const MOST: usize = 256;
+const MOST_BYTES: usize = 64 << 20;
 
 pub struct Questions {
     wire: Arc<Wire>,
     tasks: TaskTracker,
-    /// By the id as the child wrote it.
-    open: Mutex<HashMap<Box<str>, CancellationToken>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// How each is withdrawn, by the id as the child wrote it.
+    by_id: HashMap<Box<str>, CancellationToken>,
+    bytes: usize,
 }
 
 impl Questions {
@@ -36,17 +44,8 @@ impl Questions {
         asked: &str,
         params: Option<&str>,
     ) -> Result<(), &'static str> {
-        let withdrawn = CancellationToken::new();
-        {
-            let mut open = self.open.lock();
-            if open.len() >= MOST {
-                return Err("too many requests of this server wait for an answer already");
-            }
-            if open.contains_key(id) {
-                return Err("a request under this id waits for its answer already");
-            }
-            open.insert(id.into(), withdrawn.clone());
-        }
+        let bytes = id.len() + asked.len() + params.map_or(0, str::len);
+        let withdrawn = self.open.lock().add(id, bytes)?;
         let params = params.map(|params| Bytes::copy_from_slice(params.as_bytes()));
         let (question, answered) = Question::new(asked.to_owned(), params);
         let (questions, id) = (self.clone(), Box::<str>::from(id));
@@ -57,7 +56,7 @@ impl Questions {
                 () = questions.wire.closed.cancelled() => None,
                 answer = answered => Some(answer.unwrap_or_else(|_| nobody())),
             };
-            questions.open.lock().remove(&id);
+            questions.open.lock().remove(&id, bytes);
             if let Some(answer) = answer
                 && !questions.wire.answer(&id, &answer)
             {
@@ -70,9 +69,29 @@ impl Questions {
 
     /// The child does not want the answer any more.
     pub fn withdraw(&self, id: &str) {
-        if let Some(withdrawn) = self.open.lock().get(id) {
+        if let Some(withdrawn) = self.open.lock().by_id.get(id) {
             withdrawn.cancel();
         }
+    }
+}
+
+impl Open {
+    fn add(&mut self, id: &str, bytes: usize) -> Result<CancellationToken, &'static str> {
+        if self.by_id.len() >= MOST || self.bytes + bytes > MOST_BYTES {
+            return Err("too many requests of this server wait for an answer already");
+        }
+        if self.by_id.contains_key(id) {
+            return Err("a request under this id waits for its answer already");
+        }
+        let withdrawn = CancellationToken::new();
+        self.by_id.insert(id.into(), withdrawn.clone());
+        self.bytes += bytes;
+        Ok(withdrawn)
+    }
+
+    fn remove(&mut self, id: &str, bytes: usize) {
+        self.by_id.remove(id);
+        self.bytes -= bytes;
     }
 }
 

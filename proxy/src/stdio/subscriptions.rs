@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::declared::{Honoured, Lists};
 use super::pending::Reply;
 use super::standing::{Heard, Standing};
 use super::wire::Wire;
-use crate::news::{News, Tell};
+use crate::news::Tell;
 use crate::own::{self, ClientName};
 use crate::upstream::{Failure, UpstreamAnswer};
 
@@ -212,81 +212,6 @@ impl Job {
             // Whoever wanted it may have gone meanwhile, and takes it back then.
             drop(wanted.send(reply));
         }
-    }
-}
-
-/// The lists whose changes a child declares.
-#[derive(Deserialize, Default)]
-struct Lists {
-    #[serde(default)]
-    tools: Option<List>,
-    #[serde(default)]
-    prompts: Option<List>,
-    #[serde(default)]
-    resources: Option<List>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct List {
-    #[serde(default)]
-    list_changed: bool,
-}
-
-impl Lists {
-    fn read(discovered: &[u8]) -> Lists {
-        #[derive(Deserialize)]
-        struct Discovered {
-            capabilities: Lists,
-        }
-        serde_json::from_slice::<Discovered>(discovered).map(|it| it.capabilities).unwrap_or_default()
-    }
-
-    fn declared(&self) -> impl Iterator<Item = (&'static str, News)> {
-        let declares = |list: &Option<List>| list.as_ref().is_some_and(|list| list.list_changed);
-        [
-            (declares(&self.tools), "toolsListChanged", News::ToolsChanged),
-            (declares(&self.prompts), "promptsListChanged", News::PromptsChanged),
-            (declares(&self.resources), "resourcesListChanged", News::ResourcesChanged),
-        ]
-        .into_iter()
-        .filter_map(|(declared, name, news)| declared.then_some((name, news)))
-    }
-
-    fn any(&self) -> bool {
-        self.declared().next().is_some()
-    }
-
-    fn news(&self) -> impl Iterator<Item = News> {
-        self.declared().map(|(_, news)| news)
-    }
-
-    fn wanted(&self) -> Map<String, Value> {
-        self.declared().map(|(name, _)| (name.to_owned(), Value::Bool(true))).collect()
-    }
-}
-
-/// The resources that a child agreed to; none when it did not say.
-struct Honoured(Option<Vec<String>>);
-
-impl Honoured {
-    fn read(params: &str) -> Honoured {
-        #[derive(Deserialize)]
-        struct Acknowledged {
-            notifications: Option<Subset>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Subset {
-            #[serde(default)]
-            resource_subscriptions: Vec<String>,
-        }
-        let read = serde_json::from_str::<Acknowledged>(params).ok();
-        Honoured(read.and_then(|read| read.notifications).map(|subset| subset.resource_subscriptions))
-    }
-
-    fn includes(&self, uri: &str) -> bool {
-        self.0.as_ref().is_none_or(|uris| uris.iter().any(|honoured| honoured == uri))
     }
 }
 

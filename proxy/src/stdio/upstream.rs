@@ -30,6 +30,20 @@ pub struct StdioUpstream {
     jobs: Option<mpsc::UnboundedSender<Job>>,
 }
 
+/// Why there is no upstream.
+#[derive(Debug)]
+pub struct NotStarted {
+    pub refusal: Refusal,
+    /// The child lives and answered its first words, but not as one that speaks their era.
+    pub wrong_era: bool,
+}
+
+impl From<Refusal> for NotStarted {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, wrong_era: false }
+    }
+}
+
 impl StdioUpstream {
     /// Starts the child and shakes hands with it. A child that does not get that far is ended.
     pub async fn start(
@@ -38,7 +52,7 @@ impl StdioUpstream {
         generation: u64,
         deadline: Instant,
         tasks: &TaskTracker,
-    ) -> Result<StdioUpstream, Refusal> {
+    ) -> Result<StdioUpstream, NotStarted> {
         let mut link = Link::open(plan, launch, tasks).await?;
         let introduction = plan.introduction.as_deref();
         let shaken = match plan.era {
@@ -51,10 +65,11 @@ impl StdioUpstream {
             Ok(initialized) => Arc::new(initialized),
             Err(failure) => {
                 let last_words = plan.logs.last_stderr(link.started_at);
+                let answered = link.wire.is_open() && failure.refusal.code == Code::UpstreamFailed;
                 let refusal = not_started(&plan.who, failure.refusal, last_words);
                 link.wire.close(refusal.clone());
                 link.handle.end();
-                return Err(refusal);
+                return Err(NotStarted { refusal, wrong_era: answered });
             }
         };
         let jobs = link.heard.take().filter(|_| plan.era == Era::Modern).map(|heard| {

@@ -10,7 +10,7 @@ use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
 use proxy::pool::{Delivered, Pool, PoolKey, PoolSettings, UpstreamStatus};
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
-use proxy::upstream::{Params, UpstreamAnswer, UpstreamRequest};
+use proxy::upstream::{Listener, Params, UpstreamAnswer, UpstreamRequest};
 use serde_json::{Value, json};
 
 pub struct App {
@@ -110,6 +110,37 @@ impl Server {
     pub async fn request(&self, method: &str, params: &str, within: Duration) -> Result<Delivered, Refusal> {
         let request = UpstreamRequest::new(method, Params::raw(params.as_bytes()), Instant::now() + within);
         self.pool.request(&self.key, &self.spec, request).await
+    }
+
+    /// The same server asked in another era.
+    pub fn in_era(&self, era: Era) -> Server {
+        Server { key: PoolKey { era, ..self.key }, ..self.clone() }
+    }
+
+    /// A call of a tool while which somebody listens.
+    pub async fn call_heard(
+        &self,
+        tool: &str,
+        arguments: Value,
+        listener: Arc<dyn Listener>,
+        progress: Option<u64>,
+    ) -> Result<Delivered, Refusal> {
+        let params = json!({ "name": tool, "arguments": arguments }).to_string();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let request = UpstreamRequest::new("tools/call", Params::raw(params.as_bytes()), deadline);
+        let request = UpstreamRequest { listener: Some(&listener), progress, ..request };
+        self.pool.request(&self.key, &self.spec, request).await
+    }
+
+    /// What a tool answers with, read as JSON.
+    pub async fn see(&self, tool: &str) -> Value {
+        serde_json::from_str(&self.call(tool, json!({})).await.unwrap()).unwrap()
+    }
+
+    /// Makes the child write these lines.
+    pub async fn make_say(&self, lines: &str) {
+        let answer = r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"text":"said"}]}}"#;
+        self.call("raw", json!({ "text": format!("{lines}\n{answer}\n") })).await.unwrap();
     }
 
     /// The text that a tool answers with, within five seconds.

@@ -1,11 +1,12 @@
 //! A server that lives in this process, behind the same pool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use libtest_mimic::Trial;
 use protocol::Code;
+use protocol::mcp::Era;
 use protocol::provider::{Annotations, ProviderInfo, ToolDefinition, ToolFailure, ToolOutput, ToolProvider};
 use proxy::pool::State;
 use proxy::server::Launch;
@@ -93,13 +94,28 @@ async fn a_builtin_answers() {
     assert_eq!(call(json!({})).await.unwrap()["code"], -32602);
     refused(call(json!({ "name": "hang", "arguments": { "text": "" } })).await, Code::TimedOut, "within 3");
 
-    for (method, part) in
-        [("tools/list", "inputSchema"), ("initialize", "serverInfo"), ("ping", "{}"), ("x", "-32601")]
-    {
+    for (method, part) in [
+        ("tools/list", "inputSchema"),
+        ("initialize", "serverInfo"),
+        ("server/discover", "2026-07-28"),
+        ("ping", "{}"),
+        ("x", "-32601"),
+    ] {
         let answer = server.request(method, "", Duration::from_secs(1)).await.unwrap().answer;
         let (UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json)) = answer;
         assert!(String::from_utf8_lossy(&json).contains(part), "{method}: {json:?}");
     }
+    let modern = server.in_era(Era::Modern);
+    for (server, version, part) in
+        [(&server, "2025-11-25", "serverInfo"), (&modern, "2026-07-28", "supportedVersions")]
+    {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let initialized = app.pool.initialized(&server.key, &server.spec, deadline).await.unwrap();
+        assert_eq!((initialized.era, &*initialized.protocol_version), (server.key.era, version));
+        assert!(String::from_utf8_lossy(&initialized.result).contains(part));
+    }
+    let meta = r#"{"name":"say","arguments":{"text":"hi"},"_meta":{"x/y":1}}"#;
+    assert!(modern.request("tools/call", meta, Duration::from_secs(1)).await.is_ok());
     assert_eq!(server.status().pid, None);
     server.pool.stop(app.tenant, &server.spec).await;
     assert_eq!(server.status().state, State::Stopped);

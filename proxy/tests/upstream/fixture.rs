@@ -27,9 +27,10 @@ pub fn run(words: Vec<String>) -> ExitCode {
         ["banner"] => {
             println!("Welcome to the server!\r\n\n\u{1b}[32mready\u{1b}[0m\n{{\"level\":\"info\"}}");
         }
+        ["era", era, ..] => return serve(Eras::of(era)),
         _ => {}
     }
-    serve()
+    serve(Eras::of("legacy"))
 }
 
 /// Ignores the end of its input and SIGTERM.
@@ -41,36 +42,166 @@ fn stubborn() -> ExitCode {
     }
 }
 
-fn serve() -> ExitCode {
+fn serve(mut era: Eras) -> ExitCode {
     let mut cancelled = 0;
     let mut answers = Vec::new();
+    let mut hello = Value::Null;
+    let mut told = Vec::new();
     for line in stdin().lock().lines() {
         let Ok(line) = line else { break };
         let message: Value = serde_json::from_str(&line).expect("the gateway writes JSON");
         let id = message["id"].clone();
+        let params = &message["params"];
+        if message["method"].is_string() && era.refuses(&message) {
+            continue;
+        }
         match message["method"].as_str() {
-            Some("initialize") => say(&json!({ "jsonrpc": "2.0", "id": id, "result": {
-                "protocolVersion": message["params"]["protocolVersion"],
-                "capabilities": { "tools": {} },
-                "serverInfo": { "name": "fixture", "version": "1" },
-            }})),
-            Some("notifications/cancelled") => cancelled += 1,
+            Some("initialize") => {
+                hello = params.clone();
+                result(
+                    &id,
+                    &json!({
+                        "protocolVersion": params["protocolVersion"],
+                        "capabilities": { "tools": {}, "resources": { "subscribe": true } },
+                        "serverInfo": { "name": "fixture", "version": "1" },
+                    }),
+                );
+            }
+            Some("server/discover") if era.modern => {
+                hello = params.clone();
+                result(
+                    &id,
+                    &json!({
+                        "resultType": "complete",
+                        "supportedVersions": [era.version],
+                        "capabilities": { "tools": { "listChanged": true }, "resources": { "subscribe": true } },
+                    }),
+                );
+            }
+            Some("tools/list") => result(&id, &json!({ "tools": [{ "name": "echo" }] })),
+            Some("notifications/cancelled") => {
+                cancelled += 1;
+                era.listens.retain(|(listen, _)| *listen != params["requestId"]);
+            }
             Some("notifications/initialized") => {}
-            Some("tools/call") => {
-                let params = &message["params"];
-                match params["name"].as_str().unwrap() {
-                    "cancelled" => answer(&id, &cancelled.to_string()),
-                    "answers" => answer(&id, &Value::from(answers.clone()).to_string()),
-                    tool => call(tool, &params["arguments"], &id),
+            Some("tools/call") => match params["name"].as_str().unwrap() {
+                "cancelled" => answer(&id, &cancelled.to_string()),
+                "answers" => answer(&id, &Value::from(answers.clone()).to_string()),
+                "hello" => answer(&id, &hello.to_string()),
+                "told" => answer(&id, &Value::from(told.clone()).to_string()),
+                "listens" => answer(&id, &era.listens().to_string()),
+                "end-listens" => {
+                    era.listens.drain(..).for_each(|(id, _)| result(&id, &json!({})));
+                    answer(&id, "ended");
                 }
-            }
-            Some(_) => {
-                say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no" } }))
-            }
+                tool => call(tool, &params["arguments"], &id),
+            },
+            Some(method) if id.is_null() => told.push(Value::from(method)),
+            Some(method) if era.listen(method, &id, params) => {}
+            Some(_) => error(&id, -32601),
             None => answers.push(message),
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Which eras a child speaks, and what it does about the other one.
+struct Eras {
+    legacy: bool,
+    modern: bool,
+    version: &'static str,
+    /// Keeps to the era of its first message, as servers made with a certain library do.
+    locks: bool,
+    /// Ends when it is asked in an era that it does not speak.
+    dies: bool,
+    /// Does not answer then.
+    mute: bool,
+    /// What a modern client listens to, and what a legacy one subscribed to.
+    listens: Vec<(Value, Value)>,
+}
+
+impl Eras {
+    fn of(word: &str) -> Eras {
+        let (dies, mute) = (word == "dies", word == "mute");
+        Eras {
+            legacy: !matches!(word, "modern" | "future"),
+            modern: matches!(word, "modern" | "dual" | "future"),
+            version: if word == "future" { "2031-01-01" } else { "2026-07-28" },
+            locks: true,
+            dies,
+            mute,
+            listens: Vec::new(),
+        }
+    }
+
+    fn refuses(&mut self, message: &Value) -> bool {
+        let (id, method) = (&message["id"], message["method"].as_str().unwrap());
+        if method == "initialize" || method == "server/discover" {
+            let modern = method == "server/discover";
+            let speaks = if modern { self.modern } else { self.legacy };
+            if !speaks {
+                match (self.dies, self.mute) {
+                    (true, _) => std::process::exit(7),
+                    (_, true) => {}
+                    _ => error(id, if modern { -32601 } else { -32022 }),
+                }
+                return true;
+            }
+            if self.locks {
+                (self.legacy, self.modern) = (!modern, modern);
+            }
+        }
+        let own = !matches!(method, "tools/call") && !id.is_null();
+        if self.modern && !self.legacy && own {
+            let meta = &message["params"]["_meta"];
+            if meta["io.modelcontextprotocol/protocolVersion"] != "2026-07-28"
+                || !meta["io.modelcontextprotocol/clientCapabilities"].is_object()
+            {
+                error(id, -32602);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Subscriptions of either era. Resources with `no` in their URI are not told about.
+    fn listen(&mut self, method: &str, id: &Value, params: &Value) -> bool {
+        match method {
+            "subscriptions/listen" if self.modern => {
+                let mut honoured = params["notifications"].clone();
+                if let Some(uris) = honoured.get_mut("resourceSubscriptions").and_then(Value::as_array_mut) {
+                    uris.retain(|uri| !uri.as_str().unwrap().contains("no"));
+                }
+                let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
+                say(&json!({ "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+                    "params": { "_meta": meta, "notifications": honoured } }));
+                self.listens.push((id.clone(), honoured));
+            }
+            "resources/subscribe" if params["uri"].as_str().unwrap().contains("no") => error(id, -32002),
+            "resources/subscribe" => {
+                self.listens.push((params["uri"].clone(), params["uri"].clone()));
+                result(id, &json!({ "first": true }));
+            }
+            "resources/unsubscribe" => {
+                self.listens.retain(|(uri, _)| *uri != params["uri"]);
+                result(id, &json!({}));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn listens(&self) -> Value {
+        self.listens.iter().map(|(_, what)| what.clone()).collect()
+    }
+}
+
+fn result(id: &Value, result: &Value) {
+    say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
+
+fn error(id: &Value, code: i32) {
+    say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": "no" } }));
 }
 
 fn say(message: &Value) {
@@ -98,6 +229,10 @@ fn call(tool: &str, arguments: &Value, id: &Value) {
                 std::thread::sleep(Duration::from_millis(ms));
                 answer(&id, "slept");
             });
+        }
+        "nap" => {
+            std::thread::sleep(Duration::from_millis(number("ms")));
+            answer(id, "napped");
         }
         "big" => answer(id, &"x".repeat(number("bytes") as usize)),
         "raw" => raw(&arguments["text"].as_str().unwrap().replace("$ID", &id.to_string())),

@@ -4,10 +4,14 @@
 
 mod app;
 mod builtin;
+mod ear;
+mod eras;
 mod fixture;
 mod host;
 mod life;
+mod listening;
 mod process;
+mod subscriptions;
 mod wire;
 
 use std::future::Future;
@@ -26,8 +30,16 @@ fn main() -> ExitCode {
     if args.next_if(|arg| arg == "host").is_some() {
         return host::run(args.next().as_deref().and_then(|part| part.to_str()));
     }
-    let tests =
-        [wire::tests(), life::tests(), process::tests(), builtin::tests()].into_iter().flatten().collect();
+    let tests = [
+        wire::tests(),
+        listening::tests(),
+        life::tests(),
+        eras::tests(),
+        subscriptions::tests(),
+        process::tests(),
+        builtin::tests(),
+    ];
+    let tests = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 

@@ -1,0 +1,223 @@
+//! Which eras a child speaks, how that is found out, and what is said to one of the modern era.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use libtest_mimic::Trial;
+use protocol::Code;
+use protocol::mcp::{Era, Eras};
+use proxy::catalog::{Catalog, ListKind};
+use proxy::pool::News;
+use proxy::server::{EraVerdict, Launch};
+use serde_json::json;
+
+use crate::app::{App, Server, refused, until};
+use crate::test;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("a_modern_child_is_discovered_and_listened_to", a_modern_child),
+        test("a_child_of_another_revision_is_refused", another_revision),
+        test("eras_are_found_out_on_children_of_their_own", eras_are_found_out),
+        test("silence_is_judged_by_the_sibling", silence_is_judged_by_the_sibling),
+        test("a_verdict_is_for_one_revision", a_verdict_is_for_one_revision),
+        test("a_verdict_that_a_start_disproves_is_dropped", a_disproved_verdict),
+        test("all_who_wait_share_one_probe", all_who_wait_share_one_probe),
+        test("no_verdict_without_an_answer", no_verdict_without_an_answer),
+        test("a_start_is_in_the_right_era", a_start_is_in_the_right_era),
+    ]
+}
+
+async fn eras(app: &App, server: &Server) -> Eras {
+    app.pool.eras(app.tenant, &server.spec, Instant::now() + Duration::from_secs(20)).await.unwrap()
+}
+
+fn probes(server: &Server) -> usize {
+    server.log().matches("asked which era it speaks").count()
+}
+
+async fn a_modern_child() {
+    let app = App::new();
+    let server = app.fixture(&["era", "modern"]).in_era(Era::Modern);
+    let mut events = app.pool.events();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let initialized = app.pool.initialized(&server.key, &server.spec, deadline).await.unwrap();
+    assert_eq!((initialized.era, &*initialized.protocol_version), (Era::Modern, "2026-07-28"));
+    assert!(initialized.result.starts_with(b"{"));
+    let meta = server.see("hello").await["_meta"].clone();
+    assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+    assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "trunkline");
+
+    let catalog = Catalog::new(app.pool.clone());
+    let tools = catalog.list(&server.key, &server.spec, ListKind::Tools, deadline).await.unwrap();
+    assert_eq!(&*tools.items[0].name, "echo");
+
+    assert_eq!(server.see("listens").await, json!([{ "toolsListChanged": true }]));
+    let before = app.pool.changes(&server.key);
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#;
+    let asked = r#"{"jsonrpc":"2.0","id":"x","method":"roots/list"}"#;
+    server.make_say(&format!("{told}\n{asked}")).await;
+    assert_eq!(app.pool.changes(&server.key), before + 1);
+    let event = events.try_recv().unwrap();
+    assert_eq!((event.key, event.news), (server.key, News::ToolsChanged));
+    assert_eq!(server.see("answers").await[0]["error"]["code"], -32601);
+
+    server.call("end-listens", json!({})).await.unwrap();
+    assert_eq!(server.see("listens").await, json!([]));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.see("listens").await, json!([{ "toolsListChanged": true }]));
+    assert_eq!(events.try_recv().unwrap().news, News::ToolsChanged, "something may have been missed");
+}
+
+async fn another_revision() {
+    let app = App::new();
+    let future = app.fixture(&["era", "future"]).in_era(Era::Modern);
+    refused(future.echo("x").await, Code::UpstreamUnavailable, "does not list 2026-07-28");
+    let legacy = app.fixture(&[]).in_era(Era::Modern);
+    refused(legacy.echo("x").await, Code::UpstreamUnavailable, "refused `server/discover`");
+    let modern = app.fixture(&["era", "modern"]);
+    refused(modern.echo("x").await, Code::UpstreamUnavailable, "refused the handshake");
+}
+
+async fn eras_are_found_out() {
+    let app = App::new();
+    for (word, found) in [
+        ("legacy", Eras::LEGACY),
+        ("modern", Eras::MODERN),
+        ("dual", Eras::DUAL),
+        ("dies", Eras::LEGACY),
+        ("future", Eras::LEGACY),
+    ] {
+        let server = app.fixture(&["era", word]);
+        assert_eq!(app.pool.known_eras(&server.spec), None);
+        assert_eq!(eras(&app, &server).await, found, "{word}: {}", server.log());
+        assert_eq!(app.pool.known_eras(&server.spec), (word != "future").then_some(found), "{word}");
+        assert!(server.status().pid.is_none(), "what was asked is not used");
+        if found.legacy && word != "future" {
+            server.assert_well().await;
+        }
+        if found.modern {
+            server.in_era(Era::Modern).assert_well().await;
+        }
+    }
+    let stored = app.pool.take_found();
+    assert_eq!(stored.len(), 4);
+    assert!(app.pool.take_found().is_empty());
+    let builtin = app.fixture_with(&[], |spec| spec.launch = Launch::Builtin { provider: "x".to_owned() });
+    assert_eq!(app.pool.known_eras(&builtin.spec), Some(Eras::DUAL));
+}
+
+async fn silence_is_judged_by_the_sibling() {
+    let app = App::new();
+    let server = app.fixture_with(&["era", "mute"], |spec| spec.start_timeout = Duration::from_secs(60));
+    let begun = Instant::now();
+    assert_eq!(eras(&app, &server).await, Eras::LEGACY);
+    assert!(begun.elapsed() >= Duration::from_secs(2) && begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(app.pool.known_eras(&server.spec), Some(Eras::LEGACY));
+    assert!(server.log().contains("`server/discover`: silence"), "{}", server.log());
+}
+
+async fn a_verdict_is_for_one_revision() {
+    let app = App::new();
+    let server = app.fixture(&["era", "dual"]);
+    for _ in 0..2 {
+        assert_eq!(eras(&app, &server).await, Eras::DUAL);
+    }
+    assert_eq!(probes(&server), 1);
+    let with = |change: &dyn Fn(&mut proxy::server::ServerSpec)| {
+        let mut spec = (*server.spec).clone();
+        change(&mut spec);
+        Server { spec: Arc::new(spec), ..server.clone() }
+    };
+    let newer = with(&|spec| spec.revision = 2);
+    assert_eq!(app.pool.known_eras(&newer.spec), None);
+    assert_eq!(eras(&app, &newer).await, Eras::DUAL);
+    assert_eq!(probes(&server), 2);
+    let revisions: Vec<i32> = app.pool.take_found().iter().map(|(_, revision, _)| *revision).collect();
+    assert_eq!(revisions, [1, 2]);
+
+    let set = with(&|spec| (spec.revision, spec.era) = (3, Some(Eras::MODERN)));
+    assert_eq!(app.pool.known_eras(&set.spec), Some(Eras::MODERN));
+    let found = |age: i64| {
+        let found_at = Timestamp::now() - SignedDuration::from_hours(24 * age);
+        with(&move |spec| {
+            spec.revision = 4;
+            spec.found = Some(EraVerdict { eras: Eras::LEGACY, found_at });
+        })
+    };
+    assert_eq!(app.pool.known_eras(&found(6).spec), Some(Eras::LEGACY));
+    assert_eq!(app.pool.known_eras(&found(8).spec), None);
+}
+
+async fn a_disproved_verdict() {
+    let app = App::new();
+    let found_at = Timestamp::now() - SignedDuration::from_hours(1);
+    let server = app.fixture_with(&[], |spec| spec.found = Some(EraVerdict { eras: Eras::MODERN, found_at }));
+    assert_eq!(eras(&app, &server).await, Eras::MODERN);
+    refused(server.in_era(Era::Modern).echo("x").await, Code::UpstreamUnavailable, "server/discover");
+    assert_eq!(app.pool.known_eras(&server.spec), None);
+    assert_eq!(eras(&app, &server).await, Eras::LEGACY);
+    refused(server.in_era(Era::Modern).echo("x").await, Code::UpstreamUnavailable, "server/discover");
+    assert_eq!(app.pool.known_eras(&server.spec), Some(Eras::LEGACY), "that was just found out");
+}
+
+async fn all_who_wait_share_one_probe() {
+    let app = App::new();
+    let word = protocol::ServerId::new().to_string();
+    let server = app.fixture(&["era", "dual", &word]);
+    let all = (0..20).map(|_| eras(&app, &server));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|eras| *eras == Eras::DUAL));
+    assert_eq!(probes(&server), 1);
+    until("both children are gone", 5, || processes_with(&word) == 0).await;
+    let hasty = app.fixture(&["era", "dual"]);
+    let late = app.pool.eras(app.tenant, &hasty.spec, Instant::now()).await;
+    refused(late, Code::TimedOut, "which era it speaks");
+}
+
+async fn no_verdict_without_an_answer() {
+    let app = App::with(|settings| settings.backoff_base = Duration::from_secs(20));
+    let silent = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300));
+    assert_eq!(eras(&app, &silent).await, Eras::LEGACY);
+    assert_eq!(app.pool.known_eras(&silent.spec), None);
+    let absent = app.command("uvx-of-nobody", &[], |_| {});
+    assert_eq!(eras(&app, &absent).await, Eras::LEGACY);
+    let full = App::with(|settings| settings.max_children = 1);
+    assert_eq!(eras(&full, &full.fixture(&[])).await, Eras::LEGACY);
+    assert!(app.pool.take_found().is_empty() && full.pool.take_found().is_empty());
+
+    let ends = app.fixture(&["exit-at-once"]);
+    for _ in 0..2 {
+        assert_eq!(eras(&app, &ends).await, Eras::LEGACY);
+        refused(ends.echo("x").await, Code::UpstreamUnavailable, "something is missing here");
+    }
+    let asked = probes(&ends);
+    assert_eq!(asked, 2);
+    assert_eq!(eras(&app, &ends).await, Eras::LEGACY);
+    assert_eq!(probes(&ends), asked, "it is left alone");
+}
+
+async fn a_start_is_in_the_right_era() {
+    let app = App::new();
+    let server = app.fixture(&["era", "modern"]);
+    app.pool.start(app.tenant, &server.spec).await.unwrap();
+    let modern = server.in_era(Era::Modern);
+    assert!(app.pool.is_running(&modern.key) && !app.pool.is_running(&server.key));
+    let first = server.status().pid.unwrap();
+    app.pool.restart(app.tenant, &server.spec).await.unwrap();
+    assert!(server.status().pid.is_some_and(|pid| pid != first));
+    modern.assert_well().await;
+    let dual = app.fixture(&["era", "dual"]).in_era(Era::Modern);
+    dual.assert_well().await;
+    app.pool.restart(app.tenant, &dual.spec).await.unwrap();
+    assert!(app.pool.is_running(&dual.key), "the era that it ran in");
+    assert_eq!(app.pool.figures().children, 2);
+}
+
+/// Supervisors and children that were started with this word.
+fn processes_with(word: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(word)).count()
+}
