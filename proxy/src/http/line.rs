@@ -56,6 +56,11 @@ impl Line {
         Ok(Line { who: who.clone(), egress: egress.clone(), url, own, message_cap: cap })
     }
 
+    /// The same for another place.
+    pub fn at(&self, url: Url) -> Line {
+        Line { url, ..self.clone() }
+    }
+
     /// Sends a request; without a deadline it may take for ever. Gives the reply and its headers.
     pub async fn send(
         &self,

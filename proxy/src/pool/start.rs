@@ -10,15 +10,20 @@ use super::shared::PoolShared;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
 use crate::http::{self, Announce, RemotePlan};
-use crate::server::{Launch, RemoteLaunch, StdioLaunch};
+use crate::server::{Launch, StdioLaunch};
 use crate::stdio::{ClientName, StdioPlan, StdioUpstream, WireLimits};
+use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, Refusal> {
     match &entry.spec.launch {
         Launch::Builtin { provider } => start_builtin(&entry.pool, provider, generation),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
-        Launch::Http(launch) => start_remote(entry, launch, generation).await,
-        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet")),
+        Launch::Http(launch) => {
+            remote(http::start(&remote_plan(entry), launch, generation, until(entry)).await)
+        }
+        Launch::Websocket(launch) => {
+            remote(websocket::start(&remote_plan(entry), launch, generation, until(entry)).await)
+        }
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason))
@@ -86,8 +91,11 @@ fn remote_plan(entry: &Entry) -> RemotePlan {
     }
 }
 
-async fn start_remote(entry: &Entry, launch: &RemoteLaunch, generation: u64) -> Result<Running, Refusal> {
-    let deadline = Instant::now() + entry.spec.start_timeout;
-    let (upstream, initialized) = http::start(&remote_plan(entry), launch, generation, deadline).await?;
+fn until(entry: &Entry) -> Instant {
+    Instant::now() + entry.spec.start_timeout
+}
+
+fn remote(started: Result<http::Started, Refusal>) -> Result<Running, Refusal> {
+    let (upstream, initialized) = started?;
     Ok(Running { upstream, initialized, pid: None, started: Instant::now(), is_child: false })
 }

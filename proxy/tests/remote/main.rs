@@ -6,4 +6,7 @@ mod app;
 mod failures;
 mod legacy;
 mod modern;
+mod older;
+mod real;
 mod server;
+mod websocket;

@@ -63,6 +63,8 @@ pub struct Answer {
 /// What a body does next.
 pub enum Step {
     Write(String),
+    /// A text that is there by then.
+    Later(Arc<Mutex<String>>),
     Sleep(u64),
     Wait(Arc<Notify>),
     /// Nothing more, and no end.
@@ -183,6 +185,7 @@ async fn answer(
 async fn perform(step: Step) -> Option<Result<Frame<Bytes>, std::io::Error>> {
     match step {
         Step::Write(text) => return Some(Ok(Frame::data(text.into()))),
+        Step::Later(text) => return Some(Ok(Frame::data(text.lock().clone().into()))),
         Step::Sleep(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         Step::Wait(notify) => notify.notified().await,
         Step::Hold => std::future::pending().await,
