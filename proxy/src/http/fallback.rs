@@ -42,7 +42,7 @@ fn endpoint(base: &Url, said: &str) -> Option<Url> {
     base.join(said).ok().filter(|url| url.origin() == base.origin())
 }
 
-async fn read(wire: Arc<Wire>, mut events: Events) {
+async fn read(wire: Arc<Wire>, mut events: Box<Events>) {
     let reason = loop {
         let next = tokio::select! {
             next = events.next_message() => next,

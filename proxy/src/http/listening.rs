@@ -19,7 +19,7 @@ pub struct Listening(pub Arc<Link>);
 /// The stream that stands, and the id of its request.
 pub struct Stream {
     id: u64,
-    events: Events,
+    events: Box<Events>,
 }
 
 impl Source for Listening {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use protocol::Code;
 use protocol::mcp::Era;
+use proxy::http::{RemotePlan, Started, start};
 use proxy::pool::News;
-use proxy::upstream::{Listener, Params, UpstreamRequest};
+use proxy::upstream::{Listener, Params, UpstreamAnswer, UpstreamRequest};
 use serde_json::json;
 
-use crate::app::{App, Ears, error, refused, text, until};
+use crate::app::{App, Ears, egress, error, refused, remote, text, until};
 use crate::server::{Answer, Seen, Server, Step};
 
 pub fn usual(seen: &Seen) -> Answer {
@@ -135,6 +136,81 @@ async fn a_subscription_that_ends_is_made_again() {
     let app = App::new(&server.url(), Era::Modern);
     app.call().await.unwrap();
     until("it is made again", || server.of("subscriptions/listen").len() == 2).await;
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    for delay in [0, 50] {
+        let server = Server::start(move |seen| match seen.method() {
+            "tools/call" => Answer::events(vec![
+                Step::Sleep(1),
+                Step::event(&seen.result(json!({ "content": [{ "text": "streamed" }] }))),
+                Step::Sleep(delay),
+            ]),
+            _ => usual(seen),
+        })
+        .await;
+        let app = App::new(&server.url(), Era::Modern);
+        for _ in 0..20 {
+            assert_eq!(app.call().await.unwrap(), "streamed");
+            tokio::time::sleep(Duration::from_millis(delay * 2)).await;
+        }
+        let connections = server.connections.load(Ordering::Relaxed);
+        assert!(connections < 8, "{connections} connections for 20 calls");
+    }
+}
+
+/// An upstream without a pool.
+async fn alone(server: &Server) -> Started {
+    let mut plan = RemotePlan::for_probe("alone", egress(&["127.0.0.0/8"]), "trunkline", "1");
+    plan.era = Era::Modern;
+    let deadline = Instant::now() + Duration::from_secs(3);
+    start(&plan, &remote(&server.url(), &[]), 1, deadline).await.unwrap()
+}
+
+#[tokio::test]
+async fn resources_are_subscribed_to_together() {
+    let server = Server::start(|seen| match seen.method() {
+        "subscriptions/listen" => {
+            let mut notifications = seen.body["params"]["notifications"].clone();
+            let uris = notifications["resourceSubscriptions"].as_array_mut();
+            uris.into_iter().for_each(|uris| uris.retain(|uri| uri != "file:///no"));
+            Answer::events(vec![
+                Step::event(&json!({ "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+                    "params": { "notifications": notifications } })),
+                Step::Hold,
+            ])
+        }
+        _ => usual(seen),
+    })
+    .await;
+    let (upstream, _) = alone(&server).await;
+    let soon = || Instant::now() + Duration::from_secs(3);
+    for uri in ["file:///a", "file:///b"] {
+        let answer = upstream.subscribe(uri, soon()).await.unwrap();
+        assert_eq!(answer, UpstreamAnswer::Result("{}".into()));
+    }
+    let refused = error(upstream.subscribe("file:///no", soon()).await.unwrap());
+    assert_eq!((&refused["code"], &refused["data"]["uri"]), (&json!(-32602), &json!("file:///no")));
+    upstream.unsubscribe("file:///a");
+    let last = || server.of("subscriptions/listen").last().unwrap().body["params"]["notifications"].clone();
+    let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": ["file:///b"] });
+    until("the last is for the rest", || last() == wanted).await;
+    upstream.stop().await;
+    assert!(!upstream.is_alive());
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_an_answer() {
+    let server = Server::start(|seen| match seen.method() {
+        "subscriptions/listen" => Answer::json(404, seen.error(-32601, json!(null))),
+        _ => usual(seen),
+    })
+    .await;
+    let (upstream, _) = alone(&server).await;
+    let answer = upstream.subscribe("file:///a", Instant::now() + Duration::from_secs(3)).await.unwrap();
+    assert_eq!(error(answer)["code"], -32601);
+    assert!(upstream.is_alive());
 }
 
 #[tokio::test]

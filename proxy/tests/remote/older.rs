@@ -14,12 +14,15 @@ use tokio::sync::Notify;
 use crate::app::{App, Ears, egress, error, refused, remote, text, until};
 use crate::server::{Answer, Seen, Server, Step};
 
+/// A place on the stream: when it is due, and what comes then.
+type Slot = (Arc<Notify>, Arc<Mutex<String>>);
+
 /// A server with one stream, on which the answers of `reply` come in the order of the requests.
 async fn start(
     endpoint: &'static str,
     reply: impl Fn(&Seen) -> Vec<Value> + Send + Sync + 'static,
 ) -> Server {
-    let queue: Arc<Mutex<Vec<(Arc<Notify>, Arc<Mutex<String>>)>>> = Arc::default();
+    let queue: Arc<Mutex<Vec<Slot>>> = Arc::default();
     let slots = queue.clone();
     let next = Mutex::new(0);
     Server::start(move |seen| match (seen.verb.as_str(), seen.path.as_str()) {

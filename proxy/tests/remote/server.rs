@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -112,6 +113,7 @@ type Handler = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 pub struct Server {
     pub port: u16,
+    pub connections: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -120,9 +122,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
         let (kept, handler): (_, Arc<Handler>) = (seen.clone(), Arc::new(handler));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (kept, handler) = (kept.clone(), handler.clone());
                 let service = service_fn(move |request| answer(request, kept.clone(), handler.clone()));
                 tokio::spawn(
@@ -131,7 +136,7 @@ impl Server {
                 );
             }
         });
-        Server { port, seen }
+        Server { port, connections, seen }
     }
 
     pub fn url(&self) -> String {

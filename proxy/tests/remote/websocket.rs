@@ -41,7 +41,6 @@ impl Server {
                 *connections.lock() += 1;
                 let (seen, headers, handler) = (seen.clone(), headers.clone(), handler.clone());
                 tokio::spawn(async move {
-                    #[expect(clippy::result_large_err, reason = "the signature is the library's")]
                     let look = |request: &Request, mut response: Response| {
                         for (name, value) in request.headers() {
                             headers.lock().push((name.to_string(), value.to_str().unwrap().to_owned()));
