@@ -8,6 +8,7 @@ use entity::record::{Durability, RecordSettings, Recorder as Record};
 use entity::{Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, Transport};
 use protocol::provider::ToolProvider;
 use protocol::{Role, Slug, TenantId};
+use proxy::bridge::{Bridge, Client};
 use proxy::catalog::Catalog;
 use proxy::egress::{Egress, EgressSettings, Url};
 use proxy::pool::{Pool, PoolSettings};
@@ -18,11 +19,17 @@ use crate::config::{self, Config, without_password};
 use crate::directory::Directory;
 use crate::gateway::Gateway;
 use crate::health::Health;
+use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::oauth::Resources;
 use crate::recorder::Recorder;
+use crate::relay::Relay;
 use crate::remote;
 use crate::secrets::SecretFiles;
+use crate::session::Sessions;
+use crate::tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The running gateway.
 pub struct App {
@@ -35,6 +42,10 @@ pub struct App {
     pub egress: Egress,
     pub state: Arc<dyn StateStore>,
     pub health: Health,
+    /// Requests that go on although nobody waits for them on a connection.
+    pub tasks: TaskTracker,
+    /// Cancelled when the gateway stops: streams end.
+    pub stopping: CancellationToken,
     /// Whether callers from this machine need no credential.
     pub trusts_loopback: bool,
     pub operator_key: std::path::PathBuf,
@@ -94,7 +105,16 @@ impl App {
         let record = Record::open(&db, record_settings(&config)).await.map_err(|error| {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;
+        let relay = Arc::new(Relay::new(Arc::clone(&state)));
+        let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&relay.replica)));
+        let hub = Hub::new(Arc::clone(&directory), Arc::clone(&sessions), relay, pool.clone());
         let gateway = Gateway {
+            bridge: Bridge::new(pool.clone()),
+            sessions,
+            hub: Arc::new(hub),
+            tasks: Tasks { state: Arc::clone(&state) },
+            seal: secrets.seal(&config.auth).map_err(StartError::usage)?,
+            plain: Arc::new(Client::plain()),
             authn,
             limits: Limits::new(Arc::clone(&state), &config.limits),
             directory,
@@ -106,11 +126,30 @@ impl App {
         };
         let operator_key = secrets.operator_key();
         let (resources, health) = (Resources::new(&config), Health::default());
-        Ok(App { config, db, gateway, resources, egress, state, health, trusts_loopback, operator_key })
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Ok(App {
+            config,
+            tasks,
+            stopping,
+            db,
+            gateway,
+            resources,
+            egress,
+            state,
+            health,
+            trusts_loopback,
+            operator_key,
+        })
     }
 
     /// Ends the children and writes what is still to be written.
     pub async fn shutdown(&self) {
+        self.tasks.close();
+        let rest = Duration::from_secs(1);
+        if tokio::time::timeout(rest, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some requests were still in flight");
+        }
+        self.gateway.bridge.shutdown().await;
         self.gateway.pool.shutdown(Duration::from_millis(self.config.server.shutdown_grace_ms)).await;
         self.gateway.directory.touch().await;
         self.gateway.recorder.record.shutdown().await;

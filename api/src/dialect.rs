@@ -73,7 +73,10 @@ impl<'a> Said<'a> {
     /// The headers `Mcp-Param-*`; names are in lower case.
     pub fn parameters(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let mirrors = |name: &str| name.starts_with(headers::PARAM_PREFIX);
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).filter(move |(name, _)| mirrors(name))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .filter(move |(name, _)| mirrors(name))
     }
 }
 
@@ -146,8 +149,9 @@ pub async fn talk<'a>(
         return Ok(Talk { endpoint, client, session: None, voice: None, stream, said });
     }
     let id = said.session()?.ok_or_else(|| {
-        Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id")
-            .hint("send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session")
+        Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id").hint(
+            "send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session",
+        )
     })?;
     let session = gateway.sessions.find(caller, endpoint.key(), id).await?;
     if heading.is_none() && session.facts.version != "2025-03-26" {
@@ -207,7 +211,10 @@ fn modern(
         same_method(said, heading)?;
     }
     if REMOVED.contains(&&*heading.method) {
-        return Err(Refusal::new(Code::MethodNotFound, format!("{MODERN} has no method `{}`", heading.method)));
+        return Err(Refusal::new(
+            Code::MethodNotFound,
+            format!("{MODERN} has no method `{}`", heading.method),
+        ));
     }
     if http || said.one(&headers::NAME)?.is_some() {
         same_name(said, heading)?;

@@ -110,7 +110,9 @@ impl Gateway {
 
     /// Serves one message of a known caller, unless its client takes it back.
     async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
-        let Some((live, id)) = context.talk.live().zip(ask.id()) else { return self.answer(context, ask).await };
+        let Some((live, id)) = context.talk.live().zip(ask.id()) else {
+            return self.answer(context, ask).await;
+        };
         let flight = live.begin(id.get());
         tokio::select! {
             biased;

@@ -93,11 +93,8 @@ impl Hub {
     ) -> Listening {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let honoured = serde_json::to_string(&wanted).expect("plain data");
-        let params = format!(
-            r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#,
-            meta::SUBSCRIPTION_ID,
-            id.get()
-        );
+        let params =
+            format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
         self.listens.insert(number, Listen { tenant, agent, endpoint, wanted, id, stream });

@@ -84,7 +84,9 @@ async fn one(
         UpstreamAnswer::Result(result) => {
             let text = std::str::from_utf8(&result).unwrap_or_default();
             let Ok(mut members) = Members::read(text) else { return Ok(Answer::Result(result)) };
-            if let Some(cursor) = members.get("nextCursor").and_then(|next| serde_json::from_str::<String>(next.get()).ok()) {
+            if let Some(cursor) =
+                members.get("nextCursor").and_then(|next| serde_json::from_str::<String>(next.get()).ok())
+            {
                 members.set_text("nextCursor", &cursors.seal(&cursor));
             }
             if list.kind == ListKind::Tools

@@ -146,8 +146,11 @@ async fn handshaken(
 
 async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Refusal> {
     if context.talk.client.era == Era::Legacy {
-        return Err(Refusal::new(Code::MethodNotFound, "there is no method `server/discover` before 2026-07-28")
-            .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
+        return Err(Refusal::new(
+            Code::MethodNotFound,
+            "there is no method `server/discover` before 2026-07-28",
+        )
+        .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
     }
     if let Endpoint::One(slug) = context.talk.endpoint {
         let client = &context.talk.client;
@@ -180,10 +183,12 @@ async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Res
     gateway.sessions.change(context.caller, endpoint, session, change).await?;
     gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
     let view = gateway.directory.view(context.caller.tenant).await?;
-    let reached = view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
-    futures_util::future::join_all(reached.map(|member| {
-        gateway.bridge.set_level(view.tenant, &member.spec, &context.talk.client, level)
-    }))
+    let reached =
+        view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
+    futures_util::future::join_all(
+        reached
+            .map(|member| gateway.bridge.set_level(view.tenant, &member.spec, &context.talk.client, level)),
+    )
     .await;
     Ok(Answer::Result("{}".into()))
 }
@@ -287,7 +292,8 @@ async fn listen(
     hub.ending.cancelled().await;
     drop(held);
     Ok(Answer::Result(
-        format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, mcp::meta::SUBSCRIPTION_ID, id.get()).into(),
+        format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, mcp::meta::SUBSCRIPTION_ID, id.get())
+            .into(),
     ))
 }
 

@@ -204,6 +204,7 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
         Verb::ReadResource => "resources/read",
         Verb::GetPrompt => "prompts/get",
         Verb::Complete => "completion/complete",
+        Verb::Pass => "other",
     };
     let name = server.to_owned();
     let labels = [

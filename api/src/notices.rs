@@ -49,7 +49,8 @@ async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Optio
     let client = &context.talk.client;
     for member in view.members() {
         let meant = context.talk.endpoint.slug() == Some(&member.spec.slug);
-        if *context.talk.endpoint == Endpoint::Plain || member.policy(context.caller.agent).server().is_err() {
+        if *context.talk.endpoint == Endpoint::Plain || member.policy(context.caller.agent).server().is_err()
+        {
             continue;
         }
         let key = gateway.bridge.key(view.tenant, &member.spec, client);

@@ -66,7 +66,8 @@ fn said(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
     if values.next().is_some() {
         return Err(mismatch(format!("the header {header} is given twice")));
     }
-    let text = std::str::from_utf8(value).map_err(|_| mismatch(format!("the header {header} is not text")))?;
+    let text =
+        std::str::from_utf8(value).map_err(|_| mismatch(format!("the header {header} is not text")))?;
     let decoded = header_params::decode(text);
     decoded.map(Some).map_err(|problem| mismatch(format!("the header {header} cannot be read: {problem}")))
 }

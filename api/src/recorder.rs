@@ -144,7 +144,7 @@ fn kind(verb: Verb) -> Option<Kind> {
         Verb::CallTool => Some(Kind::ToolsCall),
         Verb::ReadResource => Some(Kind::ResourcesRead),
         Verb::GetPrompt => Some(Kind::PromptsGet),
-        Verb::Complete => None,
+        Verb::Complete | Verb::Pass => None,
     }
 }
 

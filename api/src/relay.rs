@@ -27,11 +27,22 @@ pub struct Relay {
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Message {
     Changed(Change),
-    Answered { session: String, id: String, answer: Answer },
-    Cancelled { session: String, id: String },
+    Answered {
+        session: String,
+        id: String,
+        answer: Answer,
+    },
+    Cancelled {
+        session: String,
+        id: String,
+    },
     /// Its facts are others now.
-    Renewed { session: String },
-    Closed { session: String },
+    Renewed {
+        session: String,
+    },
+    Closed {
+        session: String,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
+use crate::doors::mcp;
 use crate::edge::{Guard, edge};
 use crate::headers::REQUEST_ID;
 use crate::oauth::WELL_KNOWN;

@@ -17,6 +17,9 @@ use crate::{metrics, routes, serve};
 /// How often the registry's change counter is read.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often expired sessions are deleted.
+const TIDY: Duration = Duration::from_secs(300);
+
 /// How often times of last use are written and figures are folded.
 const FOLD: Duration = Duration::from_secs(15);
 
@@ -65,6 +68,24 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
             }
         }
     }));
+    tasks.spawn(every(TIDY, stop.clone(), {
+        let app = Arc::clone(&app);
+        move || {
+            let app = Arc::clone(&app);
+            async move { app.gateway.sessions.tidy().await }
+        }
+    }));
+    tasks.spawn(Arc::clone(&app.gateway.hub).run(stop.clone()));
+    tasks.spawn(Arc::clone(&app.gateway.hub).hear(stop.clone()));
+    tasks.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move {
+            stop.cancelled().await;
+            // Open streams would keep their connections for ever.
+            app.gateway.hub.ending.cancel();
+            app.stopping.cancel();
+        }
+    });
     tasks.spawn(end_on_signal(stop.clone()));
 
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);

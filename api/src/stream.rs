@@ -79,6 +79,10 @@ impl Stream {
         self.queue.lock().ended
     }
 
+    pub fn has_unread(&self) -> bool {
+        self.queue.lock().unread() > 0
+    }
+
     /// The number of the last message that was read.
     pub fn read(&self) -> u64 {
         self.queue.lock().read

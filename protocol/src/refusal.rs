@@ -26,7 +26,15 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason: reason.into(), rule: None, since: None, hint: None, retry_after: None, facts: None }
+        Self {
+            code,
+            reason: reason.into(),
+            rule: None,
+            since: None,
+            hint: None,
+            retry_after: None,
+            facts: None,
+        }
     }
 
     pub fn rule(mut self, rule: impl Into<String>) -> Self {
@@ -206,7 +214,12 @@ mod tests {
         for code in Code::ALL {
             let rpc = code.rpc();
             let of_the_specification = -32022..=-32020;
-            assert!(rpc > 0 || of_the_specification.contains(&rpc) || [-32700, -32600, -32601, -32602, -32603].contains(&rpc), "{code:?}");
+            assert!(
+                rpc > 0
+                    || of_the_specification.contains(&rpc)
+                    || [-32700, -32600, -32601, -32602, -32603].contains(&rpc),
+                "{code:?}"
+            );
         }
     }
 }

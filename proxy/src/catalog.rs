@@ -12,8 +12,8 @@ use protocol::{Code, Members, Refusal, ServerId, names};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::pool::{Pool, PoolKey};
 use crate::header_params::{self, HeaderParam};
+use crate::pool::{Pool, PoolKey};
 use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};

@@ -4,6 +4,7 @@
 
 mod address;
 mod resolver;
+mod socket;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,6 +18,7 @@ use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
 
 pub use self::address::not_public;
+pub use self::socket::Socket;
 pub use reqwest::{Method, RequestBuilder, Response, Url, header};
 
 use self::address::Guard;
@@ -56,7 +58,7 @@ impl Default for EgressSettings {
 pub enum EgressError {
     #[error("{0:?} is not a URL")]
     NotUrl(String),
-    #[error("the scheme {0}:// is not http:// or https://")]
+    #[error("the scheme {0}:// is not one that can be spoken here")]
     Scheme(String),
     /// The guard refused. `kind` says what sort of address it is.
     #[error("{host} has the address {address}, which is {kind}; the operator opens it with EGRESS_ALLOW")]
@@ -116,6 +118,8 @@ struct Inner {
     /// gateway that never goes out needs none.
     guarded: OnceLock<Result<Client, String>>,
     trusted: OnceLock<Result<Client, String>>,
+    /// What TLS connections begin with that are not those of a client.
+    tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
 }
 
 impl fmt::Debug for Egress {
@@ -129,8 +133,8 @@ impl Egress {
     pub fn new(settings: EgressSettings) -> Self {
         let origins = settings.trusted.iter().map(origin).collect();
         let guard = Guard::new(&settings.allow);
-        let (guarded, trusted) = (OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { settings, origins, guard, guarded, trusted }) }
+        let (guarded, trusted, tls) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { settings, origins, guard, guarded, trusted, tls }) }
     }
 
     /// Begins a request. The guard looks at an address in the URL here, and at the addresses of a name

@@ -256,8 +256,7 @@ fn unknown_exposed(view: &TenantView, verb: Verb, exposed: &str) -> Refusal {
     };
     let refusal = Refusal::new(code, format!("there is no {what} `{}`", shortened(exposed)));
     let refusal = if verb == Verb::ReadResource { refusal.fact("uri", exposed) } else { refusal };
-    refusal
-        .hint(format!("names have the form {form}; registered servers: {}", slugs.join(", ")))
+    refusal.hint(format!("names have the form {form}; registered servers: {}", slugs.join(", ")))
 }
 
 fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> Refusal {

@@ -74,7 +74,8 @@ impl TenantView {
     pub fn mark(&self) -> u64 {
         let mut mark = DefaultHasher::new();
         for member in &self.members {
-            (member.spec.id, member.spec.slug.as_str(), member.spec.revision, member.spec.enabled).hash(&mut mark);
+            (member.spec.id, member.spec.slug.as_str(), member.spec.revision, member.spec.enabled)
+                .hash(&mut mark);
             let configs = member.tenant_config.iter().chain(member.agent_configs.values());
             // In any order: the map has none.
             let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);

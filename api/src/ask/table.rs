@@ -29,7 +29,10 @@ pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Ask<'a>, Headin
             let ask = match endpoint {
                 Endpoint::Plain => Ask::Wrong(Wrong {
                     id: Some(response.id),
-                    refusal: Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one"),
+                    refusal: Refusal::new(
+                        Code::InvalidRequest,
+                        "this is a response; nothing here waits for one",
+                    ),
                 }),
                 Endpoint::All | Endpoint::One(_) => Ask::Answered(Answered { id: response.id, outcome }),
             };
@@ -212,7 +215,9 @@ fn pass<'a>(
     let Endpoint::One(slug) = endpoint else {
         let asked: String = asked.chars().take(100).collect();
         let hint = match endpoint {
-            Endpoint::Plain => "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute",
+            Endpoint::Plain => {
+                "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute"
+            }
             _ => "a method of one server's own is taken at /mcp/s/{slug}",
         };
         return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));

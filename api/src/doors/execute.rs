@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
+use crate::dialect::Endpoint;
 use crate::doors;
 use crate::gateway::Form;
 use crate::metrics;
@@ -20,7 +21,7 @@ use crate::reply::{Answer, Facts, Handled, Replies, Reply};
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::Execute)).await {
+    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
         Ok(Handled { pace, replies: Replies::One(Some(reply)) }) => {
             let mut response = answered(reply, arrival.request);
             doors::set_pace(&mut response, pace);

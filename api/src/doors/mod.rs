@@ -1,7 +1,9 @@
 //! The doors: each turns HTTP into the pipeline's words and back. They call `Gateway::handle` and
 //! nothing deeper.
 
+pub mod events;
 pub mod execute;
+pub mod mcp;
 pub mod resource;
 pub mod rest;
 pub mod rpc;
@@ -18,6 +20,7 @@ use protocol::{Code, Refusal};
 
 use crate::app::App;
 use crate::authn::Proof;
+use crate::dialect::{Endpoint, Said};
 use crate::edge::Arrival;
 use crate::gateway::{Form, Inbound};
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
@@ -81,15 +84,28 @@ pub fn is_json(content_type: &str) -> bool {
 }
 
 /// A request in the pipeline's words.
-fn inbound<'a>(app: &'a App, parts: &'a Parts, body: Body, form: Form) -> Inbound<'a> {
-    let arrival = arrival(parts);
+fn inbound<'a>(
+    app: &'a App,
+    parts: &'a Parts,
+    body: Body,
+    form: Form,
+    endpoint: &'a Endpoint,
+) -> Inbound<'a> {
     Inbound {
-        request: arrival.request,
-        proof: Proof { peer: arrival.peer.ip(), headers: &parts.headers, resource: resource_of(app, parts) },
+        request: arrival(parts).request,
+        proof: proof(app, parts),
         body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
         form,
+        endpoint,
+        said: Said(&parts.headers),
+        stream: None,
         trace: trace(&parts.headers),
     }
+}
+
+/// What a request says about its caller.
+fn proof<'a>(app: &'a App, parts: &'a Parts) -> Proof<'a> {
+    Proof { peer: arrival(parts).peer.ip(), headers: &parts.headers, resource: resource_of(app, parts) }
 }
 
 /// What a request called, as the resource that a token is for.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Code, jsonrpc};
 
 use crate::app::App;
+use crate::dialect::Endpoint;
 use crate::doors;
 use crate::gateway::{Form, Refused};
 use crate::metrics;
@@ -19,7 +20,7 @@ use crate::reply::{Handled, Replies, Reply};
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
-    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::JsonRpc)).await {
+    match app.gateway.handle(doors::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
         Ok(handled) => answered(handled),
         Err(refused) => turned_away(&arrival.request, refused, &doors::resource_of(&app, &parts)),
     }
@@ -48,7 +49,7 @@ fn single(reply: &Reply) -> Response {
     response
 }
 
-fn batch(replies: &[Reply]) -> Response {
+pub fn batch(replies: &[Reply]) -> Response {
     let mut out = vec![b'['];
     for (index, reply) in replies.iter().enumerate() {
         if index > 0 {
@@ -97,7 +98,7 @@ fn status(code: Code) -> StatusCode {
     }
 }
 
-fn json(body: Vec<u8>) -> Response {
+pub fn json(body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::mcp::Era;
 use protocol::{AgentId, Caller, Code, Refusal, TenantId};
-use proxy::bridge::{Client, Level};
 use proxy::bridge::client::hash;
+use proxy::bridge::{Client, Level};
 use proxy::state::{StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -258,8 +258,7 @@ impl Sessions {
         client.info = facts.info.clone();
         client.level = facts.level.as_deref().and_then(Level::parse);
         client.owner = self::hash(&hash);
-        client.home =
-            Some(Arc::new(Voice { live: Arc::downgrade(&live), stream: Arc::clone(&live.home) }));
+        client.home = Some(Arc::new(Voice { live: Arc::downgrade(&live), stream: Arc::clone(&live.home) }));
         let session = Arc::new(Session {
             hash,
             tenant,

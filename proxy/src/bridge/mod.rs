@@ -198,7 +198,10 @@ impl Bridge {
     /// there is, since each client gets only what it wants (row 7). One that does not run is not told.
     pub async fn set_level(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client, level: Level) {
         let key = self.key(tenant, spec, client);
-        if key.era == Era::Legacy && self.pool.is_running(&key) && !matches!(spec.launch, Launch::Builtin { .. }) {
+        if key.era == Era::Legacy
+            && self.pool.is_running(&key)
+            && !matches!(spec.launch, Launch::Builtin { .. })
+        {
             let level = if key.owner == 0 { Level::Debug } else { level };
             self.tell_level(&key, spec, level).await;
         }
@@ -208,8 +211,11 @@ impl Bridge {
     async fn tell_level(&self, key: &PoolKey, spec: &Arc<ServerSpec>, level: Level) {
         let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
         let deadline = Instant::now() + Duration::from_secs(2);
-        let request =
-            UpstreamRequest::new(method::SET_LEVEL, crate::upstream::Params::raw(params.as_bytes()), deadline);
+        let request = UpstreamRequest::new(
+            method::SET_LEVEL,
+            crate::upstream::Params::raw(params.as_bytes()),
+            deadline,
+        );
         if let Err(refusal) = self.pool.request(key, spec, request).await {
             tracing::debug!(%refusal, "an upstream's log level cannot be set");
         }

@@ -2,6 +2,7 @@
 //! to nothing else, so that a name cannot be one thing when checked and another when connected to.
 
 use std::io;
+use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -22,22 +23,32 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
         Box::pin(async move {
-            let host = name.as_str();
             // Port 0 means: the port of the URL.
-            let found = tokio::net::lookup_host((host, 0)).await?;
-            let (mut open, mut refused) = (Vec::new(), None);
-            for address in found {
-                match guard.check(host, address.ip()) {
-                    Ok(()) => open.push(address),
-                    Err(error) => refused = Some(error),
-                }
-            }
-            match refused {
-                Some(error) if open.is_empty() => Err(error.into()),
-                _ if open.is_empty() => Err(no_address(host).into()),
-                _ => Ok(Box::new(open.into_iter()) as Addrs),
-            }
+            let found = resolve(Some(&guard), name.as_str(), 0).await?;
+            Ok(Box::new(found.into_iter()) as Addrs)
         })
+    }
+}
+
+/// The addresses of a host that may be connected to; never none.
+pub(super) async fn resolve(
+    guard: Option<&Guard>,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, EgressError> {
+    let failed =
+        |error: io::Error| EgressError::Unreachable { host: host.to_owned(), reason: error.to_string() };
+    let (mut open, mut refused) = (Vec::new(), None);
+    for address in tokio::net::lookup_host((host, port)).await.map_err(failed)? {
+        match guard.map_or(Ok(()), |guard| guard.check(host, address.ip())) {
+            Ok(()) => open.push(address),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if open.is_empty() => Err(error),
+        _ if open.is_empty() => Err(no_address(host)),
+        _ => Ok(open),
     }
 }
 

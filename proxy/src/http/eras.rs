@@ -10,10 +10,12 @@ use serde_json::json;
 
 use super::exchange;
 use super::failure::Trouble;
+use super::fallback;
 use super::handshake;
 use super::link::{ASIDE, Link};
 use super::plan::RemotePlan;
 use super::upstream::not_started;
+use crate::duplex;
 use crate::server::RemoteLaunch;
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 
@@ -60,7 +62,17 @@ async fn legacy(plan: &RemotePlan, launch: &RemoteLaunch, deadline: Instant) -> 
     let request = UpstreamRequest::new(method::INITIALIZE, Params::raw(hello.as_bytes()), deadline);
     let spoken = match exchange::run(&link.0, &request).await {
         Ok(answer) => handshake::read_hello(&plan.who, answer, 0).is_ok(),
-        Err(trouble) if says_no(&trouble) => false,
+        Err(trouble) if says_no(&trouble) => {
+            let wire = fallback::open(plan, &link.0.line, deadline).await;
+            return Ok(match wire {
+                Some(wire) => {
+                    let spoken = duplex::shake(&wire, 0, deadline).await.is_ok();
+                    wire.close(wire.reason());
+                    spoken
+                }
+                None => false,
+            });
+        }
         Err(trouble) => return Err(trouble),
     };
     link.0.end_session(ASIDE.min(deadline.saturating_duration_since(Instant::now()))).await;

@@ -80,7 +80,7 @@ impl<'a> Exchange<'a> {
         let scope = CancellationToken::new();
         // In the modern era the end of the stream says it, and a handshake must not be cancelled.
         let cancellable = link.is_legacy() && request.method != method::INITIALIZE;
-        let give_up = GiveUp { link: &**link, id, armed: cancellable };
+        let give_up = GiveUp { link, id, armed: cancellable };
         let whose = Whose::Request(request.listener);
         Self { link, id, whose, _end_of_scope: scope.clone().drop_guard(), scope, give_up }
     }
@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Reads the stream to the answer. Where the server gave ids, one that breaks before goes on.
-    async fn follow(&self, mut events: Events) -> Result<UpstreamAnswer, Trouble> {
+    async fn follow(&self, mut events: Box<Events>) -> Result<UpstreamAnswer, Trouble> {
         let (mut failed, mut empty, mut last_id, mut retry) = (0, 0, None::<String>, None);
         loop {
             let broken = loop {
@@ -129,6 +129,7 @@ impl<'a> Exchange<'a> {
                         (failed, empty) = (0, 0);
                         let answer = self.link.take(&text, Some(self.id), self.whose, &self.scope);
                         if let Some(answer) = answer {
+                            self.link.plan.tasks.spawn(events.finish());
                             return Ok(answer);
                         }
                     }
@@ -153,7 +154,12 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn resume(&self, id: &str, retry: Option<Duration>, failed: &mut u32) -> Result<Events, Trouble> {
+    async fn resume(
+        &self,
+        id: &str,
+        retry: Option<Duration>,
+        failed: &mut u32,
+    ) -> Result<Box<Events>, Trouble> {
         loop {
             let pause = retry.unwrap_or(PAUSE).saturating_mul(1 << (*failed).min(6));
             tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;

@@ -20,6 +20,9 @@ use crate::server::RemoteLaunch;
 const ERROR_CAP: usize = 64 << 10;
 /// Without a byte for this long a stream counts as broken.
 const SILENCE: Duration = Duration::from_secs(600);
+/// How long the end of a stream is waited for after its answer, and how many events may come till then.
+const FINISH: Duration = Duration::from_secs(1);
+const LITTLE: usize = 16;
 /// What stands for no time-out.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -36,7 +39,7 @@ pub struct Line {
 /// What came back.
 pub enum Reply {
     Json(Bytes),
-    Events(Events),
+    Events(Box<Events>),
     /// A success without a body: it was taken, or there is nothing to say.
     Nothing,
     /// A status with the JSON-RPC error that explains it.
@@ -54,6 +57,11 @@ impl Line {
             Url::parse(&launch.url).map_err(|error| wrong(format!("its URL cannot be read: {error}")))?;
         let own = headers::own(&launch.headers).map_err(wrong)?;
         Ok(Line { who: who.clone(), egress: egress.clone(), url, own, message_cap: cap })
+    }
+
+    /// The same for another place.
+    pub fn at(&self, url: Url) -> Line {
+        Line { url, ..self.clone() }
     }
 
     /// Sends a request; without a deadline it may take for ever. Gives the reply and its headers.
@@ -92,7 +100,7 @@ impl Line {
             response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind == "text/event-stream" {
-            return Ok(Reply::Events(Events::new(response, self.message_cap)));
+            return Ok(Reply::Events(Box::new(Events::new(response, self.message_cap))));
         }
         let body = read_limited(response, self.message_cap).await.map_err(|error| self.unreached(&error))?;
         if body.trim_ascii().is_empty() {
@@ -167,6 +175,18 @@ impl Events {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Reads what little follows the answer, so that the connection can be used again.
+    pub async fn finish(mut self: Box<Self>) {
+        let rest = async {
+            for _ in 0..LITTLE {
+                if !matches!(self.next().await, Ok(Some(_))) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(FINISH, rest).await.ok();
     }
 
     fn host(&self) -> String {

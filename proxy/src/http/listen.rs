@@ -2,24 +2,21 @@
 //! opened again when that changes or when it breaks. The old one is given up when the new one stands.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::audience::Whose;
 use super::handshake::about_us;
-use super::line::{Events, Reply};
-use super::link::Link;
-use super::message::{self, Message};
+use super::plan::RemotePlan;
 use super::standing::Pause;
-use crate::egress::Method;
-use crate::upstream::{Failure, Params, UpstreamAnswer};
+use crate::upstream::{Failure, UpstreamAnswer};
 
 /// How long a server may take to acknowledge.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,9 +78,8 @@ struct Standing {
 }
 
 #[derive(Clone)]
-enum Outcome {
-    /// The resources that the server will tell of; none where it does not say.
-    Acknowledged(Option<BTreeSet<String>>),
+pub enum Outcome {
+    Acknowledged(Honoured),
     Refused(Bytes),
     Failed(Refusal),
 }
@@ -150,21 +146,33 @@ impl Subscriptions {
     }
 }
 
-/// Runs until the link is closed.
-pub async fn run(link: Arc<Link>, subscriptions: Arc<Subscriptions>) {
+/// How a subscription is opened and read; by transport.
+pub trait Source: Send + Sync {
+    type Stream: Send;
+
+    fn who(&self) -> &str;
+    /// Ends with the upstream.
+    fn closed(&self) -> &CancellationToken;
+    /// What was listed before may be stale.
+    fn missed(&self);
+    /// Sends the `params` of a listening request and waits until the server acknowledges it.
+    fn open(&self, params: &str) -> impl Future<Output = Result<(Self::Stream, Honoured), Outcome>> + Send;
+    /// Reads to the end; true if it brought anything.
+    fn read(&self, stream: &mut Self::Stream) -> impl Future<Output = bool> + Send;
+}
+
+/// The resources that the server will tell of; none where it does not say.
+pub type Honoured = Option<BTreeSet<String>>;
+
+/// Runs until the upstream is closed.
+pub async fn run<S: Source>(source: S, plan: RemotePlan, subscriptions: Arc<Subscriptions>) {
     tokio::select! {
-        () = hold(&link, &subscriptions) => {}
-        () = link.closed.cancelled() => {}
+        () = hold(&source, &plan, &subscriptions) => {}
+        () = source.closed().cancelled() => {}
     }
 }
 
-/// The stream that stands, and the id of its request.
-struct Stream {
-    id: u64,
-    events: Events,
-}
-
-async fn hold(link: &Arc<Link>, subscriptions: &Subscriptions) {
+async fn hold<S: Source>(source: &S, plan: &RemotePlan, subscriptions: &Subscriptions) {
     let mut wanted_now = subscriptions.wanted.subscribe();
     let (mut stream, mut pause) = (None, Pause::default());
     loop {
@@ -174,24 +182,22 @@ async fn hold(link: &Arc<Link>, subscriptions: &Subscriptions) {
             stream = None;
             subscriptions.reached(wanted.turn, Outcome::Acknowledged(None));
         } else {
-            let opened = tokio::time::timeout(PATIENCE, open(link, &wanted)).await;
-            let late = || {
-                Refusal::new(Code::TimedOut, format!("`{}` did not acknowledge a subscription", link.who()))
-            };
+            let params = wanted.params(plan);
+            let opened = tokio::time::timeout(PATIENCE, source.open(&params)).await;
             let outcome = match opened {
                 Ok(Ok((fresh, honoured))) => {
                     stream = Some(fresh);
                     Outcome::Acknowledged(honoured)
                 }
                 Ok(Err(outcome)) => outcome,
-                Err(_) => Outcome::Failed(late()),
+                Err(_) => Outcome::failed(source.who(), "did not acknowledge a subscription in time"),
             };
             try_again = matches!(outcome, Outcome::Failed(_));
             subscriptions.reached(wanted.turn, outcome);
         }
         let over = async {
             match &mut stream {
-                Some(stream) => read(link, stream).await,
+                Some(stream) => source.read(stream).await,
                 None if try_again => false,
                 None => std::future::pending().await,
             }
@@ -203,7 +209,7 @@ async fn hold(link: &Arc<Link>, subscriptions: &Subscriptions) {
                     pause = Pause::default();
                 }
                 if stream.take().is_some() {
-                    link.audience.missed();
+                    source.missed();
                 }
                 pause.take().await;
             }
@@ -211,90 +217,44 @@ async fn hold(link: &Arc<Link>, subscriptions: &Subscriptions) {
     }
 }
 
-/// Opens a stream and waits until the server acknowledges it.
-async fn open(link: &Arc<Link>, wanted: &Wanted) -> Result<(Stream, Option<BTreeSet<String>>), Outcome> {
-    let mut notifications = serde_json::Map::new();
-    let Lists { tools, prompts, resources } = wanted.lists;
-    for (name, wanted) in
-        [("toolsListChanged", tools), ("promptsListChanged", prompts), ("resourcesListChanged", resources)]
-    {
-        if wanted {
-            notifications.insert(name.to_owned(), true.into());
-        }
-    }
-    if !wanted.uris.is_empty() {
-        notifications.insert("resourceSubscriptions".to_owned(), json!(wanted.uris));
-    }
-    let params = json!({ "notifications": notifications, "_meta": about_us(&link.plan) }).to_string();
-    let id = link.next_id();
-    let body = message::request(id, method::LISTEN, Params::raw(params.as_bytes()));
-    let headers = link.headers(method::LISTEN, params.as_bytes(), &[]);
-    let odd = |what: String| {
-        Outcome::Failed(Refusal::new(Code::UpstreamFailed, format!("`{}` {what}", link.who())))
-    };
-    match link.line.send(Method::POST, headers, Some(body.into()), None).await {
-        Ok((Reply::Events(events), _)) => {
-            let mut stream = Stream { id, events };
-            let honoured = acknowledged(link, &mut stream).await.map_err(|refused| match refused {
-                Some(error) => Outcome::Refused(error),
-                None => odd("did not acknowledge a subscription".to_owned()),
-            })?;
-            Ok((stream, honoured))
-        }
-        Ok((Reply::Explained { error, .. }, _)) => Err(Outcome::Refused(error)),
-        Ok((Reply::Json(text), _)) => match link.take(&text, Some(id), Whose::Anybody, &link.closed) {
-            Some(UpstreamAnswer::Error(error)) => Err(Outcome::Refused(error)),
-            Some(UpstreamAnswer::Result(_)) | None => {
-                Err(odd(format!("answered a subscription with {}", message::excerpt(&text))))
+impl Wanted {
+    fn params(&self, plan: &RemotePlan) -> String {
+        let mut notifications = serde_json::Map::new();
+        let Lists { tools, prompts, resources } = self.lists;
+        for (name, wanted) in [
+            ("toolsListChanged", tools),
+            ("promptsListChanged", prompts),
+            ("resourcesListChanged", resources),
+        ] {
+            if wanted {
+                notifications.insert(name.to_owned(), true.into());
             }
-        },
-        Ok((Reply::Nothing, _)) => Err(odd("answered a subscription with nothing".to_owned())),
-        Err(trouble) => Err(Outcome::Failed(trouble.failure.refusal)),
+        }
+        if !self.uris.is_empty() {
+            notifications.insert("resourceSubscriptions".to_owned(), json!(self.uris));
+        }
+        json!({ "notifications": notifications, "_meta": about_us(plan) }).to_string()
     }
 }
 
-/// The resources of the acknowledgement. An error is the server's own, where there is one.
-async fn acknowledged(
-    link: &Arc<Link>,
-    stream: &mut Stream,
-) -> Result<Option<BTreeSet<String>>, Option<Bytes>> {
+impl Outcome {
+    pub fn failed(who: &str, what: &str) -> Outcome {
+        Outcome::Failed(Refusal::new(Code::UpstreamFailed, format!("`{who}` {what}")))
+    }
+}
+
+/// The resources that an acknowledgement names.
+pub fn honoured(params: Option<&str>) -> Honoured {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Shape {
-        notifications: Option<Honoured>,
+        notifications: Option<Subset>,
     }
     #[derive(Deserialize, Default)]
     #[serde(default, rename_all = "camelCase")]
-    struct Honoured {
+    struct Subset {
         resource_subscriptions: BTreeSet<String>,
     }
-    loop {
-        let Ok(Some(text)) = stream.events.next_message().await else { return Err(None) };
-        let messages = message::read(std::str::from_utf8(&text).unwrap_or_default());
-        let found = messages.iter().find_map(|message| match message {
-            Message::Notification { method, params } if method == method::ACKNOWLEDGED => Some(*params),
-            _ => None,
-        });
-        if let Some(params) = found {
-            let shape: Shape = serde_json::from_str(params.unwrap_or("{}")).unwrap_or_default();
-            return Ok(shape.notifications.map(|honoured| honoured.resource_subscriptions));
-        }
-        match link.take(&text, Some(stream.id), Whose::Anybody, &link.closed) {
-            Some(UpstreamAnswer::Error(error)) => return Err(Some(error)),
-            Some(UpstreamAnswer::Result(_)) => return Err(None),
-            None => {}
-        }
-    }
-}
-
-/// Reads a stream to its end; true if it brought anything.
-async fn read(link: &Arc<Link>, stream: &mut Stream) -> bool {
-    let mut any = false;
-    while let Ok(Some(text)) = stream.events.next_message().await {
-        any = true;
-        if link.take(&text, Some(stream.id), Whose::Anybody, &link.closed).is_some() {
-            break;
-        }
-    }
-    any
+    let shape: Shape = serde_json::from_str(params.unwrap_or("{}")).unwrap_or_default();
+    shape.notifications.map(|subset| subset.resource_subscriptions)
 }

@@ -3,21 +3,25 @@
 
 pub mod sse;
 
-mod audience;
+pub(crate) mod audience;
 mod eras;
 mod exchange;
-mod failure;
-mod handshake;
-mod headers;
+pub(crate) mod failure;
+mod fallback;
+pub(crate) mod handshake;
+pub(crate) mod headers;
 mod line;
 mod link;
-mod listen;
-mod message;
-mod plan;
+pub(crate) mod listen;
+mod listening;
+pub(crate) mod message;
+pub(crate) mod plan;
 mod standing;
 mod upstream;
 
 pub use eras::eras;
 pub use headers::own as own_headers;
 pub use plan::{Announce, RemotePlan};
-pub use upstream::start;
+pub use upstream::{Started, start};
+
+pub(crate) use upstream::not_started;

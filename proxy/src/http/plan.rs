@@ -10,9 +10,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::egress::Egress;
 use crate::logs::LogRing;
-use crate::pool::{News, PoolEvent, PoolKey};
 use crate::own::ClientName;
+use crate::pool::{News, PoolEvent, PoolKey};
 use crate::upstream::Introduction;
+
+/// The most bytes of a message while it is found out what a server is.
+const PROBE_CAP: usize = 1 << 20;
 
 #[derive(Clone)]
 pub struct RemotePlan {
@@ -31,6 +34,23 @@ pub struct RemotePlan {
     /// The most bytes of one message.
     pub message_cap: usize,
     pub tasks: TaskTracker,
+}
+
+impl RemotePlan {
+    /// A plan for finding out what a server is, of which nobody is to hear.
+    pub fn for_probe(who: &str, egress: Egress, client_name: &str, client_version: &str) -> RemotePlan {
+        RemotePlan {
+            who: who.into(),
+            era: Era::Legacy,
+            egress,
+            client: ClientName { name: client_name.to_owned(), version: client_version.to_owned() },
+            introduction: None,
+            announce: None,
+            logs: Arc::new(LogRing::new(8, 4096)),
+            message_cap: PROBE_CAP,
+            tasks: TaskTracker::new(),
+        }
+    }
 }
 
 /// Where goes what an upstream tells by itself.

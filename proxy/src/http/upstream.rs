@@ -8,11 +8,15 @@ use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal};
 
 use super::exchange;
+use super::failure::Trouble;
+use super::fallback;
 use super::handshake;
 use super::link::Link;
 use super::listen::{self, Lists, Subscriptions};
+use super::listening::Listening;
 use super::plan::RemotePlan;
 use super::standing;
+use crate::duplex::{self, DuplexUpstream};
 use crate::server::RemoteLaunch;
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
 
@@ -34,6 +38,9 @@ pub async fn start(
     let initialized = match shaken {
         Ok(initialized) => Arc::new(initialized),
         Err(trouble) => {
+            if let Some(older) = older(plan, &link, &trouble, generation, deadline).await? {
+                return Ok(older);
+            }
             let refusal = not_started(&plan.who, trouble.failure.refusal);
             link.close(refusal.clone());
             return Err(refusal);
@@ -46,11 +53,37 @@ pub async fn start(
         }
         Era::Modern => {
             let subscriptions = Arc::new(Subscriptions::new(Lists::declared(&initialized.result)));
-            plan.tasks.spawn(listen::run(link.clone(), subscriptions.clone()));
+            plan.tasks.spawn(listen::run(Listening(link.clone()), plan.clone(), subscriptions.clone()));
             Some(subscriptions)
         }
     };
     Ok((Arc::new(HttpUpstream { link, subscriptions }), initialized))
+}
+
+/// The same server by the transport before this one, where the handshake failed as it fails there.
+async fn older(
+    plan: &RemotePlan,
+    link: &Link,
+    trouble: &Trouble,
+    generation: u64,
+    deadline: Instant,
+) -> Result<Option<Started>, Refusal> {
+    let fits = plan.era == Era::Legacy && matches!(trouble.status, Some(400 | 404 | 405));
+    if !fits {
+        return Ok(None);
+    }
+    let Some(wire) = fallback::open(plan, &link.line, deadline).await else { return Ok(None) };
+    link.close(link.reason());
+    match duplex::shake(&wire, generation, deadline).await {
+        Ok(initialized) => {
+            Ok(Some((Arc::new(DuplexUpstream::new(wire, &initialized)), Arc::new(initialized))))
+        }
+        Err(failure) => {
+            let refusal = not_started(&plan.who, failure.refusal);
+            wire.close(refusal.clone());
+            Err(refusal)
+        }
+    }
 }
 
 /// A server that refused or was late is as good as none.

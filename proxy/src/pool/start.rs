@@ -15,15 +15,20 @@ use crate::child::ChildPlan;
 use crate::http::{self, Announce, RemotePlan};
 use crate::logs::LogRing;
 use crate::news::{News, Tell};
-use crate::server::{Launch, RemoteLaunch, ServerSpec, StdioLaunch};
+use crate::server::{Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits};
+use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
     match &entry.spec.launch {
         Launch::Builtin { provider } => Ok(start_builtin(&entry.pool, provider, entry.key.era, generation)?),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
-        Launch::Http(launch) => Ok(start_remote(entry, launch, generation).await?),
-        Launch::Websocket(_) => Err(Refusal::new(Code::NotConfigured, "not yet").into()),
+        Launch::Http(launch) => {
+            Ok(remote(http::start(&remote_plan(entry), launch, generation, until(entry)).await)?)
+        }
+        Launch::Websocket(launch) => {
+            Ok(remote(websocket::start(&remote_plan(entry), launch, generation, until(entry)).await)?)
+        }
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason).into())
@@ -114,8 +119,11 @@ fn remote_plan(entry: &Entry) -> RemotePlan {
     }
 }
 
-async fn start_remote(entry: &Entry, launch: &RemoteLaunch, generation: u64) -> Result<Running, Refusal> {
-    let deadline = Instant::now() + entry.spec.start_timeout;
-    let (upstream, initialized) = http::start(&remote_plan(entry), launch, generation, deadline).await?;
+fn until(entry: &Entry) -> Instant {
+    Instant::now() + entry.spec.start_timeout
+}
+
+fn remote(started: Result<http::Started, Refusal>) -> Result<Running, Refusal> {
+    let (upstream, initialized) = started?;
     Ok(Running { upstream, initialized, pid: None, started: Instant::now(), is_child: false })
 }

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str], &str); 7] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 33] = [
+const LODGERS: [(&str, &[&str], &str); 36] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -41,6 +41,9 @@ const LODGERS: [(&str, &[&str], &str); 33] = [
     ("redis", &["proxy", "tests"], "Redis is spoken in `proxy::state`; use a `StateStore`"),
     ("reqwest", &["proxy", "tests"], "the way out is `proxy::egress`"),
     ("rustls", &["proxy", "tests"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
+    ("tokio-rustls", &["proxy"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
+    ("rustls-platform-verifier", &["proxy"], "the way out is `proxy::egress`"),
+    ("tokio-tungstenite", &["proxy"], "WebSockets are spoken in `proxy::websocket`"),
     ("governor", &[], "limits are decided by `proxy::state`; see its gcra.rs for why"),
     ("rmcp", &["tests"], "its typed models drop what they do not know; it is the client of the tests"),
     ("libtest-mimic", &["tests"], "it is the harness of the tests"),

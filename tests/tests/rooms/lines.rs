@@ -20,7 +20,7 @@ struct Rule {
     instead: &'static str,
 }
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     Rule {
         kind: "HTTP statuses",
         found: |code, _| code.contains("StatusCode::"),
@@ -38,6 +38,15 @@ const RULES: [Rule; 11] = [
         homes: &["api/src/"],
         one_file: true,
         instead: "name it once in the one file of `api` that has the header names, and use the constant",
+    },
+    Rule {
+        kind: "header names of MCP",
+        found: |_, literals| {
+            literals.iter().any(|text| MCP_HEADERS.contains(&text.to_ascii_lowercase().as_str()))
+        },
+        homes: &["protocol/src/"],
+        one_file: true,
+        instead: "use the constants of `protocol::mcp::header`",
     },
     Rule {
         kind: "metric names",
@@ -108,7 +117,7 @@ const RULES: [Rule; 11] = [
 /// entry that excuses nothing fails the test.
 const EXCEPTIONS: [(&str, &str); 0] = [];
 
-const HEADERS: [&str; 16] = [
+const HEADERS: [&str; 11] = [
     "x-mcp-key",
     "x-agent-id",
     "x-tenant-id",
@@ -116,16 +125,14 @@ const HEADERS: [&str; 16] = [
     "retry-after",
     "ratelimit",
     "ratelimit-policy",
-    "mcp-session-id",
-    "mcp-protocol-version",
-    "mcp-method",
-    "mcp-name",
-    "last-event-id",
     "content-type",
     "if-match",
     "traceparent",
     "www-authenticate",
 ];
+
+const MCP_HEADERS: [&str; 5] =
+    ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
 
 const TABLES: [&str; 6] = [
     "mcp_servers",

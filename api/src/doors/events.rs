@@ -1,0 +1,157 @@
+//! A stream of messages as server-sent events: numbered for clients that may come back, kept alive by
+//! comments, ended when the client's credential is no good any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use proxy::http::sse::{self, Outgoing};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::doors;
+use crate::headers::ACCEL_BUFFERING;
+use crate::stream::{Event, Stream};
+
+/// A comment after so long without a message; then the credential is looked at again, too.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// When a client that lost its connection is to come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where a reader is: the id of an event is `stream-number`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    pub stream: u32,
+    pub after: u64,
+}
+
+impl Cursor {
+    pub fn start() -> Self {
+        Self { stream: 0, after: 0 }
+    }
+
+    /// Reads a `Last-Event-ID`.
+    pub fn parse(id: &str) -> Option<Self> {
+        let (stream, after) = id.split_once('-')?;
+        Some(Self { stream: stream.parse().ok()?, after: after.parse().ok()? })
+    }
+}
+
+/// Whose stream it is, where that is looked at again and again.
+pub struct Watch {
+    pub app: Arc<App>,
+    pub parts: Parts,
+    /// Cancelled when another reader took over, or the session ended.
+    pub ended: Option<CancellationToken>,
+}
+
+/// Ends the work for a client that has gone.
+pub struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Reader {
+    stream: Arc<Stream>,
+    after: u64,
+    begun: bool,
+    stopping: CancellationToken,
+    watch: Option<Watch>,
+    /// Held as long as somebody reads.
+    _work: Option<AbortOnDrop>,
+}
+
+/// The response whose body is the stream.
+pub fn response(
+    stream: Arc<Stream>,
+    cursor: Cursor,
+    stopping: CancellationToken,
+    watch: Option<Watch>,
+    work: Option<AbortOnDrop>,
+) -> Response {
+    let reader = Reader { stream, after: cursor.after, begun: false, stopping, watch, _work: work };
+    let body = stream::unfold(reader, |mut reader| async move {
+        let bytes = reader.next().await?;
+        Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.begun, true)
+            && let Some(number) = self.stream.number()
+        {
+            // So that a client knows where to go on before the first message (SEP-1699). Clients of
+            // all revisions pass over events without data.
+            let id = format!("{number}-{}", self.after);
+            sse::write(
+                &mut out,
+                &Outgoing { id: Some(&id), retry: Some(RETRY), data: Some(""), ..Outgoing::default() },
+            );
+            return Some(out.into());
+        }
+        let ended = self.watch.as_ref().and_then(|watch| watch.ended.clone()).unwrap_or_default();
+        let event = tokio::select! {
+            biased;
+            event = self.stream.next(self.after) => event?,
+            () = ended.cancelled() => return None,
+            () = self.stopping.cancelled() => return None,
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                if !self.is_still_allowed().await {
+                    return None;
+                }
+                sse::comment(&mut out, "");
+                return Some(out.into());
+            }
+        };
+        self.write(&mut out, &event);
+        Some(out.into())
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
+        self.after = event.number;
+        let id = self.stream.number().map(|number| format!("{number}-{}", event.number));
+        let data = std::str::from_utf8(&event.message).unwrap_or_default();
+        let outgoing =
+            Outgoing { event: Some("message"), id: id.as_deref(), data: Some(data), ..Outgoing::default() };
+        sse::write(out, &outgoing);
+    }
+
+    async fn is_still_allowed(&self) -> bool {
+        match &self.watch {
+            Some(watch) => {
+                watch.app.gateway.authn.identify(&doors::proof(&watch.app, &watch.parts)).await.is_ok()
+            }
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_events() {
+        assert_eq!(Cursor::parse("3-17"), Some(Cursor { stream: 3, after: 17 }));
+        for bad in ["", "3", "3-", "-1", "a-b", "3-17-1", "99999999999-1"] {
+            assert_eq!(Cursor::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon
+//! as there is something to say before the answer, with a stream of server-sent events. GET reads what
+//! a legacy session is told outside any request; DELETE ends the session.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::mcp::Era;
+use protocol::{Caller, Code, Refusal, RequestId, Slug};
+
+use super::events::{self, Cursor};
+use super::rpc::json;
+use crate::app::App;
+use crate::dialect::{Endpoint, Said};
+use crate::doors;
+use crate::gateway::{Form, Refused};
+use crate::headers::SESSION_ID;
+use crate::metrics;
+use crate::reply::{Handled, Replies, Reply};
+use crate::stream::Stream;
+
+/// An answer that takes longer than this comes as a stream, so that nobody between takes the
+/// connection for dead.
+const STREAM_AFTER: Duration = Duration::from_secs(10);
+
+pub async fn post_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    post(app, Endpoint::All, request).await
+}
+
+pub async fn post_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => post(app, endpoint, request).await,
+        Err(refusal) => nowhere(&request, refusal),
+    }
+}
+
+pub async fn get_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    get(app, Endpoint::All, request).await
+}
+
+pub async fn get_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => get(app, endpoint, request).await,
+        Err(refusal) => nowhere(&request, refusal),
+    }
+}
+
+pub async fn delete_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    delete(app, Endpoint::All, request).await
+}
+
+pub async fn delete_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => delete(app, endpoint, request).await,
+        Err(refusal) => nowhere(&request, refusal),
+    }
+}
+
+fn endpoint(slug: &str) -> Result<Endpoint, Refusal> {
+    slug.parse::<Slug>().map(Endpoint::One).map_err(|_| {
+        Refusal::new(Code::UnknownServer, "the path names no server").hint("GET /v1/mcp/servers lists slugs")
+    })
+}
+
+fn nowhere(request: &Request, refusal: Refusal) -> Response {
+    let arrival = *request.extensions().get::<crate::edge::Arrival>().expect("the accept loop puts it there");
+    refused(arrival.request, refusal.into())
+}
+
+type Handling = Pin<Box<dyn Future<Output = Done> + Send>>;
+type Done = Result<Handled, Refused>;
+
+async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let parts = Arc::new(parts);
+    let streams = accepts(&parts.headers, "text/event-stream");
+    if !streams && !accepts(&parts.headers, "application/json") {
+        return not_acceptable(&parts, "application/json and text/event-stream");
+    }
+    let request = doors::arrival(&parts).request;
+    let stream = Arc::new(Stream::default());
+    let handling: Handling = Box::pin({
+        let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
+        async move {
+            let inbound = doors::inbound(&app, &parts, body, Form::JsonRpc, &endpoint);
+            let stream = streams.then_some(&stream);
+            app.gateway.handle(crate::gateway::Inbound { stream, ..inbound }).await
+        }
+    });
+    // A legacy client that goes away has not taken its request back.
+    let mut handling =
+        Lasting { app: Arc::clone(&app), stream: Arc::clone(&stream), handling: Some(handling) };
+    let answered = tokio::select! {
+        biased;
+        done = handling.next() => Some(done),
+        () = stream.touched(), if streams => None,
+        () = tokio::time::sleep(STREAM_AFTER), if streams => None,
+    };
+    match answered {
+        // Something was said first: it must come first.
+        Some(done) if streams && stream.has_unread() => streamed(&app, stream, Box::pin(async { done })),
+        Some(Ok(handled)) => plain(handled),
+        Some(Err(away)) => turned_away(&app, &parts, away),
+        None => match handling.handling.take() {
+            Some(handling) => streamed(&app, stream, handling),
+            None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
+        },
+    }
+}
+
+/// A request that is being handled. When its client goes away, a legacy one is finished all the same,
+/// for a client that comes back; a modern one is taken back (basic/patterns/cancellation).
+struct Lasting {
+    app: Arc<App>,
+    stream: Arc<Stream>,
+    handling: Option<Handling>,
+}
+
+impl Lasting {
+    async fn next(&mut self) -> Done {
+        let done = match &mut self.handling {
+            Some(handling) => handling.await,
+            None => std::future::pending().await,
+        };
+        self.handling = None;
+        done
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if let Some(handling) = self.handling.take()
+            && self.stream.number().is_some()
+        {
+            self.app.tasks.spawn(finish(Arc::clone(&self.stream), handling));
+        }
+    }
+}
+
+/// Handles to the end; the answer goes onto the stream.
+async fn finish(stream: Arc<Stream>, handling: Handling) {
+    let mut out = Vec::new();
+    match handling.await {
+        Ok(Handled { replies: Replies::One(Some(reply)), .. }) => reply.write_for_client(&mut out),
+        Ok(Handled { replies: Replies::One(None), .. }) => {}
+        Ok(Handled { replies: Replies::Many(replies), .. }) => {
+            for reply in &replies {
+                let mut one = Vec::new();
+                reply.write_for_client(&mut one);
+                stream.must_say(one);
+            }
+        }
+        // Nothing was said before a request was turned away, so this was not a stream then.
+        Err(away) => tracing::debug!(refusal = %away.refusal, "turned away after a stream had begun"),
+    }
+    if !out.is_empty() {
+        stream.must_say(out);
+    }
+    stream.end();
+}
+
+/// The answer as a stream.
+fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response {
+    let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
+    let lasts = stream.number().is_some();
+    let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
+    events::response(stream, Cursor::start(), app.stopping.clone(), None, ends_with)
+}
+
+/// The answer as JSON.
+fn plain(handled: Handled) -> Response {
+    let era = handled.era;
+    let mut response = match &handled.replies {
+        Replies::One(None) => StatusCode::ACCEPTED.into_response(),
+        Replies::One(Some(reply)) => single(reply, era),
+        Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
+        Replies::Many(replies) => super::rpc::batch(replies),
+    };
+    doors::set_pace(&mut response, handled.pace);
+    response
+}
+
+fn single(reply: &Reply, era: Era) -> Response {
+    let mut out = Vec::new();
+    reply.write_for_client(&mut out);
+    let mut response = json(out);
+    *response.status_mut() = status(reply, era);
+    if let Some(refusal) = reply.refusal() {
+        metrics::refused(refusal.code);
+        doors::set_refusal_headers(&mut response, refusal);
+    }
+    if let Some(id) = reply.session.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
+    response
+}
+
+/// Errors have a status of their own where 2026-07-28 gives them one; a legacy session's are answers,
+/// since 404 would mean that the session is gone.
+fn status(reply: &Reply, era: Era) -> StatusCode {
+    use protocol::mcp::code;
+    if let Some(refusal) = reply.refusal()
+        && matches!(
+            refusal.code,
+            Code::ParseError
+                | Code::InvalidRequest
+                | Code::RateLimited
+                | Code::SessionRequired
+                | Code::SessionNotFound
+                | Code::MissingMeta
+        )
+    {
+        return StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::BAD_REQUEST);
+    }
+    let code = reply.error_code().filter(|_| era == Era::Modern).and_then(|code| i32::try_from(code).ok());
+    match code {
+        Some(-32601) => StatusCode::NOT_FOUND,
+        Some(
+            code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY | code::UNSUPPORTED_PROTOCOL_VERSION,
+        ) => StatusCode::BAD_REQUEST,
+        Some(_) | None => StatusCode::OK,
+    }
+}
+
+/// A request that was turned away as a whole. Neither era knows an id of null.
+fn refused(request: RequestId, away: Refused) -> Response {
+    metrics::refused(away.refusal.code);
+    super::rpc::refused(&request, away)
+}
+
+fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
+    let refusal = away.refusal.clone();
+    let mut response = refused(doors::arrival(parts).request, away);
+    doors::challenge(&mut response, &refusal, &doors::resource_of(app, parts));
+    response
+}
+
+fn not_acceptable(parts: &Parts, what: &str) -> Response {
+    let refusal = Refusal::new(Code::NotAcceptable, format!("the header Accept must list {what}"));
+    refused(doors::arrival(parts).request, refusal.into())
+}
+
+/// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut any = false;
+    for value in headers.get_all(header::ACCEPT) {
+        any = true;
+        let Ok(value) = value.to_str() else { continue };
+        let main = wanted.split('/').next().unwrap_or_default();
+        let listed = value.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
+        for one in listed {
+            let whole_kind = one.strip_suffix("/*").is_some_and(|kind| kind.eq_ignore_ascii_case(main));
+            if one.eq_ignore_ascii_case(wanted) || one == "*/*" || whole_kind {
+                return true;
+            }
+        }
+    }
+    !any
+}
+
+/// The caller and its session, for what is no message.
+async fn session(
+    app: &App,
+    endpoint: &Endpoint,
+    parts: &Parts,
+) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refusal> {
+    let proof = doors::proof(app, parts);
+    let caller = app.gateway.authn.identify(&proof).await?;
+    caller.require(protocol::Scope::ToolsCall)?;
+    let admitted = app.gateway.limits.admit(&caller, crate::limits::Bucket::Mcp, 1).await;
+    admitted.map_err(|refused| refused.refusal)?;
+    let caller = app.gateway.authn.named(caller, &proof).await?;
+    let said = Said(&parts.headers);
+    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
+        return Err(Refusal::new(
+            Code::MethodNotAllowed,
+            "this revision has no sessions: send requests by POST",
+        ));
+    }
+    let id = said.session()?.ok_or_else(|| {
+        // Clients try GET without a session to see whether there is a stream: 405 says no.
+        Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
+            .hint("send initialize by POST, then name its Mcp-Session-Id here")
+    })?;
+    let session = app.gateway.sessions.find(&caller, endpoint.key(), id).await?;
+    Ok((caller, session))
+}
+
+/// Reads the session's home, or goes on with a stream that was cut off.
+async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if !accepts(&parts.headers, "text/event-stream") {
+        return not_acceptable(&parts, "text/event-stream");
+    }
+    let (_, session) = match session(&app, &endpoint, &parts).await {
+        Ok(found) => found,
+        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+    };
+    let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
+    let resumed =
+        last.and_then(Cursor::parse).and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
+    let (stream, cursor) = match resumed {
+        Some((stream, cursor)) => (stream, cursor),
+        None => {
+            let home = Arc::clone(&session.live.home);
+            let read = home.read();
+            (home, Cursor { stream: 0, after: read })
+        }
+    };
+    // Messages of the home go to one reader only.
+    let ended = (cursor.stream == 0).then(|| session.live.take_over());
+    let watch = events::Watch { app: Arc::clone(&app), parts, ended };
+    events::response(stream, cursor, app.stopping.clone(), Some(watch), None)
+}
+
+async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let closed = async {
+        let (_, session) = session(&app, &endpoint, &parts).await?;
+        app.gateway.sessions.close(&session).await?;
+        app.gateway.pool.dismiss(session.client.owner).await;
+        let session = crate::relay::session_text(&session.hash);
+        app.gateway.hub.relay.tell(crate::relay::Message::Closed { session }).await;
+        Ok(())
+    };
+    match closed.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => turned_away(&app, &parts, Refused::from(refusal)),
+    }
+}
