@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
+use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
 use protocol::members::raw;
 use protocol::{AgentId, Members, TenantId, names};
@@ -21,6 +23,9 @@ use crate::directory::Directory;
 use crate::relay::{self, Answer, Change, Message, Relay, What};
 use crate::session::{Session, Sessions};
 use crate::stream::{self, Stream};
+
+/// After a lost connection.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Hub {
     directory: Arc<Directory>,
@@ -136,12 +141,22 @@ impl Hub {
 
     /// Hears other replicas until the end.
     pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.relay.hear(async |message| self.take(message).await) => {}
+        let hearing = async {
+            loop {
+                match self.relay.hear().await {
+                    Ok(mut messages) => {
+                        while let Some(message) = messages.next().await {
+                            self.take(message).await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "other replicas cannot be heard yet"),
+                }
+                tokio::time::sleep(AGAIN).await;
             }
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = hearing => {}
         }
     }
 

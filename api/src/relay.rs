@@ -8,8 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use protocol::{ServerId, TenantId};
-use proxy::state::{Notice, StateKey, StateStore};
+use proxy::state::{Notice, StateError, StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 
 use crate::session::SessionHash;
@@ -97,22 +98,21 @@ impl Relay {
         }
     }
 
-    /// Gives what other replicas tell, one after the other; comes back when the connection is lost for
-    /// good.
-    pub async fn hear(&self, mut take: impl AsyncFnMut(Message)) {
-        let channel = StateKey::global(CHANNEL);
-        let mut notices = match self.state.subscribe(&channel).await {
-            Ok(notices) => notices,
-            Err(error) => return tracing::warn!(%error, "other replicas cannot be heard yet"),
-        };
-        while let Some(notice) = notices.next().await {
-            let Notice::Message(payload) = notice else { continue };
+    /// What other replicas tell, until the connection is lost for good.
+    pub async fn hear(&self) -> Result<BoxStream<'static, Message>, StateError> {
+        let notices = self.state.subscribe(&StateKey::global(CHANNEL)).await?;
+        let own = Arc::clone(&self.replica);
+        let read = move |notice: Notice| {
+            let Notice::Message(payload) = notice else { return None };
             match serde_json::from_slice::<Envelope>(&payload) {
-                Ok(envelope) if *envelope.from == *self.replica => {}
-                Ok(envelope) => take(envelope.message).await,
-                Err(error) => tracing::debug!(%error, "another replica says what is not known here"),
+                Ok(envelope) => (*envelope.from != *own).then_some(envelope.message),
+                Err(error) => {
+                    tracing::debug!(%error, "another replica says what is not known here");
+                    None
+                }
             }
-        }
+        };
+        Ok(notices.filter_map(move |notice| std::future::ready(read(notice))).boxed())
     }
 }
 

@@ -27,6 +27,11 @@ pub fn gateway(app: &Arc<App>) -> Router {
     // Around known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
     let router = Router::new()
+        .route(doors::MCP, post(mcp::post_all).get(mcp::get_all).delete(mcp::delete_all))
+        .route(
+            &format!("{}{{slug}}", doors::SERVER),
+            post(mcp::post_one).get(mcp::get_one).delete(mcp::delete_one),
+        )
         .route(doors::RPC, post(doors::rpc::rpc))
         .route(WELL_KNOWN, get(doors::resource::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(doors::resource::resource_metadata))

@@ -22,7 +22,7 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
     let (parts, body) = request.into_parts();
     let arrival = doors::arrival(&parts);
     match app.gateway.handle(doors::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
-        Ok(Handled { pace, replies: Replies::One(Some(reply)) }) => {
+        Ok(Handled { pace, replies: Replies::One(Some(reply)), .. }) => {
             let mut response = answered(reply, arrival.request);
             doors::set_pace(&mut response, pace);
             response

@@ -327,7 +327,7 @@ async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response
         app.gateway.pool.dismiss(session.client.owner).await;
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Closed { session }).await;
-        Ok(())
+        Ok::<(), Refusal>(())
     };
     match closed.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

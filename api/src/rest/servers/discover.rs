@@ -105,7 +105,9 @@ pub async fn discover_server(
     Ok(Json(found))
 }
 
-async fn ask(app: &App, Running { server, key, spec }: &Running) -> Result<DiscoveryBody, Refusal> {
+async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
+    let Running { server, spec, .. } = running;
+    let key = &running.key(app).await?;
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     let until = Instant::now() + spec.start_timeout;
     let initialized = app.gateway.pool.initialized(key, spec, until).await?;

@@ -77,8 +77,17 @@ impl From<LogLine> for LogLineBody {
 /// A server as this tenant runs it.
 pub(super) struct Running {
     pub server: Server,
-    pub key: PoolKey,
     pub spec: Arc<ServerSpec>,
+    tenant: TenantId,
+}
+
+impl Running {
+    /// The upstream that serves callers who say nothing of themselves. Finds out the server's eras first.
+    pub async fn key(&self, app: &App) -> Result<PoolKey, Refusal> {
+        let bridge = &app.gateway.bridge;
+        bridge.settle_eras(self.tenant, &self.spec, Instant::now() + self.spec.start_timeout).await?;
+        Ok(bridge.key(self.tenant, &self.spec, &app.gateway.plain))
+    }
 }
 
 /// Finds what the tenant runs under a name.
@@ -90,7 +99,7 @@ pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Ru
     let view = app.gateway.directory.view(acting.tenant()).await?;
     match view.find(server.slug.as_str()) {
         Some(member) if member.spec.id == server.id => {
-            Ok(Running { key: route::pool_key(&view, member), spec: Arc::clone(&member.spec), server })
+            Ok(Running { spec: Arc::clone(&member.spec), server, tenant: view.tenant })
         }
         Some(member) => {
             let reason = format!("the tenant's own server `{}` hides this one", server.slug);
@@ -128,9 +137,10 @@ pub async fn check_server(
     _: NoBody,
 ) -> Result<Json<HealthBody>, Problem> {
     acting.require(Scope::ServersRead)?;
-    let Running { server, key, spec } = running(&app, &acting, &name).await?;
+    let running = running(&app, &acting, &name).await?;
+    let Running { server, spec, .. } = &running;
     let asked = match switched_on(&server) {
-        Ok(()) => ping(&app, &key, &spec).await,
+        Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
     let status = app.gateway.pool.status(acting.tenant(), server.id);
