@@ -18,6 +18,8 @@ use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 
+pub use crate::upstream::error_code;
+
 /// Most items of one kind that are taken from one server.
 const MAX_ITEMS: usize = 10_000;
 
@@ -390,13 +392,4 @@ fn has_capability(initialize: &[u8], capability: &str) -> bool {
         .ok()
         .and_then(|initialize| initialize.capabilities)
         .is_some_and(|capabilities| capabilities.get(capability).is_some_and(|value| value.get() != "null"))
-}
-
-/// The code of a raw JSON-RPC error object.
-pub fn error_code(error: &[u8]) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Error {
-        code: i64,
-    }
-    serde_json::from_slice::<Error>(error).ok().map(|error| error.code)
 }

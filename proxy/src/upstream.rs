@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::Refusal;
 use protocol::mcp::Era;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -187,6 +188,15 @@ pub enum UpstreamAnswer {
     Result(Bytes),
     /// The raw JSON of the `error` object.
     Error(Bytes),
+}
+
+/// The code of a raw JSON-RPC error object.
+pub fn error_code(error: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    serde_json::from_slice::<Error>(error).ok().map(|error| error.code)
 }
 
 /// A request without an answer.

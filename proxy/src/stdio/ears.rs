@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::Code;
 use protocol::mcp::{Era, method};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -59,13 +60,13 @@ impl Ears {
         // Servers of the modern era do not ask: they answer that they need input.
         let listener = self.addressee().filter(|_| self.era == Era::Legacy);
         let Some(listener) = listener else {
-            self.refuse(id, -32601, "the gateway does not offer this");
+            self.refuse(id, Code::MethodNotFound, "the gateway does not offer this");
             self.oddities
                 .note(|| format!("it asked for `{}`, which was not declared", excerpt(asked.as_bytes())));
             return;
         };
         if let Err(reason) = self.questions.put(&*listener, id, asked, params) {
-            self.refuse(id, -32603, reason);
+            self.refuse(id, Code::Internal, reason);
             self.oddities.note(|| format!("it asked for `{}`: {reason}", excerpt(asked.as_bytes())));
         }
     }
@@ -112,8 +113,8 @@ impl Ears {
         }
     }
 
-    fn refuse(&self, id: &str, code: i32, message: &str) {
-        let error = serde_json::json!({ "code": code, "message": message }).to_string();
+    fn refuse(&self, id: &str, code: Code, message: &str) {
+        let error = serde_json::json!({ "code": code.rpc(), "message": message }).to_string();
         self.wire.answer(id, &UpstreamAnswer::Error(error.into()));
     }
 }

@@ -10,10 +10,9 @@ use tokio_util::task::TaskTracker;
 use super::handshake;
 use super::link::{Link, StdioPlan};
 use super::oddities::excerpt;
-use crate::catalog::error_code;
 use crate::own::ClientName;
 use crate::server::StdioLaunch;
-use crate::upstream::{Failure, UpstreamAnswer};
+use crate::upstream::{Failure, UpstreamAnswer, error_code};
 
 /// What one child made of one era.
 #[derive(Debug)]

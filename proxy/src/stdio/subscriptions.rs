@@ -17,7 +17,7 @@ use super::standing::{Heard, Standing};
 use super::wire::Wire;
 use crate::news::Tell;
 use crate::own::{self, ClientName};
-use crate::upstream::{Failure, UpstreamAnswer};
+use crate::upstream::{Failure, UpstreamAnswer, error_code};
 
 /// How long a new listen may take to be acknowledged.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ impl Subscriptions {
     fn ended(&mut self, reply: Option<Reply>) {
         self.held = None;
         if let Some(Ok(UpstreamAnswer::Error(error))) = &reply
-            && crate::catalog::error_code(error) == Some(Code::MethodNotFound.rpc().into())
+            && error_code(error) == Some(Code::MethodNotFound.rpc().into())
         {
             tracing::debug!(server = self.wire.who(), "a server declares changes but cannot be listened to");
             return;
