@@ -38,10 +38,11 @@ pub async fn eras(
 }
 
 async fn modern(plan: &RemotePlan, launch: &RemoteLaunch, deadline: Instant) -> Result<bool, Refusal> {
-    let link = Closing(Link::new(plan, launch)?);
+    let link = Link::new(plan, launch)?;
+    let _end = link.closed.clone().drop_guard();
     let params = json!({ "_meta": handshake::about_us(plan) }).to_string();
     let request = UpstreamRequest::new(method::DISCOVER, Params::raw(params.as_bytes()), deadline);
-    match exchange::run(&link.0, &request).await {
+    match exchange::run(&link, &request).await {
         Ok(answer) => Ok(is_modern(&answer)),
         Err(trouble) if says_no(&trouble) => Ok(false),
         Err(trouble) => Err(not_started(&plan.who, trouble.failure.refusal)),
@@ -57,38 +58,28 @@ fn is_modern(answer: &UpstreamAnswer) -> bool {
 
 async fn legacy(plan: &RemotePlan, launch: &RemoteLaunch, deadline: Instant) -> Result<bool, Trouble> {
     let link = Link::new(plan, launch).map_err(|refusal| Trouble::from_refusal(refusal, false))?;
-    let link = Closing(link);
+    let _end = link.closed.clone().drop_guard();
     let hello = handshake::hello(plan);
     let request = UpstreamRequest::new(method::INITIALIZE, Params::raw(hello.as_bytes()), deadline);
-    let spoken = match exchange::run(&link.0, &request).await {
+    let spoken = match exchange::run(&link, &request).await {
         Ok(answer) => handshake::read_hello(&plan.who, answer, 0).is_ok(),
         Err(trouble) if says_no(&trouble) => {
-            let wire = fallback::open(plan, &link.0.line, deadline).await;
+            let wire = fallback::open(plan, &link.line, deadline).await;
             return Ok(match wire {
                 Some(wire) => {
-                    let spoken = duplex::shake(&wire, 0, deadline).await.is_ok();
-                    wire.close(wire.reason());
-                    spoken
+                    let _end = wire.closed.clone().drop_guard();
+                    duplex::shake(&wire, 0, deadline).await.is_ok()
                 }
                 None => false,
             });
         }
         Err(trouble) => return Err(trouble),
     };
-    link.0.end_session(ASIDE.min(deadline.saturating_duration_since(Instant::now()))).await;
+    link.end_session(ASIDE.min(deadline.saturating_duration_since(Instant::now()))).await;
     Ok(spoken)
 }
 
 /// It is there and does not know what it was asked.
 fn says_no(trouble: &Trouble) -> bool {
     trouble.is_a_no() || trouble.no_answer
-}
-
-/// A link that is closed when it is not needed any more.
-struct Closing(std::sync::Arc<Link>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close(self.0.reason());
-    }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake::about_us;
 use super::plan::RemotePlan;
-use super::standing::Pause;
+use super::standing::{LONGEST_PAUSE, Pause};
 use crate::upstream::{Failure, UpstreamAnswer};
 
 /// How long a server may take to acknowledge.
@@ -195,6 +195,7 @@ async fn hold<S: Source>(source: &S, plan: &RemotePlan, subscriptions: &Subscrip
             try_again = matches!(outcome, Outcome::Failed(_));
             subscriptions.reached(wanted.turn, outcome);
         }
+        let begun = Instant::now();
         let over = async {
             match &mut stream {
                 Some(stream) => source.read(stream).await,
@@ -205,7 +206,7 @@ async fn hold<S: Source>(source: &S, plan: &RemotePlan, subscriptions: &Subscrip
         tokio::select! {
             changed = wanted_now.changed() => if changed.is_err() { return },
             brought = over => {
-                if brought {
+                if brought || begun.elapsed() > LONGEST_PAUSE {
                     pause = Pause::default();
                 }
                 if stream.take().is_some() {

@@ -2,7 +2,7 @@
 //! opened again when it breaks, and left alone where there is none.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::mcp::header as names;
 
@@ -14,7 +14,7 @@ use crate::egress::header::HeaderValue;
 
 /// The pauses before a stream is opened again: the first one, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Runs until the link is closed, or until it is clear that the server has no such stream.
 pub async fn listen(link: Arc<Link>) {
@@ -37,7 +37,12 @@ async fn hold(link: &Arc<Link>) {
                     link.audience.missed();
                 }
                 opened = true;
-                if read(link, &mut events).await {
+                let begun = Instant::now();
+                // A server that names a pause wants to be asked again and again.
+                if read(link, &mut events).await
+                    || events.retry().is_some()
+                    || begun.elapsed() > LONGEST_PAUSE
+                {
                     pause = Pause::default();
                 }
                 last_id = events.last_event_id().map(str::to_owned).or(last_id);

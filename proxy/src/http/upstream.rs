@@ -34,6 +34,8 @@ pub async fn start(
     deadline: Instant,
 ) -> Result<Started, Refusal> {
     let link = Link::new(plan, launch)?;
+    // Whoever waits for the start may go away.
+    let unfinished = link.closed.clone().drop_guard();
     let shaken = handshake::shake(&link, generation, deadline).await;
     let initialized = match shaken {
         Ok(initialized) => Arc::new(initialized),
@@ -46,6 +48,7 @@ pub async fn start(
             return Err(refusal);
         }
     };
+    unfinished.disarm();
     let subscriptions = match plan.era {
         Era::Legacy => {
             plan.tasks.spawn(standing::listen(link.clone()));
@@ -74,8 +77,10 @@ async fn older(
     }
     let Some(wire) = fallback::open(plan, &link.line, deadline).await else { return Ok(None) };
     link.close(link.reason());
+    let unfinished = wire.closed.clone().drop_guard();
     match duplex::shake(&wire, generation, deadline).await {
         Ok(initialized) => {
+            unfinished.disarm();
             Ok(Some((Arc::new(DuplexUpstream::new(wire, &initialized)), Arc::new(initialized))))
         }
         Err(failure) => {

@@ -27,9 +27,8 @@ pub async fn eras(
         let plan = RemotePlan { era, announce: None, introduction: None, ..plan.clone() };
         let wire =
             super::open(&plan, launch, deadline).await.map_err(|refusal| not_started(&plan.who, refusal))?;
-        let found = first_words(&wire, deadline).await;
-        wire.close(wire.reason());
-        Ok(found)
+        let _end = wire.closed.clone().drop_guard();
+        Ok(first_words(&wire, deadline).await)
     };
     let modern = speaks(Era::Modern).await?;
     let legacy = speaks(Era::Legacy).await?;

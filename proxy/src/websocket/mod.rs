@@ -38,8 +38,13 @@ pub async fn start(
     deadline: Instant,
 ) -> Result<Started, Refusal> {
     let wire = open(plan, launch, deadline).await.map_err(|refusal| not_started(&plan.who, refusal))?;
+    // Whoever waits for the start may go away.
+    let unfinished = wire.closed.clone().drop_guard();
     match shake(&wire, generation, deadline).await {
-        Ok(initialized) => Ok((Arc::new(DuplexUpstream::new(wire, &initialized)), Arc::new(initialized))),
+        Ok(initialized) => {
+            unfinished.disarm();
+            Ok((Arc::new(DuplexUpstream::new(wire, &initialized)), Arc::new(initialized)))
+        }
         Err(failure) => {
             let refusal = not_started(&plan.who, failure.refusal);
             wire.close(refusal.clone());

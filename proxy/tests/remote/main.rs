@@ -9,4 +9,5 @@ mod modern;
 mod older;
 mod real;
 mod server;
+mod sessions;
 mod websocket;
