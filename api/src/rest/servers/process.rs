@@ -8,10 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use entity::Server;
 use jiff::Timestamp;
-use protocol::mcp::method;
-use protocol::{Code, Refusal, Scope, ServerId};
+use protocol::mcp::{Era, method};
+use protocol::{Code, Refusal, Scope, ServerId, TenantId};
 use proxy::pool::{LogLine, PoolKey, State as Health};
-use proxy::route;
 use proxy::server::ServerSpec;
 use proxy::upstream::{Params, UpstreamRequest};
 use serde::Serialize;
@@ -138,7 +137,7 @@ pub async fn check_server(
 ) -> Result<Json<HealthBody>, Problem> {
     acting.require(Scope::ServersRead)?;
     let running = running(&app, &acting, &name).await?;
-    let Running { server, spec, .. } = &running;
+    let Running { server, .. } = &running;
     let asked = match switched_on(&server) {
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
@@ -256,12 +255,19 @@ pub async fn list_server_logs(
 }
 
 /// How long it took to answer. An error is an answer too: who refuses `ping` is there.
-async fn ping(app: &App, key: &PoolKey, spec: &Arc<ServerSpec>) -> Result<Duration, Refusal> {
+async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
-    app.gateway.pool.initialized(key, spec, Instant::now() + spec.start_timeout).await?;
-    let deadline = Instant::now() + patience;
-    let request = UpstreamRequest::new(method::PING, Params::raw(b"{}"), deadline);
-    app.gateway.pool.request(key, spec, request).await.map(|delivered| delivered.upstream)
+    let (key, spec) = (running.key(app).await?, &running.spec);
+    let pool = &app.gateway.pool;
+    pool.initialized(&key, spec, Instant::now() + spec.start_timeout).await?;
+    let sign_of_life = match key.era {
+        Era::Legacy => method::PING,
+        Era::Modern => method::DISCOVER,
+    };
+    let params = pool.own_params(key.era, serde_json::Map::new());
+    let params = Params::raw(params.as_bytes());
+    let request = UpstreamRequest::new(sign_of_life, params, Instant::now() + patience);
+    pool.request(&key, spec, request).await.map(|delivered| delivered.upstream)
 }
 
 /// The state of a server that just failed to answer.
