@@ -136,7 +136,8 @@ impl Bridge {
         match spec.launch {
             // What is built in never asks back and says everything in legacy words.
             Launch::Builtin { .. } => Era::Legacy,
-            _ => self.pool.known_eras(spec).map_or(wanted, |eras| eras.nearest(wanted)),
+            // What could not be found out is spoken to as most are.
+            _ => self.pool.known_eras(spec).map_or(Era::Legacy, |eras| eras.nearest(wanted)),
         }
     }
 

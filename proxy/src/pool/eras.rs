@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::probe::{self, Outcome};
 use super::{Pool, PoolKey};
-use crate::server::{EraVerdict, Launch, ServerSpec, StdioLaunch};
+use crate::server::{EraVerdict, Launch, ServerSpec};
 
 /// After this a server is asked again: its program may have become another one meanwhile.
 const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -93,9 +93,9 @@ impl Pool {
         }
         match &spec.launch {
             Launch::Builtin { .. } => Ok(Eras::DUAL),
-            Launch::Stdio(launch) => self.ask_children(tenant, spec, launch, deadline).await,
-            // A remote server is not asked: no verdict.
-            Launch::Http(_) | Launch::Websocket(_) => Ok(Eras::LEGACY),
+            Launch::Stdio(_) | Launch::Http(_) | Launch::Websocket(_) => {
+                self.ask_server(tenant, spec, deadline).await
+            }
             Launch::Unsupported { .. } => Ok(Eras::LEGACY),
         }
     }
@@ -110,11 +110,10 @@ impl Pool {
         std::mem::take(&mut self.shared.verdicts.unstored.lock())
     }
 
-    async fn ask_children(
+    async fn ask_server(
         &self,
         tenant: TenantId,
         spec: &Arc<ServerSpec>,
-        launch: &StdioLaunch,
         deadline: Instant,
     ) -> Result<Eras, Refusal> {
         if self.is_left_alone(tenant, spec) {
@@ -129,8 +128,8 @@ impl Pool {
                 }
                 let (tell, told) = watch::channel(None);
                 place.insert(told.clone());
-                let (pool, spec, launch) = (self.clone(), spec.clone(), launch.clone());
-                self.shared.tasks.spawn(async move { pool.probe(tenant, &spec, &launch, tell).await });
+                let (pool, spec) = (self.clone(), spec.clone());
+                self.shared.tasks.spawn(async move { pool.probe(tenant, &spec, tell).await });
                 told
             }
         };
@@ -143,14 +142,8 @@ impl Pool {
         }
     }
 
-    async fn probe(
-        &self,
-        tenant: TenantId,
-        spec: &ServerSpec,
-        launch: &StdioLaunch,
-        tell: watch::Sender<Option<Eras>>,
-    ) {
-        let Outcome { eras, children } = probe::ask(&self.shared, tenant, spec, launch).await;
+    async fn probe(&self, tenant: TenantId, spec: &ServerSpec, tell: watch::Sender<Option<Eras>>) {
+        let Outcome { eras, children } = probe::ask(&self.shared, tenant, spec).await;
         if let Some(eras) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
             self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });

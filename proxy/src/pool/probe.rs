@@ -1,7 +1,8 @@
-//! Finds out which eras a stdio server speaks: two children side by side, one asked for each era, and
-//! both thrown away. Some servers end when they are asked in the wrong era, and some keep to the era
-//! in which they were first asked.
+//! Finds out which eras a server speaks. Of a stdio server two children run side by side, one asked for
+//! each era, and both are thrown away: some servers end when they are asked in the wrong era, and some
+//! keep to the era in which they were first asked.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::TenantId;
@@ -9,8 +10,11 @@ use protocol::mcp::{Era, Eras};
 
 use super::shared::PoolShared;
 use super::start;
-use crate::server::{ServerSpec, StdioLaunch};
+use crate::http;
+use crate::logs::LogRing;
+use crate::server::{Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{Probe, ProbeChild};
+use crate::websocket;
 
 /// The least time that one child has after the other has answered. What starts slowly has as long as
 /// the other took.
@@ -23,8 +27,30 @@ pub struct Outcome {
     pub children: Vec<ProbeChild>,
 }
 
-pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec, launch: &StdioLaunch) -> Outcome {
+pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outcome {
     let logs = pool.logs(tenant, spec.id);
+    let deadline = Instant::now() + spec.start_timeout;
+    let plan = || start::probe_plan(pool, spec, logs.clone());
+    let asked = match &spec.launch {
+        Launch::Stdio(launch) => return ask_children(pool, spec, launch, logs).await,
+        Launch::Http(launch) => http::eras(&plan(), launch, deadline).await,
+        Launch::Websocket(launch) => websocket::eras(&plan(), launch, deadline).await,
+        Launch::Builtin { .. } | Launch::Unsupported { .. } => Ok(None),
+    };
+    // Being refused, broken or slow is no sign of an era.
+    let eras = asked.unwrap_or_else(|refusal| {
+        logs.note(format!("it could not be found out which era it speaks: {}", refusal.reason));
+        None
+    });
+    Outcome { eras, children: Vec::new() }
+}
+
+async fn ask_children(
+    pool: &PoolShared,
+    spec: &ServerSpec,
+    launch: &StdioLaunch,
+    logs: Arc<LogRing>,
+) -> Outcome {
     let places = match (pool.make_room().await, pool.make_room().await) {
         (Ok(one), Ok(other)) => (one, other),
         (Err(refusal), _) | (_, Err(refusal)) => {

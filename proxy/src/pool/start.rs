@@ -104,18 +104,28 @@ fn news(entry: &Entry) -> Tell {
 
 /// What an entry's upstream is started with when it is remote.
 fn remote_plan(entry: &Entry) -> RemotePlan {
-    let settings = &entry.pool.settings;
     let (key, events) = (entry.key, entry.pool.events.clone());
     RemotePlan {
-        who: entry.spec.slug.as_str().into(),
         era: key.era,
-        egress: settings.egress.clone(),
-        client: settings.client(),
         introduction: entry.pool.introductions.get(&key).map(|introduction| introduction.clone()),
         announce: Some(Announce { key, events, changes: entry.changes.clone() }),
-        logs: entry.logs.clone(),
+        ..probe_plan(&entry.pool, &entry.spec, entry.logs.clone())
+    }
+}
+
+/// How a remote server is reached that is for nobody in particular, and that nobody hears of.
+pub fn probe_plan(pool: &PoolShared, spec: &ServerSpec, logs: Arc<LogRing>) -> RemotePlan {
+    let settings = &pool.settings;
+    RemotePlan {
+        who: spec.slug.as_str().into(),
+        era: Era::Legacy,
+        egress: settings.egress.clone(),
+        client: settings.client(),
+        introduction: None,
+        announce: None,
+        logs,
         message_cap: settings.line_cap,
-        tasks: entry.pool.tasks.clone(),
+        tasks: pool.tasks.clone(),
     }
 }
 
