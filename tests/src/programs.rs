@@ -12,6 +12,8 @@ pub struct Programs {
     pub fixture_rmcp: &'static str,
     /// A server that misbehaves as its arguments say.
     pub fixture_bad: &'static str,
+    /// A server with all that the conformance suite asks of one.
+    pub fixture_conformance: &'static str,
 }
 
 static PROGRAMS: OnceLock<Programs> = OnceLock::new();

@@ -33,6 +33,11 @@ impl Registration {
         Self::stdio(slug, programs().fixture_bad, arguments)
     }
 
+    /// The fixture with all that the conformance suite asks of a server.
+    pub fn conformance(slug: &str, arguments: &[&str]) -> Registration {
+        Self::stdio(slug, programs().fixture_conformance, arguments)
+    }
+
     /// Sets one more member of the body.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Registration {
         self.0[name] = value.into();

@@ -22,7 +22,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 pub const CASES: &[Case] = cases![
     Every: storage_is_the_apps_own;
     Once: the_sdk_fixture_serves_an_sdk_client, the_bad_fixture_behaves_and_misbehaves,
-        the_guardian_ends_what_a_killed_process_left, a_provider_publishes_its_keys;
+        the_conformance_fixture_keeps_to_its_era, the_guardian_ends_what_a_killed_process_left, a_provider_publishes_its_keys;
     Postgres: tls_servers_come_up;
 ];
 
@@ -68,6 +68,10 @@ async fn the_sdk_fixture_serves_an_sdk_client(_: Backend) {
 }
 
 async fn the_bad_fixture_behaves_and_misbehaves(_: Backend) {
+    let bad_fixture = programs().fixture_bad;
+    let talk = async |arguments: &[&str], lines: &[&str], expected| {
+        talk(bad_fixture, arguments, lines, expected).await
+    };
     let params = r#"{"name":"mirror","arguments":{"one":1.0,"big":123456789012345678901}}"#;
     let call = format!(r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{params}}}"#);
     let lines = talk(&[], &[&call], 1).await;
@@ -86,9 +90,40 @@ async fn the_bad_fixture_behaves_and_misbehaves(_: Backend) {
     assert!(serde_json::from_str::<Value>(&lines[0]).is_err());
 }
 
-/// Sends lines to the bad fixture and reads at most so many back.
-async fn talk(arguments: &[&str], lines: &[&str], expected: usize) -> Vec<String> {
-    let mut child = tokio::process::Command::new(programs().fixture_bad)
+async fn the_conformance_fixture_keeps_to_its_era(_: Backend) {
+    let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
+    let modern = |id: &str, method: &str, params: Value| {
+        let mut params = params;
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
+    };
+    let discover = modern("d", "server/discover", json!({}));
+    let codes = async |arguments: &[&str], lines: &[&str]| {
+        let answers = talk(programs().fixture_conformance, arguments, lines, lines.len()).await;
+        let mut answers: Vec<Value> =
+            answers.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        answers.sort_by_key(|answer| answer["id"].to_string());
+        answers.iter().map(|answer| answer["error"]["code"].as_i64().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    // `"d"` sorts before `0`.
+    assert_eq!(codes(&["--era", "legacy"], &[&discover, initialize]).await, [-32601, 0]);
+    assert_eq!(codes(&["--era", "modern"], &[&discover, initialize]).await, [0, -32022]);
+    assert_eq!(codes(&[], &[&discover, initialize]).await, [0, -32022]);
+    assert_eq!(codes(&[], &[initialize, &discover]).await, [-32600, 0]);
+    let fixture = programs().fixture_conformance;
+    assert!(talk(fixture, &["--die-on-probe"], &[&discover], 1).await.is_empty());
+    let lines = talk(fixture, &["--silent-on-probe"], &[&discover, initialize], 1).await;
+    assert!(lines[0].contains(r#""id":0,"result""#), "{lines:?}");
+    let call = modern("e", "tools/call", json!({ "name": "test_echo_anything", "x": [1.0, "é"] }));
+    let lines = talk(fixture, &[], &[&call], 1).await;
+    let params = call.split_once(r#""params":"#).unwrap().1.strip_suffix('}').unwrap();
+    assert!(lines[0].contains(&format!(r#""structuredContent":{params},"x":[1.0,"é"]"#)), "{lines:?}");
+}
+
+/// Sends lines to a fixture and reads at most so many back.
+async fn talk(program: &str, arguments: &[&str], lines: &[&str], expected: usize) -> Vec<String> {
+    let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -30,6 +30,7 @@ fn main() -> std::process::ExitCode {
         guardian: env!("CARGO_BIN_EXE_test-guardian"),
         fixture_rmcp: env!("CARGO_BIN_EXE_fixture-rmcp"),
         fixture_bad: env!("CARGO_BIN_EXE_fixture-bad"),
+        fixture_conformance: env!("CARGO_BIN_EXE_fixture-conformance"),
     });
     tests::suite::main(&[
         ("harness", harness::CASES),
