@@ -48,7 +48,7 @@ macro_rules! cases {
 /// A trial that takes longer is reported as hanging.
 const LONGEST: Duration = Duration::from_secs(240);
 
-/// What was not run, and why: ends the trial without a failure.
+/// What was not run, and why: ends the trial without a failure, unless everything is required.
 pub struct NotRun(String);
 
 /// Ends this trial because something that it needs is not on this machine.
@@ -71,7 +71,7 @@ pub fn main(suites: &[(&'static str, &'static [Case])]) -> ExitCode {
                 trials.push(Trial::ignorable_test(name.clone(), move || match missing {
                     Some(reason) if required => Err(Failed::from(format!("not run: {reason}"))),
                     Some(reason) => Ok(report.skip(backend, &name, reason)),
-                    None => run(case, backend, &name, &report),
+                    None => run(case, backend, &name, &report, required),
                 }));
             }
         }
@@ -109,7 +109,13 @@ impl Case {
     }
 }
 
-fn run(case: Case, backend: Backend, name: &str, report: &Report) -> Result<Completion, Failed> {
+fn run(
+    case: Case,
+    backend: Backend,
+    name: &str,
+    report: &Report,
+    required: bool,
+) -> Result<Completion, Failed> {
     keep_places_of_panics();
     NOTES.with_borrow_mut(String::clear);
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -126,6 +132,7 @@ fn run(case: Case, backend: Backend, name: &str, report: &Report) -> Result<Comp
         return Ok(Completion::Completed);
     };
     let payload = match payload.downcast::<NotRun>() {
+        Ok(reason) if required => return Err(Failed::from(format!("not run: {}", reason.0))),
         Ok(reason) => return Ok(report.skip(backend, name, reason.0)),
         Err(payload) => payload,
     };
