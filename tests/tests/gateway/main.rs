@@ -4,6 +4,7 @@
 mod bytes;
 mod children;
 mod configs;
+mod conformance;
 mod declared;
 mod encryption;
 mod evasion;
@@ -54,6 +55,7 @@ fn main() -> std::process::ExitCode {
         ("declared", declared::CASES),
         ("startup", startup::CASES),
         ("real", real::CASES),
+        ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),
     ])
 }

@@ -9,7 +9,7 @@ use tests::{Backend, Case, Registration, Settings, TestApp, Value, cases, json, 
 pub const CASES: &[Case] = cases![Every: time, git, everything, filesystem;];
 
 /// The program, or the end of the trial.
-fn program(variable: &str, name: &str) -> PathBuf {
+pub fn program(variable: &str, name: &str) -> PathBuf {
     let Ok(directory) = std::env::var(variable) else {
         not_run(format!("{variable} is not set: the directory that holds {name}"));
     };

@@ -1,6 +1,8 @@
 //! Who hears of changes: the legacy client of everything but resources it did not subscribe to, the
 //! streams of the modern era of what each of them asked for.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::call::{Call, Detour, Fault, Outcome};
@@ -65,6 +67,7 @@ pub fn begin(call: &Call) -> Outcome {
         .map(|(name, wanted)| (name.clone(), wanted.clone()))
         .collect();
     let mut listens = call.server.listens.lock().expect("nobody panics with the streams");
+    call.wait(Duration::ZERO)?;
     let listen = Listen { id: call.id.clone(), wants: wants.clone() };
     // With the lock held, so that nothing is announced before it.
     listen.tell(&call.server, "notifications/subscriptions/acknowledged", json!({ "notifications": wants }));

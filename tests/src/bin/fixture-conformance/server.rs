@@ -123,11 +123,12 @@ impl Server {
     /// Gives up a request or a stream, and writes that down.
     pub fn cancel(&self, id: &str) {
         let running = self.running.lock().expect("nobody panics with the requests").get(id).cloned();
-        if running.is_some() || self.end_listen(id) {
-            self.note(format!("cancelled {id}").as_bytes());
-        }
-        if let Some(cancellation) = running {
+        if let Some(cancellation) = &running {
             cancellation.cancel();
+        }
+        // A stream that is just beginning is among both.
+        if self.end_listen(id) || running.is_some() {
+            self.note(format!("cancelled {id}").as_bytes());
         }
     }
 
