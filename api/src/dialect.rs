@@ -167,8 +167,16 @@ pub async fn talk<'a>(
 }
 
 /// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.
-const REMOVED: [&str; 5] =
-    [method::INITIALIZE, method::PING, method::SET_LEVEL, method::SUBSCRIBE, method::UNSUBSCRIBE];
+/// The tasks of 2026-07-28 are an extension with other methods.
+const REMOVED: [&str; 7] = [
+    method::INITIALIZE,
+    method::PING,
+    method::SET_LEVEL,
+    method::SUBSCRIBE,
+    method::UNSUBSCRIBE,
+    method::TASKS_RESULT,
+    method::TASKS_LIST,
+];
 
 /// The rules of 2026-07-28 for one request: basic ("_meta") and basic/transports/streamable-http
 /// ("Server Validation"), in the order in which the conformance suite expects their errors.

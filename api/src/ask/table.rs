@@ -111,6 +111,9 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
             task(id, message.method, params, marked)
         }
+        // It would show the tasks of all callers that share the server.
+        method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
+            .hint("keep the taskId that each call gave")),
         _ => pass(id, message.method, params, endpoint, marked),
     };
     read.unwrap_or_else(|refusal| Ask::Wrong(Wrong { id: Some(id), refusal }))
