@@ -315,6 +315,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             (home, Cursor { stream: 0, after: read })
         }
     };
+    if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
+        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
+        let restoring = Arc::clone(&app);
+        app.tasks.spawn(async move { crate::local::restore(&restoring.gateway, &session).await });
+    }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
     let watch = events::Watch { app: Arc::clone(&app), parts, ended };
