@@ -84,5 +84,5 @@ pub fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Resp
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
     // It ends by itself, with its answer, also when the gateway stops.
-    events::response(stream, Cursor::start(), CancellationToken::new(), None, ends_with)
+    events::response(app, stream, Cursor::start(), CancellationToken::new(), None, ends_with)
 }

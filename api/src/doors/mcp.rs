@@ -239,8 +239,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
     let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
-    let resumed =
-        last.and_then(Cursor::parse).and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
+    let resumed = last
+        .and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica))
+        .and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
     let (stream, cursor) = match resumed {
         Some((stream, cursor)) => (stream, cursor),
         None => {
@@ -257,8 +258,8 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
-    let watch = events::Watch { app: Arc::clone(&app), parts, ended };
-    events::response(stream, cursor, app.stopping.clone(), Some(watch), None)
+    let (stopping, watch) = (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts, ended });
+    events::response(&app, stream, cursor, stopping, Some(watch), None)
 }
 
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {

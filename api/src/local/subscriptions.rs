@@ -1,5 +1,6 @@
 //! Subscriptions to resources, in the words of either era, and the open `subscriptions/listen`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::mcp::{Era, meta};
@@ -14,10 +15,10 @@ use super::{handshaken, session};
 use crate::ask::{MAX_SUBSCRIPTIONS, Wanted};
 use crate::dialect::Endpoint;
 use crate::gateway::{Context, Gateway};
-use crate::hub::Subscribed;
 use crate::relay::{Message, session_text};
 use crate::reply::Answer;
 use crate::session::{Facts, Session};
+use crate::wanted::Subscribed;
 
 /// Who subscribes, and where.
 struct Subscriber<'a> {
@@ -46,7 +47,12 @@ impl Subscriber<'_> {
         };
         match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
             UpstreamAnswer::Result(_) => {
-                Ok(Ok(Subscribed { pool: gateway.pool.clone(), key, uri: own.into_owned() }))
+                let (wanted, pool) = (Arc::clone(&gateway.hub.wanted), gateway.pool.clone());
+                let subscribed =
+                    Subscribed { pool, key, uri: own.into_owned(), wanted: Some(Arc::clone(&wanted)) };
+                wanted.note(subscribed.resource());
+                gateway.hub.tell_wanted().await;
+                Ok(Ok(subscribed))
             }
             UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
         }
