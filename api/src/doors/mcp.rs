@@ -138,6 +138,7 @@ impl Drop for Lasting {
         if let Some(handling) = self.handling.take()
             && self.stream.number().is_some()
         {
+            self.stream.stay();
             self.app.tasks.spawn(finish(Arc::clone(&self.stream), handling));
         }
     }
@@ -167,6 +168,7 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
 
 /// The answer as a stream.
 fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response {
+    stream.stay();
     let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
@@ -313,6 +315,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             (home, Cursor { stream: 0, after: read })
         }
     };
+    if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
+        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
+        let restoring = Arc::clone(&app);
+        app.tasks.spawn(async move { crate::local::restore(&restoring.gateway, &session).await });
+    }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
     let watch = events::Watch { app: Arc::clone(&app), parts, ended };
@@ -324,7 +331,6 @@ async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response
     let closed = async {
         let (_, session) = session(&app, &endpoint, &parts).await?;
         app.gateway.sessions.close(&session).await?;
-        app.gateway.pool.dismiss(session.client.owner).await;
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Closed { session }).await;
         Ok::<(), Refusal>(())
