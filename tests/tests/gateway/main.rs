@@ -21,6 +21,7 @@ mod remotes;
 mod rpc;
 mod sdk;
 mod startup;
+mod stdio_door;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         ("rpc", rpc::CASES),
         ("bytes", bytes::CASES),
         ("sdk", sdk::CASES),
+        ("stdio_door", stdio_door::CASES),
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
