@@ -1,6 +1,7 @@
 //! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
+mod bridge_new_to_old;
 mod bytes;
 mod children;
 mod configs;
@@ -14,10 +15,12 @@ mod identity;
 mod limits;
 mod oauth;
 mod operations;
+mod pair;
 mod real;
 mod records;
 mod registry;
 mod remotes;
+mod rounds_new_to_old;
 mod rpc;
 mod sdk;
 mod startup;
@@ -57,5 +60,7 @@ fn main() -> std::process::ExitCode {
         ("real", real::CASES),
         ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),
+        ("bridge_new_to_old", bridge_new_to_old::CASES),
+        ("rounds_new_to_old", rounds_new_to_old::CASES),
     ])
 }
