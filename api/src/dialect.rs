@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName};
-use protocol::mcp::{Era, LEGACY_VERSIONS, MODERN, meta, method};
+use protocol::mcp::{Era, LEGACY_VERSIONS, MODERN, WITH_BATCHES, header, meta, method};
 use protocol::{Caller, Code, Refusal, Slug};
 use proxy::bridge::client::hash;
 use proxy::bridge::{Client, Level};
@@ -72,7 +72,7 @@ impl<'a> Said<'a> {
 
     /// The headers `Mcp-Param-*`; names are in lower case.
     pub fn parameters(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let mirrors = |name: &str| name.starts_with(headers::PARAM_PREFIX);
+        let mirrors = |name: &str| name.starts_with(header::PARAM);
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
@@ -154,7 +154,7 @@ pub async fn talk<'a>(
         )
     })?;
     let session = gateway.sessions.find(caller, endpoint.key(), id).await?;
-    if heading.is_none() && session.facts.version != "2025-03-26" {
+    if heading.is_none() && session.facts.version != WITH_BATCHES {
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));
     }

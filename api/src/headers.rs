@@ -1,6 +1,7 @@
 //! The header names that the gateway reads and writes itself, each with its source.
 
 use axum::http::{HeaderName, header};
+use protocol::mcp::header as mcp;
 
 /// An API key, as earlier gateways took it.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
@@ -21,17 +22,15 @@ pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// draft-ietf-httpapi-ratelimit-headers.
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// Streamable HTTP up to 2025-11-25: the legacy session.
-pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const SESSION_ID: HeaderName = HeaderName::from_static(mcp::SESSION);
 /// The protocol revision of a request.
-pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(mcp::PROTOCOL_VERSION);
 /// 2026-07-28: the body's method, once more.
-pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub const METHOD: HeaderName = HeaderName::from_static(mcp::METHOD);
 /// 2026-07-28: what the body names, once more.
-pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
-/// 2026-07-28: before the name of a parameter.
-pub const PARAM_PREFIX: &str = "mcp-param-";
+pub const NAME: HeaderName = HeaderName::from_static(mcp::NAME);
 /// WHATWG HTML, Server-Sent Events.
-pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static(mcp::LAST_EVENT_ID);
 /// Tells proxies not to hold back a stream.
 pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -51,6 +50,6 @@ pub fn is_reserved_upstream(name: &HeaderName) -> bool {
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ];
-    let protocol = ["mcp-", "sec-websocket-", "proxy-", "keep-alive", "last-event-id"];
+    let protocol = [mcp::OURS, "sec-websocket-", "proxy-", "keep-alive", mcp::LAST_EVENT_ID];
     connection.contains(name) || protocol.iter().any(|start| name.as_str().starts_with(start))
 }

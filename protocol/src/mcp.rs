@@ -4,6 +4,9 @@
 /// <https://modelcontextprotocol.io/specification/2025-11-25>
 pub const LEGACY_LATEST: &str = "2025-11-25";
 
+/// The one revision that has JSON-RPC batches.
+pub const WITH_BATCHES: &str = "2025-03-26";
+
 /// Every revision that starts with `initialize`.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
@@ -85,6 +88,8 @@ pub mod code {
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// Legacy only: the user must visit a URL first.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
+    /// What the specification keeps for itself, and older servers used as they liked.
+    pub const RESERVED: std::ops::RangeInclusive<i64> = -32099..=-32000;
 }
 
 /// Headers of Streamable HTTP, in lower case as HTTP/2 wants them.

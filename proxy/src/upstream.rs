@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::Refusal;
 use protocol::mcp::Era;
+use protocol::{Code, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -101,8 +101,8 @@ impl Question {
         }
     }
 
-    pub fn refuse(self, code: i32, message: &str) {
-        let error = serde_json::json!({ "code": code, "message": message });
+    pub fn refuse(self, code: Code, message: &str) {
+        let error = serde_json::json!({ "code": code.rpc(), "message": message });
         self.answer(UpstreamAnswer::Error(error.to_string().into()));
     }
 
@@ -122,8 +122,9 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         if let Some(waiting) = self.answer.take() {
-            let error = r#"{"code":-32603,"message":"the client went away without an answer"}"#;
-            drop(waiting.send(UpstreamAnswer::Error(Bytes::from_static(error.as_bytes()))));
+            let message = "the client went away without an answer";
+            let error = serde_json::json!({ "code": Code::Internal.rpc(), "message": message });
+            drop(waiting.send(UpstreamAnswer::Error(error.to_string().into())));
         }
     }
 }

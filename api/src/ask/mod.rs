@@ -29,6 +29,7 @@ const BATCH_AT_ONCE: usize = 16;
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 /// One or several messages, read.
+#[expect(clippy::large_enum_variant, reason = "one is the usual case, and is worth no allocation")]
 pub enum Asked<'a> {
     One(Ask<'a>, Option<Heading<'a>>),
     Batch(Vec<Ask<'a>>),

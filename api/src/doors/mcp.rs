@@ -220,7 +220,7 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
     }
     let code = reply.error_code().filter(|_| era == Era::Modern).and_then(|code| i32::try_from(code).ok());
     match code {
-        Some(-32601) => StatusCode::NOT_FOUND,
+        Some(code) if code == Code::MethodNotFound.rpc() => StatusCode::NOT_FOUND,
         Some(
             code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY | code::UNSUPPORTED_PROTOCOL_VERSION,
         ) => StatusCode::BAD_REQUEST,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use protocol::Code;
 use proxy::upstream::{Listener, Question, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +148,7 @@ impl Live {
         // Questions that nobody waits for any more make room.
         questions.retain(|_, question| !question.is_withdrawn());
         if questions.len() >= MAX_QUESTIONS {
-            return question.refuse(-32603, "too many questions wait for this client");
+            return question.refuse(Code::Internal, "too many questions wait for this client");
         }
         questions.insert(number, question);
         drop(questions);
@@ -182,7 +183,7 @@ impl Listener for Voice {
     fn ask(&self, question: Question) {
         match self.live.upgrade() {
             Some(live) => live.ask(&self.stream, question),
-            None => question.refuse(-32603, "the client's session is over"),
+            None => question.refuse(Code::Internal, "the client's session is over"),
         }
     }
 }
@@ -196,6 +197,6 @@ impl Listener for Telling {
     }
 
     fn ask(&self, question: Question) {
-        question.refuse(-32601, "the client cannot be asked here");
+        question.refuse(Code::MethodNotFound, "the client cannot be asked here");
     }
 }

@@ -122,7 +122,7 @@ impl Sessions {
         let raw = match self.state.get(&key).await {
             Ok(Some(raw)) => raw,
             // The shared state is in front of the database, not instead of it.
-            Ok(None) | Err(_) => self.from_rows(caller.tenant, &hash).await?,
+            Ok(None) | Err(_) => self.stored(caller.tenant, &hash).await?,
         };
         if let Some(known) = self.known.get(&hash)
             && known.0 == raw
@@ -202,7 +202,7 @@ impl Sessions {
     pub async fn renew(&self, session: &Session) {
         let raw = match self.state.get(&key(session.tenant, &session.hash)).await {
             Ok(Some(raw)) => Ok(raw),
-            Ok(None) | Err(_) => self.from_rows(session.tenant, &session.hash).await,
+            Ok(None) | Err(_) => self.stored(session.tenant, &session.hash).await,
         };
         if let Some(stored) = raw.as_ref().ok().and_then(|raw| serde_json::from_slice::<Stored>(raw).ok())
             && let Ok(raw) = raw
@@ -238,7 +238,7 @@ impl Sessions {
         self.remember(hash, tenant, raw, stored)
     }
 
-    async fn from_rows(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
+    async fn stored(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
         let found = self.db.tenant(tenant).find_session(hash).await.map_err(|error| error.refusal())?;
         let row = found.ok_or_else(gone)?;
         let raw = Bytes::from(row.facts);

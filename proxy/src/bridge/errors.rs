@@ -1,9 +1,9 @@
 //! Errors in the other era's codes (row 11).
 
 use bytes::Bytes;
-use protocol::Members;
 use protocol::mcp::code;
 use protocol::members::raw;
+use protocol::{Code, Members};
 use serde_json::json;
 
 use super::client::Client;
@@ -13,8 +13,8 @@ use crate::upstream::UpstreamAnswer;
 /// Codes that belong to the modern era become ordinary ones.
 pub fn to_legacy(error: Bytes) -> Bytes {
     let ordinary = match error_code(&error).and_then(|code| i32::try_from(code).ok()) {
-        Some(code::MISSING_CLIENT_CAPABILITY) => -32602,
-        Some(code::HEADER_MISMATCH | code::UNSUPPORTED_PROTOCOL_VERSION) => -32603,
+        Some(code::MISSING_CLIENT_CAPABILITY) => Code::InvalidParams,
+        Some(code::HEADER_MISMATCH | code::UNSUPPORTED_PROTOCOL_VERSION) => Code::Internal,
         _ => return error,
     };
     with_code(error, ordinary)
@@ -25,17 +25,17 @@ pub fn to_legacy(error: Bytes) -> Bytes {
 pub fn to_modern(client: &Client, error: Bytes) -> UpstreamAnswer {
     let Some(given) = error_code(&error) else { return UpstreamAnswer::Error(error) };
     if given == i64::from(code::RESOURCE_NOT_FOUND) {
-        return UpstreamAnswer::Error(with_code(error, -32602));
+        return UpstreamAnswer::Error(with_code(error, Code::InvalidParams));
     }
     if given == i64::from(code::URL_ELICITATION_REQUIRED) {
         let asked = client.can.elicit_url.then(|| visits(&error)).flatten();
         return asked.map_or_else(
-            || UpstreamAnswer::Error(with_code(error, -32602)),
+            || UpstreamAnswer::Error(with_code(error, Code::InvalidParams)),
             |asked| UpstreamAnswer::Result(asked.into()),
         );
     }
-    if (-32099..=-32000).contains(&given) {
-        return UpstreamAnswer::Error(with_code(error, -32603));
+    if code::RESERVED.contains(&given) {
+        return UpstreamAnswer::Error(with_code(error, Code::Internal));
     }
     UpstreamAnswer::Error(error)
 }
@@ -56,7 +56,7 @@ fn visits(error: &[u8]) -> Option<String> {
 }
 
 /// The same error under another code; what it was is kept in its data.
-fn with_code(error: Bytes, code: i32) -> Bytes {
+fn with_code(error: Bytes, code: Code) -> Bytes {
     let text = std::str::from_utf8(&error).unwrap_or_default();
     let Ok(mut members) = Members::read(text) else { return error.clone() };
     let given = members.get("code").map(ToOwned::to_owned);
@@ -70,7 +70,7 @@ fn with_code(error: Bytes, code: i32) -> Bytes {
     if let Some(given) = given {
         kept.set("originalCode", given);
     }
-    members.set("code", raw(code.to_string()));
+    members.set("code", raw(code.rpc().to_string()));
     members.set("data", kept.to_raw());
     members.write().into()
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use protocol::Members;
 use protocol::mcp::{Era, method};
+use protocol::{Code, Members};
 use serde_json::value::RawValue;
 
 use super::client::{Client, Level};
@@ -49,7 +49,7 @@ pub fn ask(client: &Client, voice: &dyn Listener, question: Question, patience: 
     let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
     if !client.can.allow(&question.method, params) {
         let refused = format!("the client did not declare what `{}` needs", question.method);
-        return question.refuse(-32601, &refused);
+        return question.refuse(Code::MethodNotFound, &refused);
     }
     voice.ask(question.holding(patience.pause()));
 }

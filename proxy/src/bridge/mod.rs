@@ -29,8 +29,10 @@ pub mod results;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal, TenantId};
+use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use crate::pool::{Delivered, Pool, PoolKey};
@@ -59,6 +61,8 @@ struct Shared {
     lanes: Lanes,
     parked: Parked,
     tasks: TaskTracker,
+    /// Upstreams that were told to log everything, and at which of their starts.
+    talkative: DashMap<PoolKey, u64>,
 }
 
 /// One request of a client.
@@ -90,7 +94,12 @@ pub trait Sealer: Send + Sync {
 
 impl Bridge {
     pub fn new(pool: Pool) -> Self {
-        let shared = Shared { lanes: Lanes::default(), parked: Parked::default(), tasks: TaskTracker::new() };
+        let shared = Shared {
+            lanes: Lanes::default(),
+            parked: Parked::default(),
+            tasks: TaskTracker::new(),
+            talkative: DashMap::new(),
+        };
         Self { pool, shared: Arc::new(shared) }
     }
 
@@ -183,8 +192,7 @@ impl Bridge {
             }
             (Era::Modern, Era::Legacy) => {
                 let delivered = parked::parked_or_answered(self, key, spec, &errand).await?;
-                let server = self.initialized(&key, spec).await;
-                let server = server.as_deref().and_then(|initialized| handshake::server_info(initialized));
+                let server = self.said_of_itself(&key);
                 Ok(delivered.map_answer(|answer| match answer {
                     UpstreamAnswer::Result(result) => {
                         UpstreamAnswer::Result(results::to_modern(errand.method, result, server.as_deref()))
@@ -229,6 +237,9 @@ impl Bridge {
         spec: &Arc<ServerSpec>,
         errand: &Errand<'_>,
     ) -> Result<Delivered, Refusal> {
+        if errand.client.level.is_some() && errand.client.era == Era::Modern && key.era == Era::Legacy {
+            self.hear_everything(key, spec).await;
+        }
         let prepared = meta::prepare(errand, key.era)?;
         let params = prepared.params(errand);
         let Some(voice) = &errand.voice else {
@@ -262,12 +273,20 @@ impl Bridge {
         }
     }
 
-    async fn initialized(&self, key: &PoolKey, spec: &Arc<ServerSpec>) -> Option<bytes::Bytes> {
-        if !self.pool.is_running(key) {
-            return None;
+    /// Name and version of the server, from whichever of its upstreams runs.
+    fn said_of_itself(&self, key: &PoolKey) -> Option<Box<RawValue>> {
+        let alike = [*key, PoolKey { owner: 0, ..*key }, PoolKey { owner: 0, declared: 0, ..*key }];
+        let running = alike.iter().find_map(|key| self.pool.running(key))?;
+        handshake::server_info(&running.result)
+    }
+
+    /// Has a legacy upstream log all there is, once after each of its starts, for a client that wants
+    /// some of it (row 7): each client gets only what it asked for.
+    async fn hear_everything(&self, key: &PoolKey, spec: &Arc<ServerSpec>) {
+        let Some(running) = self.pool.running(key) else { return };
+        if self.shared.talkative.insert(*key, running.generation) != Some(running.generation) {
+            self.tell_level(key, spec, Level::Debug).await;
         }
-        let soon = Instant::now() + Duration::from_millis(200);
-        self.pool.initialized(key, spec, soon).await.ok().map(|initialized| initialized.result.clone())
     }
 
     /// Ends what waits for answers that will not come any more.

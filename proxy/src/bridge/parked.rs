@@ -135,6 +135,9 @@ async fn begin(
 ) -> Result<Call, Refusal> {
     let lane = bridge.shared.lanes.take(key, Instant::now() + errand.timeout).await?;
     bridge.introduce(&lane.key, errand.client);
+    if errand.client.level.is_some() {
+        bridge.hear_everything(&lane.key, spec).await;
+    }
     let prepared = meta::prepare(errand, Era::Legacy)?;
     let (tell, steps) = mpsc::unbounded_channel();
     let cancelled = CancellationToken::new();

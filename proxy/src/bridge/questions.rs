@@ -120,7 +120,7 @@ fn failed(delivered: Delivered, errand: &Errand<'_>, problem: &str) -> Delivered
         let result = serde_json::json!({ "content": [{ "type": "text", "text": problem }], "isError": true });
         UpstreamAnswer::Result(result.to_string().into())
     } else {
-        let error = serde_json::json!({ "code": -32603, "message": problem });
+        let error = serde_json::json!({ "code": Code::Internal.rpc(), "message": problem });
         UpstreamAnswer::Error(error.to_string().into())
     };
     Delivered { answer, ..delivered }

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use super::{Pool, PoolEvent, PoolKey};
 use crate::own;
-use crate::upstream::Introduction;
+use crate::upstream::{Initialized, Introduction};
 
 impl Pool {
     /// Says which client an upstream is for, before it is first asked for under this key.
@@ -38,6 +38,12 @@ impl Pool {
 
     pub fn is_introduced(&self, key: &PoolKey) -> bool {
         self.shared.introductions.contains_key(key)
+    }
+
+    /// What the handshake with an upstream brought, if it runs.
+    pub fn running(&self, key: &PoolKey) -> Option<Arc<Initialized>> {
+        let running = self.shared.entries.get(key)?.alive()?;
+        Some(running.initialized.clone())
     }
 
     pub fn is_running(&self, key: &PoolKey) -> bool {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, Entry as Place};
@@ -24,6 +24,9 @@ const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// with itself is not asked with every call.
 const DOUBTED_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
+/// After this a server of which nothing was learned is asked again. Until then it counts as legacy.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// The most verdicts that wait to be stored; the oldest go first.
 const UNSTORED: usize = 4096;
 
@@ -34,6 +37,8 @@ pub struct Verdicts {
     found: ArcSwap<HashMap<(ServerId, i32), Option<EraVerdict>>>,
     unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Option<Eras>>>,
+    /// Of whom nothing was learned, and when: they are not asked again at once.
+    unlearned: DashMap<(TenantId, ServerId, i32), Instant>,
 }
 
 impl Verdicts {
@@ -147,6 +152,10 @@ impl Pool {
         if let Some(eras) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
             self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
+        } else {
+            let unlearned = &self.shared.verdicts.unlearned;
+            unlearned.retain(|_, at| at.elapsed() < AGAIN);
+            unlearned.insert((tenant, spec.id, spec.revision), Instant::now());
         }
         self.shared.verdicts.asking.remove(&(tenant, spec.id, spec.revision));
         tell.send_replace(Some(eras.unwrap_or(Eras::LEGACY)));
@@ -160,6 +169,12 @@ impl Pool {
         let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
         self.shared.is_closing()
             || self.shared.held.contains_key(&(tenant, spec.id))
+            || self
+                .shared
+                .verdicts
+                .unlearned
+                .get(&(tenant, spec.id, spec.revision))
+                .is_some_and(|at| at.elapsed() < AGAIN)
             || self.shared.entries.get(&legacy).is_some_and(|entry| entry.is_left_alone())
     }
 }

@@ -182,7 +182,7 @@ async fn a_question_is_answered() {
             ("sampling/createMessage", Some(&b"{\"a\": 1.0}"[..]))
         );
         first.answer(UpstreamAnswer::Result("{\"x\":\n1.0}".into()));
-        ear.asked().await.refuse(-1, "the user said no");
+        ear.asked().await.refuse(protocol::Code::Cancelled, "the user said no");
         drop(ear.asked().await);
     })
     .await;
@@ -191,7 +191,7 @@ async fn a_question_is_answered() {
     let find =
         |id: Value| answers.as_array().unwrap().iter().find(|answer| answer["id"] == id).unwrap().clone();
     assert_eq!(find(json!(7))["result"], json!({ "x": 1.0 }));
-    assert_eq!(find(json!("7"))["error"], json!({ "code": -1, "message": "the user said no" }));
+    assert_eq!(find(json!("7"))["error"], json!({ "code": 49900, "message": "the user said no" }));
     assert_eq!(find(json!("a"))["error"]["code"], -32603);
 }
 

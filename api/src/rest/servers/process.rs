@@ -138,12 +138,12 @@ pub async fn check_server(
     acting.require(Scope::ServersRead)?;
     let running = running(&app, &acting, &name).await?;
     let Running { server, .. } = &running;
-    let asked = match switched_on(&server) {
+    let asked = match switched_on(server) {
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
     let status = app.gateway.pool.status(acting.tenant(), server.id);
-    let doing = Showing::to(&app, &acting).await?.doing(&server);
+    let doing = Showing::to(&app, &acting).await?.doing(server);
     let (state, reason) = match &asked {
         Ok(_) => (doing.state, doing.reason),
         // What was just seen counts, also where the pool does not hold it against the server.
