@@ -50,9 +50,14 @@ impl McpClient {
 
     /// A client of an earlier revision, with its handshake done.
     pub async fn legacy(actor: &Actor, path: &str, version: &'static str, capabilities: Value) -> McpClient {
-        let mut client = McpClient { version, capabilities, ..Self::modern(actor, path) };
+        let mut client = Self::modern(actor, path).speaking(version).declaring(capabilities);
         client.initialize().await;
         client
+    }
+
+    /// The same client of another revision, without a handshake.
+    pub fn speaking(&self, version: &'static str) -> McpClient {
+        McpClient { version, session: None, ..self.clone() }
     }
 
     /// The same client with other capabilities in its next requests.

@@ -2,6 +2,7 @@
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
 mod bridge_new_to_old;
+mod bridge_old_to_new;
 mod bytes;
 mod children;
 mod configs;
@@ -21,6 +22,7 @@ mod records;
 mod registry;
 mod remotes;
 mod rounds_new_to_old;
+mod rounds_old_to_new;
 mod rpc;
 mod sdk;
 mod startup;
@@ -62,5 +64,7 @@ fn main() -> std::process::ExitCode {
         ("encryption", encryption::CASES),
         ("bridge_new_to_old", bridge_new_to_old::CASES),
         ("rounds_new_to_old", rounds_new_to_old::CASES),
+        ("bridge_old_to_new", bridge_old_to_new::CASES),
+        ("rounds_old_to_new", rounds_old_to_new::CASES),
     ])
 }
