@@ -25,7 +25,9 @@ mod rounds_new_to_old;
 mod rounds_old_to_new;
 mod rpc;
 mod sdk;
+mod sessions;
 mod startup;
+mod stolen;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -66,5 +68,7 @@ fn main() -> std::process::ExitCode {
         ("rounds_new_to_old", rounds_new_to_old::CASES),
         ("bridge_old_to_new", bridge_old_to_new::CASES),
         ("rounds_old_to_new", rounds_old_to_new::CASES),
+        ("sessions", sessions::CASES),
+        ("stolen", stolen::CASES),
     ])
 }
