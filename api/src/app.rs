@@ -106,7 +106,8 @@ impl App {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;
         let relay = Arc::new(Relay::new(Arc::clone(&state)));
-        let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&relay.replica)));
+        let sessions =
+            Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&relay.replica), pool.clone()));
         let hub = Hub::new(Arc::clone(&directory), Arc::clone(&sessions), relay, pool.clone());
         let gateway = Gateway {
             bridge: Bridge::new(pool.clone()),

@@ -130,7 +130,7 @@ pub async fn talk<'a>(
 ) -> Result<Talk<'a>, Refusal> {
     let about = match heading.and_then(|heading| heading.meta) {
         Some(about) => serde_json::from_str(about.get()).map_err(|error| {
-            Refusal::new(Code::InvalidParams, format!("params._meta cannot be read: {error}"))
+            Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
         })?,
         None => About::default(),
     };
@@ -159,7 +159,7 @@ pub async fn talk<'a>(
         return Err(Refusal::new(Code::InvalidRequest, reason));
     }
     let voice = stream.map(|stream| {
-        session.live.keep(stream);
+        session.live.number(stream);
         let (live, stream) = (Arc::downgrade(&session.live), Arc::clone(stream));
         Arc::new(Voice { live, stream }) as Arc<dyn Listener>
     });

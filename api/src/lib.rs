@@ -10,6 +10,7 @@ mod dialect;
 mod directory;
 mod doors;
 mod edge;
+mod exposed;
 mod gateway;
 mod headers;
 mod health;

@@ -12,7 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::doors::mcp;
 use crate::edge::{Guard, edge};
-use crate::headers::REQUEST_ID;
+use crate::headers::{REQUEST_ID, SESSION_ID};
 use crate::oauth::WELL_KNOWN;
 use crate::{doors, health, metrics, openapi, problem, rest};
 
@@ -55,7 +55,7 @@ fn cors(app: &App) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods(tower_http::cors::AllowMethods::mirror_request())
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, RETRY_AFTER])
+        .expose_headers([REQUEST_ID, RETRY_AFTER, SESSION_ID])
 }
 
 /// The figures' listener.

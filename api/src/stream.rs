@@ -2,11 +2,14 @@
 //! fast as the reader can. Knows no HTTP.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::session::live::Live;
 
 /// Most messages that wait for, or are kept for, one reader.
 const MAX_EVENTS: usize = 512;
@@ -14,12 +17,15 @@ const MAX_EVENTS: usize = 512;
 /// Most bytes of messages kept for a reader that may come back.
 const MAX_BYTES: usize = 1 << 20;
 
+/// How long a stream that ended is kept for a client that lost its end.
+const COMES_BACK: Duration = Duration::from_secs(60);
+
 /// A queue of messages, numbered from 1.
 #[derive(Default)]
 pub struct Stream {
-    /// Its number within its session, whose client may come back to it with `Last-Event-ID`. Without
+    /// Its session, whose client may come back to it with `Last-Event-ID`, and its number there. Without
     /// one, what was read is not kept.
-    kept: OnceLock<u32>,
+    kept: OnceLock<(u32, Weak<Live>)>,
     queue: Mutex<Queue>,
     news: Notify,
 }
@@ -31,7 +37,7 @@ struct Queue {
     last: u64,
     /// What has been given to a reader.
     read: u64,
-    ended: bool,
+    ended: Option<Instant>,
 }
 
 /// One message with its number.
@@ -43,18 +49,35 @@ pub struct Event {
 
 impl Stream {
     /// Keeps what is read from now on, under a number of its session.
-    pub fn keep_as(&self, number: u32) {
-        self.kept.get_or_init(|| number);
+    pub fn keep_as(&self, number: u32, live: Weak<Live>) {
+        self.kept.get_or_init(|| (number, live));
     }
 
     pub fn number(&self) -> Option<u32> {
-        self.kept.get().copied()
+        self.kept.get().map(|(number, _)| *number)
+    }
+
+    /// Its client may come back to it from now on.
+    pub fn stay(self: &Arc<Self>) {
+        if let Some(live) = self.kept.get().and_then(|(_, live)| live.upgrade()) {
+            live.keep(self);
+        }
+    }
+
+    /// Whether it ended so long ago that nobody comes back any more.
+    pub fn is_old(&self) -> bool {
+        self.queue.lock().ended.is_some_and(|ended| ended.elapsed() > COMES_BACK)
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        self.queue.lock().bytes
     }
 
     /// A message that may be lost when the reader is too far behind: a notification.
     pub fn say(&self, message: impl Into<Bytes>) {
         let mut queue = self.queue.lock();
-        if queue.unread() >= MAX_EVENTS || queue.ended {
+        if queue.unread() >= MAX_EVENTS || queue.ended.is_some() {
             tracing::debug!("a notification was dropped: its reader is too slow or gone");
             return;
         }
@@ -71,12 +94,12 @@ impl Stream {
 
     /// Nothing more will come.
     pub fn end(&self) {
-        self.queue.lock().ended = true;
+        self.queue.lock().ended.get_or_insert_with(Instant::now);
         self.news.notify_one();
     }
 
     pub fn is_ended(&self) -> bool {
-        self.queue.lock().ended
+        self.queue.lock().ended.is_some()
     }
 
     pub fn has_unread(&self) -> bool {
@@ -100,7 +123,7 @@ impl Stream {
                     }
                     return Some(event);
                 }
-                if queue.ended {
+                if queue.ended.is_some() {
                     return None;
                 }
             }
@@ -113,7 +136,7 @@ impl Stream {
         loop {
             {
                 let queue = self.queue.lock();
-                if queue.unread() > 0 || queue.ended {
+                if queue.unread() > 0 || queue.ended.is_some() {
                     return;
                 }
             }
@@ -181,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_comes_back_reads_on() {
         let stream = Stream::default();
-        stream.keep_as(1);
+        stream.keep_as(1, Weak::new());
         for text in ["a", "b", "c"] {
             stream.say(text);
         }

@@ -32,6 +32,9 @@ const MAX_PAGES: usize = 1_000;
 /// Most notes about one list.
 const MAX_NOTES: usize = 20;
 
+/// Beyond this many upstreams, the lists of those that do not run are forgotten.
+const MANY: usize = 4096;
+
 /// One of the four lists of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListKind {
@@ -163,6 +166,10 @@ impl Catalog {
     ) -> Result<Arc<Listing>, Refusal> {
         if let Some(listing) = self.known(key, kind) {
             return Ok(listing);
+        }
+        if self.slots.len() >= MANY {
+            // Upstreams of clients that are gone.
+            self.slots.retain(|key, _| self.pool.is_running(key));
         }
         let slot = Arc::clone(&self.slots.entry(*key).or_default());
         let late = || {

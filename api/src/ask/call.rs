@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use bytes::Bytes;
 use protocol::Refusal;
 use protocol::mcp::method;
 use proxy::bridge::Errand;
@@ -12,6 +13,7 @@ use proxy::upstream::{Params, UpstreamAnswer};
 use serde_json::value::RawValue;
 
 use super::{Call, Shape, Target, execute};
+use crate::exposed;
 use crate::gateway::{Context, Gateway};
 use crate::parameters;
 use crate::reply::{Answer, Facts, Reply};
@@ -116,6 +118,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A resource of the whole catalog is answered under the URI that was asked for.
+    fn as_asked(&self, answer: Bytes) -> Bytes {
+        match (self.verb, &self.target) {
+            (Verb::ReadResource, Target::Exposed(asked)) => exposed::under(asked, answer),
+            _ => answer,
+        }
+    }
+
     pub fn refused(&self, context: Context<'_>, refusal: Refusal) -> Reply {
         Reply {
             id: self.id.map(|id| id.get().into()),
@@ -132,8 +142,8 @@ impl<'a> Call<'a> {
             Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => {
                 execute::service_answer(&result, &facts)
             }
-            Ok(UpstreamAnswer::Result(result)) => Answer::Result(result),
-            Ok(UpstreamAnswer::Error(error)) => Answer::Error(error),
+            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.as_asked(result)),
+            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.as_asked(error)),
             Err(refusal) => Answer::Refused(refusal),
         };
         Reply {

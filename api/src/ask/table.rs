@@ -333,7 +333,6 @@ fn subscription<'a>(id: &'a RawValue, params: Option<&'a RawValue>, begin: bool)
 fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Listen {
-        #[serde(default)]
         notifications: super::Wanted,
     }
     let asked: Listen = serde_json::from_str(object(params)?).map_err(wrong_params)?;

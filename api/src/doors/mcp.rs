@@ -138,6 +138,7 @@ impl Drop for Lasting {
         if let Some(handling) = self.handling.take()
             && self.stream.number().is_some()
         {
+            self.stream.stay();
             self.app.tasks.spawn(finish(Arc::clone(&self.stream), handling));
         }
     }
@@ -167,6 +168,7 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
 
 /// The answer as a stream.
 fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response {
+    stream.stay();
     let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
@@ -324,7 +326,6 @@ async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response
     let closed = async {
         let (_, session) = session(&app, &endpoint, &parts).await?;
         app.gateway.sessions.close(&session).await?;
-        app.gateway.pool.dismiss(session.client.owner).await;
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Closed { session }).await;
         Ok::<(), Refusal>(())

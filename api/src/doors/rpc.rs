@@ -65,6 +65,13 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
     metrics::refused(away.refusal.code);
     let refusal = away.refusal.clone();
     let mut response = refused(request, away);
+    if matches!(
+        refusal.code,
+        Code::MissingMeta | Code::HeaderMismatch | Code::UnsupportedVersion | Code::MethodNotFound
+    ) {
+        // An answer like any other here: the statuses of 2026-07-28 belong to its own doors.
+        *response.status_mut() = StatusCode::OK;
+    }
     doors::challenge(&mut response, &refusal, resource);
     response
 }

@@ -3,8 +3,8 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use protocol::Code;
@@ -15,6 +15,9 @@ use crate::stream::{self, Stream};
 
 /// Most streams of one session that are kept for a client that comes back.
 const MAX_STREAMS: usize = 64;
+
+/// Most bytes of them, but for those that are under way.
+const MAX_BYTES: usize = 4 << 20;
 
 /// Most questions that wait for one client.
 const MAX_QUESTIONS: usize = 256;
@@ -38,7 +41,7 @@ pub struct Live {
 impl Live {
     pub fn new(replica: Arc<str>) -> Arc<Live> {
         let home = Stream::default();
-        home.keep_as(0);
+        home.keep_as(0, Weak::new());
         Arc::new(Live {
             home: Arc::new(home),
             streams: Mutex::default(),
@@ -53,16 +56,24 @@ impl Live {
         })
     }
 
-    /// Keeps the stream of a POST for a client that may lose its connection.
+    /// Gives the stream of a POST a number of this session.
+    pub fn number(self: &Arc<Self>, stream: &Stream) {
+        stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
+    }
+
+    /// Keeps a stream for a client that may lose its connection.
     pub fn keep(&self, stream: &Arc<Stream>) {
-        let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
-        stream.keep_as(number);
+        let Some(number) = stream.number() else { return };
         let mut streams = self.streams.lock();
-        if streams.len() >= MAX_STREAMS {
-            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
-            ended.and_then(|oldest| streams.remove(&oldest));
-        }
         streams.insert(number, Arc::clone(stream));
+        streams.retain(|_, stream| !stream.is_old());
+        let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
+        while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
+            // The oldest of those that have ended goes first; what is under way stays.
+            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
+            let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
+            bytes -= oldest.bytes();
+        }
     }
 
     pub fn find(&self, number: u32) -> Option<Arc<Stream>> {
@@ -171,7 +182,7 @@ impl Drop for InFlight {
 
 /// Says things to a legacy client: on the stream of one of its requests, or at home.
 pub struct Voice {
-    pub live: std::sync::Weak<Live>,
+    pub live: Weak<Live>,
     pub stream: Arc<Stream>,
 }
 

@@ -18,6 +18,7 @@ use protocol::mcp::Era;
 use protocol::{AgentId, Caller, Code, Refusal, TenantId};
 use proxy::bridge::client::hash;
 use proxy::bridge::{Client, Level};
+use proxy::pool::Pool;
 use proxy::state::{StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -76,11 +77,12 @@ pub struct Sessions {
     /// What this replica has of sessions, with the text it was read from.
     known: DashMap<SessionHash, (Bytes, Arc<Session>)>,
     replica: Arc<str>,
+    pool: Pool,
 }
 
 impl Sessions {
-    pub fn new(db: Db, state: Arc<dyn StateStore>, replica: Arc<str>) -> Self {
-        Self { db, state, known: DashMap::new(), replica }
+    pub fn new(db: Db, state: Arc<dyn StateStore>, replica: Arc<str>, pool: Pool) -> Self {
+        Self { db, state, known: DashMap::new(), replica, pool }
     }
 
     /// Begins a session. The id is given to the client and nowhere kept.
@@ -185,6 +187,8 @@ impl Sessions {
     pub fn forget(&self, hash: &SessionHash) {
         if let Some((_, (_, session))) = self.known.remove(hash) {
             session.live.end();
+            // What ran for it alone has nobody left.
+            self.pool.dismiss(session.client.owner);
         }
     }
 

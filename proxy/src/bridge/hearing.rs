@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use protocol::mcp::{Era, method};
+use protocol::mcp::{Era, meta, method};
 use protocol::{Code, Members};
 use serde_json::value::RawValue;
 
@@ -21,13 +21,8 @@ pub struct Hearing {
 
 impl Listener for Hearing {
     fn hear(&self, told: &str, params: Option<&str>) {
-        match told {
-            method::PROGRESS => self.progress(params),
-            method::LOG if !wanted(&self.client, params) => {}
-            // A modern client knows no such notification (row 12).
-            method::ELICITATION_COMPLETE if self.client.era == Era::Modern => {}
-            _ => self.voice.hear(told, params),
-        }
+        let own = self.progress.as_ref().map(|(_, own)| &**own);
+        pass_on(&self.client, &*self.voice, own, told, params);
     }
 
     fn ask(&self, question: Question) {
@@ -35,12 +30,25 @@ impl Listener for Hearing {
     }
 }
 
-impl Hearing {
-    fn progress(&self, params: Option<&str>) {
-        let Some((_, own)) = &self.progress else { return };
-        let Some(Ok(mut members)) = params.map(Members::read) else { return };
-        members.set("progressToken", own.clone());
-        self.voice.hear(method::PROGRESS, Some(&members.write()));
+/// Passes a notification on, if this client wants it, with its own progress token.
+pub fn pass_on(
+    client: &Client,
+    voice: &dyn Listener,
+    own: Option<&RawValue>,
+    told: &str,
+    params: Option<&str>,
+) {
+    match told {
+        method::PROGRESS => {
+            let Some(own) = own else { return };
+            let Some(Ok(mut members)) = params.map(Members::read) else { return };
+            members.set(meta::PROGRESS_TOKEN, own.to_owned());
+            voice.hear(method::PROGRESS, Some(&members.write()));
+        }
+        method::LOG if !wanted(client, params) => {}
+        // A modern client knows no such notification (row 12).
+        method::ELICITATION_COMPLETE if client.era == Era::Modern => {}
+        _ => voice.hear(told, params),
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use protocol::mcp::{Era, method};
-use protocol::{Code, Refusal, TenantId};
+use protocol::{Code, Refusal, ServerId, TenantId};
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +50,9 @@ use patience::Patience;
 /// How long a client may take to answer all questions of one call together.
 const QUESTIONS_WITHIN: Duration = Duration::from_secs(600);
 
+/// Beyond this many upstreams, what was noted of those that do not run is forgotten.
+const MANY: usize = 4096;
+
 /// All that goes to upstreams for a client goes through here. Cheap to clone.
 #[derive(Clone)]
 pub struct Bridge {
@@ -63,6 +66,8 @@ struct Shared {
     tasks: TaskTracker,
     /// Upstreams that were told to log everything, and at which of their starts.
     talkative: DashMap<PoolKey, u64>,
+    /// Name and version of servers, by revision.
+    infos: DashMap<(ServerId, i32), Arc<RawValue>>,
 }
 
 /// One request of a client.
@@ -99,6 +104,7 @@ impl Bridge {
             parked: Parked::default(),
             tasks: TaskTracker::new(),
             talkative: DashMap::new(),
+            infos: DashMap::new(),
         };
         Self { pool, shared: Arc::new(shared) }
     }
@@ -273,17 +279,28 @@ impl Bridge {
         }
     }
 
-    /// Name and version of the server, from whichever of its upstreams runs.
-    fn said_of_itself(&self, key: &PoolKey) -> Option<Box<RawValue>> {
-        let alike = [*key, PoolKey { owner: 0, ..*key }, PoolKey { owner: 0, declared: 0, ..*key }];
-        let running = alike.iter().find_map(|key| self.pool.running(key))?;
-        handshake::server_info(&running.result)
+    /// Name and version of the server, as one of its upstreams said at its start.
+    fn said_of_itself(&self, key: &PoolKey) -> Option<Arc<RawValue>> {
+        let server = (key.server, key.revision);
+        if let Some(known) = self.shared.infos.get(&server) {
+            return Some(known.clone());
+        }
+        let running = self.pool.any_running(key.tenant, key.server)?;
+        let info: Arc<RawValue> = handshake::server_info(&running.result)?.into();
+        if self.shared.infos.len() >= MANY {
+            self.shared.infos.clear();
+        }
+        self.shared.infos.insert(server, info.clone());
+        Some(info)
     }
 
     /// Has a legacy upstream log all there is, once after each of its starts, for a client that wants
     /// some of it (row 7): each client gets only what it asked for.
     async fn hear_everything(&self, key: &PoolKey, spec: &Arc<ServerSpec>) {
         let Some(running) = self.pool.running(key) else { return };
+        if self.shared.talkative.len() >= MANY {
+            self.shared.talkative.retain(|key, _| self.pool.is_running(key));
+        }
         if self.shared.talkative.insert(*key, running.generation) != Some(running.generation) {
             self.tell_level(key, spec, Level::Debug).await;
         }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use protocol::mcp::Era;
+use protocol::mcp::{self, Era};
 use protocol::{Code, Members, Refusal};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::hearing::{self, Hearing};
+use super::hearing;
 use super::patience::Patience;
 use super::{Bridge, Errand, QUESTIONS_WITHIN, late, may_ask, meta};
 use crate::pool::{Delivered, PoolKey};
@@ -35,6 +35,8 @@ struct Call {
     open: Vec<(String, Question)>,
     asked: usize,
     until: Instant,
+    /// Who listens now.
+    line: Arc<Line>,
     /// Dropped, the call is cancelled.
     _life: DropGuard,
 }
@@ -98,6 +100,9 @@ fn resumed(bridge: &Bridge, errand: &Errand<'_>) -> Result<Option<Call>, Refusal
     let ticket = errand.sealer.open(&sealed)?;
     let ticket = ticket.parse().map_err(|_| unknown())?;
     let mut call = bridge.shared.parked.take(ticket).ok_or_else(unknown)?;
+    let about = params.get("_meta").and_then(|about| Members::read(about.get()).ok());
+    let own = about.and_then(|about| about.get(mcp::meta::PROGRESS_TOKEN).map(ToOwned::to_owned));
+    call.line.connect(errand.voice.clone(), own);
     let answers = params.get("inputResponses").map(|answers| answers.get().to_owned());
     if let Some(Ok(answers)) = answers.as_deref().map(Members::read) {
         call.open =
@@ -144,16 +149,13 @@ async fn begin(
     let life = cancelled.clone().drop_guard();
     let patience = Arc::new(Patience::new(errand.timeout));
     let progress = prepared.progress.as_ref().map(|progress| progress.0);
-    let asker = Asker { client: errand.client.clone(), tell: tell.clone(), patience: patience.clone() };
-    let voice: Arc<dyn Listener> = match &errand.voice {
-        Some(voice) => Arc::new(Split { voice: voice.clone(), asker }),
-        None => Arc::new(asker),
-    };
-    let hearing: Arc<dyn Listener> = Arc::new(Hearing {
+    let line = Arc::new(Line::default());
+    line.connect(errand.voice.clone(), prepared.progress.map(|(_, own)| own));
+    let hearing: Arc<dyn Listener> = Arc::new(Ear {
         client: errand.client.clone(),
-        voice,
-        progress: prepared.progress.clone(),
-        patience: Arc::new(Patience::new(QUESTIONS_WITHIN)),
+        tell: tell.clone(),
+        patience: patience.clone(),
+        line: line.clone(),
     });
     let params = match prepared.edited {
         Some(edited) => edited.into_bytes(),
@@ -180,7 +182,8 @@ async fn begin(
         // Nobody may want it any more.
         drop(tell.send(Step::Done(delivered)));
     });
-    Ok(Call { steps, open: Vec::new(), asked: 0, until: Instant::now() + QUESTIONS_WITHIN, _life: life })
+    let until = Instant::now() + QUESTIONS_WITHIN;
+    Ok(Call { steps, open: Vec::new(), asked: 0, until, line, _life: life })
 }
 
 /// Waits for the next step, and parks the call if that is a question.
@@ -203,6 +206,7 @@ async fn go_on(
             }
         }
     }
+    call.line.connect(None, None);
     let ticket = uuid::Uuid::new_v4().as_u128();
     let answer = call.questions(&errand.sealer.seal(&ticket.to_string()));
     bridge.shared.parked.put(ticket, call)?;
@@ -248,15 +252,38 @@ fn modern_params(params: &[u8]) -> Option<Box<RawValue>> {
     Some(members.to_raw())
 }
 
-/// Turns questions into steps of the call.
-struct Asker {
+/// The request of the client that waits now, if one does: what is said goes there.
+#[derive(Default)]
+struct Line(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    voice: Option<Arc<dyn Listener>>,
+    own: Option<Box<RawValue>>,
+}
+
+impl Line {
+    /// `own` is the client's progress token in that request.
+    fn connect(&self, voice: Option<Arc<dyn Listener>>, own: Option<Box<RawValue>>) {
+        *self.0.lock() = Waiting { voice, own };
+    }
+}
+
+/// Hears the upstream as long as the call goes on: questions become its steps.
+struct Ear {
     client: Arc<super::Client>,
     tell: mpsc::UnboundedSender<Step>,
     patience: Arc<Patience>,
+    line: Arc<Line>,
 }
 
-impl Listener for Asker {
-    fn hear(&self, _method: &str, _params: Option<&str>) {}
+impl Listener for Ear {
+    fn hear(&self, told: &str, params: Option<&str>) {
+        let Waiting { voice, own } = &*self.line.0.lock();
+        if let Some(voice) = voice {
+            hearing::pass_on(&self.client, &**voice, own.as_deref(), told, params);
+        }
+    }
 
     fn ask(&self, question: Question) {
         hearing::ask(&self.client, &Tell(self.tell.clone()), question, &self.patience);
@@ -271,21 +298,5 @@ impl Listener for Tell {
     fn ask(&self, question: Question) {
         // Without a receiver the question is dropped, which answers it with an error.
         drop(self.0.send(Step::Asks(question)));
-    }
-}
-
-/// Notifications go to the client as long as it listens, questions become steps.
-struct Split {
-    voice: Arc<dyn Listener>,
-    asker: Asker,
-}
-
-impl Listener for Split {
-    fn hear(&self, told: &str, params: Option<&str>) {
-        self.voice.hear(told, params);
-    }
-
-    fn ask(&self, question: Question) {
-        self.asker.ask(question);
     }
 }

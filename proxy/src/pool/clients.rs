@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use protocol::mcp::Era;
+use protocol::{ServerId, TenantId};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
@@ -11,20 +12,31 @@ use super::{Pool, PoolEvent, PoolKey};
 use crate::own;
 use crate::upstream::{Initialized, Introduction};
 
+/// Beyond this many introductions, those of upstreams that are not there are dropped.
+const MANY: usize = 4096;
+
 impl Pool {
     /// Says which client an upstream is for, before it is first asked for under this key.
     pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
-        self.shared.introductions.insert(*key, introduction);
+        let introductions = &self.shared.introductions;
+        if introductions.len() >= MANY {
+            // Clients that came with ever other words; what runs does not need them any more.
+            introductions.retain(|key, _| self.shared.entries.contains_key(key));
+        }
+        introductions.insert(*key, introduction);
     }
 
     /// A client has gone: what ran for it alone is ended.
-    pub async fn dismiss(&self, owner: u64) {
+    pub fn dismiss(&self, owner: u64) {
         if owner == 0 {
             // That is everybody.
             return;
         }
         self.shared.introductions.retain(|key, _| key.owner != owner);
-        self.retire_where(|key| key.owner == owner).await;
+        if self.shared.entries.iter().any(|entry| entry.key().owner == owner) {
+            let pool = self.clone();
+            self.shared.tasks.spawn(async move { pool.retire_where(|key| key.owner == owner).await });
+        }
     }
 
     /// Tells an upstream something, such as `notifications/roots/list_changed`. `params` is a raw JSON
@@ -43,6 +55,13 @@ impl Pool {
     /// What the handshake with an upstream brought, if it runs.
     pub fn running(&self, key: &PoolKey) -> Option<Arc<Initialized>> {
         let running = self.shared.entries.get(key)?.alive()?;
+        Some(running.initialized.clone())
+    }
+
+    /// The same, of any upstream of a server.
+    pub fn any_running(&self, tenant: TenantId, server: ServerId) -> Option<Arc<Initialized>> {
+        let entries = self.shared.of(tenant, server);
+        let running = entries.iter().find_map(|entry| entry.alive())?;
         Some(running.initialized.clone())
     }
 

@@ -151,8 +151,8 @@ async fn a_client_is_introduced() {
     server.pool.notify(&PoolKey { owner: 6, ..server.key }, "notifications/roots/list_changed", b"");
     assert_eq!(server.see("told").await, json!(["notifications/roots/list_changed"]));
     let pid = server.see("pid").await.as_u64().unwrap() as u32;
-    server.pool.dismiss(5).await;
-    assert!(!lives(pid) && !server.pool.is_running(&server.key));
+    server.pool.dismiss(5);
+    until("it is ended", 5, || !lives(pid) && !server.pool.is_running(&server.key)).await;
     assert!(server.pool.is_running(&shared.key));
 }
 
