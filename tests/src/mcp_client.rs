@@ -65,6 +65,11 @@ impl McpClient {
         McpClient { capabilities, ..self.clone() }
     }
 
+    /// The same client, session and all, sent by another actor.
+    pub fn by(&self, actor: &Actor) -> McpClient {
+        McpClient { actor: actor.clone(), ..self.clone() }
+    }
+
     pub fn is_modern(&self) -> bool {
         self.version == MODERN
     }

@@ -21,6 +21,7 @@ mod real;
 mod records;
 mod registry;
 mod remotes;
+mod replicas;
 mod rounds_new_to_old;
 mod rounds_old_to_new;
 mod rpc;
@@ -70,5 +71,6 @@ fn main() -> std::process::ExitCode {
         ("rounds_old_to_new", rounds_old_to_new::CASES),
         ("sessions", sessions::CASES),
         ("stolen", stolen::CASES),
+        ("replicas", replicas::CASES),
     ])
 }
