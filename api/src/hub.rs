@@ -132,9 +132,7 @@ impl Hub {
                 },
             };
             self.pass(&change).await;
-            if change.owner == 0 {
-                self.relay.tell(Message::Changed(change)).await;
-            }
+            self.relay.tell(Message::Changed(change)).await;
         }
         self.ending.cancel();
     }

@@ -11,8 +11,10 @@ use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
 use proxy::bridge::{Errand, Sealer, results};
 use proxy::catalog::{ListKind, Listing};
+use proxy::header_params;
 use proxy::policy::Policy;
 use proxy::route::find_server;
+use proxy::server::{Launch, ServerSpec};
 use proxy::upstream::{Params, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -90,7 +92,7 @@ async fn one(
                 members.set_text("nextCursor", &cursors.seal(&cursor));
             }
             if list.kind == ListKind::Tools
-                && policy.selects_tools()
+                && (policy.selects_tools() || mirrors(spec, &result))
                 && let Some(kept) = members.get("tools").and_then(|tools| visible(&policy, tools))
             {
                 members.set("tools", kept);
@@ -110,15 +112,29 @@ fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
     Ok(members.write())
 }
 
-/// Without the tools that the policy hides. What has no name is hidden too.
+/// Whether parameters of a remote server's tools are mirrored into headers, perhaps wrongly.
+fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
+    matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
+}
+
+/// Without the tools that the policy hides, and those that a client of a remote server must leave out
+/// because of what they want mirrored. What has no name is hidden too.
 fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
     #[derive(serde::Deserialize)]
-    struct Named {
+    #[serde(rename_all = "camelCase")]
+    struct Tool<'a> {
         name: String,
+        #[serde(borrow)]
+        input_schema: Option<&'a RawValue>,
     }
+    let remote = matches!(policy.spec.launch, Launch::Http(_));
     let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
     let seen = |tool: &&RawValue| {
-        serde_json::from_str::<Named>(tool.get()).is_ok_and(|tool| policy.tool(&tool.name).is_ok())
+        serde_json::from_str::<Tool<'_>>(tool.get()).is_ok_and(|tool| {
+            let mirrored =
+                tool.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
+            mirrored && policy.tool(&tool.name).is_ok()
+        })
     };
     let kept: Vec<&str> = tools.iter().filter(|tool| seen(tool)).map(|tool| tool.get()).collect();
     Some(raw(format!("[{}]", kept.join(","))))

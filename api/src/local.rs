@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::mcp::{self, Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
-use protocol::{Code, Refusal};
-use proxy::bridge::{Level, handshake};
+use protocol::{AgentId, Code, Refusal, TenantId};
+use proxy::bridge::{Client, Level, handshake};
 use proxy::route::{Name, Verb, find_member, find_server};
 use proxy::upstream::{Initialized, UpstreamAnswer};
 use serde_json::value::RawValue;
@@ -129,7 +129,7 @@ async fn handshaken(
     gateway: &Gateway,
     context: Context<'_>,
     slug: &str,
-    client: &proxy::bridge::Client,
+    client: &Client,
     shared: bool,
 ) -> Result<Arc<Initialized>, Refusal> {
     let view = gateway.directory.view(context.caller.tenant).await?;
@@ -193,32 +193,66 @@ async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Res
     Ok(Answer::Result("{}".into()))
 }
 
-/// Subscribes at the upstream that has the resource, if this caller may use it.
-async fn subscribe(
-    gateway: &Gateway,
-    context: Context<'_>,
-    uri: &str,
-    shared: bool,
-) -> Result<Result<Subscribed, Answer>, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
-    let name = match context.talk.endpoint {
-        Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
-        Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
-    };
-    let (member, own) = find_member(&view, Verb::ReadResource, name)?;
-    let policy = member.policy(context.caller.agent);
-    policy.server()?;
-    let deadline = Instant::now() + policy.spec.start_timeout;
-    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-    let key = match shared {
-        true => gateway.bridge.list_key(view.tenant, &policy.spec, &context.talk.client),
-        false => gateway.bridge.key(view.tenant, &policy.spec, &context.talk.client),
-    };
-    match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
-        UpstreamAnswer::Result(_) => {
-            Ok(Ok(Subscribed { pool: gateway.pool.clone(), key, uri: own.into_owned() }))
+/// Who subscribes, and where.
+struct Subscriber<'a> {
+    tenant: TenantId,
+    agent: Option<AgentId>,
+    endpoint: &'a Endpoint,
+    client: &'a Client,
+}
+
+impl Subscriber<'_> {
+    /// Subscribes at the upstream that has the resource, if this caller may use it.
+    async fn subscribe(&self, gateway: &Gateway, uri: &str) -> Result<Result<Subscribed, Answer>, Refusal> {
+        let view = gateway.directory.view(self.tenant).await?;
+        let name = match self.endpoint {
+            Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
+            Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
+        };
+        let (member, own) = find_member(&view, Verb::ReadResource, name)?;
+        let policy = member.policy(self.agent);
+        policy.server()?;
+        let deadline = Instant::now() + policy.spec.start_timeout;
+        gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+        let key = match self.client.era {
+            Era::Modern => gateway.bridge.list_key(view.tenant, &policy.spec, self.client),
+            Era::Legacy => gateway.bridge.key(view.tenant, &policy.spec, self.client),
+        };
+        match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
+            UpstreamAnswer::Result(_) => {
+                Ok(Ok(Subscribed { pool: gateway.pool.clone(), key, uri: own.into_owned() }))
+            }
+            UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
         }
-        UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
+    }
+}
+
+/// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
+pub async fn restore(gateway: &Gateway, session: &Session) {
+    let subscriber = Subscriber {
+        tenant: session.tenant,
+        agent: session.agent,
+        endpoint: &session.endpoint,
+        client: &session.client,
+    };
+    for uri in &session.facts.subscriptions {
+        if session.live.holds(uri) {
+            continue;
+        }
+        match subscriber.subscribe(gateway, uri).await {
+            Ok(Ok(subscribed)) => session.live.hold(uri, Some(Box::new(subscribed))),
+            Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
+            Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
+        }
+    }
+}
+
+fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
+    Subscriber {
+        tenant: context.caller.tenant,
+        agent: context.caller.agent,
+        endpoint: context.talk.endpoint,
+        client: &context.talk.client,
     }
 }
 
@@ -235,7 +269,7 @@ async fn subscription(
             let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
             return Err(Refusal::new(Code::InvalidParams, reason));
         }
-        match subscribe(gateway, context, uri, false).await? {
+        match subscriber(context).subscribe(gateway, uri).await? {
             Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
             Err(answer) => return Ok(answer),
         }
@@ -277,7 +311,7 @@ async fn listen(
     honoured.resource_subscriptions.clear();
     let mut held = Vec::new();
     for uri in &wanted.resource_subscriptions {
-        match subscribe(gateway, context, uri, true).await {
+        match subscriber(context).subscribe(gateway, uri).await {
             Ok(Ok(subscribed)) => {
                 held.push(subscribed);
                 honoured.resource_subscriptions.push(uri.clone());

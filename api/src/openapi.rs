@@ -23,7 +23,8 @@ use crate::rest::{self, describe};
 use doors::Doors;
 
 /// What the tags of the document stand for, in its order.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
+    ("mcp", "For MCP clients: Streamable HTTP, revisions 2024-11-05 to 2026-07-28."),
     ("call", "Calling tools: JSON-RPC, and one call as plain REST."),
     ("servers", "The registry of MCP servers, and how each is doing."),
     ("configs", "What a tenant or one of its agents may do with a server."),

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::mcp::Era;
 use protocol::{Caller, Code, Refusal, RequestId, Slug};
+use tokio_util::sync::CancellationToken;
 
 use super::events::{self, Cursor};
 use super::rpc::json;
@@ -172,7 +173,8 @@ fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response
     let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
-    events::response(stream, Cursor::start(), app.stopping.clone(), None, ends_with)
+    // It ends by itself, with its answer, also when the gateway stops.
+    events::response(stream, Cursor::start(), CancellationToken::new(), None, ends_with)
 }
 
 /// The answer as JSON.
@@ -315,6 +317,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             (home, Cursor { stream: 0, after: read })
         }
     };
+    if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
+        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
+        let restoring = Arc::clone(&app);
+        app.tasks.spawn(async move { crate::local::restore(&restoring.gateway, &session).await });
+    }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
     let watch = events::Watch { app: Arc::clone(&app), parts, ended };

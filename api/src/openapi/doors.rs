@@ -10,7 +10,9 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
 /// What stands beside the routes of REST.
 #[derive(OpenApi)]
 #[openapi(
-    paths(call_rpc, execute_tool, crate::health::health, crate::health::ready),
+    paths(
+        call_mcp, listen_mcp, end_mcp, call_mcp_server, listen_mcp_server, end_mcp_server,
+        call_rpc, execute_tool, crate::health::health, crate::health::ready),
     components(schemas(RpcRequest, RpcAnswer, RpcError, RpcErrorFacts, ProblemBody<'static>))
 )]
 pub struct Doors;
@@ -118,6 +120,86 @@ struct RpcErrorFacts {
 )]
 #[expect(dead_code, reason = "a description; the door is crate::doors::rpc")]
 fn call_rpc() {}
+
+macro_rules! mcp_door {
+    ($path:literal, $what:literal, $call:ident, $listen:ident, $end:ident $(, $slug:tt)?) => {
+        #[doc = concat!("One message of an MCP client, over Streamable HTTP: ", $what, ".")]
+        ///
+        /// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
+        /// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
+        /// server-sent events when something is said before it. Needs `tools:call`.
+        #[utoipa::path(
+            post, path = $path, tag = "mcp", request_body = RpcBody,
+            $(params(("slug" = $slug, Path, description = "The server's slug.", example = "calculator")),)?
+            responses(
+                (status = 200, description = "The answer, as JSON or as a stream.", body = RpcAnswer),
+                (status = 202, description = "A notification, or an answer to a question: taken."),
+                (status = 400, description = "No message, no session, or (2026-07-28) headers or `_meta` that are wrong: -32700, -32600, -32602, -32020, -32021, -32022.", body = RpcAnswer),
+                (status = 401, description = "No credential, or one that is not valid: 40100.", body = RpcAnswer),
+                (status = 403, description = "Host, Origin, or the scope `tools:call` is missing: 40300.", body = RpcAnswer),
+                (status = 404, description = "The session is gone, or (2026-07-28) there is no such method: -32601.", body = RpcAnswer),
+                (status = 406, description = "The header `Accept` lists neither JSON nor event streams.", body = RpcAnswer),
+                (status = 413, description = "The body is larger than the gateway takes.", body = RpcAnswer),
+                (status = 415, description = "The body is not `application/json`.", body = RpcAnswer),
+                (status = 429, description = "Too often; `Retry-After` says when it may be tried again: 42900.", body = RpcAnswer),
+                (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
+            )
+        )]
+        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        fn $call() {}
+
+        #[doc = concat!("What a legacy session is told outside its requests: ", $what, ".")]
+        ///
+        /// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+        #[utoipa::path(
+            get, path = $path, tag = "mcp",
+            params(
+                $(("slug" = $slug, Path, description = "The server's slug.", example = "calculator"),)?
+                ("Mcp-Session-Id" = Option<String>, Header, description = "The session.")
+            ),
+            responses(
+                (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+                (status = 401, description = "No credential, or one that is not valid: 40100.", body = RpcAnswer),
+                (status = 403, description = "Host, Origin, or the scope `tools:call` is missing: 40300.", body = RpcAnswer),
+                (status = 404, description = "The session is gone.", body = RpcAnswer),
+                (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
+                (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
+                (status = 429, description = "Too often: 42900.", body = RpcAnswer)
+            )
+        )]
+        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        fn $listen() {}
+
+        #[doc = concat!("Ends a legacy session: ", $what, ".")]
+        #[utoipa::path(
+            delete, path = $path, tag = "mcp",
+            params(
+                $(("slug" = $slug, Path, description = "The server's slug.", example = "calculator"),)?
+                ("Mcp-Session-Id" = Option<String>, Header, description = "The session.")
+            ),
+            responses(
+                (status = 204, description = "It is over, on every replica."),
+                (status = 401, description = "No credential, or one that is not valid: 40100.", body = RpcAnswer),
+                (status = 403, description = "Host, Origin, or the scope `tools:call` is missing: 40300.", body = RpcAnswer),
+                (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
+                (status = 405, description = "No session was named.", body = RpcAnswer),
+                (status = 429, description = "Too often: 42900.", body = RpcAnswer)
+            )
+        )]
+        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        fn $end() {}
+    };
+}
+
+mcp_door!("/mcp", "the caller's whole catalog", call_mcp, listen_mcp, end_mcp);
+mcp_door!(
+    "/mcp/s/{slug}",
+    "one server, under its own names",
+    call_mcp_server,
+    listen_mcp_server,
+    end_mcp_server,
+    String
+);
 
 /// One call.
 #[derive(ToSchema)]

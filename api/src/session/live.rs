@@ -97,6 +97,10 @@ impl Live {
         self.heard.load(Ordering::Relaxed)
     }
 
+    pub fn holds(&self, name: &str) -> bool {
+        self.held.lock().contains_key(name)
+    }
+
     /// Holds something as long as the session lives here, under a name; `None` lets go of it.
     pub fn hold(&self, name: &str, held: Option<Box<dyn Any + Send>>) {
         let mut all = self.held.lock();
