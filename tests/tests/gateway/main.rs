@@ -10,6 +10,7 @@ mod conformance;
 mod declared;
 mod encryption;
 mod evasion;
+mod fidelity;
 mod guard;
 mod harness;
 mod identity;
@@ -17,6 +18,7 @@ mod limits;
 mod oauth;
 mod operations;
 mod pair;
+mod passing;
 mod real;
 mod records;
 mod registry;
@@ -72,5 +74,7 @@ fn main() -> std::process::ExitCode {
         ("sessions", sessions::CASES),
         ("stolen", stolen::CASES),
         ("replicas", replicas::CASES),
+        ("fidelity", fidelity::CASES),
+        ("passing", passing::CASES),
     ])
 }

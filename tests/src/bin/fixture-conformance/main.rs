@@ -22,6 +22,7 @@ mod manner;
 mod methods;
 mod prompts;
 mod question;
+mod read;
 mod resources;
 mod rounds;
 mod seal;
