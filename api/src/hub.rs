@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::relay::{self, Answer, Change, Message, Relay, What};
 use crate::session::{Session, Sessions};
 use crate::stream::{self, Stream};
+use crate::wanted::Wanted as WantedResources;
 
 /// After a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ pub struct Hub {
     listens: DashMap<u64, Listen>,
     next: AtomicU64,
     pub ending: CancellationToken,
+    pub wanted: Arc<WantedResources>,
 }
 
 /// An open `subscriptions/listen`.
@@ -60,19 +62,6 @@ impl Drop for Listening {
     }
 }
 
-/// A counted subscription at an upstream, taken back when dropped.
-pub struct Subscribed {
-    pub pool: Pool,
-    pub key: PoolKey,
-    pub uri: String,
-}
-
-impl Drop for Subscribed {
-    fn drop(&mut self) {
-        self.pool.unsubscribe(&self.key, &self.uri);
-    }
-}
-
 impl Hub {
     pub fn new(directory: Arc<Directory>, sessions: Arc<Sessions>, relay: Arc<Relay>, pool: Pool) -> Hub {
         Hub {
@@ -83,6 +72,7 @@ impl Hub {
             listens: DashMap::new(),
             next: AtomicU64::new(1),
             ending: CancellationToken::new(),
+            wanted: Arc::default(),
         }
     }
 
@@ -165,6 +155,10 @@ impl Hub {
         };
         match message {
             Message::Changed(change) => self.pass(&change).await,
+            Message::Wanted { wanted } => {
+                self.wanted.hear(wanted);
+                self.watch_for_others().await;
+            }
             Message::Answered { session, id, answer } => {
                 if let Some(session) = known(&session) {
                     let answer = match answer {
@@ -188,6 +182,27 @@ impl Hub {
                 if let Some(hash) = relay::session_hash(&session) {
                     self.sessions.forget(&hash);
                 }
+            }
+        }
+    }
+
+    /// Tells other replicas of which resources this one wants to hear.
+    pub async fn tell_wanted(&self) {
+        self.wanted.tidy();
+        let wanted = self.wanted.here();
+        if !wanted.is_empty() {
+            self.relay.tell(Message::Wanted { wanted }).await;
+        }
+    }
+
+    /// What runs here tells of what others want to hear of. What is started later is seen to by the call
+    /// that starts it.
+    async fn watch_for_others(&self) {
+        for key in self.pool.keys() {
+            let Ok(view) = self.directory.view(key.tenant).await else { continue };
+            let member = view.members().iter().find(|member| member.spec.id == key.server);
+            if let Some(member) = member.filter(|_| self.pool.is_running(&key)) {
+                self.wanted.watch(&self.pool, &key, &member.spec).await;
             }
         }
     }

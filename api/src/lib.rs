@@ -38,6 +38,7 @@ mod session;
 mod stream;
 mod tasks;
 mod tickets;
+mod wanted;
 
 pub use cli::main;
 

@@ -37,6 +37,10 @@ pub enum Message {
         session: String,
         id: String,
     },
+    /// Streams at that replica want to hear of these resources, for a minute.
+    Wanted {
+        wanted: Vec<Resource>,
+    },
     /// Its facts are others now.
     Renewed {
         session: String,
@@ -44,6 +48,15 @@ pub enum Message {
     Closed {
         session: String,
     },
+}
+
+/// A resource of a tenant's server, by the server's own URI.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource {
+    pub tenant: TenantId,
+    pub server: ServerId,
+    pub uri: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, StartError};
 use crate::config::{self, Config, LogFormat};
-use crate::{metrics, routes, serve};
+use crate::{metrics, routes, serve, wanted};
 
 /// How often the registry's change counter is read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -73,6 +73,13 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
         move || {
             let app = Arc::clone(&app);
             async move { app.gateway.sessions.tidy().await }
+        }
+    }));
+    tasks.spawn(every(wanted::TELL, stop.clone(), {
+        let app = Arc::clone(&app);
+        move || {
+            let app = Arc::clone(&app);
+            async move { app.gateway.hub.tell_wanted().await }
         }
     }));
     tasks.spawn(Arc::clone(&app.gateway.hub).run(stop.clone()));

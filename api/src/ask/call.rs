@@ -79,6 +79,10 @@ impl<'a> Call<'a> {
         permit.look_at(gateway.bridge.list_key(tenant, permit.spec(), client));
         gateway.catalog.settle(&mut permit, deadline).await?;
         let headers = parameters::check(context, self, &gateway.catalog, &permit, deadline).await?;
+        if !gateway.hub.wanted.is_empty() {
+            let key = gateway.bridge.key(tenant, permit.spec(), client);
+            gateway.hub.wanted.watch(&gateway.pool, &key, permit.spec()).await;
+        }
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
         let params = match self.verb {

@@ -24,7 +24,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// When a client that lost its connection is to come back.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Where a reader is: the id of an event is `stream-number`.
+/// Where a reader is: the id of an event is `mark-stream-number`. The mark is that of the replica which
+/// numbered it, new at each start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
     pub stream: u32,
@@ -36,9 +37,9 @@ impl Cursor {
         Self { stream: 0, after: 0 }
     }
 
-    /// Reads a `Last-Event-ID`.
-    pub fn parse(id: &str) -> Option<Self> {
-        let (stream, after) = id.split_once('-')?;
+    /// Reads a `Last-Event-ID` of this replica. Numbers of another one mean nothing here.
+    pub fn parse(id: &str, mark: &str) -> Option<Self> {
+        let (stream, after) = id.strip_prefix(mark)?.strip_prefix('-')?.split_once('-')?;
         Some(Self { stream: stream.parse().ok()?, after: after.parse().ok()? })
     }
 }
@@ -61,6 +62,7 @@ impl Drop for AbortOnDrop {
 }
 
 struct Reader {
+    mark: Arc<str>,
     stream: Arc<Stream>,
     after: u64,
     begun: bool,
@@ -72,13 +74,15 @@ struct Reader {
 
 /// The response whose body is the stream.
 pub fn response(
+    app: &App,
     stream: Arc<Stream>,
     cursor: Cursor,
     stopping: CancellationToken,
     watch: Option<Watch>,
     work: Option<AbortOnDrop>,
 ) -> Response {
-    let reader = Reader { stream, after: cursor.after, begun: false, stopping, watch, _work: work };
+    let mark = Arc::clone(&app.gateway.hub.relay.replica);
+    let reader = Reader { mark, stream, after: cursor.after, begun: false, stopping, watch, _work: work };
     let body = stream::unfold(reader, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
@@ -99,7 +103,7 @@ impl Reader {
         {
             // So that a client knows where to go on before the first message (SEP-1699). Clients of
             // all revisions pass over events without data.
-            let id = format!("{number}-{}", self.after);
+            let id = format!("{}-{number}-{}", self.mark, self.after);
             sse::write(
                 &mut out,
                 &Outgoing { id: Some(&id), retry: Some(RETRY), data: Some(""), ..Outgoing::default() },
@@ -126,7 +130,7 @@ impl Reader {
 
     fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
         self.after = event.number;
-        let id = self.stream.number().map(|number| format!("{number}-{}", event.number));
+        let id = self.stream.number().map(|number| format!("{}-{number}-{}", self.mark, event.number));
         let data = std::str::from_utf8(&event.message).unwrap_or_default();
         let outgoing =
             Outgoing { event: Some("message"), id: id.as_deref(), data: Some(data), ..Outgoing::default() };
@@ -149,9 +153,9 @@ mod tests {
 
     #[test]
     fn ids_of_events() {
-        assert_eq!(Cursor::parse("3-17"), Some(Cursor { stream: 3, after: 17 }));
-        for bad in ["", "3", "3-", "-1", "a-b", "3-17-1", "99999999999-1"] {
-            assert_eq!(Cursor::parse(bad), None, "{bad}");
+        assert_eq!(Cursor::parse("m-3-17", "m"), Some(Cursor { stream: 3, after: 17 }));
+        for bad in ["", "3-17", "n-3-17", "m-3", "m-3-", "m--1", "m-a-b", "m-3-17-1", "m-99999999999-1"] {
+            assert_eq!(Cursor::parse(bad, "m"), None, "{bad}");
         }
     }
 }

@@ -2,8 +2,6 @@
 //! as there is something to say before the answer, with a stream of server-sent events. GET reads what
 //! a legacy session is told outside any request; DELETE ends the session.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +11,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::mcp::Era;
 use protocol::{Caller, Code, Refusal, RequestId, Slug};
-use tokio_util::sync::CancellationToken;
 
 use super::events::{self, Cursor};
+use super::lasting::{Handling, Lasting, streamed};
 use super::rpc::json;
 use crate::app::App;
 use crate::dialect::{Endpoint, Said};
@@ -74,9 +72,6 @@ fn nowhere(request: &Request, refusal: Refusal) -> Response {
     refused(arrival.request, refusal.into())
 }
 
-type Handling = Pin<Box<dyn Future<Output = Done> + Send>>;
-type Done = Result<Handled, Refused>;
-
 async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let parts = Arc::new(parts);
@@ -95,8 +90,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         }
     });
     // A legacy client that goes away has not taken its request back.
-    let mut handling =
-        Lasting { app: Arc::clone(&app), stream: Arc::clone(&stream), handling: Some(handling) };
+    let mut handling = Lasting::new(&app, &stream, handling);
     let answered = tokio::select! {
         biased;
         done = handling.next() => Some(done),
@@ -108,73 +102,11 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Some(done) if streams && stream.has_unread() => streamed(&app, stream, Box::pin(async { done })),
         Some(Ok(handled)) => plain(handled),
         Some(Err(away)) => turned_away(&app, &parts, away),
-        None => match handling.handling.take() {
+        None => match handling.take() {
             Some(handling) => streamed(&app, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
     }
-}
-
-/// A request that is being handled. When its client goes away, a legacy one is finished all the same,
-/// for a client that comes back; a modern one is taken back (basic/patterns/cancellation).
-struct Lasting {
-    app: Arc<App>,
-    stream: Arc<Stream>,
-    handling: Option<Handling>,
-}
-
-impl Lasting {
-    async fn next(&mut self) -> Done {
-        let done = match &mut self.handling {
-            Some(handling) => handling.await,
-            None => std::future::pending().await,
-        };
-        self.handling = None;
-        done
-    }
-}
-
-impl Drop for Lasting {
-    fn drop(&mut self) {
-        if let Some(handling) = self.handling.take()
-            && self.stream.number().is_some()
-        {
-            self.stream.stay();
-            self.app.tasks.spawn(finish(Arc::clone(&self.stream), handling));
-        }
-    }
-}
-
-/// Handles to the end; the answer goes onto the stream.
-async fn finish(stream: Arc<Stream>, handling: Handling) {
-    let mut out = Vec::new();
-    match handling.await {
-        Ok(Handled { replies: Replies::One(Some(reply)), .. }) => reply.write_for_client(&mut out),
-        Ok(Handled { replies: Replies::One(None), .. }) => {}
-        Ok(Handled { replies: Replies::Many(replies), .. }) => {
-            for reply in &replies {
-                let mut one = Vec::new();
-                reply.write_for_client(&mut one);
-                stream.must_say(one);
-            }
-        }
-        // Nothing was said before a request was turned away, so this was not a stream then.
-        Err(away) => tracing::debug!(refusal = %away.refusal, "turned away after a stream had begun"),
-    }
-    if !out.is_empty() {
-        stream.must_say(out);
-    }
-    stream.end();
-}
-
-/// The answer as a stream.
-fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response {
-    stream.stay();
-    let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
-    let lasts = stream.number().is_some();
-    let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
-    // It ends by itself, with its answer, also when the gateway stops.
-    events::response(stream, Cursor::start(), CancellationToken::new(), None, ends_with)
 }
 
 /// The answer as JSON.
@@ -307,8 +239,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
     let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
-    let resumed =
-        last.and_then(Cursor::parse).and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
+    let resumed = last
+        .and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica))
+        .and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
     let (stream, cursor) = match resumed {
         Some((stream, cursor)) => (stream, cursor),
         None => {
@@ -320,12 +253,13 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
-        app.tasks.spawn(async move { crate::local::restore(&restoring.gateway, &session).await });
+        app.tasks
+            .spawn(async move { crate::local::subscriptions::restore(&restoring.gateway, &session).await });
     }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
-    let watch = events::Watch { app: Arc::clone(&app), parts, ended };
-    events::response(stream, cursor, app.stopping.clone(), Some(watch), None)
+    let (stopping, watch) = (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts, ended });
+    events::response(&app, stream, cursor, stopping, Some(watch), None)
 }
 
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {

@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod execute;
+mod lasting;
 pub mod mcp;
 pub mod resource;
 pub mod rest;

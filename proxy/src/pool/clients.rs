@@ -52,6 +52,11 @@ impl Pool {
         self.shared.introductions.contains_key(key)
     }
 
+    /// The keys of all upstreams that there are.
+    pub fn keys(&self) -> Vec<PoolKey> {
+        self.shared.entries.iter().map(|entry| *entry.key()).collect()
+    }
+
     /// What the handshake with an upstream brought, if it runs.
     pub fn running(&self, key: &PoolKey) -> Option<Arc<Initialized>> {
         let running = self.shared.entries.get(key)?.alive()?;

@@ -63,10 +63,17 @@ impl Subscriptions {
         }
     }
 
-    /// Runs as long as the child does.
-    pub async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>, mut heard: mpsc::Receiver<Heard>) {
+    /// Runs as long as the child does. `ready` is told when the first listen stands, or there is none.
+    pub async fn run(
+        mut self,
+        mut jobs: mpsc::UnboundedReceiver<Job>,
+        mut heard: mpsc::Receiver<Heard>,
+        ready: oneshot::Sender<()>,
+    ) {
         let closed = self.wire.closed.clone();
         self.open_again();
+        // Dropped, it tells the same.
+        let mut _ready = self.held.is_some().then_some(ready);
         loop {
             tokio::select! {
                 () = closed.cancelled() => return,
@@ -78,9 +85,13 @@ impl Subscriptions {
                     }
                     self.change(all, &mut heard).await;
                 }
-                reply = ended(&mut self.held) => self.ended(Some(reply)),
+                reply = ended(&mut self.held) => {
+                    _ready = None;
+                    self.ended(Some(reply));
+                }
                 Some(heard) = heard.recv() => match heard {
                     Heard::Ended { id } if self.is_held(id) => self.ended(None),
+                    Heard::Acknowledged { id, .. } if self.is_held(id) => _ready = None,
                     Heard::Ended { .. } | Heard::Acknowledged { .. } => {}
                 },
                 () = until(self.again) => {

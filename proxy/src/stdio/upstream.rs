@@ -44,6 +44,9 @@ impl From<Refusal> for NotStarted {
     }
 }
 
+/// How long a start waits until the child is listened to.
+const LISTENING: Duration = Duration::from_secs(1);
+
 impl StdioUpstream {
     /// Starts the child and shakes hands with it. A child that does not get that far is ended.
     pub async fn start(
@@ -72,13 +75,18 @@ impl StdioUpstream {
                 return Err(NotStarted { refusal, wrong_era: answered });
             }
         };
+        let (ready, standing) = oneshot::channel();
         let jobs = link.heard.take().filter(|_| plan.era == Era::Modern).map(|heard| {
             let (jobs, taken) = mpsc::unbounded_channel();
             let (wire, news) = (link.wire.clone(), plan.news.clone());
             let listens = Subscriptions::new(wire, plan.client.clone(), &initialized.result, news);
-            tasks.spawn(listens.run(taken, heard));
+            tasks.spawn(listens.run(taken, heard, ready));
             jobs
         });
+        if jobs.is_some() {
+            // What the first call changes is heard too; a child that does not say so is not waited for.
+            tokio::time::timeout(LISTENING, standing).await.ok();
+        }
         let pid = link.handle.pid().await;
         Ok(StdioUpstream { link, initialized, pid, tasks: tasks.clone(), jobs })
     }

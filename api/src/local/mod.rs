@@ -2,22 +2,21 @@
 //! subscriptions, and the description of services.
 
 mod services;
+pub mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use protocol::mcp::{self, Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
-use protocol::{AgentId, Code, Refusal, TenantId};
+use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
+use protocol::{Code, Refusal};
 use proxy::bridge::{Client, Level, handshake};
-use proxy::route::{Name, Verb, find_member, find_server};
-use proxy::upstream::{Initialized, UpstreamAnswer};
-use serde_json::value::RawValue;
+use proxy::route::find_server;
+use proxy::upstream::Initialized;
 use serde_json::{Value, json};
 
-use crate::ask::{Local, LocalMethod, MAX_SUBSCRIPTIONS, Wanted};
+use crate::ask::{Local, LocalMethod};
 use crate::dialect::Endpoint;
 use crate::gateway::{Context, Gateway};
-use crate::hub::Subscribed;
 use crate::relay::{Message, session_text};
 use crate::reply::{Answer, Reply};
 use crate::session::{Facts, Session};
@@ -46,8 +45,12 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -
         }
         LocalMethod::Discover => discover(gateway, context).await,
         LocalMethod::SetLevel { level } => set_level(gateway, context, *level).await,
-        LocalMethod::Subscription { uri, begin } => subscription(gateway, context, uri, *begin).await,
-        LocalMethod::Listen(wanted) => listen(gateway, context, wanted.clone(), local.id).await,
+        LocalMethod::Subscription { uri, begin } => {
+            subscriptions::change(gateway, context, uri, *begin).await
+        }
+        LocalMethod::Listen(wanted) => {
+            subscriptions::listen(gateway, context, wanted.clone(), local.id).await
+        }
         LocalMethod::ListServices => services::list(gateway, context).await.map(json_answer),
         LocalMethod::DescribeService { service } => {
             services::describe(gateway, context, service).await.map(json_answer)
@@ -191,154 +194,4 @@ async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Res
     )
     .await;
     Ok(Answer::Result("{}".into()))
-}
-
-/// Who subscribes, and where.
-struct Subscriber<'a> {
-    tenant: TenantId,
-    agent: Option<AgentId>,
-    endpoint: &'a Endpoint,
-    client: &'a Client,
-}
-
-impl Subscriber<'_> {
-    /// Subscribes at the upstream that has the resource, if this caller may use it.
-    async fn subscribe(&self, gateway: &Gateway, uri: &str) -> Result<Result<Subscribed, Answer>, Refusal> {
-        let view = gateway.directory.view(self.tenant).await?;
-        let name = match self.endpoint {
-            Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
-            Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
-        };
-        let (member, own) = find_member(&view, Verb::ReadResource, name)?;
-        let policy = member.policy(self.agent);
-        policy.server()?;
-        let deadline = Instant::now() + policy.spec.start_timeout;
-        gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-        let key = match self.client.era {
-            Era::Modern => gateway.bridge.list_key(view.tenant, &policy.spec, self.client),
-            Era::Legacy => gateway.bridge.key(view.tenant, &policy.spec, self.client),
-        };
-        match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
-            UpstreamAnswer::Result(_) => {
-                Ok(Ok(Subscribed { pool: gateway.pool.clone(), key, uri: own.into_owned() }))
-            }
-            UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
-        }
-    }
-}
-
-/// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
-pub async fn restore(gateway: &Gateway, session: &Session) {
-    let subscriber = Subscriber {
-        tenant: session.tenant,
-        agent: session.agent,
-        endpoint: &session.endpoint,
-        client: &session.client,
-    };
-    for uri in &session.facts.subscriptions {
-        if session.live.holds(uri) {
-            continue;
-        }
-        match subscriber.subscribe(gateway, uri).await {
-            Ok(Ok(subscribed)) => session.live.hold(uri, Some(Box::new(subscribed))),
-            Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
-            Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
-        }
-    }
-}
-
-fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
-    Subscriber {
-        tenant: context.caller.tenant,
-        agent: context.caller.agent,
-        endpoint: context.talk.endpoint,
-        client: &context.talk.client,
-    }
-}
-
-async fn subscription(
-    gateway: &Gateway,
-    context: Context<'_>,
-    uri: &str,
-    begin: bool,
-) -> Result<Answer, Refusal> {
-    let session = session(context)?;
-    let known = session.facts.subscriptions.iter().any(|one| one == uri);
-    if begin && !known {
-        if session.facts.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
-            return Err(Refusal::new(Code::InvalidParams, reason));
-        }
-        match subscriber(context).subscribe(gateway, uri).await? {
-            Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
-            Err(answer) => return Ok(answer),
-        }
-    }
-    if !begin {
-        session.live.hold(uri, None);
-    }
-    if begin != known {
-        let change = |facts: &mut Facts| match begin {
-            true => facts.subscriptions.push(uri.to_owned()),
-            false => facts.subscriptions.retain(|one| one != uri),
-        };
-        gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await?;
-        gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
-    }
-    Ok(Answer::Result("{}".into()))
-}
-
-/// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
-async fn listen(
-    gateway: &Gateway,
-    context: Context<'_>,
-    wanted: Wanted,
-    id: &RawValue,
-) -> Result<Answer, Refusal> {
-    let client = &context.talk.client;
-    let Some(stream) = context.talk.stream.filter(|_| client.era == Era::Modern) else {
-        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
-            .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
-    };
-    let mut honoured = match context.talk.endpoint {
-        Endpoint::One(slug) => {
-            let initialized = handshaken(gateway, context, slug.as_str(), client, true).await?;
-            declared(&initialized, &wanted)
-        }
-        Endpoint::All | Endpoint::Plain => wanted.clone(),
-    };
-    honoured.task_ids.clear();
-    honoured.resource_subscriptions.clear();
-    let mut held = Vec::new();
-    for uri in &wanted.resource_subscriptions {
-        match subscriber(context).subscribe(gateway, uri).await {
-            Ok(Ok(subscribed)) => {
-                held.push(subscribed);
-                honoured.resource_subscriptions.push(uri.clone());
-            }
-            Ok(Err(_)) => {}
-            Err(refusal) => tracing::debug!(%refusal, uri, "a resource cannot be subscribed to"),
-        }
-    }
-    let hub = &gateway.hub;
-    let (caller, endpoint) = (context.caller, context.talk.endpoint);
-    let _listening = hub.listen(caller.tenant, caller.agent, endpoint, honoured, id, stream);
-    hub.ending.cancelled().await;
-    drop(held);
-    Ok(Answer::Result(
-        format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, mcp::meta::SUBSCRIPTION_ID, id.get())
-            .into(),
-    ))
-}
-
-/// What of it the server itself tells.
-fn declared(initialized: &Initialized, wanted: &Wanted) -> Wanted {
-    let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
-    let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;
-    Wanted {
-        tools_list_changed: wanted.tools_list_changed && changes("tools"),
-        prompts_list_changed: wanted.prompts_list_changed && changes("prompts"),
-        resources_list_changed: wanted.resources_list_changed && changes("resources"),
-        ..Wanted::default()
-    }
 }
