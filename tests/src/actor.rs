@@ -84,6 +84,23 @@ impl Actor {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, String> {
+        let begun = Instant::now();
+        let sent = format!("{method} {path} {}", shortened(body.as_deref().unwrap_or_default()));
+        let response = self.open(method, path, headers, body).await?;
+        let failed = |error: reqwest::Error| format!("{sent}: no answer: {error:?}");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?.to_vec();
+        Ok(Answer { sent, status, headers, body, took: begun.elapsed() })
+    }
+
+    /// Sends exactly this; the body of the answer is not read yet.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<reqwest::Response, String> {
         let sent = format!("{method} {path} {}", shortened(body.as_deref().unwrap_or_default()));
         let mut request = self.client.request(method, self.url(path));
         for (name, value) in &self.headers {
@@ -95,12 +112,7 @@ impl Actor {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let begun = Instant::now();
-        let failed = |error: reqwest::Error| format!("{sent}: no answer: {error:?}");
-        let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.map_err(failed)?.to_vec();
-        Ok(Answer { sent, status, headers, body, took: begun.elapsed() })
+        request.send().await.map_err(|error| format!("{sent}: no answer: {error:?}"))
     }
 
     /// Sends a body to the JSON-RPC door as it is written.

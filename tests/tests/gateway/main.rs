@@ -1,6 +1,8 @@
 //! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
+mod bridge_new_to_old;
+mod bridge_old_to_new;
 mod bytes;
 mod children;
 mod configs;
@@ -8,20 +10,28 @@ mod conformance;
 mod declared;
 mod encryption;
 mod evasion;
+mod fidelity;
 mod guard;
 mod harness;
 mod identity;
 mod limits;
 mod oauth;
 mod operations;
+mod pair;
+mod passing;
 mod real;
 mod records;
 mod registry;
 mod remotes;
+mod replicas;
+mod rounds_new_to_old;
+mod rounds_old_to_new;
 mod rpc;
 mod sdk;
+mod sessions;
 mod startup;
 mod stdio_door;
+mod stolen;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -59,5 +69,14 @@ fn main() -> std::process::ExitCode {
         ("real", real::CASES),
         ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),
+        ("bridge_new_to_old", bridge_new_to_old::CASES),
+        ("rounds_new_to_old", rounds_new_to_old::CASES),
+        ("bridge_old_to_new", bridge_old_to_new::CASES),
+        ("rounds_old_to_new", rounds_old_to_new::CASES),
+        ("sessions", sessions::CASES),
+        ("stolen", stolen::CASES),
+        ("replicas", replicas::CASES),
+        ("fidelity", fidelity::CASES),
+        ("passing", passing::CASES),
     ])
 }

@@ -7,6 +7,7 @@
 //! | `--die-on-probe` | exits at any message that comes before `initialize` |
 //! | `--silent-on-probe` | never answers `server/discover` |
 //! | `--slow MS` | waits so long in `tools/call`, `prompts/get` and `resources/read` |
+//! | `--tools N` | has so many tools more, which do nothing |
 //! | `--chatty` | lines on standard error, log messages and changes of lists around every answer |
 //! | `--log FILE` | appends every line that arrives, and `cancelled ID` for what it gave up |
 
@@ -21,6 +22,7 @@ mod manner;
 mod methods;
 mod prompts;
 mod question;
+mod read;
 mod resources;
 mod rounds;
 mod seal;

@@ -8,6 +8,7 @@ pub struct Manner {
     pub die_on_probe: bool,
     pub silent_on_probe: bool,
     pub slow: Duration,
+    pub tools: u32,
     pub chatty: bool,
     pub log: Option<String>,
 }
@@ -25,6 +26,7 @@ pub fn read(arguments: &[String]) -> Manner {
         die_on_probe: false,
         silent_on_probe: false,
         slow: Duration::ZERO,
+        tools: 0,
         chatty: false,
         log: None,
     };
@@ -38,6 +40,7 @@ pub fn read(arguments: &[String]) -> Manner {
             "--slow" => {
                 manner.slow = Duration::from_millis(value().parse().expect("--slow takes milliseconds"))
             }
+            "--tools" => manner.tools = value().parse().expect("--tools takes a number"),
             "--chatty" => manner.chatty = true,
             "--log" => manner.log = Some(value()),
             other => panic!("no such argument: {other}"),

@@ -12,7 +12,7 @@ use crate::call::{Call, Detour, Fault, Outcome, rank};
 use crate::era::{self, CAPABILITIES_KEY, Era, MODERN, Session};
 use crate::listen::Change;
 use crate::server::Server;
-use crate::{listen, prompts, resources, tasks, tools};
+use crate::{listen, prompts, read, resources, tasks, tools};
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -63,7 +63,7 @@ fn hear(server: &Server, method: &str, raw: &str) {
 }
 
 fn begin(server: &Arc<Server>, id: String, method: String, raw: String) {
-    let params: Value = serde_json::from_str(&raw).expect("it was read before");
+    let params = read::as_far_as_possible(&raw);
     let era = match era::admit(server, &method, &params) {
         Ok(era) => era,
         Err(fault) => return server.say(&error(&id, &fault)),

@@ -75,9 +75,12 @@ pub fn list(call: &Call) -> Value {
     let all = TOOLS.iter().map(|one| (one.name, one.about, (one.takes)()));
     let more = call.server.more_tools.load(Ordering::Relaxed);
     let more = more.then(|| (MORE, "Comes and goes", nothing()));
+    let idle = (1..=call.server.manner.tools).map(|number| format!("test_idle_{number:04}"));
+    let idle = idle.map(|name| json!({ "name": name, "inputSchema": nothing() }));
     let tools: Vec<Value> = all
         .chain(more)
         .map(|(name, about, takes)| json!({ "name": name, "description": about, "inputSchema": takes }))
+        .chain(idle)
         .collect();
     json!({ "tools": tools })
 }
