@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ pub struct Stream {
     kept: OnceLock<u32>,
     queue: Mutex<Queue>,
     news: Notify,
+    /// Set when it is known that the answer needs no header of its own.
+    may_begin: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +52,15 @@ impl Stream {
 
     pub fn number(&self) -> Option<u32> {
         self.kept.get().copied()
+    }
+
+    /// The answer may come on this stream, although nothing was said before it.
+    pub fn let_begin(&self) {
+        self.may_begin.store(true, Ordering::Relaxed);
+    }
+
+    pub fn may_begin(&self) -> bool {
+        self.may_begin.load(Ordering::Relaxed)
     }
 
     /// A message that may be lost when the reader is too far behind: a notification.
@@ -86,6 +98,11 @@ impl Stream {
     /// The number of the last message that was read.
     pub fn read(&self) -> u64 {
         self.queue.lock().read
+    }
+
+    /// The number of the last message.
+    pub fn last(&self) -> u64 {
+        self.queue.lock().last
     }
 
     /// Waits for the first message after that one; none when the stream has ended.

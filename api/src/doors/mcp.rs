@@ -100,7 +100,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         biased;
         done = handling.next() => Some(done),
         () = stream.touched(), if streams => None,
-        () = tokio::time::sleep(STREAM_AFTER), if streams => None,
+        () = late(&stream), if streams => None,
     };
     match answered {
         // Something was said first: it must come first.
@@ -111,6 +111,17 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             Some(handling) => streamed(&app, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
+    }
+}
+
+/// Waits until the answer takes too long to come alone. That to `initialize` comes alone however long it
+/// takes: its session is named in a header.
+async fn late(stream: &Stream) {
+    loop {
+        tokio::time::sleep(STREAM_AFTER).await;
+        if stream.may_begin() {
+            return;
+        }
     }
 }
 
@@ -303,10 +314,16 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
     let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
-    let resumed =
-        last.and_then(Cursor::parse).and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
-    let (stream, cursor) = match resumed {
-        Some((stream, cursor)) => (stream, cursor),
+    let (stream, cursor) = match last.and_then(Cursor::parse) {
+        Some(cursor) => match session.live.find(cursor.stream) {
+            // A home begins anew in each process, and what it says there is not to be passed over.
+            Some(stream) => {
+                let after = cursor.after.min(stream.last());
+                (stream, Cursor { after, ..cursor })
+            }
+            // The session's home instead would be waited on in vain for an answer.
+            None => return turned_away(&app, &parts, gone(cursor).into()),
+        },
         None => {
             let home = Arc::clone(&session.live.home);
             let read = home.read();
@@ -317,6 +334,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
     let watch = events::Watch { app: Arc::clone(&app), parts, ended };
     events::response(stream, cursor, app.stopping.clone(), Some(watch), None)
+}
+
+fn gone(cursor: Cursor) -> Refusal {
+    let reason = format!("the stream {} of this session is not here any more", cursor.stream);
+    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
 }
 
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
