@@ -15,7 +15,6 @@ use super::gate::{Answered, Reply};
 use super::message::{Kind, Message};
 use super::session::Facts;
 use super::tickets::Ticket;
-use crate::doors::events::Cursor;
 
 /// How often it is tried to go on with a stream that broke.
 const RESUMES: u32 = 3;
@@ -129,23 +128,13 @@ async fn exchange(door: &Door, message: &Message, waiting: &mut Waiting) -> Resu
         tried += 1;
         tokio::time::sleep(PAUSE * tried).await;
         left = match door.gate.get(facts.headers_after(Some(&last))).await {
-            Ok(Answered { reply: Reply::Events(mut events), .. }) => {
-                // A gateway that does not know the stream any more gives another one.
-                let Ok(first) = events.identify().await else { return Err(refusal) };
-                let stream = |id: &str| Cursor::parse(id).map(|cursor| cursor.stream);
-                if events.last_event_id().and_then(stream) != stream(&last) {
-                    return Err(refusal);
-                }
-                if let Some(text) = first {
-                    waiting.take(door, &text).await;
-                }
-                let left = waiting.read(door, events).await;
-                if let Left::Some { last_event_id: None, refusal } = left {
+            Ok(Answered { reply: Reply::Events(events), .. }) => match waiting.read(door, events).await {
+                Left::Some { last_event_id: None, refusal } => {
                     Left::Some { last_event_id: Some(last), refusal }
-                } else {
-                    left
                 }
-            }
+                left => left,
+            },
+            // The gateway does not know that stream any more.
             Ok(_) => return Err(refusal),
             Err(_) => Left::Some { last_event_id: Some(last), refusal },
         };

@@ -22,6 +22,7 @@ mod rpc;
 mod sdk;
 mod startup;
 mod stdio_door;
+mod stdio_lines;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         ("bytes", bytes::CASES),
         ("sdk", sdk::CASES),
         ("stdio_door", stdio_door::CASES),
+        ("stdio_lines", stdio_lines::CASES),
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
