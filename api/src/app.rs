@@ -83,7 +83,7 @@ impl App {
         first_key(&db, &config, &secrets, tenant).await?;
 
         let state = state_store(&config)?;
-        let egress = way_out(&config, declared_urls(&config));
+        let egress = way_out(&config, Vec::new());
         let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
@@ -144,14 +144,14 @@ impl App {
     }
 
     /// Ends the children and writes what is still to be written.
-    pub async fn shutdown(&self) {
+    pub async fn shutdown(&self, grace: Duration) {
         self.tasks.close();
-        let rest = Duration::from_secs(1);
+        let rest = grace.min(Duration::from_secs(1));
         if tokio::time::timeout(rest, self.tasks.wait()).await.is_err() {
             tracing::warn!("some requests were still in flight");
         }
         self.gateway.bridge.shutdown().await;
-        self.gateway.pool.shutdown(Duration::from_millis(self.config.server.shutdown_grace_ms)).await;
+        self.gateway.pool.shutdown(grace).await;
         self.gateway.directory.touch().await;
         self.gateway.recorder.record.shutdown().await;
     }
@@ -284,7 +284,7 @@ fn way_out(config: &Config, trusted: Vec<Url>) -> Egress {
 
 fn declared_urls(config: &Config) -> Vec<Url> {
     let urls = config.servers.iter().filter_map(|server| server.url.as_deref()?.parse().ok());
-    urls.map(|url| remote::as_http(&url)).collect()
+    urls.flat_map(|url: Url| [remote::as_http(&url), url]).collect()
 }
 
 fn identity_urls(config: &Config) -> Vec<Url> {
@@ -318,6 +318,7 @@ fn pool_settings(
         idle_timeout: Duration::from_millis(children.idle_timeout_ms),
         max_children: children.max_children,
         egress,
+        trusted_egress: way_out(config, declared_urls(config)),
         ..PoolSettings::new(program, environment)
     })
 }

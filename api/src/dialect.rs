@@ -135,6 +135,10 @@ pub async fn talk<'a>(
         None => About::default(),
     };
     let version = said.version()?;
+    let begins = heading.is_some_and(|heading| heading.is_request && heading.method == method::INITIALIZE);
+    if let Some(stream) = stream.filter(|_| !begins) {
+        stream.let_begin();
+    }
     if era(&about, version) == Era::Modern {
         let heading = heading.ok_or_else(|| {
             Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
@@ -143,7 +147,6 @@ pub async fn talk<'a>(
         let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
         return Ok(Talk { endpoint, client, session: None, voice, stream, said });
     }
-    let begins = heading.is_some_and(|heading| heading.method == method::INITIALIZE);
     if *endpoint == Endpoint::Plain || begins {
         let client = Arc::clone(&gateway.plain);
         return Ok(Talk { endpoint, client, session: None, voice: None, stream, said });

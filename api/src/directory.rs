@@ -291,7 +291,8 @@ fn launch(server: &Server) -> Launch {
 
 fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
     let headers = server.headers.expose()?.clone();
-    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers })
+    let trusted = server.managed_by == entity::ManagedBy::Config;
+    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers, trusted })
 }
 
 /// Without the secrets it was given, a server is not reached at all.

@@ -1,6 +1,7 @@
 //! Who wants to hear of changes: open `subscriptions/listen` requests and the home streams of legacy
 //! sessions. Changes come from upstreams, from the registry and from other replicas.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,6 +26,12 @@ use crate::relay::{self, Answer, Change, Message, Relay, What};
 use crate::session::{Session, Sessions};
 use crate::stream::{self, Stream};
 use crate::wanted::Wanted as WantedResources;
+
+/// How long changes are gathered.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Most different changes of one moment; more are lost.
+const MOST_GATHERED: usize = 10_000;
 
 /// After a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -102,18 +109,27 @@ impl Hub {
         Listening { hub: Arc::clone(self), number }
     }
 
-    /// Passes changes on until the end.
+    /// Passes changes on until the end. What an upstream says again and again within a moment is passed
+    /// on once, so that a talkative one does not make the others unheard.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut events = self.pool.events();
         let mut registry = self.directory.changes();
+        let mut gathered: HashMap<(PoolKey, String), Change> = HashMap::new();
+        let mut ticks = tokio::time::interval(MOMENT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let change = tokio::select! {
+            tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 event = events.recv() => match event {
-                    Ok(event) => change(event.key, event.news),
+                    Ok(event) if gathered.len() < MOST_GATHERED => {
+                        let change = change(event.key, event.news);
+                        gathered.insert((event.key, change.what.name().to_owned()), change);
+                    }
+                    Ok(_) => {}
                     Err(RecvError::Lagged(lost)) => {
-                        tracing::warn!(lost, "changes came faster than they could be passed on");
-                        continue;
+                        tracing::debug!(lost, "changes came faster than they could be gathered");
+                        self.pass_everything().await;
                     }
                     Err(RecvError::Closed) => break,
                 },
@@ -122,16 +138,30 @@ impl Hub {
                         // Each replica sees the registry's changes itself.
                         let what = What::Lists { servers };
                         self.pass(&Change { tenant, server: None, owner: 0, what }).await;
-                        continue;
                     }
-                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Lagged(_)) => self.pass_everything().await,
                     Err(RecvError::Closed) => break,
                 },
-            };
-            self.pass(&change).await;
-            self.relay.tell(Message::Changed(change)).await;
+                _ = ticks.tick(), if !gathered.is_empty() => {
+                    for (_, change) in gathered.drain() {
+                        self.pass(&change).await;
+                        self.relay.tell(Message::Changed(change)).await;
+                    }
+                }
+            }
         }
         self.ending.cancel();
+    }
+
+    /// Something was lost: whoever listens is told that all lists may have changed.
+    async fn pass_everything(&self) {
+        let mut tenants: HashSet<TenantId> = self.listens.iter().map(|listen| listen.tenant).collect();
+        tenants.extend(self.sessions.tenants());
+        for tenant in tenants {
+            let Ok(view) = self.directory.view(tenant).await else { continue };
+            let servers = view.members().iter().map(|member| member.spec.slug.clone()).collect();
+            self.pass(&Change { tenant, server: None, owner: 0, what: What::Lists { servers } }).await;
+        }
     }
 
     /// Hears other replicas until the end.

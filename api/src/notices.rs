@@ -18,7 +18,11 @@ pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notice<'_>) -
     match notice.method.as_ref() {
         method::INITIALIZED => {}
         method::CANCELLED => cancel(gateway, context, notice.params).await,
-        other => pass(gateway, context, other, notice.params).await,
+        other if other.starts_with(method::NOTIFICATIONS) => {
+            pass(gateway, context, other, notice.params).await;
+        }
+        // A request without an id would be carried out by some servers, and asks for no permit.
+        other => tracing::debug!(method = other.chars().take(100).collect::<String>(), "not a notification"),
     }
     None
 }
@@ -55,8 +59,8 @@ async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Optio
         }
         let key = gateway.bridge.key(view.tenant, &member.spec, client);
         let alone = key.owner != 0;
-        // Only who was told of a client's roots wants to know that they changed.
-        let meant = meant && told != method::ROOTS_CHANGED;
+        // What all callers share is told nothing in the name of one of them that the specification knows.
+        let meant = meant && !matches!(told, method::ROOTS_CHANGED | method::PROGRESS);
         if (meant || alone) && gateway.pool.is_running(&key) {
             gateway.pool.notify(&key, told, params.map_or("", RawValue::get).as_bytes());
         }

@@ -101,6 +101,20 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The same for what need not be told twice.
+    pub fn name(&self) -> &str {
+        match self {
+            What::Lists { .. } => "lists",
+            What::Tools => "tools",
+            What::Resources => "resources",
+            What::Prompts => "prompts",
+            What::Resource { uri, .. } => uri,
+            What::Task { params } => params,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     from: String,

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,6 +99,7 @@ pub async fn live(
             async move { app.gateway.sessions.tidy().await }
         }
     }));
+    let stopped = Arc::new(OnceLock::new());
     tasks.spawn(every(wanted::TELL, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
@@ -109,10 +110,13 @@ pub async fn live(
     tasks.spawn(Arc::clone(&app.gateway.hub).run(stop.clone()));
     tasks.spawn(Arc::clone(&app.gateway.hub).hear(stop.clone()));
     tasks.spawn({
-        let (app, stop) = (Arc::clone(&app), stop.clone());
+        let (app, stop, stopped) = (Arc::clone(&app), stop.clone(), Arc::clone(&stopped));
         async move {
             stop.cancelled().await;
-            // Open streams would keep their connections for ever.
+            stopped.set(Instant::now()).ok();
+            // Open streams and questions would keep their connections for ever.
+            app.gateway.sessions.refuse_questions();
+            app.gateway.bridge.give_up_parked();
             app.gateway.hub.ending.cancel();
             app.stopping.cancel();
         }
@@ -122,7 +126,9 @@ pub async fn live(
     serve::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
     stop.cancel();
     tasks.close();
-    app.shutdown().await;
+    // One time for all: what is in flight has had its part of it.
+    let spent = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
+    app.shutdown(grace.saturating_sub(spent)).await;
     if tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await.is_err() {
         tracing::warn!("some background work did not end in time");
     }

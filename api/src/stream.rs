@@ -2,6 +2,7 @@
 //! fast as the reader can. Knows no HTTP.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Stream {
     kept: OnceLock<(u32, Weak<Live>)>,
     queue: Mutex<Queue>,
     news: Notify,
+    /// Set when it is known that the answer needs no header of its own.
+    may_begin: AtomicBool,
 }
 
 #[derive(Default)]
@@ -37,6 +40,7 @@ struct Queue {
     last: u64,
     /// What has been given to a reader.
     read: u64,
+    unread_bytes: usize,
     ended: Option<Instant>,
 }
 
@@ -74,28 +78,45 @@ impl Stream {
         self.queue.lock().bytes
     }
 
+    /// The answer may come on this stream, although nothing was said before it.
+    pub fn let_begin(&self) {
+        self.may_begin.store(true, Ordering::Relaxed);
+    }
+
+    pub fn may_begin(&self) -> bool {
+        self.may_begin.load(Ordering::Relaxed)
+    }
+
     /// A message that may be lost when the reader is too far behind: a notification.
     pub fn say(&self, message: impl Into<Bytes>) {
+        let message = message.into();
         let mut queue = self.queue.lock();
-        if queue.unread() >= MAX_EVENTS || queue.ended.is_some() {
+        let full = queue.unread() >= MAX_EVENTS || queue.unread_bytes + message.len() > MAX_BYTES;
+        if full || queue.ended.is_some() {
             tracing::debug!("a notification was dropped: its reader is too slow or gone");
             return;
         }
-        queue.push(message.into(), self.number().is_some());
+        queue.push(message, self.number().is_some());
         drop(queue);
-        self.news.notify_one();
+        self.news.notify_waiters();
     }
 
     /// A message that is never lost: an answer, or a question.
     pub fn must_say(&self, message: impl Into<Bytes>) {
         self.queue.lock().push(message.into(), self.number().is_some());
-        self.news.notify_one();
+        self.news.notify_waiters();
+    }
+
+    /// Whether so much waits for the reader that nothing should be asked of it.
+    pub fn is_overfull(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.unread() >= 2 * MAX_EVENTS || queue.unread_bytes > 4 * MAX_BYTES
     }
 
     /// Nothing more will come.
     pub fn end(&self) {
         self.queue.lock().ended.get_or_insert_with(Instant::now);
-        self.news.notify_one();
+        self.news.notify_waiters();
     }
 
     pub fn is_ended(&self) -> bool {
@@ -111,13 +132,21 @@ impl Stream {
         self.queue.lock().read
     }
 
+    /// The number of the last message.
+    pub fn last(&self) -> u64 {
+        self.queue.lock().last
+    }
+
     /// Waits for the first message after that one; none when the stream has ended.
     pub async fn next(&self, after: u64) -> Option<Event> {
         loop {
+            // Enabled before looking: every reader hears of what comes meanwhile.
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
             {
                 let mut queue = self.queue.lock();
                 if let Some(event) = queue.after(after) {
-                    queue.read = queue.read.max(event.number);
+                    queue.was_read(&event);
                     if self.number().is_none() {
                         queue.forget(event.number);
                     }
@@ -127,20 +156,22 @@ impl Stream {
                     return None;
                 }
             }
-            self.news.notified().await;
+            news.await;
         }
     }
 
     /// Waits until there is something to read, or the end.
     pub async fn touched(&self) {
         loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
             {
                 let queue = self.queue.lock();
                 if queue.unread() > 0 || queue.ended.is_some() {
                     return;
                 }
             }
-            self.news.notified().await;
+            news.await;
         }
     }
 }
@@ -153,6 +184,7 @@ impl Queue {
     fn push(&mut self, message: Bytes, keeps: bool) {
         self.last += 1;
         self.bytes += message.len();
+        self.unread_bytes += message.len();
         self.events.push_back(Event { number: self.last, message });
         // What was read makes room first; what was not is kept as long as its reader may come.
         while keeps && (self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES) {
@@ -160,6 +192,13 @@ impl Queue {
                 Some(first) if first.number <= self.read => self.drop_first(),
                 Some(_) | None => break,
             }
+        }
+    }
+
+    fn was_read(&mut self, event: &Event) {
+        if event.number > self.read {
+            self.read = event.number;
+            self.unread_bytes = self.unread_bytes.saturating_sub(event.message.len());
         }
     }
 

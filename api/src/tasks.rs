@@ -62,8 +62,10 @@ impl Tasks {
     }
 }
 
+/// Of this caller: servers number their tasks as they like, and one caller's must not hide another's.
 fn key(context: Context<'_>, task: &str) -> StateKey {
-    let hash: String = Sha256::digest(task).iter().map(|byte| format!("{byte:02x}")).collect();
+    let owned = format!("{}\n{task}", principal(context.caller));
+    let hash: String = Sha256::digest(owned).iter().map(|byte| format!("{byte:02x}")).collect();
     StateKey::tenant(context.caller.tenant, &format!("mcp-task:{hash}"))
 }
 

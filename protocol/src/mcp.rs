@@ -110,6 +110,8 @@ pub mod header {
 }
 
 pub mod method {
+    /// How the methods of all notifications begin.
+    pub const NOTIFICATIONS: &str = "notifications/";
     pub const INITIALIZE: &str = "initialize";
     pub const INITIALIZED: &str = "notifications/initialized";
     pub const PING: &str = "ping";

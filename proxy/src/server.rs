@@ -78,6 +78,8 @@ pub struct RemoteLaunch {
     pub url: String,
     /// The server's own credentials and the like; never those of a caller.
     pub headers: BTreeMap<String, String>,
+    /// Whether the operator's own configuration names it, which may lie at a private address.
+    pub trusted: bool,
 }
 
 impl fmt::Debug for RemoteLaunch {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
 use protocol::jsonrpc::{Incoming, Message};
 use protocol::mcp::method;
 use protocol::{Code, Refusal};
@@ -21,8 +22,15 @@ use crate::dialect::Endpoint;
 pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Ask<'a>, Heading<'a>) {
     match incoming {
         Incoming::Message(message) => {
-            let heading = heading(&message);
-            (read_message(message, endpoint, heading.meta), heading)
+            let id = message.id;
+            match heading(&message) {
+                Ok(heading) => (read_message(message, endpoint, heading.meta), heading),
+                Err(refusal) => {
+                    let (method, is_request) = (message.method, id.is_some());
+                    let heading = Heading { method, meta: None, name: None, is_request };
+                    (Ask::Wrong(Wrong { id, refusal }), heading)
+                }
+            }
         }
         Incoming::Response(response) => {
             let outcome = response.outcome.map(RawValue::get).map_err(RawValue::get);
@@ -41,23 +49,30 @@ pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Ask<'a>, Headin
     }
 }
 
-fn heading<'a>(message: &Message<'a>) -> Heading<'a> {
+fn heading<'a>(message: &Message<'a>) -> Result<Heading<'a>, Refusal> {
     let params = message.params.map(RawValue::get).filter(|params| params.starts_with('{'));
-    let meta = params.and_then(meta);
+    let meta = match params {
+        Some(params) => meta(params)?,
+        None => None,
+    };
     // Only a modern request has headers that repeat a name, and it always has `_meta`.
     let name = params.filter(|_| meta.is_some()).and_then(|params| name(&message.method, params));
-    Heading { method: message.method.clone(), meta, name, is_request: message.id.is_some() }
+    Ok(Heading { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
 }
 
-/// The `_meta` of parameters. Most have none, and are not parsed for it.
-fn meta(params: &str) -> Option<&RawValue> {
+/// The `_meta` of parameters. Most have none, and are not parsed for it. A name may be written with
+/// escapes; one that is given twice is refused, since two readers could take different ones.
+fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     #[derive(Deserialize)]
     struct Meta<'a> {
         #[serde(borrow, rename = "_meta")]
         meta: Option<&'a RawValue>,
     }
-    memchr::memmem::find(params.as_bytes(), br#""_meta""#)?;
-    serde_json::from_str::<Meta<'_>>(params).ok()?.meta
+    let bytes = params.as_bytes();
+    if memmem::find(bytes, br#""_meta""#).is_none() && memmem::find(bytes, br"\u").is_none() {
+        return Ok(None);
+    }
+    Ok(serde_json::from_str::<Meta<'_>>(params).map_err(wrong_params)?.meta)
 }
 
 /// What `Mcp-Name` repeats.

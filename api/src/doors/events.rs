@@ -37,10 +37,11 @@ impl Cursor {
         Self { stream: 0, after: 0 }
     }
 
-    /// Reads a `Last-Event-ID` of this replica. Numbers of another one mean nothing here.
-    pub fn parse(id: &str, mark: &str) -> Option<Self> {
-        let (stream, after) = id.strip_prefix(mark)?.strip_prefix('-')?.split_once('-')?;
-        Some(Self { stream: stream.parse().ok()?, after: after.parse().ok()? })
+    /// Reads a `Last-Event-ID`, and whether this replica gave it: another one's numbers mean nothing here.
+    pub fn parse(id: &str, mark: &str) -> Option<(Self, bool)> {
+        let (from, rest) = id.split_once('-')?;
+        let (stream, after) = rest.split_once('-')?;
+        Some((Self { stream: stream.parse().ok()?, after: after.parse().ok()? }, from == mark))
     }
 }
 
@@ -149,7 +150,8 @@ impl Reader {
     async fn is_still_allowed(&mut self) -> bool {
         self.checked = Instant::now();
         let Watch { app, parts, .. } = &self.watch;
-        app.gateway.authn.identify(&doors::proof(app, parts)).await.is_ok()
+        let caller = app.gateway.authn.identify(&doors::proof(app, parts)).await;
+        caller.is_ok_and(|caller| caller.require(protocol::Scope::ToolsCall).is_ok())
     }
 }
 
@@ -159,8 +161,10 @@ mod tests {
 
     #[test]
     fn ids_of_events() {
-        assert_eq!(Cursor::parse("m-3-17", "m"), Some(Cursor { stream: 3, after: 17 }));
-        for bad in ["", "3-17", "n-3-17", "m-3", "m-3-", "m--1", "m-a-b", "m-3-17-1", "m-99999999999-1"] {
+        let cursor = Cursor { stream: 3, after: 17 };
+        assert_eq!(Cursor::parse("m-3-17", "m"), Some((cursor, true)));
+        assert_eq!(Cursor::parse("n-3-17", "m"), Some((cursor, false)));
+        for bad in ["", "3-17", "m-3", "m-3-", "m--1", "m-a-b", "m-3-17-1", "m-99999999999-1"] {
             assert_eq!(Cursor::parse(bad, "m"), None, "{bad}");
         }
     }

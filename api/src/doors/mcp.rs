@@ -95,7 +95,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         biased;
         done = handling.next() => Some(done),
         () = stream.touched(), if streams => None,
-        () = tokio::time::sleep(STREAM_AFTER), if streams => None,
+        () = late(&stream), if streams => None,
     };
     match answered {
         // Something was said first: it must come first.
@@ -108,6 +108,17 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             Some(handling) => streamed(&app, &parts, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
+    }
+}
+
+/// Waits until the answer takes too long to come alone. That to `initialize` comes alone however long it
+/// takes: its session is named in a header.
+async fn late(stream: &Stream) {
+    loop {
+        tokio::time::sleep(STREAM_AFTER).await;
+        if stream.may_begin() {
+            return;
+        }
     }
 }
 
@@ -260,11 +271,17 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
     let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
-    let resumed = last
-        .and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica))
-        .and_then(|cursor| Some((session.live.find(cursor.stream)?, cursor)));
-    let (stream, cursor) = match resumed {
-        Some((stream, cursor)) => (stream, cursor),
+    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica));
+    let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
+        Some((cursor, ours)) => match session.live.find(cursor.stream).filter(|_| ours) {
+            Some(stream) => {
+                let after = cursor.after.min(stream.last());
+                (stream, Cursor { after, ..cursor })
+            }
+            // The session's home instead would be waited on in vain for an answer.
+            None => return turned_away(&app, &parts, gone(cursor).into()),
+        },
+        // The home begins anew in each process, with what nobody has read.
         None => {
             let home = Arc::clone(&session.live.home);
             let read = home.read();
@@ -286,6 +303,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (stopping, watch) =
         (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts: Arc::new(parts), ended });
     events::response(stream, cursor, stopping, watch, None)
+}
+
+fn gone(cursor: Cursor) -> Refusal {
+    let reason = format!("the stream {} of this session is not here any more", cursor.stream);
+    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
 }
 
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {

@@ -118,7 +118,7 @@ async fn initialize(
     let (id, session) = gateway.sessions.open(context.caller, endpoint, facts).await?;
     let answer = match slug {
         None => Ok(whole(capabilities(endpoint))),
-        Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client, false)
+        Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client)
             .await
             .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
     };
@@ -134,17 +134,14 @@ async fn handshaken(
     context: Context<'_>,
     slug: &str,
     client: &Client,
-    shared: bool,
 ) -> Result<Arc<Initialized>, Refusal> {
     let view = gateway.directory.view(context.caller.tenant).await?;
     let policy = find_server(&view, slug)?.policy(context.caller.agent);
     policy.server()?;
     let deadline = Instant::now() + policy.spec.start_timeout;
     gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-    let key = match shared {
-        true => gateway.bridge.list_key(view.tenant, &policy.spec, client),
-        false => gateway.bridge.key(view.tenant, &policy.spec, client),
-    };
+    // What serves this client alone is started by its first call.
+    let key = gateway.bridge.list_key(view.tenant, &policy.spec, client);
     gateway.pool.initialized(&key, &policy.spec, deadline).await
 }
 
@@ -158,7 +155,7 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
     }
     if let Endpoint::One(slug) = context.talk.endpoint {
         let client = &context.talk.client;
-        let initialized = handshaken(gateway, context, slug.as_str(), client, true).await?;
+        let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
         return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
     }
     Ok(json_answer(json!({
@@ -183,7 +180,10 @@ fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
 async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
     let session = session(context)?;
     let endpoint = context.talk.endpoint;
-    let change = |facts: &mut Facts| facts.level = Some(level.as_str().to_owned());
+    let change = |facts: &mut Facts| {
+        facts.level = Some(level.as_str().to_owned());
+        Ok(())
+    };
     gateway.sessions.change(context.caller, endpoint, session, change).await?;
     gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
     let view = gateway.directory.view(context.caller.tenant).await?;

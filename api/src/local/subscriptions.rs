@@ -95,28 +95,29 @@ pub async fn change(
     begin: bool,
 ) -> Result<Answer, Refusal> {
     let session = session(context)?;
-    let known = session.facts.subscriptions.iter().any(|one| one == uri);
-    if begin && !known {
-        if session.facts.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
-            return Err(Refusal::new(Code::InvalidParams, reason));
-        }
+    if begin && !session.live.holds(uri) {
         match subscriber(context).subscribe(gateway, uri).await? {
             Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
             Err(answer) => return Ok(answer),
         }
     }
-    if !begin {
+    let change = |facts: &mut Facts| {
+        facts.subscriptions.retain(|one| one != uri);
+        if begin && facts.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
+            return Err(Refusal::new(Code::InvalidParams, reason));
+        }
+        if begin {
+            facts.subscriptions.push(uri.to_owned());
+        }
+        Ok(())
+    };
+    let changed = gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await;
+    if !begin || changed.is_err() {
         session.live.hold(uri, None);
     }
-    if begin != known {
-        let change = |facts: &mut Facts| match begin {
-            true => facts.subscriptions.push(uri.to_owned()),
-            false => facts.subscriptions.retain(|one| one != uri),
-        };
-        gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await?;
-        gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
-    }
+    changed?;
+    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
     Ok(Answer::Result("{}".into()))
 }
 
@@ -134,7 +135,7 @@ pub async fn listen(
     };
     let mut honoured = match context.talk.endpoint {
         Endpoint::One(slug) => {
-            let initialized = handshaken(gateway, context, slug.as_str(), client, true).await?;
+            let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
             declared(&initialized, &wanted)
         }
         Endpoint::All | Endpoint::Plain => wanted.clone(),

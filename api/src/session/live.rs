@@ -23,6 +23,8 @@ const MAX_BYTES: usize = 4 << 20;
 const MAX_QUESTIONS: usize = 256;
 
 pub struct Live {
+    /// Held while what is kept of the session changes.
+    pub changing: tokio::sync::Mutex<()>,
     /// The messages of no request: what a GET reads.
     pub home: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
@@ -43,6 +45,7 @@ impl Live {
         let home = Stream::default();
         home.keep_as(0, Weak::new());
         Arc::new(Live {
+            changing: tokio::sync::Mutex::default(),
             home: Arc::new(home),
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
@@ -107,6 +110,11 @@ impl Live {
         self.held.lock().contains_key(name)
     }
 
+    /// Whether a stream of it is open now: somebody holds it besides the session.
+    pub fn is_read(&self) -> bool {
+        Arc::strong_count(&self.home) > 2 || !self.in_flight.lock().is_empty()
+    }
+
     /// Holds something as long as the session lives here, under a name; `None` lets go of it.
     pub fn hold(&self, name: &str, held: Option<Box<dyn Any + Send>>) {
         let mut all = self.held.lock();
@@ -146,6 +154,14 @@ impl Live {
         }
     }
 
+    /// Nobody can answer any more: the gateway stops.
+    pub fn refuse_questions(&self) {
+        let questions: Vec<Question> = self.questions.lock().drain().map(|(_, question)| question).collect();
+        for question in questions {
+            question.refuse(Code::ShuttingDown, "the gateway is shutting down");
+        }
+    }
+
     /// The session is over.
     pub fn end(&self) {
         self.reader.lock().cancel();
@@ -168,7 +184,7 @@ impl Live {
         let mut questions = self.questions.lock();
         // Questions that nobody waits for any more make room.
         questions.retain(|_, question| !question.is_withdrawn());
-        if questions.len() >= MAX_QUESTIONS {
+        if questions.len() >= MAX_QUESTIONS || stream.is_overfull() {
             return question.refuse(Code::Internal, "too many questions wait for this client");
         }
         questions.insert(number, question);

@@ -31,6 +31,15 @@ use crate::dialect::Endpoint;
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long one is kept in memory without a request and without a reader; its row stays.
+const REMEMBERED: Duration = Duration::from_secs(1800);
+
+/// Most sessions of one caller in one replica.
+const MOST_SESSIONS: usize = 1_000;
+
+/// Most bytes of what a client says of itself.
+const MOST_WORDS: usize = 16 << 10;
+
 /// How often its life is prolonged, at most.
 const TOUCH: Duration = Duration::from_secs(60);
 
@@ -41,6 +50,7 @@ pub struct Session {
     pub hash: SessionHash,
     pub tenant: TenantId,
     pub agent: Option<AgentId>,
+    principal: String,
     pub endpoint: Endpoint,
     pub client: Arc<Client>,
     pub facts: Facts,
@@ -85,6 +95,29 @@ impl Sessions {
         Self { db, state, known: DashMap::new(), replica, pool }
     }
 
+    /// Whether this caller may have one more here, and in these words.
+    fn may_open(&self, caller: &Caller, facts: &Facts) -> Result<(), Refusal> {
+        let words = [&facts.capabilities, &facts.info].into_iter().flatten().map(|raw| raw.get().len());
+        let words: usize = words.sum();
+        if words > MOST_WORDS {
+            let reason =
+                format!("capabilities and clientInfo have {words} bytes; at most {MOST_WORDS} are kept");
+            return Err(Refusal::new(Code::InvalidParams, reason));
+        }
+        let own = principal(caller);
+        let open =
+            self.known.iter().filter(|known| known.1.tenant == caller.tenant && known.1.principal == own);
+        if open.count() >= MOST_SESSIONS {
+            return Err(Refusal::new(
+                Code::RateLimited,
+                format!("this caller has {MOST_SESSIONS} sessions open"),
+            )
+            .rule("open sessions per caller and replica")
+            .hint("end the ones that are not needed: DELETE with their Mcp-Session-Id"));
+        }
+        Ok(())
+    }
+
     /// Begins a session. The id is given to the client and nowhere kept.
     pub async fn open(
         &self,
@@ -92,6 +125,7 @@ impl Sessions {
         endpoint: &Endpoint,
         facts: Facts,
     ) -> Result<(String, Arc<Session>), Refusal> {
+        self.may_open(caller, &facts)?;
         let mut random = [0u8; 32];
         getrandom::fill(&mut random).expect("the system gives random bytes");
         let id = URL_SAFE_NO_PAD.encode(random);
@@ -156,10 +190,13 @@ impl Sessions {
         caller: &Caller,
         endpoint: &Endpoint,
         session: &Session,
-        change: impl FnOnce(&mut Facts),
+        change: impl FnOnce(&mut Facts) -> Result<(), Refusal>,
     ) -> Result<Arc<Session>, Refusal> {
-        let mut facts = session.facts.clone();
-        change(&mut facts);
+        // One after the other: two changes at once would lose each other.
+        let _turn = session.live.changing.lock().await;
+        let newest = self.known(&session.hash);
+        let mut facts = newest.as_deref().unwrap_or(session).facts.clone();
+        change(&mut facts)?;
         let stored = Stored {
             principal: principal(caller),
             agent: caller.agent,
@@ -198,6 +235,17 @@ impl Sessions {
         self.known.iter().filter(|known| heard(&known.1)).map(|known| Arc::clone(&known.1)).collect()
     }
 
+    /// The gateway stops: no client can answer any more.
+    pub fn refuse_questions(&self) {
+        let all: Vec<Arc<Session>> = self.known.iter().map(|known| Arc::clone(&known.1)).collect();
+        all.iter().for_each(|session| session.live.refuse_questions());
+    }
+
+    /// Tenants with a session whose home is read here.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.known.iter().filter(|known| known.1.live.is_heard()).map(|known| known.1.tenant).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -228,7 +276,10 @@ impl Sessions {
         let old: Vec<SessionHash> = self
             .known
             .iter()
-            .filter(|known| known.1.touched.lock().elapsed() > IDLE)
+            .filter(|known| {
+                let quiet = known.1.touched.lock().elapsed();
+                quiet > IDLE || (quiet > REMEMBERED && !known.1.live.is_read())
+            })
             .map(|known| *known.key())
             .collect();
         old.iter().for_each(|hash| self.forget(hash));
@@ -267,6 +318,7 @@ impl Sessions {
             hash,
             tenant,
             agent: stored.agent,
+            principal: stored.principal.clone(),
             endpoint: match stored.endpoint.parse() {
                 Ok(slug) => Endpoint::One(slug),
                 Err(_) => Endpoint::All,

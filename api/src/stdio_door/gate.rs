@@ -18,8 +18,9 @@ use crate::headers::{AGENT, API_KEY};
 const MESSAGE_CAP: usize = 64 << 20;
 /// The most that is read of what comes with a refusal, bytes.
 const ERROR_CAP: usize = 1 << 20;
-/// Until an answer begins. The gateway begins a stream when an answer takes its time.
-const BEGINS: Duration = Duration::from_secs(60);
+/// Until an answer begins. The gateway begins a stream when an answer takes its time, but for that to
+/// `initialize`, before which a server may have to be started.
+const BEGINS: Duration = Duration::from_secs(180);
 /// Without a byte for this long a stream is broken: the gateway keeps it alive with comments.
 const SILENCE: Duration = Duration::from_secs(90);
 /// What stands for no time-out.
@@ -191,19 +192,6 @@ impl Events {
                 return Ok(None);
             }
         }
-    }
-
-    /// Reads until it can be said which stream this is; gives a message that came before that.
-    pub async fn identify(&mut self) -> Result<Option<Bytes>, EgressError> {
-        while self.last_event_id().is_none() {
-            if let Some(message) = self.pop() {
-                return Ok(Some(message));
-            }
-            if !self.fill().await? {
-                break;
-            }
-        }
-        Ok(None)
     }
 
     fn pop(&mut self) -> Option<Bytes> {

@@ -128,24 +128,13 @@ async fn exchange(door: &Door, message: &Message, waiting: &mut Waiting) -> Resu
         tried += 1;
         tokio::time::sleep(PAUSE * tried).await;
         left = match door.gate.get(facts.headers_after(Some(&last))).await {
-            Ok(Answered { reply: Reply::Events(mut events), .. }) => {
-                // A gateway that does not know the stream any more gives another one.
-                let Ok(first) = events.identify().await else { return Err(refusal) };
-                // All but the last part of an id says which stream it is.
-                let stream = |id: &str| id.rsplit_once('-').map(|(stream, _)| stream.to_owned());
-                if events.last_event_id().and_then(stream) != stream(&last) {
-                    return Err(refusal);
-                }
-                if let Some(text) = first {
-                    waiting.take(door, &text).await;
-                }
-                let left = waiting.read(door, events).await;
-                if let Left::Some { last_event_id: None, refusal } = left {
+            Ok(Answered { reply: Reply::Events(events), .. }) => match waiting.read(door, events).await {
+                Left::Some { last_event_id: None, refusal } => {
                     Left::Some { last_event_id: Some(last), refusal }
-                } else {
-                    left
                 }
-            }
+                left => left,
+            },
+            // The gateway does not know that stream any more.
             Ok(_) => return Err(refusal),
             Err(_) => Left::Some { last_event_id: Some(last), refusal },
         };

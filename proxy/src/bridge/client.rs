@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use protocol::Members;
 use protocol::mcp::{Era, LEGACY_LATEST};
-use serde_json::Value;
+use protocol::members::raw;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::upstream::Listener;
 
@@ -18,7 +19,8 @@ pub struct Client {
     /// The raw object of what it declared.
     pub capabilities: Option<Box<RawValue>>,
     pub can: Abilities,
-    /// Hash of `capabilities`; zero for none.
+    /// Hash of what it can be asked; zero for nothing. However a client words it, there are few of these,
+    /// and so few upstreams.
     pub declared: u64,
     /// The raw object of its name and version.
     pub info: Option<Box<RawValue>>,
@@ -39,7 +41,7 @@ impl Client {
 
     pub fn new(era: Era, version: impl Into<String>, capabilities: Option<Box<RawValue>>) -> Self {
         let can = capabilities.as_deref().map(Abilities::read).unwrap_or_default();
-        let declared = capabilities.as_deref().map_or(0, hash_of);
+        let declared = if can.anything() { hash(&can) } else { 0 };
         Self {
             era,
             version: version.into(),
@@ -54,12 +56,6 @@ impl Client {
     }
 }
 
-/// Equal objects have equal hashes, however they are written. Never zero.
-fn hash_of(object: &RawValue) -> u64 {
-    let value: Value = serde_json::from_str(object.get()).unwrap_or_default();
-    hash(&value.to_string())
-}
-
 /// A hash that is not zero.
 pub fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -68,9 +64,10 @@ pub fn hash(of: &impl Hash) -> u64 {
 }
 
 /// What a server may ask of the client.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Abilities {
     pub sample: bool,
+    pub sample_tools: bool,
     pub elicit: bool,
     pub elicit_url: bool,
     pub roots: bool,
@@ -84,8 +81,10 @@ impl Abilities {
         let modes = members.get("elicitation").and_then(|modes| Members::read(modes.get()).ok());
         let mode = |name| modes.as_ref().is_some_and(|modes| modes.get(name).is_some());
         let url = mode("url");
+        let sampling = members.get("sampling").and_then(|how| Members::read(how.get()).ok());
         Self {
             sample: has("sampling"),
+            sample_tools: sampling.is_some_and(|how| how.get("tools").is_some()),
             elicit: has("elicitation") && (mode("form") || !url),
             elicit_url: url,
             roots: has("roots"),
@@ -94,6 +93,26 @@ impl Abilities {
 
     pub fn anything(self) -> bool {
         self != Self::default()
+    }
+
+    /// The same as capabilities, for an upstream that serves all who can be asked the same.
+    pub fn to_capabilities(self) -> Box<RawValue> {
+        let mut declared = serde_json::Map::new();
+        if self.sample {
+            declared.insert(
+                "sampling".into(),
+                if self.sample_tools { json!({ "tools": {} }) } else { json!({}) },
+            );
+        }
+        if self.elicit || self.elicit_url {
+            let modes = [("form", self.elicit), ("url", self.elicit_url)];
+            let modes = modes.into_iter().filter(|(_, can)| *can).map(|(mode, _)| (mode.into(), json!({})));
+            declared.insert("elicitation".into(), Value::Object(modes.collect()));
+        }
+        if self.roots {
+            declared.insert("roots".into(), json!({}));
+        }
+        raw(Value::Object(declared).to_string())
     }
 
     /// Whether this client may be asked. What is not known here is asked: it decides itself.
@@ -175,8 +194,6 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use protocol::members::raw;
-
     use super::*;
 
     #[test]
@@ -193,10 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn equal_capabilities_are_one() {
+    fn what_cannot_be_asked_makes_no_difference() {
         let declared = |json: &str| Client::new(Era::Legacy, "x", Some(raw(json))).declared;
-        assert_eq!(declared(r#"{"a":{},"b":1}"#), declared(r#"{ "b":1, "a": {} }"#));
-        assert_ne!(declared(r#"{"a":{}}"#), declared(r#"{"b":{}}"#));
-        assert_eq!(Client::plain().declared, 0);
+        assert_eq!(declared(r#"{"roots":{},"b":1}"#), declared(r#"{ "experimental":{"n":7}, "roots": {} }"#));
+        assert_ne!(declared(r#"{"roots":{}}"#), declared(r#"{"sampling":{}}"#));
+        assert_eq!((declared(r#"{"experimental":{}}"#), Client::plain().declared), (0, 0));
+        let all = Abilities::read(&raw(
+            r#"{"sampling":{"tools":{}},"elicitation":{"url":{},"form":{}},"roots":{}}"#,
+        ));
+        assert_eq!(Abilities::read(&all.to_capabilities()), all);
     }
 }

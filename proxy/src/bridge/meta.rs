@@ -1,6 +1,7 @@
 //! What a request says of its client (rows 2, 5 and 9): a modern upstream is told in each request's
 //! `_meta`, a legacy one was told in the handshake.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::mcp::{Era, MODERN, meta, method};
@@ -20,8 +21,10 @@ pub struct Prepared {
     pub progress: Option<(u64, Box<RawValue>)>,
 }
 
-/// Tokens are unique in this process, and so on every connection.
-static TOKENS: AtomicU64 = AtomicU64::new(1);
+/// Tokens are unique in this process, and so on every connection. Where they begin is not to be guessed.
+static TOKENS: LazyLock<AtomicU64> =
+    // Below 2^53, which JavaScript servers need.
+    LazyLock::new(|| AtomicU64::new(uuid::Uuid::new_v4().as_u128() as u64 >> 12));
 
 /// Writes the parameters for an upstream of that era.
 pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> {

@@ -166,7 +166,7 @@ impl Bridge {
         self.pool.introduce(
             key,
             Arc::new(Introduction {
-                capabilities: capabilities.clone(),
+                capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
                 client: client.info.clone().filter(|_| alone),
                 home: client.home.clone().filter(|_| alone),
             }),
@@ -180,7 +180,10 @@ impl Bridge {
         spec: &Arc<ServerSpec>,
         errand: Errand<'_>,
     ) -> Result<Delivered, Refusal> {
-        let key = self.key(tenant, spec, errand.client);
+        let key = match is_list(errand.method) {
+            true => self.list_key(tenant, spec, errand.client),
+            false => self.key(tenant, spec, errand.client),
+        };
         match (errand.client.era, key.era) {
             (Era::Legacy, Era::Legacy) => self.same(&key, spec, &errand).await,
             (Era::Modern, Era::Modern) => {
@@ -307,6 +310,11 @@ impl Bridge {
         }
     }
 
+    /// Calls that wait for answers which cannot come any more are cancelled.
+    pub fn give_up_parked(&self) {
+        self.shared.parked.clear();
+    }
+
     /// Ends what waits for answers that will not come any more.
     pub async fn shutdown(&self) {
         self.shared.parked.clear();
@@ -318,6 +326,18 @@ impl Bridge {
 fn late(spec: &ServerSpec, timeout: Duration) -> Refusal {
     let reason = format!("`{}` did not answer within {} ms", spec.slug, timeout.as_millis());
     Refusal::new(Code::TimedOut, reason)
+}
+
+/// What is answered alike by all upstreams of a server, unless one serves this client alone already.
+fn is_list(asked: &str) -> bool {
+    matches!(
+        asked,
+        method::TOOLS_LIST
+            | method::PROMPTS_LIST
+            | method::RESOURCES_LIST
+            | method::RESOURCE_TEMPLATES_LIST
+            | method::COMPLETE
+    )
 }
 
 /// The methods that may be answered by questions (2026-07-28, basic/patterns/mrtr).

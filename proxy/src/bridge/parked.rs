@@ -74,15 +74,19 @@ pub async fn parked_or_answered(
     spec: &Arc<ServerSpec>,
     errand: &Errand<'_>,
 ) -> Result<Delivered, Refusal> {
-    // Only what declares something to the upstream can be asked.
-    if key.declared == 0 || !may_ask(errand.method) {
+    if !may_ask(errand.method) {
         return bridge.same(&key, spec, errand).await;
     }
     let begun = Instant::now();
-    let call = match resumed(bridge, errand)? {
-        Some(call) => call,
-        None => begin(bridge, key, spec, errand).await?,
-    };
+    // First of all: a call that goes on must not be made a second time.
+    if let Some(call) = resumed(bridge, errand)? {
+        return go_on(bridge, call, errand, begun).await;
+    }
+    // Only what declares something to the upstream can be asked.
+    if key.declared == 0 {
+        return bridge.same(&key, spec, errand).await;
+    }
+    let call = begin(bridge, key, spec, errand).await?;
     go_on(bridge, call, errand, begun).await
 }
 

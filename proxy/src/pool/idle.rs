@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::PoolKey;
 use super::entry::Entry;
 use super::shared::PoolShared;
 
@@ -26,7 +27,8 @@ pub async fn watch(pool: Arc<PoolShared>) {
             }
         }
         // A client that comes back is introduced still, and gets another one.
-        pool.entries.retain(|key, entry| key.owner == 0 || !entry.let_go(limit(&pool, entry)));
+        let lasting = |key: &PoolKey| key.owner == 0 && key.declared == 0;
+        pool.entries.retain(|key, entry| lasting(key) || !entry.let_go(limit(&pool, entry)));
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(next.max(OFTEN))) => {}
             () = pool.idle_sooner.notified() => {}

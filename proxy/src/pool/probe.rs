@@ -32,7 +32,7 @@ pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outc
     let deadline = Instant::now() + spec.start_timeout;
     let plan = || start::probe_plan(pool, spec, logs.clone());
     let asked = match &spec.launch {
-        Launch::Stdio(launch) => return ask_children(pool, spec, launch, logs).await,
+        Launch::Stdio(launch) => return ask_children(pool, tenant, spec, launch, logs).await,
         Launch::Http(launch) => http::eras(&plan(), launch, deadline).await,
         Launch::Websocket(launch) => websocket::eras(&plan(), launch, deadline).await,
         Launch::Builtin { .. } | Launch::Unsupported { .. } => Ok(None),
@@ -47,11 +47,12 @@ pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outc
 
 async fn ask_children(
     pool: &PoolShared,
+    tenant: TenantId,
     spec: &ServerSpec,
     launch: &StdioLaunch,
     logs: Arc<LogRing>,
 ) -> Outcome {
-    let places = match (pool.make_room().await, pool.make_room().await) {
+    let places = match (pool.make_room(tenant).await, pool.make_room(tenant).await) {
         (Ok(one), Ok(other)) => (one, other),
         (Err(refusal), _) | (_, Err(refusal)) => {
             logs.note(format!("it was not asked which era it speaks: {}", refusal.reason));

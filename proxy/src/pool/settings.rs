@@ -49,6 +49,8 @@ pub struct PoolSettings {
     pub client_version: String,
     /// The way to remote servers.
     pub egress: Egress,
+    /// The same for servers of the operator's own configuration, whose addresses may be private.
+    pub trusted_egress: Egress,
 }
 
 /// The variables that every child gets, when the gateway has them.
@@ -83,6 +85,7 @@ impl PoolSettings {
             client_name: "trunkline".to_owned(),
             client_version: env!("CARGO_PKG_VERSION").to_owned(),
             egress: Egress::new(EgressSettings::default()),
+            trusted_egress: Egress::new(EgressSettings::default()),
         }
     }
 }

@@ -124,22 +124,30 @@ impl PoolShared {
 
     /// A place for a child that is to be started: ends the one that was idle longest if as many run, or
     /// are being started, as may.
-    pub async fn make_room(&self) -> Result<Starting<'_>, Refusal> {
+    pub async fn make_room(&self, tenant: TenantId) -> Result<Starting<'_>, Refusal> {
         let starting = Starting(&self.starting);
         let others = starting.0.fetch_add(1, Ordering::SeqCst);
         let mut children = self.children();
-        if children.len() + others < self.settings.max_children {
+        children.sort_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
+        let max = self.settings.max_children;
+        // One tenant does not take all places: the last quarter is for the others.
+        let share = max - max / 4;
+        let (own, foreign): (Vec<_>, Vec<_>) = children.iter().partition(|entry| entry.key.tenant == tenant);
+        let crowded = own.len() >= share;
+        if !crowded && children.len() + others < max {
             return Ok(starting);
         }
-        children.sort_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
-        for entry in &children {
+        let foreign = if crowded { Vec::new() } else { foreign };
+        for entry in own.iter().chain(&foreign) {
             if entry.rest("ended to make room for another server").await {
                 return Ok(starting);
             }
         }
-        let reason = format!("{} servers run already, and all are in use", children.len());
-        Err(Refusal::new(Code::UpstreamUnavailable, reason)
-            .rule("max_children")
-            .retry_after(Duration::from_secs(1)))
+        let (running, whose) = match crowded {
+            true => (own.len(), "this tenant's share of max_children"),
+            false => (children.len(), "max_children"),
+        };
+        let reason = format!("{running} servers run already, and all are in use");
+        Err(Refusal::new(Code::UpstreamUnavailable, reason).rule(whose).retry_after(Duration::from_secs(1)))
     }
 }

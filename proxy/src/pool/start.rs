@@ -52,7 +52,7 @@ fn start_builtin(pool: &PoolShared, name: &str, era: Era, generation: u64) -> Re
 }
 
 async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, NotStarted> {
-    let _starting = entry.pool.make_room().await?;
+    let _starting = entry.pool.make_room(entry.key.tenant).await?;
     let plan = StdioPlan {
         introduction: entry.pool.introductions.get(&entry.key).map(|it| it.value().clone()),
         news: news(entry),
@@ -116,10 +116,14 @@ fn remote_plan(entry: &Entry) -> RemotePlan {
 /// How a remote server is reached that is for nobody in particular, and that nobody hears of.
 pub fn probe_plan(pool: &PoolShared, spec: &ServerSpec, logs: Arc<LogRing>) -> RemotePlan {
     let settings = &pool.settings;
+    let trusted = match &spec.launch {
+        Launch::Http(launch) | Launch::Websocket(launch) => launch.trusted,
+        Launch::Builtin { .. } | Launch::Stdio(_) | Launch::Unsupported { .. } => false,
+    };
     RemotePlan {
         who: spec.slug.as_str().into(),
         era: Era::Legacy,
-        egress: settings.egress.clone(),
+        egress: if trusted { settings.trusted_egress.clone() } else { settings.egress.clone() },
         client: settings.client(),
         introduction: None,
         announce: None,

@@ -165,7 +165,10 @@ impl Wire {
     ///
     /// [`Listeners::addressee`]: super::listeners::Listeners::addressee
     pub fn addressee(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
-        self.shared.lock().pending.listeners.addressee(one_client)
+        let shared = self.shared.lock();
+        // A request whose caller does not listen may be the one that it is about.
+        let alone = shared.pending.in_flight() <= shared.standing + 1;
+        (one_client || alone).then(|| shared.pending.listeners.addressee(one_client)).flatten()
     }
 
     /// One more request (or one less) that stays open, and is not counted among those in flight.

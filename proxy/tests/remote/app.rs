@@ -31,7 +31,7 @@ pub fn egress(allow: &[&str]) -> Egress {
 
 pub fn remote(url: &str, headers: &[(&str, &str)]) -> RemoteLaunch {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    RemoteLaunch { url: url.to_owned(), headers: BTreeMap::from_iter(headers) }
+    RemoteLaunch { url: url.to_owned(), headers: BTreeMap::from_iter(headers), trusted: false }
 }
 
 impl App {

@@ -31,6 +31,7 @@ mod sdk;
 mod sessions;
 mod startup;
 mod stdio_door;
+mod stdio_lines;
 mod stolen;
 mod tenants;
 
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
         ("bytes", bytes::CASES),
         ("sdk", sdk::CASES),
         ("stdio_door", stdio_door::CASES),
+        ("stdio_lines", stdio_lines::CASES),
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
