@@ -31,6 +31,7 @@ mod sdk;
 mod sessions;
 mod startup;
 mod stolen;
+mod streams;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -76,5 +77,6 @@ fn main() -> std::process::ExitCode {
         ("replicas", replicas::CASES),
         ("fidelity", fidelity::CASES),
         ("passing", passing::CASES),
+        ("streams", streams::CASES),
     ])
 }
