@@ -2,18 +2,16 @@
 //! something that is needed is not there.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::app::{self, EX_USAGE, StartError};
 use crate::config::{self, Config, Mistakes, Sources, env_example};
 use crate::secrets::SecretFiles;
-use crate::{logs, metrics, openapi, run};
+use crate::stdio_door::place::{self, Wanted};
+use crate::{health_check, logs, metrics, openapi, run};
 
 /// A registry and gateway for MCP servers. Without a command it starts the gateway.
 #[derive(Parser)]
@@ -46,6 +44,9 @@ enum Command {
     Metrics,
     /// Asks a running gateway for its health; exit code 0 when it answers.
     HealthCheck,
+    /// An MCP server on standard input and output, for clients that start commands: a bridge to a running
+    /// gateway (MCP_GATEWAY_URL, MCP_KEY, AGENT_ID), or, where none is, to one in this process.
+    Stdio(Wanted),
     /// Makes a new secret; the last one stays valid until the next rotation (jwt) or is replaced
     /// everywhere (master). The gateway must be stopped.
     Rotate {
@@ -92,7 +93,7 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
     match cli.command {
         None | Some(Command::Serve) => {
             let (config, environment) = configuration(&cli.config, &cli.env_file)?;
-            let _lines = logs::install(&config.log);
+            let _lines = logs::install(&config.log, logs::To::Stdout);
             let passed_on = passed_on(&config, &environment);
             run::run(config, passed_on)?;
         }
@@ -112,7 +113,16 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
         Some(Command::Config { what: ConfigCommand::Env }) => print!("{}", env_example()),
         Some(Command::Openapi) => print!("{}", openapi::text()),
         Some(Command::Metrics) => print!("{}", metrics::document()),
-        Some(Command::HealthCheck) => return Ok(health_check(&cli)),
+        Some(Command::HealthCheck) => {
+            let (_, environment) = configuration(&cli.config, &cli.env_file)?;
+            return Ok(health_check::check(&config::gateway_url(&environment)));
+        }
+        Some(Command::Stdio(wanted)) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log, logs::To::Stderr);
+            let passed_on = passed_on(&config, &environment);
+            place::run(wanted, &config::Client::read(&environment), config, passed_on)?;
+        }
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;
             // A running gateway would go on sealing under the key that is being replaced.
@@ -223,46 +233,4 @@ fn rotate(config: &Config, what: &RotateCommand) -> Result<(), StartError> {
             Ok(())
         }
     }
-}
-
-/// Asks `/health` of `MCP_GATEWAY_URL`, or of this machine's `PORT`.
-fn health_check(cli: &Cli) -> ExitCode {
-    let environment = match configuration(&cli.config, &cli.env_file) {
-        Ok((_, environment)) => environment,
-        Err(error) => {
-            eprintln!("trunkline: {}", error.sentence.trim_end());
-            return ExitCode::FAILURE;
-        }
-    };
-    let url = config::gateway_url(&environment);
-    match get_health(&url) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("trunkline: {url} is not healthy: {problem}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// One plain request: a container's check must not cost a runtime and a TLS stack.
-fn get_health(url: &str) -> Result<String, String> {
-    let authority = url.strip_prefix("http://").ok_or("an http:// address is wanted (MCP_GATEWAY_URL)")?;
-    let authority = authority.split('/').next().unwrap_or(authority);
-    let with_port = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-    let mut stream = TcpStream::connect(&with_port).map_err(|error| error.to_string())?;
-    let patience = Some(Duration::from_secs(5));
-    stream
-        .set_read_timeout(patience)
-        .and_then(|()| stream.set_write_timeout(patience))
-        .map_err(|error| error.to_string())?;
-    let request = format!("GET /health HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not HTTP")?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) == Some("200") { Ok(body.to_owned()) } else { Err(status.to_owned()) }
 }

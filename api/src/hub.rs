@@ -8,7 +8,6 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
-use protocol::members::raw;
 use protocol::{AgentId, Members, TenantId, names};
 use proxy::pool::{News, Pool, PoolKey};
 use proxy::upstream::UpstreamAnswer;
@@ -178,6 +177,11 @@ impl Hub {
                     self.sessions.renew(&session).await;
                 }
             }
+            Message::Read { session } => {
+                if let Some(session) = known(&session) {
+                    session.live.give_away();
+                }
+            }
             Message::Closed { session } => {
                 if let Some(hash) = relay::session_hash(&session) {
                     self.sessions.forget(&hash);
@@ -283,8 +287,23 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
             && let Ok(mut params) = Members::read(params)
         {
             params.set_text("uri", &uri);
+            about(&mut params, None);
             home.say(stream::notification(method::RESOURCE_UPDATED, Some(&params.write())));
         }
+    }
+}
+
+/// The upstream's own words about the gateway's listen give way to those about the client's.
+fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
+    let own = params.get("_meta").map(ToOwned::to_owned);
+    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
+    about.retain(|name| !name.starts_with(meta::RESERVED));
+    if let Some(id) = listen {
+        about.set(meta::SUBSCRIPTION_ID, id.to_owned());
+    }
+    match about.is_empty() {
+        true => params.retain(|name| name != "_meta"),
+        false => params.set("_meta", about.to_raw()),
     }
 }
 
@@ -313,7 +332,7 @@ impl Listen {
 
     /// Every message says to which listen it belongs.
     fn say(&self, told: &str, mut params: Members<'_>) {
-        params.set("_meta", raw(format!(r#"{{"{}":{}}}"#, meta::SUBSCRIPTION_ID, self.id.get())));
+        about(&mut params, Some(&self.id));
         self.stream.say(stream::notification(told, Some(&params.write())));
     }
 }

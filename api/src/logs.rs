@@ -22,9 +22,18 @@ const GATHER: Duration = Duration::from_millis(20);
 /// the count is written instead.
 const MAX_WAITING: usize = 8 << 20;
 
+/// Where lines go.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum To {
+    #[default]
+    Stdout,
+    /// Where standard output belongs to a protocol.
+    Stderr,
+}
+
 /// Sets logging up; lines that wait are written when the guard is dropped.
-pub fn install(log: &Log) -> Guard {
-    let output = Arc::new(Output::default());
+pub fn install(log: &Log, to: To) -> Guard {
+    let output = Arc::new(Output { to, ..Output::default() });
     let writer = Arc::clone(&output);
     std::thread::Builder::new()
         .name("log".to_owned())
@@ -53,6 +62,7 @@ impl Drop for Guard {
 
 #[derive(Default)]
 struct Output {
+    to: To,
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     /// Held while writing, so that lines keep their order.
@@ -97,7 +107,10 @@ impl Output {
     fn write_out(&self) {
         let _order = self.writing.lock();
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        let mut out = std::io::stdout().lock();
+        let mut out: Box<dyn std::io::Write> = match self.to {
+            To::Stdout => Box::new(std::io::stdout().lock()),
+            To::Stderr => Box::new(std::io::stderr().lock()),
+        };
         let mut written = out.write_all(&waiting.bytes);
         if waiting.dropped > 0 {
             written = written.and_then(|()| {

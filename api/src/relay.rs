@@ -48,6 +48,10 @@ pub enum Message {
     Closed {
         session: String,
     },
+    /// Its home is read at that replica from now on.
+    Read {
+        session: String,
+    },
 }
 
 /// A resource of a tenant's server, by the server's own URI.

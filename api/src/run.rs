@@ -26,14 +26,36 @@ const FOLD: Duration = Duration::from_secs(15);
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), StartError> {
     let _alone = claim_data_dir(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(live(Arc::new(config), environment))
+    let (stop, signals) = (CancellationToken::new(), TaskTracker::new());
+    let up = |app: &App, listens: Listens| {
+        announce(app, listens);
+        signals.spawn(end_on_signal(stop.clone()));
+    };
+    runtime()?.block_on(live(Arc::new(config), environment, stop.clone(), up))
 }
 
-async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<(), StartError> {
+/// What everything runs on.
+pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))
+}
+
+/// The addresses that were bound.
+#[derive(Clone, Copy)]
+pub struct Listens {
+    pub gateway: SocketAddr,
+    pub figures: Option<SocketAddr>,
+}
+
+/// A gateway from its start until `stop` is cancelled; `up` is called when it listens.
+pub async fn live(
+    config: Arc<Config>,
+    environment: Vec<(String, String)>,
+    stop: CancellationToken,
+    up: impl FnOnce(&App, Listens),
+) -> Result<(), StartError> {
     let figures = metrics::install();
     let connections = serve::connections();
     // Bound first: a taken port is found before anything is written.
@@ -43,9 +65,11 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
         false => None,
     };
     let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
-    let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    announce(&app, local(&listener)?, figures_listener.as_ref().map(local).transpose()?);
+    let figures_at = figures_listener.as_ref().map(local).transpose()?;
+    let listens = Listens { gateway: local(&listener)?, figures: figures_at };
+    note(&app, listens);
+    up(&app, listens);
 
     if let Some(listener) = figures_listener {
         let router = routes::figures(&app, figures.clone());
@@ -93,7 +117,6 @@ async fn live(config: Arc<Config>, environment: Vec<(String, String)>) -> Result
             app.stopping.cancel();
         }
     });
-    tasks.spawn(end_on_signal(stop.clone()));
 
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);
     serve::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
@@ -124,7 +147,8 @@ async fn every<F: Future<Output = ()>>(
     }
 }
 
-async fn end_on_signal(stop: CancellationToken) {
+/// Cancels when the process is asked to end.
+pub async fn end_on_signal(stop: CancellationToken) {
     let wait = async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -184,28 +208,33 @@ pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     }
 }
 
-/// Says where the gateway is: a line for programs, and what can be tried for people.
-fn announce(app: &App, gateway: SocketAddr, figures: Option<SocketAddr>) {
-    let address = format!("http://{gateway}");
-    let metrics = figures.map(|figures| format!("http://{figures}"));
+/// Says where the gateway is, for programs.
+fn note(app: &App, listens: Listens) {
+    let metrics = listens.figures.map(|figures| format!("http://{figures}"));
     tracing::info!(
-        address,
+        address = format!("http://{}", listens.gateway),
         metrics = metrics.as_deref().unwrap_or("off"),
         version = env!("CARGO_PKG_VERSION"),
         database = crate::config::without_password(&app.config.database_url()),
         state = app.state.name(),
         "listening"
     );
+}
+
+/// Says what can be tried, for people.
+fn announce(app: &App, Listens { gateway, figures }: Listens) {
     if app.config.log.format == LogFormat::Json {
         return;
     }
-    let host =
-        if gateway.ip().is_unspecified() { format!("http://127.0.0.1:{}", gateway.port()) } else { address };
+    let host = match gateway.ip().is_unspecified() {
+        true => format!("http://127.0.0.1:{}", gateway.port()),
+        false => format!("http://{gateway}"),
+    };
     let key = match app.trusts_loopback {
         true => String::new(),
         false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),
     };
-    let figures = metrics.map_or("off".to_owned(), |metrics| format!("{metrics}/metrics"));
+    let figures = figures.map_or("off".to_owned(), |figures| format!("http://{figures}/metrics"));
     println!(
         "\nTrunkline {version}\n  MCP         {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
          Data        {data}\n\nTry it:\n\n  curl -s {host}/mcp/rpc -H 'Content-Type: application/json'{key} \\\n    \

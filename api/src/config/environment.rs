@@ -1,5 +1,7 @@
 //! The environment names, in one table, and the `.env.example` that is made from it.
 
+use std::collections::BTreeMap;
+
 /// An environment name and the setting it fills.
 pub struct Variable {
     pub name: &'static str,
@@ -78,6 +80,13 @@ pub const PARTS: &[(&str, &str)] = &[
     ("REDIS_HOST", "with REDIS_PORT, REDIS_DB: REDIS_URL in parts"),
 ];
 
+/// What the commands that speak to a gateway read: where it is, and who speaks.
+const CLIENT: [(&str, &str); 3] = [
+    ("MCP_GATEWAY_URL", "the gateway's address; http://127.0.0.1 and PORT where it is not set"),
+    ("MCP_KEY", "the API key to send"),
+    ("AGENT_ID", "the agent to speak for, where the key has none of its own"),
+];
+
 /// The text of `.env.example`: every name with its default, from the manual's table.
 pub fn env_example() -> String {
     let defaults: toml::Table = super::MANUAL.parse().expect("the manual is TOML");
@@ -102,22 +111,47 @@ pub fn env_example() -> String {
     for (name, what) in PARTS {
         text.push_str(&format!("# {name}=  {what}\n"));
     }
+    text.push_str("\n# for `trunkline stdio` and `trunkline health-check`\n");
+    for (name, what) in CLIENT {
+        text.push_str(&format!("# {name}=  {what}\n"));
+    }
     text
 }
 
 /// The process's environment; what is not text is left out.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
-pub fn process_environment() -> std::collections::BTreeMap<String, String> {
+pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
 /// Where the client commands find the gateway: `MCP_GATEWAY_URL`, else this machine's `PORT`.
-pub fn gateway_url(environment: &std::collections::BTreeMap<String, String>) -> String {
-    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let local = || format!("http://127.0.0.1:{}", set(PORT).map_or("8100", String::as_str));
-    set("MCP_GATEWAY_URL").cloned().unwrap_or_else(local)
+pub fn gateway_url(environment: &BTreeMap<String, String>) -> String {
+    let local = || format!("http://127.0.0.1:{}", set(environment, PORT).unwrap_or("8100"));
+    set(environment, CLIENT[0].0).map_or_else(local, str::to_owned)
+}
+
+/// How a client command speaks to a gateway.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where it is said to be.
+    pub url: Option<String>,
+    /// Where it is looked for otherwise.
+    pub usual_url: String,
+    pub key: Option<String>,
+    pub agent: Option<String>,
+}
+
+impl Client {
+    pub fn read(environment: &BTreeMap<String, String>) -> Client {
+        let [url, key, agent] = CLIENT.map(|(name, _)| set(environment, name).map(str::to_owned));
+        Client { url, usual_url: gateway_url(environment), key, agent }
+    }
+}
+
+fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// Whether a variable decides which program or library a command's name stands for.

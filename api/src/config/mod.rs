@@ -13,7 +13,9 @@ use proxy::egress::Url;
 use serde::{Deserialize, Serialize};
 
 pub use declared::DeclaredServer;
-pub use environment::{METRICS_PORT, PORT, decides_program, env_example, gateway_url, process_environment};
+pub use environment::{
+    Client, METRICS_PORT, PORT, decides_program, env_example, gateway_url, process_environment,
+};
 pub use load::{Sources, load};
 pub use validate::host;
 

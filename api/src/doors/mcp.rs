@@ -258,6 +258,10 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
+    if ended.is_some() {
+        let session = crate::relay::session_text(&session.hash);
+        app.gateway.hub.relay.tell(crate::relay::Message::Read { session }).await;
+    }
     let (stopping, watch) = (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts, ended });
     events::response(&app, stream, cursor, stopping, Some(watch), None)
 }

@@ -147,6 +147,11 @@ pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
+    if refusal.code == Code::BodyTooLarge {
+        // The rest of the body is not read, so the connection ends; a client that is not told would
+        // send its next request on it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

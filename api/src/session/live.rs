@@ -92,6 +92,12 @@ impl Live {
         reader.clone()
     }
 
+    /// The home is read at another replica now.
+    pub fn give_away(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+        self.reader.lock().cancel();
+    }
+
     /// Whether a client reads, or read lately, what is said at home.
     pub fn is_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)

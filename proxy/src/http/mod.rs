@@ -20,7 +20,7 @@ mod standing;
 mod upstream;
 
 pub use eras::eras;
-pub use headers::own as own_headers;
+pub use headers::{modern as modern_headers, own as own_headers};
 pub use plan::{Announce, RemotePlan};
 pub use upstream::{Started, start};
 

@@ -30,6 +30,7 @@ mod rpc;
 mod sdk;
 mod sessions;
 mod startup;
+mod stdio_door;
 mod stolen;
 mod streams;
 mod tenants;
@@ -51,6 +52,7 @@ fn main() -> std::process::ExitCode {
         ("rpc", rpc::CASES),
         ("bytes", bytes::CASES),
         ("sdk", sdk::CASES),
+        ("stdio_door", stdio_door::CASES),
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
