@@ -10,7 +10,7 @@ use dashmap::DashMap;
 use entity::{Db, SealError, Server, ServerConfig, Transport};
 use parking_lot::Mutex;
 use protocol::mcp::Eras;
-use protocol::{Refusal, ServerId, TenantId};
+use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
@@ -42,7 +42,7 @@ pub struct Directory {
     /// Verdicts on servers' eras that are not written down yet.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     retiring: TaskTracker,
-    changes: broadcast::Sender<TenantId>,
+    changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
 }
 
 /// How many changed tenants a slow reader may lag behind.
@@ -82,8 +82,8 @@ impl Directory {
         }
     }
 
-    /// Tenants for whom something has changed, from now on.
-    pub fn changes(&self) -> broadcast::Receiver<TenantId> {
+    /// Tenants for whom something has changed, and at which servers, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<(TenantId, Vec<Slug>)> {
         self.changes.subscribe()
     }
 
@@ -149,9 +149,10 @@ impl Directory {
                     continue;
                 }
             };
-            if now.mark() != view.mark() {
+            let changed = now.differs(&view);
+            if !changed.is_empty() {
                 // Nobody may be listening.
-                self.changes.send(view.tenant).ok();
+                self.changes.send((view.tenant, changed)).ok();
             }
             let kept: HashMap<ServerId, &ServerSpec> =
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();

@@ -8,13 +8,15 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
-use protocol::{AgentId, Members, TenantId, names};
+use protocol::{AgentId, Caller, Members, TenantId, names};
+use proxy::bridge::is_lane;
 use proxy::pool::{News, Pool, PoolKey};
 use proxy::upstream::UpstreamAnswer;
 use proxy::view::Member;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ask::Wanted;
 use crate::dialect::Endpoint;
@@ -36,12 +38,15 @@ pub struct Hub {
     next: AtomicU64,
     pub ending: CancellationToken,
     pub wanted: Arc<WantedResources>,
+    tasks: TaskTracker,
 }
 
 /// An open `subscriptions/listen`.
 struct Listen {
     tenant: TenantId,
     agent: Option<AgentId>,
+    /// Whose upstreams tell it things beside the shared ones.
+    owner: u64,
     endpoint: Endpoint,
     wanted: Wanted,
     /// The request's id, as it was written.
@@ -72,26 +77,28 @@ impl Hub {
             next: AtomicU64::new(1),
             ending: CancellationToken::new(),
             wanted: Arc::default(),
+            tasks: TaskTracker::new(),
         }
     }
 
     /// Begins a listen: the acknowledgement is its first message.
     pub fn listen(
         self: &Arc<Self>,
-        tenant: TenantId,
-        agent: Option<AgentId>,
+        caller: &Caller,
+        owner: u64,
         endpoint: &Endpoint,
         wanted: Wanted,
         id: &RawValue,
         stream: &Arc<Stream>,
     ) -> Listening {
+        let (tenant, agent) = (caller.tenant, caller.agent);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let honoured = serde_json::to_string(&wanted).expect("plain data");
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
-        self.listens.insert(number, Listen { tenant, agent, endpoint, wanted, id, stream });
+        self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });
         Listening { hub: Arc::clone(self), number }
     }
 
@@ -110,10 +117,11 @@ impl Hub {
                     }
                     Err(RecvError::Closed) => break,
                 },
-                tenant = registry.recv() => match tenant {
-                    Ok(tenant) => {
+                changed = registry.recv() => match changed {
+                    Ok((tenant, servers)) => {
                         // Each replica sees the registry's changes itself.
-                        self.pass(&Change { tenant, server: None, owner: 0, what: What::Lists }).await;
+                        let what = What::Lists { servers };
+                        self.pass(&Change { tenant, server: None, owner: 0, what }).await;
                         continue;
                     }
                     Err(RecvError::Lagged(_)) => continue,
@@ -147,7 +155,7 @@ impl Hub {
         }
     }
 
-    async fn take(&self, message: Message) {
+    async fn take(self: &Arc<Self>, message: Message) {
         let known = |session: &str| {
             let hash = relay::session_hash(session)?;
             self.sessions.known(&hash)
@@ -156,7 +164,9 @@ impl Hub {
             Message::Changed(change) => self.pass(&change).await,
             Message::Wanted { wanted } => {
                 self.wanted.hear(wanted);
-                self.watch_for_others().await;
+                // Others' answers and cancellations do not wait for it.
+                let hub = Arc::clone(self);
+                self.tasks.spawn(async move { hub.watch_for_others().await });
             }
             Message::Answered { session, id, answer } => {
                 if let Some(session) = known(&session) {
@@ -225,13 +235,21 @@ impl Hub {
             return;
         }
         for listen in &self.listens {
-            if listen.tenant == change.tenant && reaches(&listen.endpoint, member, listen.agent) {
+            let mine = change.owner == 0 || is_lane(change.owner, listen.owner);
+            if mine
+                && listen.tenant == change.tenant
+                && concerns(change, &listen.endpoint)
+                && reaches(&listen.endpoint, member, listen.agent)
+            {
                 listen.tell(&change.what, member);
             }
         }
         for session in self.sessions.heard(change.tenant) {
             let mine = change.owner == 0 || change.owner == session.client.owner;
-            if mine && reaches(&session.endpoint, member, session.agent) {
+            if mine
+                && concerns(change, &session.endpoint)
+                && reaches(&session.endpoint, member, session.agent)
+            {
                 tell(&session, &change.what, member);
             }
         }
@@ -251,6 +269,14 @@ fn change(key: PoolKey, news: News) -> Change {
     Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
 }
 
+/// Whether a change of the registry is about what this endpoint shows.
+fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
+    match (&change.what, endpoint) {
+        (What::Lists { servers }, Endpoint::One(slug)) => servers.contains(slug),
+        _ => true,
+    }
+}
+
 /// Whether a change at this server is seen at this endpoint, by this agent.
 fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
     let Some(member) = member else { return true };
@@ -260,7 +286,7 @@ fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>)
 /// The lists that a change is about, as their notifications.
 fn lists(what: &What) -> &'static [&'static str] {
     match what {
-        What::Lists => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
+        What::Lists { .. } => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
         What::Tools => &[method::TOOLS_CHANGED],
         What::Resources => &[method::RESOURCES_CHANGED],
         What::Prompts => &[method::PROMPTS_CHANGED],

@@ -235,7 +235,7 @@ impl Page<'_> {
                 }
                 count += 1;
                 last = Some((policy.spec.slug.as_str(), &item.name));
-                match results::legacy_tool_text(self.era, self.kind, &item.exposed) {
+                match results::tool_for(self.era, self.kind, &item.exposed) {
                     Some(tool) => out.extend_from_slice(tool.as_bytes()),
                     None => out.extend_from_slice(item.exposed.as_bytes()),
                 }

@@ -54,7 +54,10 @@ async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Optio
             continue;
         }
         let key = gateway.bridge.key(view.tenant, &member.spec, client);
-        if (meant || key.owner != 0) && gateway.pool.is_running(&key) {
+        let alone = key.owner != 0;
+        // Only who was told of a client's roots wants to know that they changed.
+        let meant = meant && told != method::ROOTS_CHANGED;
+        if (meant || alone) && gateway.pool.is_running(&key) {
             gateway.pool.notify(&key, told, params.map_or("", RawValue::get).as_bytes());
         }
     }

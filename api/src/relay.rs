@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use protocol::{ServerId, TenantId};
+use protocol::{ServerId, Slug, TenantId};
 use proxy::state::{Notice, StateError, StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 
@@ -85,12 +85,20 @@ pub struct Change {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum What {
-    Lists,
+    /// All lists: the registry changed what these servers show.
+    Lists {
+        servers: Vec<Slug>,
+    },
     Tools,
     Resources,
     Prompts,
-    Resource { uri: String, params: String },
-    Task { params: String },
+    Resource {
+        uri: String,
+        params: String,
+    },
+    Task {
+        params: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

@@ -236,7 +236,7 @@ fn announce(app: &App, Listens { gateway, figures }: Listens) {
     };
     let figures = figures.map_or("off".to_owned(), |figures| format!("http://{figures}/metrics"));
     println!(
-        "\nTrunkline {version}\n  MCP         {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
+        "\nTrunkline {version}\n  MCP         {host}/mcp\n  JSON-RPC    {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
          Data        {data}\n\nTry it:\n\n  curl -s {host}/mcp/rpc -H 'Content-Type: application/json'{key} \\\n    \
          -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"calculator__add\",\"arguments\":{{\"a\":2,\"b\":3}}}}}}'\n",
         version = env!("CARGO_PKG_VERSION"),

@@ -8,8 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entity::Seal;
 use jiff::Timestamp;
-use protocol::{Code, Refusal};
+use protocol::{Caller, Code, Refusal, ServerId};
 use proxy::bridge::Sealer;
+
+use crate::session::principal;
 
 /// How long a client may keep a ticket.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -61,15 +63,27 @@ impl Sealer for Tickets<'_> {
     }
 }
 
-/// Seals `requestState`. What it is bound to is put together only when it is used, which is seldom.
+/// Seals `requestState` for one request. What it is bound to is put together only when it is used, which
+/// is seldom.
 pub struct StateSeal<'a> {
     pub seal: &'a Seal,
-    pub bound: [String; 6],
+    pub caller: &'a Caller,
+    pub server: ServerId,
+    pub method: &'a str,
+    pub name: &'a str,
+    /// The raw object, or nothing.
+    pub arguments: &'a [u8],
 }
 
 impl StateSeal<'_> {
     fn tickets(&self) -> Tickets<'_> {
-        let bound: Vec<&str> = self.bound.iter().map(String::as_str).collect();
+        // A client may write the same arguments otherwise when it asks again.
+        let arguments = match serde_json::from_slice::<serde_json::Value>(self.arguments) {
+            Ok(arguments) => arguments.to_string(),
+            Err(_) => String::from_utf8_lossy(self.arguments).into_owned(),
+        };
+        let (tenant, caller) = (self.caller.tenant.to_string(), principal(self.caller));
+        let bound = [&tenant, &caller, &self.server.to_string(), self.method, self.name, &arguments];
         Tickets::new(self.seal, "requestState", &bound)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use protocol::{ServerId, TenantId};
 use proxy::pool::{Pool, PoolKey};
@@ -22,7 +23,7 @@ pub const TELL: Duration = Duration::from_secs(20);
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// How long an upstream may take for a subscription that nobody here asked for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Most resources that are watched for other replicas.
 const MOST: usize = 10_000;
@@ -33,8 +34,8 @@ pub struct Wanted {
     here: Mutex<HashMap<Resource, usize>>,
     /// Of other replicas, and until when.
     there: DashMap<(TenantId, ServerId), HashMap<String, Instant>>,
-    /// What is subscribed to for them.
-    held: DashMap<(PoolKey, String), Arc<Subscribed>>,
+    /// What is subscribed to for them; none where that failed, until nobody wants it any more.
+    held: DashMap<(PoolKey, String), Option<Subscribed>>,
 }
 
 /// A counted subscription at an upstream, taken back when dropped.
@@ -112,17 +113,22 @@ impl Wanted {
     /// Sees to it that an upstream tells of what other replicas want to hear of.
     pub async fn watch(&self, pool: &Pool, key: &PoolKey, spec: &Arc<ServerSpec>) {
         let Some(uris) = self.there.get(&(key.tenant, key.server)).map(|uris| uris.clone()) else { return };
-        for uri in uris.into_keys() {
-            let place = (*key, uri);
-            if self.held.contains_key(&place) || self.held.len() >= MOST {
-                continue;
-            }
-            let subscribed = pool.subscribe(key, spec, &place.1, Instant::now() + PATIENCE).await;
+        let places = uris.into_keys().map(|uri| (*key, uri));
+        let new: Vec<_> = places.filter(|place| !self.held.contains_key(place)).take(MOST).collect();
+        if self.held.len() >= MOST {
+            return;
+        }
+        let until = Instant::now() + PATIENCE;
+        join_all(new.into_iter().map(|place| async move {
+            // Noted before, so that others do not try meanwhile.
+            self.held.insert(place.clone(), None);
+            let subscribed = pool.subscribe(key, spec, &place.1, until).await;
             if let Ok(UpstreamAnswer::Result(_)) = subscribed {
                 let uri = place.1.clone();
                 let held = Subscribed { pool: pool.clone(), key: *key, uri, wanted: None };
-                self.held.insert(place, Arc::new(held));
+                self.held.insert(place, Some(held));
             }
-        }
+        }))
+        .await;
     }
 }

@@ -70,18 +70,15 @@ impl TenantView {
         &self.members
     }
 
-    /// Differs where what callers see may differ.
-    pub fn mark(&self) -> u64 {
-        let mut mark = DefaultHasher::new();
-        for member in &self.members {
-            (member.spec.id, member.spec.slug.as_str(), member.spec.revision, member.spec.enabled)
-                .hash(&mut mark);
-            let configs = member.tenant_config.iter().chain(member.agent_configs.values());
-            // In any order: the map has none.
-            let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);
-            (sum, member.agent_configs.len(), member.tenant_config.is_some()).hash(&mut mark);
-        }
-        mark.finish()
+    /// The servers of which callers may see something else than in an earlier view.
+    pub fn differs(&self, earlier: &TenantView) -> Vec<Slug> {
+        let marks = |view: &TenantView| -> HashMap<Slug, u64> {
+            view.members.iter().map(|member| (member.spec.slug.clone(), member.mark())).collect()
+        };
+        let (now, before) = (marks(self), marks(earlier));
+        let other = now.iter().filter(|(slug, mark)| before.get(*slug) != Some(*mark));
+        let gone = before.keys().filter(|slug| !now.contains_key(*slug));
+        other.map(|(slug, _)| slug).chain(gone).cloned().collect()
     }
 
     pub fn find(&self, slug: &str) -> Option<&Member> {
@@ -90,6 +87,17 @@ impl TenantView {
 }
 
 impl Member {
+    /// Differs where what callers see of it may differ.
+    fn mark(&self) -> u64 {
+        let mut mark = DefaultHasher::new();
+        (self.spec.id, self.spec.revision, self.spec.enabled).hash(&mut mark);
+        let configs = self.tenant_config.iter().chain(self.agent_configs.values());
+        // In any order: the map has none.
+        let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);
+        (sum, self.agent_configs.len(), self.tenant_config.is_some()).hash(&mut mark);
+        mark.finish()
+    }
+
     /// What applies to this agent here.
     pub fn policy(&self, agent: Option<AgentId>) -> Policy {
         Policy {

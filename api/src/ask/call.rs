@@ -17,7 +17,6 @@ use crate::exposed;
 use crate::gateway::{Context, Gateway};
 use crate::parameters;
 use crate::reply::{Answer, Facts, Reply};
-use crate::session::principal;
 use crate::tickets::StateSeal;
 
 impl<'a> Call<'a> {
@@ -96,7 +95,14 @@ impl<'a> Call<'a> {
             marked: self.marked,
             timeout,
             voice: context.talk.voice.clone(),
-            sealer: &self.state_seal(gateway, context, &permit),
+            sealer: &StateSeal {
+                seal: &gateway.seal,
+                caller: context.caller,
+                server: permit.spec().id,
+                method: self.method(),
+                name: &route.name,
+                arguments: self.arguments(),
+            },
             headers: &headers,
         };
         let delivered = gateway.bridge.deliver(tenant, permit.spec(), errand).await?;
@@ -104,22 +110,6 @@ impl<'a> Call<'a> {
             gateway.tasks.note(context, &permit.spec().slug, result).await;
         }
         Ok(delivered)
-    }
-
-    /// What an upstream wants back unchanged is bound to this caller, this server and this request.
-    fn state_seal<'g>(&self, gateway: &'g Gateway, context: Context<'_>, permit: &Permit) -> StateSeal<'g> {
-        let arguments = serde_json::from_slice::<serde_json::Value>(self.arguments()).unwrap_or_default();
-        StateSeal {
-            seal: &gateway.seal,
-            bound: [
-                context.caller.tenant.to_string(),
-                principal(context.caller),
-                permit.spec().id.to_string(),
-                self.method().to_owned(),
-                permit.route().name.to_string(),
-                arguments.to_string(),
-            ],
-        }
     }
 
     /// A resource of the whole catalog is answered under the URI that was asked for.

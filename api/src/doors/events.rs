@@ -2,7 +2,7 @@
 //! comments, ended when the client's credential is no good any more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -18,7 +18,7 @@ use crate::doors;
 use crate::headers::ACCEL_BUFFERING;
 use crate::stream::{Event, Stream};
 
-/// A comment after so long without a message; then the credential is looked at again, too.
+/// A comment after so long without a message; the credential is looked at as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// When a client that lost its connection is to come back.
@@ -44,10 +44,10 @@ impl Cursor {
     }
 }
 
-/// Whose stream it is, where that is looked at again and again.
+/// Whose stream it is, which is looked at again and again.
 pub struct Watch {
     pub app: Arc<App>,
-    pub parts: Parts,
+    pub parts: Arc<Parts>,
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
 }
@@ -67,22 +67,31 @@ struct Reader {
     after: u64,
     begun: bool,
     stopping: CancellationToken,
-    watch: Option<Watch>,
+    watch: Watch,
+    checked: Instant,
     /// Held as long as somebody reads.
     _work: Option<AbortOnDrop>,
 }
 
 /// The response whose body is the stream.
 pub fn response(
-    app: &App,
     stream: Arc<Stream>,
     cursor: Cursor,
     stopping: CancellationToken,
-    watch: Option<Watch>,
+    watch: Watch,
     work: Option<AbortOnDrop>,
 ) -> Response {
-    let mark = Arc::clone(&app.gateway.hub.relay.replica);
-    let reader = Reader { mark, stream, after: cursor.after, begun: false, stopping, watch, _work: work };
+    let mark = Arc::clone(&watch.app.gateway.hub.relay.replica);
+    let reader = Reader {
+        mark,
+        stream,
+        after: cursor.after,
+        begun: false,
+        stopping,
+        watch,
+        checked: Instant::now(),
+        _work: work,
+    };
     let body = stream::unfold(reader, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
@@ -110,16 +119,16 @@ impl Reader {
             );
             return Some(out.into());
         }
-        let ended = self.watch.as_ref().and_then(|watch| watch.ended.clone()).unwrap_or_default();
+        if self.checked.elapsed() >= KEEP_ALIVE && !self.is_still_allowed().await {
+            return None;
+        }
+        let ended = self.watch.ended.clone().unwrap_or_default();
         let event = tokio::select! {
             biased;
             event = self.stream.next(self.after) => event?,
             () = ended.cancelled() => return None,
             () = self.stopping.cancelled() => return None,
             () = tokio::time::sleep(KEEP_ALIVE) => {
-                if !self.is_still_allowed().await {
-                    return None;
-                }
                 sse::comment(&mut out, "");
                 return Some(out.into());
             }
@@ -137,13 +146,10 @@ impl Reader {
         sse::write(out, &outgoing);
     }
 
-    async fn is_still_allowed(&self) -> bool {
-        match &self.watch {
-            Some(watch) => {
-                watch.app.gateway.authn.identify(&doors::proof(&watch.app, &watch.parts)).await.is_ok()
-            }
-            None => true,
-        }
+    async fn is_still_allowed(&mut self) -> bool {
+        self.checked = Instant::now();
+        let Watch { app, parts, .. } = &self.watch;
+        app.gateway.authn.identify(&doors::proof(app, parts)).await.is_ok()
     }
 }
 

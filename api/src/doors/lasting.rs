@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::http::request::Parts;
 use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 
@@ -78,11 +79,12 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
 }
 
 /// The answer as a stream.
-pub fn streamed(app: &Arc<App>, stream: Arc<Stream>, handling: Handling) -> Response {
+pub fn streamed(app: &Arc<App>, parts: &Arc<Parts>, stream: Arc<Stream>, handling: Handling) -> Response {
     stream.stay();
     let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
     // It ends by itself, with its answer, also when the gateway stops.
-    events::response(app, stream, Cursor::start(), CancellationToken::new(), None, ends_with)
+    let watch = events::Watch { app: Arc::clone(app), parts: Arc::clone(parts), ended: None };
+    events::response(stream, Cursor::start(), CancellationToken::new(), watch, ends_with)
 }

@@ -21,7 +21,7 @@ use crate::doors;
 use crate::gateway::{Form, Refused};
 use crate::headers::SESSION_ID;
 use crate::metrics;
-use crate::reply::{Handled, Replies, Reply};
+use crate::reply::{Answer, Handled, Replies, Reply};
 use crate::stream::Stream;
 
 /// An answer that takes longer than this comes as a stream, so that nobody between takes the
@@ -99,11 +99,13 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     };
     match answered {
         // Something was said first: it must come first.
-        Some(done) if streams && stream.has_unread() => streamed(&app, stream, Box::pin(async { done })),
+        Some(done) if streams && stream.has_unread() => {
+            streamed(&app, &parts, stream, Box::pin(async { done }))
+        }
         Some(Ok(handled)) => plain(handled),
         Some(Err(away)) => turned_away(&app, &parts, away),
         None => match handling.take() {
-            Some(handling) => streamed(&app, stream, handling),
+            Some(handling) => streamed(&app, &parts, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
     }
@@ -164,10 +166,29 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
     }
 }
 
-/// A request that was turned away as a whole. Neither era knows an id of null.
+/// A request that was turned away as a whole. Neither era knows an id of null: without one there is none.
 fn refused(request: RequestId, away: Refused) -> Response {
-    metrics::refused(away.refusal.code);
-    super::rpc::refused(&request, away)
+    let Refused { refusal, id, pace } = away;
+    metrics::refused(refusal.code);
+    let mut out = Vec::new();
+    let facts = None;
+    let reply = Reply {
+        id: id.map(Into::into),
+        answer: Answer::Refused(refusal.clone()),
+        facts,
+        request,
+        session: None,
+    };
+    reply.write_for_client(&mut out);
+    let mut response = json(out);
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    doors::set_refusal_headers(&mut response, &refusal);
+    if refusal.code == Code::MethodNotAllowed {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    doors::set_pace(&mut response, pace.unwrap_or_default());
+    response
 }
 
 fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
@@ -262,8 +283,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Read { session }).await;
     }
-    let (stopping, watch) = (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts, ended });
-    events::response(&app, stream, cursor, stopping, Some(watch), None)
+    let (stopping, watch) =
+        (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts: Arc::new(parts), ended });
+    events::response(stream, cursor, stopping, watch, None)
 }
 
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {

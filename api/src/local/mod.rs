@@ -74,8 +74,12 @@ pub fn server_info() -> Value {
     json!({ "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") })
 }
 
-/// The whole catalog changes with the registry, so its lists can always change.
-fn capabilities() -> Value {
+/// The whole catalog changes with the registry, so its lists can always change. Where there is nothing
+/// but answers, nobody can be told.
+fn capabilities(endpoint: &Endpoint) -> Value {
+    if *endpoint == Endpoint::Plain {
+        return json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} });
+    }
     json!({
         "tools": { "listChanged": true },
         "resources": { "subscribe": true, "listChanged": true },
@@ -102,10 +106,7 @@ async fn initialize(
     };
     let endpoint = context.talk.endpoint;
     let slug = match endpoint {
-        Endpoint::Plain => {
-            let plain = json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} });
-            return Ok((whole(plain), None));
-        }
+        Endpoint::Plain => return Ok((whole(capabilities(endpoint)), None)),
         Endpoint::All => None,
         Endpoint::One(slug) => Some(slug),
     };
@@ -116,7 +117,7 @@ async fn initialize(
     }
     let (id, session) = gateway.sessions.open(context.caller, endpoint, facts).await?;
     let answer = match slug {
-        None => Ok(whole(capabilities())),
+        None => Ok(whole(capabilities(endpoint))),
         Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client, false)
             .await
             .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
@@ -163,7 +164,7 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
     Ok(json_answer(json!({
         "resultType": "complete",
         "supportedVersions": [MODERN],
-        "capabilities": capabilities(),
+        "capabilities": capabilities(context.talk.endpoint),
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",

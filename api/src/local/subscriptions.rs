@@ -154,7 +154,7 @@ pub async fn listen(
     }
     let hub = &gateway.hub;
     let (caller, endpoint) = (context.caller, context.talk.endpoint);
-    let _listening = hub.listen(caller.tenant, caller.agent, endpoint, honoured, id, stream);
+    let _listening = hub.listen(caller, client.owner, endpoint, honoured, id, stream);
     hub.ending.cancelled().await;
     drop(held);
     Ok(Answer::Result(

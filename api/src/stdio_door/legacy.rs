@@ -15,7 +15,6 @@ use super::gate::{Answered, Reply};
 use super::message::{Kind, Message};
 use super::session::Facts;
 use super::tickets::Ticket;
-use crate::doors::events::Cursor;
 
 /// How often it is tried to go on with a stream that broke.
 const RESUMES: u32 = 3;
@@ -132,7 +131,8 @@ async fn exchange(door: &Door, message: &Message, waiting: &mut Waiting) -> Resu
             Ok(Answered { reply: Reply::Events(mut events), .. }) => {
                 // A gateway that does not know the stream any more gives another one.
                 let Ok(first) = events.identify().await else { return Err(refusal) };
-                let stream = |id: &str| Cursor::parse(id).map(|cursor| cursor.stream);
+                // All but the last part of an id says which stream it is.
+                let stream = |id: &str| id.rsplit_once('-').map(|(stream, _)| stream.to_owned());
                 if events.last_event_id().and_then(stream) != stream(&last) {
                     return Err(refusal);
                 }

@@ -39,6 +39,12 @@ pub fn to_legacy(initialized: &Initialized, version: &str) -> String {
 /// Legacy clients have no extensions; those of tasks would mean something else to them (row 13).
 fn without_extensions(declared: &RawValue) -> Box<RawValue> {
     let Ok(mut declared) = Members::read(declared.get()) else { return raw("{}") };
+    // The tasks of all callers that share a server are not listed.
+    let tasks = declared.get("tasks").map(ToOwned::to_owned);
+    if let Some(Ok(mut tasks)) = tasks.as_deref().map(|own| Members::read(own.get())) {
+        tasks.retain(|name| name != "list");
+        declared.set("tasks", tasks.to_raw());
+    }
     let extensions = declared.get("extensions").map(ToOwned::to_owned);
     if let Some(Ok(mut extensions)) = extensions.as_deref().map(|own| Members::read(own.get())) {
         extensions.retain(|name| name != "io.modelcontextprotocol/tasks");

@@ -57,9 +57,18 @@ impl Lanes {
         let lanes = busy.entry(base).or_default();
         let number = lanes.iter().position(|busy| !busy)?;
         lanes[number] = true;
-        let key = PoolKey { owner: hash(&(base.owner, number)), ..base };
+        let key = PoolKey { owner: owner(base.owner, number), ..base };
         Some(Lane { lanes: self.clone(), base, number, key })
     }
+}
+
+fn owner(caller: u64, number: usize) -> u64 {
+    hash(&(caller, number))
+}
+
+/// Whether an upstream of that owner is one of this caller's lanes.
+pub fn is_lane(lane: u64, caller: u64) -> bool {
+    (0..LANES).any(|number| owner(caller, number) == lane)
 }
 
 impl Drop for Lane {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::mcp::{Era, MODERN, meta};
+use protocol::mcp::{Era, MODERN, meta, method};
 use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
 use serde_json::value::RawValue;
@@ -51,7 +51,13 @@ pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> 
     match (errand.client.era, upstream) {
         (Era::Legacy, Era::Legacy) => {}
         (Era::Modern, Era::Modern) => open_state(errand, &mut params)?,
-        (Era::Legacy, Era::Modern) => introduce(errand.client, &mut about),
+        (Era::Legacy, Era::Modern) => {
+            introduce(errand.client, &mut about);
+            // Legacy tasks have no equivalent (row 13): the call is made without one.
+            if errand.method == method::TOOLS_CALL {
+                params.retain(|name| name != "task");
+            }
+        }
         (Era::Modern, Era::Legacy) => {
             about.retain(|name| !name.starts_with(meta::RESERVED));
             params.retain(|name| name != "inputResponses" && name != "requestState");

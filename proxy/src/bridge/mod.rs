@@ -40,6 +40,7 @@ use crate::server::{Launch, ServerSpec};
 use crate::upstream::{Introduction, Listener, UpstreamAnswer, UpstreamRequest};
 
 pub use client::{Abilities, Client, Level};
+pub use lanes::is_lane;
 
 use hearing::Hearing;
 use lanes::Lanes;
@@ -183,9 +184,9 @@ impl Bridge {
         match (errand.client.era, key.era) {
             (Era::Legacy, Era::Legacy) => self.same(&key, spec, &errand).await,
             (Era::Modern, Era::Modern) => {
-                let sealer = errand.sealer;
+                let (sealer, asked) = (errand.sealer, errand.method);
                 let delivered = self.same(&key, spec, &errand).await?;
-                Ok(delivered.map_result(|result| results::seal_state(result, sealer)))
+                Ok(delivered.map_result(|result| results::own(asked, results::seal_state(result, sealer))))
             }
             (Era::Legacy, Era::Modern) => {
                 let delivered = questions::asked_and_answered(self, &key, spec, &errand).await?;

@@ -32,9 +32,12 @@ pub async fn asked_and_answered(
     if !may_ask(errand.method) {
         return Ok(delivered);
     }
-    for _ in 0..MAX_ROUNDS {
+    for round in 0.. {
         let UpstreamAnswer::Result(result) = &delivered.answer else { return Ok(delivered) };
         let Some(asked) = results::asked(result) else { return Ok(delivered) };
+        if round == MAX_ROUNDS {
+            break;
+        }
         let left = QUESTIONS_WITHIN.saturating_sub(begun.elapsed());
         let answers = tokio::time::timeout(left, answers(errand, &asked)).await;
         let answers = match answers {

@@ -35,6 +35,7 @@ pub fn is_cacheable(asked: &str) -> bool {
 
 /// A legacy result for a modern client.
 pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes {
+    let result = if asked == method::TOOLS_LIST { without_tasks(result) } else { result };
     let mut added: Vec<(&str, String)> = vec![(RESULT_TYPE, r#""complete""#.to_owned())];
     if is_cacheable(asked) {
         added.extend(CACHE.map(|(name, value)| (name, value.to_owned())));
@@ -59,6 +60,37 @@ pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes
         members.set("_meta", about);
     }
     members.write().into()
+}
+
+/// Legacy tasks are another thing than the extension, so tools do not offer them (row 13).
+fn without_tasks(result: Bytes) -> Bytes {
+    if memmem::find(&result, br#""taskSupport""#).is_none() {
+        return result;
+    }
+    let edited = || -> Option<String> {
+        let mut members = read(&result)?;
+        let tools: Vec<&RawValue> = serde_json::from_str(members.get("tools")?.get()).ok()?;
+        let tools: Vec<String> =
+            tools.into_iter().map(|tool| plain_tool(tool).unwrap_or_else(|| tool.get().into())).collect();
+        let tools = raw(format!("[{}]", tools.join(",")));
+        members.set("tools", tools);
+        Some(members.write())
+    };
+    edited().map_or_else(|| result.clone(), Bytes::from)
+}
+
+/// A tool that is called without a task; none if it may be listed as it is.
+pub fn plain_tool(tool: &RawValue) -> Option<String> {
+    memmem::find(tool.get().as_bytes(), br#""taskSupport""#)?;
+    let mut members = Members::read(tool.get()).ok()?;
+    let execution = members.get("execution")?.to_owned();
+    let mut execution = Members::read(execution.get()).ok()?;
+    execution.retain(|name| name != "taskSupport");
+    match execution.is_empty() {
+        true => members.retain(|name| name != "execution"),
+        false => members.set("execution", execution.to_raw()),
+    }
+    Some(members.write())
 }
 
 /// Members before all others, without reading those.
@@ -123,13 +155,31 @@ pub fn legacy_tool(tool: &RawValue) -> Option<String> {
     Some(members.write())
 }
 
-/// As [`legacy_tool`], for an item of a merged list.
-pub fn legacy_tool_text(client: Era, kind: ListKind, item: &str) -> Option<String> {
-    if client == Era::Modern || kind != ListKind::Tools {
+/// An item of a merged list in this client's words; none if it may have it as it is.
+pub fn tool_for(client: Era, kind: ListKind, item: &str) -> Option<String> {
+    if kind != ListKind::Tools {
         return None;
     }
-    memmem::find(item.as_bytes(), br#""outputSchema""#)?;
-    legacy_tool(serde_json::from_str(item).ok()?)
+    let has = |name: &[u8]| memmem::find(item.as_bytes(), name).is_some();
+    let tool = |item| serde_json::from_str::<&RawValue>(item).ok();
+    match client {
+        Era::Legacy if has(br#""outputSchema""#) => legacy_tool(tool(item)?),
+        Era::Modern if has(br#""taskSupport""#) => plain_tool(tool(item)?),
+        Era::Legacy | Era::Modern => None,
+    }
+}
+
+/// What a modern upstream lets everybody keep is for this caller only: the same address is another server
+/// for another tenant. For how long is the upstream's to say.
+pub fn own(asked: &str, result: Bytes) -> Bytes {
+    if !is_cacheable(asked) || memmem::find(&result, br#""public""#).is_none() {
+        return result;
+    }
+    let Some(mut members) = read(&result) else { return result };
+    if members.get("cacheScope").is_some_and(|scope| scope.get() == r#""public""#) {
+        members.set_text("cacheScope", "private");
+    }
+    members.write().into()
 }
 
 /// What a modern upstream wants back unchanged is sealed for this client on its way.
