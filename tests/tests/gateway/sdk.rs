@@ -1,9 +1,11 @@
 //! Somebody else's client: the official SDK over Streamable HTTP, against the plain door and, in each of
 //! its ways to begin, against servers of either era.
 
+#![expect(deprecated, reason = "sampling and roots are served until they are gone")]
+
 use rmcp::model::{
-    CallToolRequestParams, ClientConfig, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
-    ElicitResult, ListRootsResult, ProtocolVersion,
+    CallToolRequestParams, ClientConfig, CreateMessageRequestParams, CreateMessageResult,
+    ElicitRequestParams, ElicitResult, ListRootsResult, ProtocolVersion,
 };
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RequestContext};
 use rmcp::transport::StreamableHttpClientTransport;
