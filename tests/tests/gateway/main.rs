@@ -33,6 +33,7 @@ mod startup;
 mod stdio_door;
 mod stdio_lines;
 mod stolen;
+mod streams;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -80,5 +81,6 @@ fn main() -> std::process::ExitCode {
         ("replicas", replicas::CASES),
         ("fidelity", fidelity::CASES),
         ("passing", passing::CASES),
+        ("streams", streams::CASES),
     ])
 }

@@ -116,11 +116,17 @@ async fn changes_made_through_the_other(backend: Backend) {
                 subscribed(&modern, json!({ "toolsListChanged": true, "promptsListChanged": true })).await;
             there.call(&door.name("test_trigger_tool_change")).await.result().await;
             stream.next_of("notifications/tools/list_changed").await;
+            // A session that can be asked has a server of its own, whose changes are its own too.
+            let moved = two.moved(&modern);
+            moved.call(&door.name("test_trigger_tool_change")).await.result().await;
             let told = listen.next_of("notifications/tools/list_changed").await;
             assert!(!told["params"]["_meta"][SUBSCRIPTION].is_null(), "{told}");
-            two.moved(&modern).call(&door.name("test_trigger_prompt_change")).await.result().await;
-            stream.next_of("notifications/prompts/list_changed").await;
+            moved.call(&door.name("test_trigger_prompt_change")).await.result().await;
             listen.next_of("notifications/prompts/list_changed").await;
+            let plain = two.pair.legacy(door, "2025-06-18", json!({})).await;
+            let mut stream = plain.listen(None).await;
+            two.moved(&plain).call(&door.name("test_trigger_tool_change")).await.result().await;
+            stream.next_of("notifications/tools/list_changed").await;
         }
     }
 }
@@ -154,6 +160,7 @@ async fn resources_touched_through_the_other(backend: Backend) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         there.call("test_touch_watched").await.result().await;
         assert_eq!(stream.next_of("notifications/resources/updated").await["params"]["uri"], uri);
+        two.moved(&modern).call("test_touch_watched").await.result().await;
         assert_eq!(listen.next_of("notifications/resources/updated").await["params"]["uri"], uri);
         // A wish that was uttered at the other is a wish too.
         let (here, there) = two.session(Door::One).await;
