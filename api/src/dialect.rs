@@ -129,9 +129,12 @@ pub async fn talk<'a>(
     heading: Option<&Heading<'_>>,
 ) -> Result<Talk<'a>, Refusal> {
     let about = match heading.and_then(|heading| heading.meta) {
-        Some(about) => serde_json::from_str(about.get()).map_err(|error| {
-            Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
-        })?,
+        Some(about) if about.get().starts_with('{') => {
+            serde_json::from_str(about.get()).map_err(|error| {
+                Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
+            })?
+        }
+        Some(_) => return Err(Refusal::new(Code::MissingMeta, "params._meta is an object")),
         None => About::default(),
     };
     let version = said.version()?;

@@ -56,7 +56,10 @@ fn heading<'a>(message: &Message<'a>) -> Result<Heading<'a>, Refusal> {
         None => None,
     };
     // Only a modern request has headers that repeat a name, and it always has `_meta`.
-    let name = params.filter(|_| meta.is_some()).and_then(|params| name(&message.method, params));
+    let name = match params.filter(|_| meta.is_some()) {
+        Some(params) => name(&message.method, params)?,
+        None => None,
+    };
     Ok(Heading { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
 }
 
@@ -76,7 +79,7 @@ fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
 }
 
 /// What `Mcp-Name` repeats.
-fn name<'a>(asked: &str, params: &'a str) -> Option<Cow<'a, str>> {
+fn name<'a>(asked: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Names<'a> {
@@ -87,14 +90,14 @@ fn name<'a>(asked: &str, params: &'a str) -> Option<Cow<'a, str>> {
         #[serde(borrow)]
         task_id: Option<&'a RawValue>,
     }
-    let names: Names<'a> = serde_json::from_str(params).ok()?;
+    let names: Names<'a> = serde_json::from_str(params).map_err(wrong_params)?;
     let raw = match asked {
         method::TOOLS_CALL | method::PROMPTS_GET => names.name,
         method::RESOURCES_READ => names.uri,
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => names.task_id,
         _ => None,
     };
-    string(raw?)
+    Ok(raw.and_then(string))
 }
 
 fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a RawValue>) -> Ask<'a> {

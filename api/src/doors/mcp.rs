@@ -270,6 +270,10 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Ok(found) => found,
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
+    // Only what is known can be seen to change.
+    if let Err(refusal) = app.gateway.directory.view(session.tenant).await {
+        return turned_away(&app, &parts, refusal.into());
+    }
     let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
     let read = last.and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica));
     let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {

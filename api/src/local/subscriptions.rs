@@ -138,7 +138,11 @@ pub async fn listen(
             let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
             declared(&initialized, &wanted)
         }
-        Endpoint::All | Endpoint::Plain => wanted.clone(),
+        Endpoint::All | Endpoint::Plain => {
+            // Only what is known can be seen to change.
+            gateway.directory.view(context.caller.tenant).await?;
+            wanted.clone()
+        }
     };
     honoured.task_ids.clear();
     honoured.resource_subscriptions.clear();
