@@ -128,20 +128,9 @@ pub async fn talk<'a>(
     stream: Option<&'a Arc<Stream>>,
     heading: Option<&Heading<'_>>,
 ) -> Result<Talk<'a>, Refusal> {
-    let about = match heading.and_then(|heading| heading.meta) {
-        Some(about) => serde_json::from_str(about.get()).map_err(|error| {
-            Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
-        })?,
-        None => About::default(),
-    };
-    let version = said.version()?;
-    if era(&about, version) == Era::Modern {
-        let heading = heading.ok_or_else(|| {
-            Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
-        })?;
-        let client = Arc::new(modern(caller, endpoint, said, heading, &about, version)?);
+    if let Some(client) = modern_client(caller, endpoint, said, heading)? {
         let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
-        return Ok(Talk { endpoint, client, session: None, voice, stream, said });
+        return Ok(Talk { endpoint, client: Arc::new(client), session: None, voice, stream, said });
     }
     let begins = heading.is_some_and(|heading| heading.method == method::INITIALIZE);
     if *endpoint == Endpoint::Plain || begins {
@@ -164,6 +153,29 @@ pub async fn talk<'a>(
         Arc::new(Voice { live, stream }) as Arc<dyn Listener>
     });
     Ok(Talk { endpoint, client: Arc::clone(&session.client), session: Some(session), voice, stream, said })
+}
+
+/// The client of a modern message; none of a legacy one, whose client is its session's.
+pub fn modern_client(
+    caller: &Caller,
+    endpoint: &Endpoint,
+    said: Said<'_>,
+    heading: Option<&Heading<'_>>,
+) -> Result<Option<Client>, Refusal> {
+    let about = match heading.and_then(|heading| heading.meta) {
+        Some(about) => serde_json::from_str(about.get()).map_err(|error| {
+            Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
+        })?,
+        None => About::default(),
+    };
+    let version = said.version()?;
+    if era(&about, version) == Era::Legacy {
+        return Ok(None);
+    }
+    let heading = heading.ok_or_else(|| {
+        Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
+    })?;
+    modern(caller, endpoint, said, heading, &about, version).map(Some)
 }
 
 /// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.

@@ -11,6 +11,8 @@ mod directory;
 mod doors;
 mod edge;
 mod exposed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod headers;
 mod health;

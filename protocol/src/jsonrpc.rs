@@ -55,19 +55,22 @@ impl<'a> From<Refusal> for Malformed<'a> {
 
 /// Reads a body. An empty batch is not a request; `max_batch` bounds the others.
 pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first != Some(&b'[') {
-        if first != Some(&b'{') {
-            serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| broken_json(&error))?;
+    // What is in members that nobody reads would not be looked at.
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Refusal::new(Code::ParseError, format!("the body is not UTF-8: {error}")))?;
+    let first = body.bytes().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(b'[') {
+        if first != Some(b'{') {
+            serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(|error| broken_json(&error))?;
             return Err(invalid(None, "a message is a JSON object"));
         }
-        let envelope = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        let envelope = serde_json::from_str(body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => not_a_request(&error),
             _ => broken_json(&error),
         })?;
         return read(envelope).map(Body::Single);
     }
-    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
+    let elements: Vec<&RawValue> = serde_json::from_str(body).map_err(|error| broken_json(&error))?;
     if elements.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the batch is empty").into());
     }
@@ -215,6 +218,9 @@ mod tests {
             (Some("\"a\"".into()), Code::InvalidRequest)
         );
         assert!(parse(b"{\"a\":\"\xff\"}", 100).is_err());
+        // Found by the fuzz target `envelope`.
+        let ignored = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"x\":{\"\xff\":1}}";
+        assert_eq!(parse(ignored, 100).err().map(|malformed| malformed.refusal.code), Some(Code::ParseError));
     }
 
     #[test]
