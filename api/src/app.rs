@@ -22,10 +22,12 @@ use crate::health::Health;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::oauth::Resources;
+use crate::open_streams::OpenStreams;
 use crate::recorder::Recorder;
 use crate::relay::Relay;
 use crate::remote;
 use crate::secrets::SecretFiles;
+use crate::serve;
 use crate::session::Sessions;
 use crate::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +116,7 @@ impl App {
             sessions,
             hub: Arc::new(hub),
             tasks: Tasks { state: Arc::clone(&state) },
+            streams: OpenStreams::new(serve::connections()),
             seal: secrets.seal(&config.auth).map_err(StartError::usage)?,
             plain: Arc::new(Client::plain()),
             authn,

@@ -128,27 +128,13 @@ pub async fn talk<'a>(
     stream: Option<&'a Arc<Stream>>,
     heading: Option<&Heading<'_>>,
 ) -> Result<Talk<'a>, Refusal> {
-    let about = match heading.and_then(|heading| heading.meta) {
-        Some(about) if about.get().starts_with('{') => {
-            serde_json::from_str(about.get()).map_err(|error| {
-                Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
-            })?
-        }
-        Some(_) => return Err(Refusal::new(Code::MissingMeta, "params._meta is an object")),
-        None => About::default(),
-    };
-    let version = said.version()?;
     let begins = heading.is_some_and(|heading| heading.is_request && heading.method == method::INITIALIZE);
     if let Some(stream) = stream.filter(|_| !begins) {
         stream.let_begin();
     }
-    if era(&about, version) == Era::Modern {
-        let heading = heading.ok_or_else(|| {
-            Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
-        })?;
-        let client = Arc::new(modern(caller, endpoint, said, heading, &about, version)?);
+    if let Some(client) = modern_client(caller, endpoint, said, heading)? {
         let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
-        return Ok(Talk { endpoint, client, session: None, voice, stream, said });
+        return Ok(Talk { endpoint, client: Arc::new(client), session: None, voice, stream, said });
     }
     if *endpoint == Endpoint::Plain || begins {
         let client = Arc::clone(&gateway.plain);
@@ -170,6 +156,32 @@ pub async fn talk<'a>(
         Arc::new(Voice { live, stream }) as Arc<dyn Listener>
     });
     Ok(Talk { endpoint, client: Arc::clone(&session.client), session: Some(session), voice, stream, said })
+}
+
+/// The client of a modern message; none of a legacy one, whose client is its session's.
+pub fn modern_client(
+    caller: &Caller,
+    endpoint: &Endpoint,
+    said: Said<'_>,
+    heading: Option<&Heading<'_>>,
+) -> Result<Option<Client>, Refusal> {
+    let about = match heading.and_then(|heading| heading.meta) {
+        Some(about) if about.get().starts_with('{') => {
+            serde_json::from_str(about.get()).map_err(|error| {
+                Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
+            })?
+        }
+        Some(_) => return Err(Refusal::new(Code::MissingMeta, "params._meta is an object")),
+        None => About::default(),
+    };
+    let version = said.version()?;
+    if era(&about, version) == Era::Legacy {
+        return Ok(None);
+    }
+    let heading = heading.ok_or_else(|| {
+        Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
+    })?;
+    modern(caller, endpoint, said, heading, &about, version).map(Some)
 }
 
 /// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.

@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::doors::Unread;
 use crate::hub::Hub;
 use crate::limits::{Bucket, Limits, Pace};
+use crate::open_streams::OpenStreams;
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
 use crate::session::Sessions;
@@ -37,6 +38,7 @@ pub struct Gateway {
     pub sessions: Arc<Sessions>,
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
+    pub streams: Arc<OpenStreams>,
     /// Seals what clients keep for us.
     pub seal: Seal,
     /// The client of those who say nothing of themselves.
@@ -123,9 +125,10 @@ impl Gateway {
 
     async fn answer(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
         match ask {
-            Ask::Call(call) => Some(self.call(context, call).await),
-            Ask::List(list) => Some(lists::answer(self, context, list).await),
-            Ask::Local(local) => Some(local::answer(self, context, local).await),
+            // Boxed: the places of all three would be kept by each request, and some stay open for ever.
+            Ask::Call(call) => Some(Box::pin(self.call(context, call)).await),
+            Ask::List(list) => Some(Box::pin(lists::answer(self, context, list)).await),
+            Ask::Local(local) => Some(Box::pin(local::answer(self, context, local)).await),
             Ask::Wrong(wrong) => Some(wrong.reply(context)),
             Ask::Notice(notice) => notices::take(self, context, notice).await,
             Ask::Answered(answered) => notices::answered(self, context, answered).await,

@@ -103,6 +103,7 @@ impl Hub {
         let honoured = serde_json::to_string(&wanted).expect("plain data");
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
+        stream.stand();
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
         self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });

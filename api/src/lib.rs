@@ -11,6 +11,8 @@ mod directory;
 mod doors;
 mod edge;
 mod exposed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod headers;
 mod health;
@@ -23,6 +25,7 @@ mod logs;
 mod metrics;
 mod notices;
 mod oauth;
+mod open_streams;
 mod openapi;
 mod parameters;
 mod problem;

@@ -31,6 +31,7 @@ pub struct Stream {
     news: Notify,
     /// Set when it is known that the answer needs no header of its own.
     may_begin: AtomicBool,
+    standing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -71,6 +72,15 @@ impl Stream {
     /// Whether it ended so long ago that nobody comes back any more.
     pub fn is_old(&self) -> bool {
         self.queue.lock().ended.is_some_and(|ended| ended.elapsed() > COMES_BACK)
+    }
+
+    /// It stays open as long as its reader does.
+    pub fn stand(&self) {
+        self.standing.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_standing(&self) -> bool {
+        self.standing.load(Ordering::Relaxed)
     }
 
     /// Bytes that are kept.

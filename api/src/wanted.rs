@@ -25,6 +25,9 @@ const BELIEVED: Duration = Duration::from_secs(60);
 /// How long an upstream may take for a subscription that nobody here asked for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Most subscriptions that are made in one go.
+const AT_ONCE: usize = 100;
+
 /// Most resources that are watched for other replicas.
 const MOST: usize = 10_000;
 
@@ -114,19 +117,21 @@ impl Wanted {
     pub async fn watch(&self, pool: &Pool, key: &PoolKey, spec: &Arc<ServerSpec>) {
         let Some(uris) = self.there.get(&(key.tenant, key.server)).map(|uris| uris.clone()) else { return };
         let places = uris.into_keys().map(|uri| (*key, uri));
-        let new: Vec<_> = places.filter(|place| !self.held.contains_key(place)).take(MOST).collect();
+        let new: Vec<_> = places.filter(|place| !self.held.contains_key(place)).take(AT_ONCE).collect();
         if self.held.len() >= MOST {
             return;
         }
         let until = Instant::now() + PATIENCE;
         join_all(new.into_iter().map(|place| async move {
-            // Noted before, so that others do not try meanwhile.
-            self.held.insert(place.clone(), None);
-            let subscribed = pool.subscribe(key, spec, &place.1, until).await;
-            if let Ok(UpstreamAnswer::Result(_)) = subscribed {
-                let uri = place.1.clone();
-                let held = Subscribed { pool: pool.clone(), key: *key, uri, wanted: None };
-                self.held.insert(place, Some(held));
+            let uri = place.1.clone();
+            match pool.subscribe(key, spec, &uri, until).await {
+                Ok(UpstreamAnswer::Result(_)) => {
+                    let held = Subscribed { pool: pool.clone(), key: *key, uri, wanted: None };
+                    self.held.insert(place, Some(held));
+                }
+                Ok(UpstreamAnswer::Error(_)) => drop(self.held.insert(place, None)),
+                // It is tried again with the next call, or when the other replica says so again.
+                Err(refusal) => tracing::debug!(%refusal, "a resource is not watched for another replica"),
             }
         }))
         .await;

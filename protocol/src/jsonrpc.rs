@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::refusal::{Code, Refusal};
 
+/// The longest id, bytes: it is repeated in answers and, by some methods, in many messages.
+const MAX_ID: usize = 1024;
+
 /// A body that was read as one message or as a batch.
 pub enum Body<'a> {
     Single(Incoming<'a>),
@@ -55,19 +58,22 @@ impl<'a> From<Refusal> for Malformed<'a> {
 
 /// Reads a body. An empty batch is not a request; `max_batch` bounds the others.
 pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first != Some(&b'[') {
-        if first != Some(&b'{') {
-            serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| broken_json(&error))?;
+    // What is in members that nobody reads would not be looked at.
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Refusal::new(Code::ParseError, format!("the body is not UTF-8: {error}")))?;
+    let first = body.bytes().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(b'[') {
+        if first != Some(b'{') {
+            serde_json::from_str::<serde::de::IgnoredAny>(body).map_err(|error| broken_json(&error))?;
             return Err(invalid(None, "a message is a JSON object"));
         }
-        let envelope = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        let envelope = serde_json::from_str(body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => not_a_request(&error),
             _ => broken_json(&error),
         })?;
         return read(envelope).map(Body::Single);
     }
-    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| broken_json(&error))?;
+    let elements: Vec<&RawValue> = serde_json::from_str(body).map_err(|error| broken_json(&error))?;
     if elements.is_empty() {
         return Err(Refusal::new(Code::InvalidRequest, "the batch is empty").into());
     }
@@ -107,6 +113,9 @@ fn read(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
     let id = match envelope.id {
         Some(id) if !is_id(id.get()) => {
             return Err(invalid(None, "id is a string or a number"));
+        }
+        Some(id) if id.get().len() > MAX_ID => {
+            return Err(invalid(None, format!("id has more than {MAX_ID} bytes")));
         }
         id => id,
     };
@@ -215,6 +224,9 @@ mod tests {
             (Some("\"a\"".into()), Code::InvalidRequest)
         );
         assert!(parse(b"{\"a\":\"\xff\"}", 100).is_err());
+        // Found by the fuzz target `envelope`.
+        let ignored = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"x\":{\"\xff\":1}}";
+        assert_eq!(parse(ignored, 100).err().map(|malformed| malformed.refusal.code), Some(Code::ParseError));
     }
 
     #[test]

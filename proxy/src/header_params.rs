@@ -155,13 +155,12 @@ fn value(arguments: &RawValue, path: &[String]) -> Option<String> {
         let mut members: HashMap<String, Box<RawValue>> = serde_json::from_str(found.get()).ok()?;
         found = Cow::Owned(members.remove(name)?);
     }
-    match serde_json::from_str(found.get()).ok()? {
-        Value::String(text) => Some(text),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Number(_) => {
-            Some(decimal(found.get()).map_or_else(|| found.get().to_owned(), |n| n.to_string()))
-        }
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    let raw = found.get();
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str(raw).ok(),
+        b't' | b'f' => Some(raw.to_owned()),
+        b'n' | b'[' | b'{' => None,
+        _ => Some(decimal(raw).map_or_else(|| raw.to_owned(), |number| number.to_string())),
     }
 }
 
@@ -195,14 +194,21 @@ pub fn equal(kind: Kind, body: &str, header: &str) -> bool {
     }
 }
 
-/// A whole number, however it is written in JSON.
+/// A whole number, however it is written in JSON; none beyond 128 bits.
 fn decimal(text: &str) -> Option<i128> {
-    if let Ok(number) = text.parse::<i128>() {
-        return Some(number);
+    let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    if digits == 0 {
+        return Some(0);
     }
-    // Beyond 2^53 the notations with a point are not exact any more.
-    let number = text.parse::<f64>().ok()?;
-    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i128)
+    let power = power.parse::<i32>().ok()?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let scale = 10_i128.checked_pow(power.unsigned_abs())?;
+    match power >= 0 {
+        true => digits.checked_mul(scale),
+        false => (digits % scale == 0).then(|| digits / scale),
+    }
 }
 
 #[cfg(test)]

@@ -123,3 +123,22 @@ fn integers_are_numbers() {
     }
     assert!(!equal(Kind::String, "42", "42.0") && equal(Kind::Boolean, "true", "true"));
 }
+
+#[test]
+fn numbers_are_the_same_only_if_they_are() {
+    // Rules of the fuzz target `header_params`; the first is about a number that no double holds.
+    let far = RawValue::from_string(r#"{"a":1e400}"#.to_owned()).unwrap();
+    let param = HeaderParam { header: "h".to_owned(), path: vec!["a".to_owned()], kind: Kind::Integer };
+    assert_eq!(values(&[param], &far), [("h".to_owned(), Some("1e400".to_owned()))]);
+    for (body, header) in [("1", "1.00000000000000000001"), ("9007199254740992", "9007199254740993.0")] {
+        assert!(!equal(Kind::Integer, body, header), "{body} is not {header}");
+    }
+    for (body, header) in
+        [("42", "42.0"), ("10", "100e-1"), ("100", "1E+2"), ("0", "-0.0"), ("1e20", "100000000000000000000")]
+    {
+        assert!(equal(Kind::Integer, body, header), "{body} is {header}");
+    }
+    for odd in ["1e-400", "1e400", "1e99999999999", "-", ".", "1.+5", "e1", "inf", "0.1"] {
+        assert!(!equal(Kind::Integer, "1", odd) && !equal(Kind::Integer, "0", odd), "{odd}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Replaces one string inside raw JSON and leaves every other byte as it was.
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -17,6 +18,14 @@ pub fn around<'a>(whole: &'a str, part: &str) -> Spliced<'a> {
         .filter(|start| start + part.len() <= whole.len())
         .expect("the part was borrowed from the whole");
     Spliced { head: &whole[..start], tail: &whole[start + part.len()..] }
+}
+
+/// Whether this string, of ASCII letters and `_`, may be somewhere in raw JSON: a look that is cheaper
+/// than reading it. Letters can be written with escapes; hardly anybody does.
+pub fn may_have(json: &[u8], text: &str) -> bool {
+    let letter = |at: usize| matches!(json.get(at + 4), Some(b'4'..=b'7'));
+    memmem::find(json, format!("\"{text}\"").as_bytes()).is_some()
+        || memmem::find_iter(json, br"\u00").any(letter)
 }
 
 /// The member of a list item that names it: `name`, `uri` or `uriTemplate`.
@@ -53,6 +62,19 @@ pub fn named(item: &RawValue, key: Key) -> Result<(String, Spliced<'_>), String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_seen_however_it_is_written() {
+        for (json, seen) in [
+            (r#"{"_meta":1}"#, true),
+            (r#"{"\u005fmeta":1}"#, true),
+            (r#"{"_met\u0061":1}"#, true),
+            (r#"{"a":"\u00e9_meta"}"#, false),
+            (r#"{"a":"\u00"#, false),
+        ] {
+            assert_eq!(may_have(json.as_bytes(), "_meta"), seen, "{json}");
+        }
+    }
 
     #[test]
     fn only_the_name_changes() {

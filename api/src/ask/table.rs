@@ -244,6 +244,10 @@ fn pass<'a>(
         return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));
     };
     short_enough("method", &asked)?;
+    let of_servers = [method::SAMPLE, method::ELICIT, method::LIST_ROOTS];
+    if asked.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*asked) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("`{asked}` is no request of a client")));
+    }
     Ok(Ask::Call(Call {
         verb: Verb::Pass,
         method: asked,

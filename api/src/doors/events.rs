@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::doors;
 use crate::headers::ACCEL_BUFFERING;
+use crate::open_streams::Place;
 use crate::stream::{Event, Stream};
 
 /// A comment after so long without a message; the credential is looked at as often.
@@ -51,6 +52,8 @@ pub struct Watch {
     pub parts: Arc<Parts>,
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
+    /// Its place among the open streams, where it is not its request that holds one.
+    pub _place: Option<Place>,
 }
 
 /// Ends the work for a client that has gone.
@@ -147,11 +150,21 @@ impl Reader {
         sse::write(out, &outgoing);
     }
 
+    /// A call that was allowed when it began is finished; what stays open for ever needs a credential that
+    /// is good now. Not being able to look is no reason to end anything.
     async fn is_still_allowed(&mut self) -> bool {
         self.checked = Instant::now();
-        let Watch { app, parts, .. } = &self.watch;
-        let caller = app.gateway.authn.identify(&doors::proof(app, parts)).await;
-        caller.is_ok_and(|caller| caller.require(protocol::Scope::ToolsCall).is_ok())
+        let Watch { app, parts, ended, .. } = &self.watch;
+        if ended.is_none() && !self.stream.is_standing() {
+            return true;
+        }
+        // Boxed, since each of many streams would keep the place for it.
+        let proof = doors::proof(app, parts);
+        let caller = Box::pin(app.gateway.authn.identify(&proof)).await;
+        match caller.and_then(|caller| caller.require(protocol::Scope::ToolsCall)) {
+            Ok(()) => true,
+            Err(refusal) => !matches!(refusal.code.http(), 401 | 403),
+        }
     }
 }
 

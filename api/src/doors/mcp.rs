@@ -266,7 +266,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     if !accepts(&parts.headers, "text/event-stream") {
         return not_acceptable(&parts, "text/event-stream");
     }
-    let (_, session) = match session(&app, &endpoint, &parts).await {
+    let found = session(&app, &endpoint, &parts).await;
+    let placed = found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, session)));
+    let (place, session) = match placed {
         Ok(found) => found,
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
@@ -304,8 +306,10 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Read { session }).await;
     }
-    let (stopping, watch) =
-        (app.stopping.clone(), events::Watch { app: Arc::clone(&app), parts: Arc::new(parts), ended });
+    let (stopping, watch) = (
+        app.stopping.clone(),
+        events::Watch { app: Arc::clone(&app), parts: Arc::new(parts), ended, _place: Some(place) },
+    );
     events::response(stream, cursor, stopping, watch, None)
 }
 

@@ -38,20 +38,20 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -
                 level: None,
                 subscriptions: Vec::new(),
             };
-            initialize(gateway, context, facts).await.map(|(answer, id)| {
+            Box::pin(initialize(gateway, context, facts)).await.map(|(answer, id)| {
                 session = id;
                 answer
             })
         }
-        LocalMethod::Discover => discover(gateway, context).await,
-        LocalMethod::SetLevel { level } => set_level(gateway, context, *level).await,
+        LocalMethod::Discover => Box::pin(discover(gateway, context)).await,
+        LocalMethod::SetLevel { level } => Box::pin(set_level(gateway, context, *level)).await,
         LocalMethod::Subscription { uri, begin } => {
-            subscriptions::change(gateway, context, uri, *begin).await
+            Box::pin(subscriptions::change(gateway, context, uri, *begin)).await
         }
         LocalMethod::Listen(wanted) => {
-            subscriptions::listen(gateway, context, wanted.clone(), local.id).await
+            Box::pin(subscriptions::listen(gateway, context, wanted.clone(), local.id)).await
         }
-        LocalMethod::ListServices => services::list(gateway, context).await.map(json_answer),
+        LocalMethod::ListServices => Box::pin(services::list(gateway, context)).await.map(json_answer),
         LocalMethod::DescribeService { service } => {
             services::describe(gateway, context, service).await.map(json_answer)
         }

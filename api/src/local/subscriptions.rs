@@ -133,6 +133,7 @@ pub async fn listen(
         return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
             .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
     };
+    let _place = gateway.streams.open(context.caller)?;
     let mut honoured = match context.talk.endpoint {
         Endpoint::One(slug) => {
             let initialized = handshaken(gateway, context, slug.as_str(), client).await?;

@@ -288,7 +288,9 @@ impl Sessions {
     async fn keep(&self, hash: SessionHash, tenant: TenantId, stored: &Stored) -> Arc<Session> {
         let raw = Bytes::from(text(stored));
         if let Err(error) = self.state.put(&key(tenant, &hash), raw.clone(), IDLE).await {
-            tracing::debug!(%error, "a session is in the database only");
+            // What stood there before must not stand in front of the database.
+            let gone = self.state.delete(&key(tenant, &hash)).await;
+            tracing::debug!(%error, forgotten = gone.is_ok(), "a session is in the database only");
         }
         self.remember(hash, tenant, raw, stored)
     }
@@ -342,7 +344,8 @@ impl Sessions {
         }
         let rows = self.db.tenant(session.tenant);
         if let Err(error) = rows.touch_session(&session.hash, expiry()).await {
-            tracing::debug!(error = error.detail(), "a session's life was not prolonged");
+            // One that was ended meanwhile must not come back.
+            return tracing::debug!(error = error.detail(), "a session's life was not prolonged");
         }
         if let Err(error) = self.state.put(&key(session.tenant, &session.hash), raw, IDLE).await {
             tracing::debug!(%error, "a session's life was not prolonged");

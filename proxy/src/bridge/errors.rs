@@ -62,10 +62,11 @@ fn with_code(error: Bytes, code: Code) -> Bytes {
     let given = members.get("code").map(ToOwned::to_owned);
     let data = members.get("data").map(ToOwned::to_owned);
     let mut kept = Members::default();
-    match &data {
-        Some(data) if data.get().starts_with('{') => kept = Members::read(data.get()).unwrap_or_default(),
-        Some(data) => kept.set("originalData", data.clone()),
-        None => {}
+    if let Some(data) = &data {
+        match Members::read(data.get()) {
+            Ok(own) => kept = own,
+            Err(_) => kept.set("originalData", data.clone()),
+        }
     }
     if let Some(given) = given {
         kept.set("originalCode", given);
@@ -106,5 +107,15 @@ mod tests {
         assert_eq!(asked["inputRequests"]["visit-1"]["params"]["url"], "https://a");
         assert!(asked["inputRequests"]["visit-1"]["params"].get("elicitationId").is_none());
         assert!(matches!(modern("{}", visit), UpstreamAnswer::Error(_)));
+    }
+
+    #[test]
+    fn data_that_cannot_be_read_is_kept() {
+        // A rule of the fuzz target `bridge`.
+        let error = br#"{"code":-32021,"data":{"a":1,"a":2}}"#;
+        assert_eq!(
+            to_legacy(Bytes::from_static(error)),
+            r#"{"code":-32602,"data":{"originalData":{"a":1,"a":2},"originalCode":-32021}}"#
+        );
     }
 }

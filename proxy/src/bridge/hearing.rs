@@ -55,7 +55,10 @@ pub fn pass_on(
 /// Passes a question on, if it may be asked; the clock stands while it is open.
 pub fn ask(client: &Client, voice: &dyn Listener, question: Question, patience: &Arc<Patience>) {
     let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
-    if !client.can.allow(&question.method, params) {
+    let known = matches!(&*question.method, method::SAMPLE | method::ELICIT | method::LIST_ROOTS);
+    // A modern client knows no other questions, and a legacy one that said nothing is asked none.
+    let may = known || (client.era == Era::Legacy && client.can.anything());
+    if !may || !client.can.allow(&question.method, params) {
         let refused = format!("the client did not declare what `{}` needs", question.method);
         return question.refuse(Code::MethodNotFound, &refused);
     }

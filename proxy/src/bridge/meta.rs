@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 use super::Errand;
 use super::client::{Client, Level};
 
+/// The longest progress token, bytes: it is repeated in each notification.
+const MAX_TOKEN: usize = 1024;
+
 /// Parameters made ready for an upstream.
 #[derive(Debug)]
 pub struct Prepared {
@@ -47,6 +50,10 @@ pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> 
         about.get(meta::PROGRESS_TOKEN).map(|own| (TOKENS.fetch_add(1, Ordering::Relaxed), own.to_owned()));
     if same && progress.is_none() && params.get("requestState").is_none() {
         return Ok(Prepared { edited: None, progress: None });
+    }
+    if progress.as_ref().is_some_and(|(_, own)| own.get().len() > MAX_TOKEN) {
+        let reason = format!("params._meta.progressToken has more than {MAX_TOKEN} bytes");
+        return Err(Refusal::new(Code::InvalidParams, reason));
     }
     if let Some((token, _)) = &progress {
         about.set(meta::PROGRESS_TOKEN, raw(token.to_string()));

@@ -2,7 +2,6 @@
 //! everything else stays byte for byte.
 
 use bytes::Bytes;
-use memchr::memmem;
 use protocol::Members;
 use protocol::mcp::{Era, meta, method};
 use protocol::members::raw;
@@ -10,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Sealer;
 use crate::catalog::ListKind;
+use crate::splice::may_have;
 
 /// The member that says what kind of result it is (2026-07-28, basic).
 pub const RESULT_TYPE: &str = "resultType";
@@ -41,7 +41,7 @@ pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes
         added.extend(CACHE.map(|(name, value)| (name, value.to_owned())));
     }
     let info = server.map(|server| format!(r#"{{"{}":{}}}"#, meta::SERVER_INFO, server.get()));
-    let plain = |name: &str| memmem::find(&result, format!(r#""{name}""#).as_bytes()).is_none();
+    let plain = |name: &str| !may_have(&result, name);
     if added.iter().all(|(name, _)| plain(name)) && (info.is_none() || plain("_meta")) {
         if let Some(info) = info {
             added.push(("_meta", info));
@@ -64,7 +64,7 @@ pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes
 
 /// Legacy tasks are another thing than the extension, so tools do not offer them (row 13).
 fn without_tasks(result: Bytes) -> Bytes {
-    if memmem::find(&result, br#""taskSupport""#).is_none() {
+    if !may_have(&result, "taskSupport") {
         return result;
     }
     let edited = || -> Option<String> {
@@ -81,7 +81,6 @@ fn without_tasks(result: Bytes) -> Bytes {
 
 /// A tool that is called without a task; none if it may be listed as it is.
 pub fn plain_tool(tool: &RawValue) -> Option<String> {
-    memmem::find(tool.get().as_bytes(), br#""taskSupport""#)?;
     let mut members = Members::read(tool.get()).ok()?;
     let execution = members.get("execution")?.to_owned();
     let mut execution = Members::read(execution.get()).ok()?;
@@ -95,7 +94,7 @@ pub fn plain_tool(tool: &RawValue) -> Option<String> {
 
 /// Members before all others, without reading those.
 fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
-    let rest = result.trim_ascii_start().strip_prefix(b"{").unwrap_or(b"}");
+    let rest = result.trim_ascii().strip_prefix(b"{").unwrap_or(b"}");
     let mut out = Vec::with_capacity(rest.len() + 160);
     for (index, (name, value)) in added.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
@@ -112,10 +111,10 @@ fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
 
 /// A modern result for a legacy client.
 pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
-    let known = |name: &[u8]| memmem::find(&result, name).is_some();
-    let marked = known(br#""resultType""#) || known(br#""ttlMs""#) || known(br#""cacheScope""#);
-    let structured = asked == method::TOOLS_CALL && known(br#""structuredContent""#);
-    let schemas = asked == method::TOOLS_LIST && known(br#""outputSchema""#);
+    let known = |name: &str| may_have(&result, name);
+    let marked = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope");
+    let structured = asked == method::TOOLS_CALL && known("structuredContent");
+    let schemas = asked == method::TOOLS_LIST && known("outputSchema");
     if !marked && !structured && !schemas {
         return result;
     }
@@ -145,7 +144,9 @@ fn without_odd_schemas(tools: &RawValue) -> Option<Box<RawValue>> {
 
 /// A tool as a legacy client may have it; none if it may have it as it is.
 pub fn legacy_tool(tool: &RawValue) -> Option<String> {
-    memmem::find(tool.get().as_bytes(), br#""outputSchema""#)?;
+    if !may_have(tool.get().as_bytes(), "outputSchema") {
+        return None;
+    }
     let mut members = Members::read(tool.get()).ok()?;
     let schema: serde_json::Value = serde_json::from_str(members.get("outputSchema")?.get()).ok()?;
     if schema["type"] == "object" {
@@ -160,11 +161,11 @@ pub fn tool_for(client: Era, kind: ListKind, item: &str) -> Option<String> {
     if kind != ListKind::Tools {
         return None;
     }
-    let has = |name: &[u8]| memmem::find(item.as_bytes(), name).is_some();
+    let has = |name| may_have(item.as_bytes(), name);
     let tool = |item| serde_json::from_str::<&RawValue>(item).ok();
     match client {
-        Era::Legacy if has(br#""outputSchema""#) => legacy_tool(tool(item)?),
-        Era::Modern if has(br#""taskSupport""#) => plain_tool(tool(item)?),
+        Era::Legacy if has("outputSchema") => legacy_tool(tool(item)?),
+        Era::Modern if has("taskSupport") => plain_tool(tool(item)?),
         Era::Legacy | Era::Modern => None,
     }
 }
@@ -172,7 +173,7 @@ pub fn tool_for(client: Era, kind: ListKind, item: &str) -> Option<String> {
 /// What a modern upstream lets everybody keep is for this caller only: the same address is another server
 /// for another tenant. For how long is the upstream's to say.
 pub fn own(asked: &str, result: Bytes) -> Bytes {
-    if !is_cacheable(asked) || memmem::find(&result, br#""public""#).is_none() {
+    if !is_cacheable(asked) || !may_have(&result, "cacheScope") {
         return result;
     }
     let Some(mut members) = read(&result) else { return result };
@@ -184,7 +185,7 @@ pub fn own(asked: &str, result: Bytes) -> Bytes {
 
 /// What a modern upstream wants back unchanged is sealed for this client on its way.
 pub fn seal_state(result: Bytes, sealer: &dyn Sealer) -> Bytes {
-    if memmem::find(&result, br#""requestState""#).is_none() {
+    if !may_have(&result, "requestState") {
         return result;
     }
     let Some(mut members) = read(&result) else { return result };
@@ -210,7 +211,9 @@ pub struct AskedOne<'a> {
 
 /// Reads a result that asks something; none if it is any other.
 pub fn asked(result: &[u8]) -> Option<Asked<'_>> {
-    memmem::find(result, INPUT_REQUIRED.as_bytes())?;
+    if !result.trim_ascii_start().starts_with(b"{") || !may_have(result, INPUT_REQUIRED) {
+        return None;
+    }
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape<'a> {
@@ -277,5 +280,19 @@ mod tests {
             r#"{"tools":[{"name":"a"},{"name":"b", "outputSchema":{"type":"object"}}]}"#
         );
         assert_eq!(legacy("tools/call", r#"{ "content" : [] }"#), r#"{ "content" : [] }"#);
+    }
+
+    #[test]
+    fn names_with_escapes_are_the_same_names() {
+        // Rules of the fuzz target `bridge`.
+        assert!(
+            modern("tools/call", r#"{"result\u0054ype":"task"}"#)
+                .starts_with(r#"{"resultType":"task","_meta""#)
+        );
+        let legacy =
+            to_legacy("tools/call", Bytes::from_static(br#"{"result\u0054ype":"complete","a":"\u00e9"}"#));
+        assert_eq!(legacy, r#"{"a":"\u00e9"}"#);
+        assert_eq!(modern("tools/call", "{ } "), modern("tools/call", "{}").replace("}}}", "}} }"));
+        assert!(super::asked(br#"["input_required",{},"state"]"#).is_none());
     }
 }

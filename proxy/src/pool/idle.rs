@@ -39,7 +39,9 @@ pub async fn watch(pool: Arc<PoolShared>) {
 /// Milliseconds until this one was idle for long enough; none if it does not count.
 fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
     let limit = limit(pool, entry);
-    let runs = entry.current.load().as_ref().is_some_and(|running| running.is_child);
+    let key = &entry.key;
+    let ends = |child: bool| child || key.owner != 0 || key.declared != 0;
+    let runs = entry.current.load().as_ref().is_some_and(|running| ends(running.is_child));
     if limit == 0 || !runs {
         return None;
     }

@@ -4,9 +4,12 @@
 mod call;
 mod declared;
 mod ears;
-mod envelope;
+// Open for the fuzz targets only, as are the lines.
+#[doc(hidden)]
+pub mod envelope;
 mod handshake;
-mod lines;
+#[doc(hidden)]
+pub mod lines;
 mod link;
 mod listeners;
 mod oddities;

@@ -1,0 +1,82 @@
+//! What the fuzz targets of `fuzz/` reach, and nobody else: pure functions that read a request, and the
+//! seals of what clients keep. It knows no gateway that runs.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use entity::Seal;
+use protocol::{Caller, CallerKind, Code, Scopes, TenantId};
+use proxy::bridge::Sealer;
+
+use crate::ask::{self, Ask};
+use crate::dialect::{self, Endpoint, Said};
+use crate::gateway::Form;
+use crate::tickets::Tickets;
+
+/// What was made of a request before anything is looked up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is answered with an error.
+    Refused(Code),
+    /// Each message of a batch is read on its own, without a modern client.
+    Batch,
+    Legacy,
+    Modern,
+}
+
+/// Reads a request to `/mcp/rpc` (none), `/mcp` (empty) or `/mcp/s/{slug}`. Headers that HTTP could not
+/// carry are left out. None if there is no such door.
+pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> Option<Verdict> {
+    let endpoint = match door {
+        None => Endpoint::Plain,
+        Some("") => Endpoint::All,
+        Some(slug) => Endpoint::One(slug.parse().ok()?),
+    };
+    let mut sent = HeaderMap::new();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            sent.append(name, value);
+        }
+    }
+    let asked = match ask::read(Form::JsonRpc, &endpoint, body, 100) {
+        Ok(asked) => asked,
+        Err(refused) => return Some(Verdict::Refused(refused.refusal.code)),
+    };
+    let caller = somebody();
+    Some(match (dialect::modern_client(&caller, &endpoint, Said(&sent), asked.heading()), &asked) {
+        (Err(refusal), _) => Verdict::Refused(refusal.code),
+        (Ok(_), ask::Asked::One(Ask::Wrong(wrong), _)) => Verdict::Refused(wrong.refusal.code),
+        (Ok(Some(_)), _) => Verdict::Modern,
+        (Ok(None), ask::Asked::One(..)) => Verdict::Legacy,
+        (Ok(None), ask::Asked::Batch(_)) => Verdict::Batch,
+    })
+}
+
+fn somebody() -> Caller {
+    Caller {
+        tenant: TenantId(uuid::Uuid::nil()),
+        tenant_slug: String::new(),
+        agent: None,
+        agent_slug: None,
+        own_agent: false,
+        credential: None,
+        kind: CallerKind::Loopback,
+        scopes: Scopes::default(),
+    }
+}
+
+/// Seals of one master key.
+pub struct Seals(Seal);
+
+impl Seals {
+    /// None if the text is no key.
+    pub fn of(key: &str) -> Option<Self> {
+        Seal::from_key_texts(key, &[]).ok().map(Self)
+    }
+
+    pub fn seal(&self, bound: &[&str], text: &str) -> String {
+        Tickets::new(&self.0, "requestState", bound).seal(text)
+    }
+
+    pub fn open(&self, bound: &[&str], sealed: &str) -> Option<String> {
+        Tickets::new(&self.0, "requestState", bound).open(sealed).ok()
+    }
+}
