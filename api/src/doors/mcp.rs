@@ -74,7 +74,7 @@ fn nowhere(request: &Request, refusal: Refusal) -> Response {
 
 async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let parts = Arc::new(parts);
+    let parts = Arc::new(doors::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
     if !streams && !accepts(&parts.headers, "application/json") {
         return not_acceptable(&parts, "application/json and text/event-stream");
@@ -308,7 +308,12 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     }
     let (stopping, watch) = (
         app.stopping.clone(),
-        events::Watch { app: Arc::clone(&app), parts: Arc::new(parts), ended, _place: Some(place) },
+        events::Watch {
+            app: Arc::clone(&app),
+            parts: Arc::new(doors::own_head(parts)),
+            ended,
+            _place: Some(place),
+        },
     );
     events::response(stream, cursor, stopping, watch, None)
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::{Code, Refusal};
 
@@ -34,6 +34,9 @@ pub const MCP: &str = "/mcp";
 pub const RPC: &str = "/mcp/rpc";
 /// One server, whose slug follows.
 pub const SERVER: &str = "/mcp/s/";
+
+/// Bodies up to this are copied.
+const SMALL: usize = 2048;
 
 /// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
@@ -63,7 +66,7 @@ impl Unread<'_> {
 pub async fn take(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect()).await;
     match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(own(body.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
                 .rule("server.max_body_bytes (MAX_BODY_BYTES)")
@@ -77,6 +80,32 @@ pub async fn take(body: Body, limit: usize) -> Result<Bytes, Refusal> {
             Err(Refusal::new(Code::BadRequest, format!("the body did not arrive within {seconds} s")))
         }
     }
+}
+
+/// A small body of its own: a part of the connection's buffer would keep all of that, as long as the
+/// request lasts.
+fn own(body: Bytes) -> Bytes {
+    if body.len() <= SMALL { Bytes::copy_from_slice(&body) } else { body }
+}
+
+/// What was read of a request's head, without the connection's buffer behind it, for requests that may
+/// last.
+pub fn own_head(mut parts: Parts) -> Parts {
+    let bytes: usize = parts.headers.values().map(HeaderValue::len).sum();
+    let mut text = BytesMut::with_capacity(bytes);
+    parts.headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
+    let mut text = text.freeze();
+    for value in parts.headers.values_mut() {
+        let own = text.split_to(value.len());
+        // It was one before.
+        if let Ok(own) = HeaderValue::from_maybe_shared(own) {
+            *value = own;
+        }
+    }
+    if let Ok(uri) = Uri::from_maybe_shared(Bytes::from(parts.uri.to_string())) {
+        parts.uri = uri;
+    }
+    parts
 }
 
 /// `application/json`, with or without parameters (RFC 9110, section 8.3).

@@ -122,8 +122,8 @@ struct RpcErrorFacts {
 fn call_rpc() {}
 
 macro_rules! mcp_door {
-    ($path:literal, $what:literal, $call:ident, $listen:ident, $end:ident $(, $slug:tt)?) => {
-        #[doc = concat!("One message of an MCP client, over Streamable HTTP: ", $what, ".")]
+    ($path:literal, $call:ident, $listen:ident, $end:ident $(, $slug:tt)?) => {
+        /// Takes one message of an MCP client, over Streamable HTTP.
         ///
         /// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
         /// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
@@ -148,7 +148,7 @@ macro_rules! mcp_door {
         #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
         fn $call() {}
 
-        #[doc = concat!("What a legacy session is told outside its requests: ", $what, ".")]
+        /// Reads what a legacy session is told outside its requests.
         ///
         /// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
         #[utoipa::path(
@@ -170,7 +170,7 @@ macro_rules! mcp_door {
         #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
         fn $listen() {}
 
-        #[doc = concat!("Ends a legacy session: ", $what, ".")]
+        /// Ends a legacy session.
         #[utoipa::path(
             delete, path = $path, tag = "mcp",
             params(
@@ -191,15 +191,8 @@ macro_rules! mcp_door {
     };
 }
 
-mcp_door!("/mcp", "the caller's whole catalog", call_mcp, listen_mcp, end_mcp);
-mcp_door!(
-    "/mcp/s/{slug}",
-    "one server, under its own names",
-    call_mcp_server,
-    listen_mcp_server,
-    end_mcp_server,
-    String
-);
+mcp_door!("/mcp", call_mcp, listen_mcp, end_mcp);
+mcp_door!("/mcp/s/{slug}", call_mcp_server, listen_mcp_server, end_mcp_server, String);
 
 /// One call.
 #[derive(ToSchema)]

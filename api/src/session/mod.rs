@@ -35,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 const REMEMBERED: Duration = Duration::from_secs(1800);
 
 /// Most sessions of one caller in one replica.
-const MOST_SESSIONS: usize = 1_000;
+const MOST_SESSIONS: usize = 4_000;
 
 /// Most bytes of what a client says of itself.
 const MOST_WORDS: usize = 16 << 10;
