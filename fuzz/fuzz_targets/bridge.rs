@@ -47,6 +47,10 @@ const WORDS: &[&str] = &[
     "tasks",
     "protocolVersion",
     "supportedVersions",
+    "execution",
+    "taskSupport",
+    "task",
+    "list",
     "instructions",
     "io.modelcontextprotocol/tasks",
     meta::SERVER_INFO,
@@ -128,7 +132,16 @@ fn to_modern(asked: &str, text: &str, before: &All) {
         let own = fuzz::one(before, name);
         assert!(fuzz::one(&after, name).is_some_and(|now| own.is_none_or(|own| own == now)), "{name}");
     }
-    same_but(before, &after, &[added, &["_meta"]].concat());
+    let tools = if asked == method::TOOLS_LIST { "tools" } else { "" };
+    same_but(before, &after, &[added, &["_meta", tools]].concat());
+    if let (Some(own), Some(now)) = (fuzz::one(before, tools), fuzz::one(&after, tools)) {
+        each_tool(own, now, |own, now| {
+            same_but(own, now, &["execution"]);
+            let own = fuzz::members(fuzz::one(own, "execution").unwrap()).unwrap();
+            let now = fuzz::one(now, "execution").map(|now| fuzz::members(now).unwrap());
+            same_but(&own, &now.unwrap_or_default(), &["taskSupport"]);
+        });
+    }
     let own = fuzz::one(before, "_meta").and_then(fuzz::members).filter(|own| !fuzz::doubled(own));
     let now = fuzz::members(fuzz::one(&after, "_meta").unwrap()).unwrap();
     same_but(&own.unwrap_or_default(), &now, &[meta::SERVER_INFO]);
@@ -155,13 +168,19 @@ fn to_legacy(asked: &str, text: &str, before: &All) {
         let wrapped = format!(r#"{{"result":{own}}}"#);
         return assert_eq!(now, if own.starts_with('{') { own } else { &wrapped });
     }
+    each_tool(own, now, |own, now| {
+        same_but(own, now, &["outputSchema"]);
+        assert!(fuzz::one(now, "outputSchema").is_none());
+    });
+}
+
+/// Checks each tool that is not as it was.
+fn each_tool(own: &str, now: &str, check: impl Fn(&All, &All)) {
     let items = |list: &str| serde_json::from_str::<Vec<Box<serde_json::value::RawValue>>>(list);
     let (Ok(own), Ok(now)) = (items(own), items(now)) else { return assert_eq!(own, now) };
     assert_eq!(own.len(), now.len());
     for (own, now) in own.iter().zip(&now).filter(|(own, now)| own.get() != now.get()) {
-        let (own, now) = (fuzz::members(own.get()).unwrap(), fuzz::members(now.get()).unwrap());
-        same_but(&own, &now, &["outputSchema"]);
-        assert!(fuzz::one(&now, "outputSchema").is_none());
+        check(&fuzz::members(own.get()).unwrap(), &fuzz::members(now.get()).unwrap());
     }
 }
 
@@ -279,7 +298,7 @@ fn hands(text: &str, before: &All) {
     let own = fuzz::one(before, "capabilities").and_then(fuzz::members).filter(|own| !fuzz::doubled(own));
     let own = own.unwrap_or_default();
     let now = |all: &All| fuzz::members(fuzz::one(all, "capabilities").unwrap()).unwrap();
-    same_but(&own, &now(&legacy), &["extensions"]);
+    same_but(&own, &now(&legacy), &["extensions", "tasks"]);
     same_but(&own, &now(&modern), &["tasks"]);
     assert!(fuzz::one(&now(&modern), "tasks").is_none());
 }
@@ -308,7 +327,8 @@ fn params(era: Era, upstream: Era, text: &str, before: &All) {
     };
     let after = of(edited.as_bytes());
     assert!(!fuzz::doubled(&after));
-    same_but(before, &after, &["_meta", "requestState", "inputResponses"]);
+    let task = if (era, upstream) == (Era::Legacy, Era::Modern) { "task" } else { "" };
+    same_but(before, &after, &["_meta", "requestState", "inputResponses", task]);
     let now = fuzz::one(&after, "_meta").map(|now| fuzz::members(now).unwrap()).unwrap_or_default();
     let vendors = |all: &All| -> All {
         all.iter().filter(|(name, _)| !name.starts_with(meta::RESERVED)).cloned().collect()
