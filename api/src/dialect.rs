@@ -145,7 +145,7 @@ pub async fn talk<'a>(
             "send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session",
         )
     })?;
-    let session = gateway.sessions.find(caller, endpoint.key(), id).await?;
+    let session = Box::pin(gateway.sessions.find(caller, endpoint.key(), id)).await?;
     if heading.is_none() && session.facts.version != WITH_BATCHES {
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));

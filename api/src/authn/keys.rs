@@ -70,7 +70,8 @@ impl Keys {
         let known = self.known.get(&hash).map(|known| Arc::clone(&known));
         let known = match known {
             Some(known) => known,
-            None => self.look_up(hash).await?,
+            // Boxed: it is seldom, and streams would keep the place for it.
+            None => Box::pin(self.look_up(hash)).await?,
         };
         if known.expires_at.is_some_and(|expires| expires <= now) {
             return Err(Refusal::new(Code::CredentialExpired, "the API key has expired")

@@ -91,14 +91,15 @@ impl Authn {
         let presented = presented::read(proof.headers)?;
         let caller = match (presented.key, presented.token) {
             (Some(key), None) => self.keys.find(key).await?,
-            (None, Some(token)) => self.by_token(token, proof.resource).await?,
+            // Boxed, as other things that are seldom: streams would keep the place for them.
+            (None, Some(token)) => Box::pin(self.by_token(token, proof.resource)).await?,
             (Some(key), Some(token)) => {
-                both(&self.keys.find(key).await?, &self.by_token(token, proof.resource).await?)?
+                both(&self.keys.find(key).await?, &Box::pin(self.by_token(token, proof.resource)).await?)?
             }
             (None, None) => self.by_connection(proof.peer).await?,
         };
         let caller = match presented.tenant {
-            Some(tenant) => self.for_tenant(caller, tenant).await?,
+            Some(tenant) => Box::pin(self.for_tenant(caller, tenant)).await?,
             None => caller,
         };
         match presented.agent {
@@ -209,7 +210,7 @@ impl Authn {
         if let Some(caller) = self.local.load_full() {
             return Ok(caller);
         }
-        let tenant = self.db.operator().find_tenant_by_slug(DEFAULT_TENANT).await;
+        let tenant = Box::pin(self.db.operator().find_tenant_by_slug(DEFAULT_TENANT)).await;
         let tenant = tenant.map_err(|error| unless_missing(error, "there is no tenant `default`"))?;
         let caller = Arc::new(Caller {
             tenant: tenant.id,
@@ -281,14 +282,14 @@ impl Authn {
         }
         let rows = self.db.tenant(tenant);
         let agent = match name.parse::<AgentId>() {
-            Ok(id) => rows.find_agent(id).await.map_err(|error| match error {
+            Ok(id) => Box::pin(rows.find_agent(id)).await.map_err(|error| match error {
                 DbError::NotFound => mismatch("there is no agent of this id"),
                 other => other.refusal(),
             }),
             Err(_) if !entity::is_agent_slug(name) => {
                 Err(Refusal::new(Code::BadRequest, "an agent's name is 1 to 64 of A-Z a-z 0-9 _ . : @ -"))
             }
-            Err(_) => rows.ensure_agent(name).await.map_err(|error| error.refusal()),
+            Err(_) => Box::pin(rows.ensure_agent(name)).await.map_err(|error| error.refusal()),
         }?;
         if self.agents.len() >= AGENTS_REMEMBERED {
             self.agents.clear();

@@ -159,12 +159,14 @@ macro_rules! mcp_door {
             ),
             responses(
                 (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+                (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
                 (status = 401, description = "No credential, or one that is not valid: 40100.", body = RpcAnswer),
                 (status = 403, description = "Host, Origin, or the scope `tools:call` is missing: 40300.", body = RpcAnswer),
                 (status = 404, description = "The session is gone.", body = RpcAnswer),
                 (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
                 (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
-                (status = 429, description = "Too often: 42900.", body = RpcAnswer)
+                (status = 429, description = "Too often: 42900.", body = RpcAnswer),
+                (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
             )
         )]
         #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
@@ -179,11 +181,13 @@ macro_rules! mcp_door {
             ),
             responses(
                 (status = 204, description = "It is over, on every replica."),
+                (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
                 (status = 401, description = "No credential, or one that is not valid: 40100.", body = RpcAnswer),
                 (status = 403, description = "Host, Origin, or the scope `tools:call` is missing: 40300.", body = RpcAnswer),
                 (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
                 (status = 405, description = "No session was named.", body = RpcAnswer),
-                (status = 429, description = "Too often: 42900.", body = RpcAnswer)
+                (status = 429, description = "Too often: 42900.", body = RpcAnswer),
+                (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
             )
         )]
         #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
