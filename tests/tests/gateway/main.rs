@@ -1,6 +1,7 @@
 //! The trials of the gateway: every file is a suite. `cargo test -p tests` runs all of them on every
 //! backend of this machine; `cargo test -p tests -- rpc` runs one suite.
 
+mod bounds;
 mod bridge_new_to_old;
 mod bridge_old_to_new;
 mod bytes;
@@ -78,6 +79,7 @@ fn main() -> std::process::ExitCode {
         ("rounds_old_to_new", rounds_old_to_new::CASES),
         ("sessions", sessions::CASES),
         ("stolen", stolen::CASES),
+        ("bounds", bounds::CASES),
         ("replicas", replicas::CASES),
         ("fidelity", fidelity::CASES),
         ("passing", passing::CASES),
