@@ -42,10 +42,11 @@ pub struct Audience {
 struct Taken {
     id: u64,
     progress: Option<u64>,
-    listener: Arc<dyn Listener>,
+    /// None of a request whose caller does not listen.
+    listener: Option<Arc<dyn Listener>>,
 }
 
-/// A request that is in flight and listens. It does so until this is dropped.
+/// A request that is in flight until this is dropped.
 pub struct Seat<'a> {
     audience: &'a Audience,
     id: u64,
@@ -84,16 +85,16 @@ impl Audience {
         Self {
             announce: plan.announce.clone(),
             home: plan.introduction.as_ref().and_then(|introduction| introduction.home.clone()),
-            owned: plan.introduction.is_some(),
+            owned: plan.introduction.as_ref().is_some_and(|introduction| introduction.home.is_some()),
             seats: Mutex::default(),
             questions: Mutex::default(),
         }
     }
 
-    pub fn sit(&self, id: u64, request: &UpstreamRequest<'_>) -> Option<Seat<'_>> {
-        let listener = request.listener?.clone();
+    pub fn sit(&self, id: u64, request: &UpstreamRequest<'_>) -> Seat<'_> {
+        let listener = request.listener.cloned();
         self.seats.lock().push(Taken { id, progress: request.progress, listener });
-        Some(Seat { audience: self, id })
+        Seat { audience: self, id }
     }
 
     /// What was listed before may be stale.
@@ -153,7 +154,11 @@ impl Audience {
         let guess = || {
             let seats = self.seats.lock();
             // Among several callers, one that does not listen may be the one that it is about.
-            seats.last().filter(|_| self.owned).map(|last| last.listener.clone())
+            match &seats[..] {
+                [only] => only.listener.clone(),
+                several if self.owned => several.iter().rev().find_map(|taken| taken.listener.clone()),
+                _ => None,
+            }
         };
         match whose {
             Whose::Request(listener) => listener.cloned(),
@@ -170,7 +175,7 @@ impl Audience {
         }
         let token: u64 = serde_json::from_str::<Shape<'_>>(params?).ok()?.token.get().parse().ok()?;
         let seats = self.seats.lock();
-        seats.iter().find(|taken| taken.progress == Some(token)).map(|taken| taken.listener.clone())
+        seats.iter().find(|taken| taken.progress == Some(token)).and_then(|taken| taken.listener.clone())
     }
 
     fn withdraw(&self, params: Option<&str>) {

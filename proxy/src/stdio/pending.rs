@@ -59,6 +59,12 @@ impl Pending {
         self.in_flight
     }
 
+    /// Whether more than so many wait for their answer.
+    pub fn more_wait_than(&self, few: usize) -> bool {
+        let waiting = self.places.iter().filter(|place| matches!(place.state, PlaceState::Waiting(_)));
+        waiting.take(few + 1).count() > few
+    }
+
     /// The next time at which [`Pending::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next_deadline

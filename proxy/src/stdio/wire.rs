@@ -167,8 +167,8 @@ impl Wire {
     pub fn addressee(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
         let shared = self.shared.lock();
         // A request whose caller does not listen may be the one that it is about.
-        let alone = shared.pending.in_flight() <= shared.standing + 1;
-        (one_client || alone).then(|| shared.pending.listeners.addressee(one_client)).flatten()
+        let alone = one_client || !shared.pending.more_wait_than(shared.standing + 1);
+        alone.then(|| shared.pending.listeners.addressee(one_client)).flatten()
     }
 
     /// One more request (or one less) that stays open, and is not counted among those in flight.

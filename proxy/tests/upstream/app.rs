@@ -137,10 +137,12 @@ impl Server {
         serde_json::from_str(&self.call(tool, json!({})).await.unwrap()).unwrap()
     }
 
-    /// Makes the child write these lines.
+    /// Makes the child write these lines, after it has answered the request to do so, which is in flight no
+    /// more then.
     pub async fn make_say(&self, lines: &str) {
         let answer = r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"text":"said"}]}}"#;
-        self.call("raw", json!({ "text": format!("{lines}\n{answer}\n") })).await.unwrap();
+        self.call("raw", json!({ "text": format!("{answer}\n{lines}\n") })).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     /// The text that a tool answers with, within five seconds.
