@@ -93,7 +93,8 @@ impl Directory {
             return Ok(Arc::clone(&view));
         }
         let generation = self.generation.load(Ordering::Acquire);
-        let view = Arc::new(self.load(tenant).await?);
+        // Boxed: it is seldom, and streams would keep the place for it.
+        let view = Arc::new(Box::pin(self.load(tenant)).await?);
         self.views.insert(tenant, Arc::clone(&view));
         if generation != self.generation.load(Ordering::Acquire) {
             self.views.remove(&tenant);

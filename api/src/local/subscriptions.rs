@@ -136,7 +136,7 @@ pub async fn listen(
     let _place = gateway.streams.open(context.caller)?;
     let mut honoured = match context.talk.endpoint {
         Endpoint::One(slug) => {
-            let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
+            let initialized = Box::pin(handshaken(gateway, context, slug.as_str(), client)).await?;
             declared(&initialized, &wanted)
         }
         Endpoint::All | Endpoint::Plain => {
@@ -149,7 +149,7 @@ pub async fn listen(
     honoured.resource_subscriptions.clear();
     let mut held = Vec::new();
     for uri in &wanted.resource_subscriptions {
-        match subscriber(context).subscribe(gateway, uri).await {
+        match Box::pin(subscriber(context).subscribe(gateway, uri)).await {
             Ok(Ok(subscribed)) => {
                 held.push(subscribed);
                 honoured.resource_subscriptions.push(uri.clone());
