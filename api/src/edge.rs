@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 
 use crate::doors;
+use crate::gateway::Refused;
 use crate::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
 use crate::metrics;
 use crate::problem::Problem;
@@ -45,7 +46,10 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         Err(refusal) => {
             metrics::refused(refusal.code);
             match uri.path().starts_with(doors::MCP) {
-                true => doors::rpc::refused(&arrival.request, refusal.into()),
+                true => {
+                    let id = doors::unread_id(request.extensions()).await;
+                    doors::rpc::refused(&arrival.request, Refused::from(refusal).under(id))
+                }
                 false => Problem::new(refusal, arrival.request).into_response(),
             }
         }

@@ -180,6 +180,11 @@ impl From<Refusal> for Refused {
 }
 
 impl Refused {
+    /// Answers under this id where the request's own was not read.
+    pub fn under(self, id: Option<String>) -> Self {
+        Self { id: self.id.or(id), ..self }
+    }
+
     fn paced(self, pace: Pace) -> Self {
         Self { pace: Some(pace), ..self }
     }

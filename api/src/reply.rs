@@ -87,20 +87,6 @@ impl Reply {
         }
     }
 
-    /// The same for an MCP client, which knows no id of null.
-    pub fn write_for_client(&self, out: &mut Vec<u8>) {
-        match &self.id {
-            Some(_) => self.write(out),
-            None => {
-                let refusal = Refusal::new(Code::InvalidRequest, "the message cannot be read");
-                let error = jsonrpc::error_object(self.refusal().unwrap_or(&refusal), &self.request);
-                out.extend_from_slice(br#"{"jsonrpc":"2.0","error":"#);
-                out.extend_from_slice(&error);
-                out.push(b'}');
-            }
-        }
-    }
-
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.answer {
             Answer::Refused(refusal) => Some(refusal),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use protocol::RequestId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::connection::{Connection, HEAD_WITHIN};
 use crate::edge::Arrival;
+use crate::request_body::RequestBody;
 
 /// Connections at once; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -40,10 +42,6 @@ pub fn connections() -> usize {
     MAX_CONNECTIONS.min(files.saturating_sub(RESERVED)).max(files.min(64) / 2)
 }
 
-/// Time for a request's headers to arrive, on a new connection as on one that was kept. Clients keep
-/// theirs for up to 90 s, and one that is closed just then fails a call.
-const HEADERS_WITHIN: Duration = Duration::from_secs(120);
-
 /// Serves until the token is cancelled, then finishes what is in flight, at most for `grace`.
 pub async fn serve(
     listener: TcpListener,
@@ -56,7 +54,7 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let places = Arc::new(Semaphore::new(connections));
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    http.header_read_timeout(HEAD_WITHIN);
     loop {
         let (place, accepted) = tokio::select! {
             () = stop.cancelled() => break,
@@ -76,6 +74,8 @@ pub async fn serve(
         }
         let router = router.clone();
         let service = service_fn(move |request| answer(router.clone(), request, peer));
+        let stream = Connection::new(stream, stop.clone());
+        http.timer(stream.head_timer());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tasks.spawn(async move {
             if let Err(error) = connection.await {
@@ -103,9 +103,17 @@ async fn accept(
 
 async fn answer(
     mut router: Router,
-    mut request: hyper::Request<Incoming>,
+    request: hyper::Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<axum::response::Response, Infallible> {
-    request.extensions_mut().insert(Arrival { peer, request: RequestId::new() });
-    router.call(request.map(Body::new)).await
+    let (mut head, incoming) = request.into_parts();
+    head.extensions.insert(Arrival { peer, request: RequestId::new() });
+    if incoming.is_end_stream() {
+        return router.call(hyper::Request::from_parts(head, Body::empty())).await;
+    }
+    let body = RequestBody::new(incoming, &head.headers);
+    head.extensions.insert(body.clone());
+    let mut response = router.call(hyper::Request::from_parts(head, Body::new(body.clone()))).await?;
+    body.settle(&mut response).await;
+    Ok(response)
 }

@@ -60,12 +60,12 @@ impl Drop for Lasting {
 async fn finish(stream: Arc<Stream>, handling: Handling) {
     let mut out = Vec::new();
     match handling.await {
-        Ok(Handled { replies: Replies::One(Some(reply)), .. }) => reply.write_for_client(&mut out),
+        Ok(Handled { replies: Replies::One(Some(reply)), .. }) => reply.write(&mut out),
         Ok(Handled { replies: Replies::One(None), .. }) => {}
         Ok(Handled { replies: Replies::Many(replies), .. }) => {
             for reply in &replies {
                 let mut one = Vec::new();
-                reply.write_for_client(&mut one);
+                reply.write(&mut one);
                 stream.must_say(one);
             }
         }

@@ -35,7 +35,7 @@ pub async fn post_all(State(app): State<Arc<App>>, request: Request) -> Response
 pub async fn post_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
     match endpoint(&slug) {
         Ok(endpoint) => post(app, endpoint, request).await,
-        Err(refusal) => nowhere(&request, refusal),
+        Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
@@ -46,7 +46,7 @@ pub async fn get_all(State(app): State<Arc<App>>, request: Request) -> Response 
 pub async fn get_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
     match endpoint(&slug) {
         Ok(endpoint) => get(app, endpoint, request).await,
-        Err(refusal) => nowhere(&request, refusal),
+        Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
@@ -57,7 +57,7 @@ pub async fn delete_all(State(app): State<Arc<App>>, request: Request) -> Respon
 pub async fn delete_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
     match endpoint(&slug) {
         Ok(endpoint) => delete(app, endpoint, request).await,
-        Err(refusal) => nowhere(&request, refusal),
+        Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
@@ -67,9 +67,9 @@ fn endpoint(slug: &str) -> Result<Endpoint, Refusal> {
     })
 }
 
-fn nowhere(request: &Request, refusal: Refusal) -> Response {
-    let arrival = *request.extensions().get::<crate::edge::Arrival>().expect("the accept loop puts it there");
-    refused(arrival.request, refusal.into())
+async fn nowhere(request: Request, refusal: Refusal) -> Response {
+    let (parts, _) = request.into_parts();
+    early(&parts, refusal.into()).await
 }
 
 async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
@@ -77,7 +77,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let parts = Arc::new(doors::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
     if !streams && !accepts(&parts.headers, "application/json") {
-        return not_acceptable(&parts, "application/json and text/event-stream");
+        return not_acceptable(&parts, "application/json and text/event-stream").await;
     }
     let request = doors::arrival(&parts).request;
     let stream = Arc::new(Stream::default());
@@ -103,7 +103,10 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
         Some(Ok(handled)) => plain(handled),
-        Some(Err(away)) => turned_away(&app, &parts, away),
+        Some(Err(away)) => {
+            let away = away.under(doors::unread_id(&parts.extensions).await);
+            turned_away(&app, &parts, away)
+        }
         None => match handling.take() {
             Some(handling) => streamed(&app, &parts, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
@@ -137,7 +140,7 @@ fn plain(handled: Handled) -> Response {
 
 fn single(reply: &Reply, era: Era) -> Response {
     let mut out = Vec::new();
-    reply.write_for_client(&mut out);
+    reply.write(&mut out);
     let mut response = json(out);
     *response.status_mut() = status(reply, era);
     if let Some(refusal) = reply.refusal() {
@@ -177,7 +180,8 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
     }
 }
 
-/// A request that was turned away as a whole. Neither era knows an id of null: without one there is none.
+/// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
+/// section 5).
 fn refused(request: RequestId, away: Refused) -> Response {
     let Refused { refusal, id, pace } = away;
     metrics::refused(refusal.code);
@@ -190,7 +194,7 @@ fn refused(request: RequestId, away: Refused) -> Response {
         request,
         session: None,
     };
-    reply.write_for_client(&mut out);
+    reply.write(&mut out);
     let mut response = json(out);
     *response.status_mut() =
         StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -209,9 +213,15 @@ fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
     response
 }
 
-fn not_acceptable(parts: &Parts, what: &str) -> Response {
+async fn not_acceptable(parts: &Parts, what: &str) -> Response {
     let refusal = Refusal::new(Code::NotAcceptable, format!("the header Accept must list {what}"));
-    refused(doors::arrival(parts).request, refusal.into())
+    early(parts, refusal.into()).await
+}
+
+/// Refuses a request that nobody looked at, under its id if that can be read.
+async fn early(parts: &Parts, away: Refused) -> Response {
+    let id = doors::unread_id(&parts.extensions).await;
+    refused(doors::arrival(parts).request, away.under(id))
 }
 
 /// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
@@ -264,7 +274,7 @@ async fn session(
 async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !accepts(&parts.headers, "text/event-stream") {
-        return not_acceptable(&parts, "text/event-stream");
+        return not_acceptable(&parts, "text/event-stream").await;
     }
     let found = session(&app, &endpoint, &parts).await;
     let placed = found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, session)));

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, jsonrpc};
 
 use crate::app::App;
 use crate::authn::Proof;
@@ -27,6 +27,7 @@ use crate::gateway::{Form, Inbound};
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 use crate::oauth::ResourceUri;
+use crate::request_body::RequestBody;
 
 /// Where the doors that speak JSON-RPC are.
 pub const MCP: &str = "/mcp";
@@ -143,6 +144,18 @@ pub fn resource_of<'a>(app: &'a App, parts: &'a Parts) -> ResourceUri<'a> {
     app.resources.of(&parts.headers, &parts.uri)
 }
 
+/// The id of a request that is refused before its body was read, as it was written; none for what is no
+/// request, or is not small enough to be read all the same.
+pub async fn unread_id(extensions: &Extensions) -> Option<String> {
+    let body = extensions.get::<RequestBody>()?.read_small().await?;
+    let id = match jsonrpc::parse(&body, 1) {
+        Ok(jsonrpc::Body::Single(jsonrpc::Incoming::Message(message))) => message.id,
+        Ok(_) => None,
+        Err(malformed) => malformed.id,
+    };
+    id.map(|id| id.get().to_owned())
+}
+
 fn arrival(parts: &Parts) -> Arrival {
     *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
 }
@@ -175,11 +188,6 @@ pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
-    }
-    if refusal.code == Code::BodyTooLarge {
-        // The rest of the body is not read, so the connection ends; a client that is not told would
-        // send its next request on it.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

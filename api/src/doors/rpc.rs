@@ -22,7 +22,10 @@ pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let arrival = doors::arrival(&parts);
     match app.gateway.handle(doors::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
         Ok(handled) => answered(handled),
-        Err(refused) => turned_away(&arrival.request, refused, &doors::resource_of(&app, &parts)),
+        Err(refused) => {
+            let refused = refused.under(doors::unread_id(&parts.extensions).await);
+            turned_away(&arrival.request, refused, &doors::resource_of(&app, &parts))
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod pair;
 mod passing;
 mod real;
 mod records;
+mod refusals;
 mod registry;
 mod remotes;
 mod replicas;
@@ -62,6 +63,7 @@ fn main() -> std::process::ExitCode {
         ("oauth", oauth::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
+        ("refusals", refusals::CASES),
         ("evasion", evasion::CASES),
         ("registry", registry::CASES),
         ("remotes", remotes::CASES),
