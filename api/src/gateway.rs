@@ -11,13 +11,13 @@ use proxy::bridge::{Bridge, Client};
 use proxy::catalog::Catalog;
 use proxy::pool::Pool;
 
-use crate::ask::{self, Ask, Call};
+use crate::ask::{self, Ask, Asked, Call};
 use crate::authn::{Authn, Proof};
 use crate::dialect::{self, Endpoint, Said, Talk};
 use crate::directory::Directory;
 use crate::doors::Unread;
 use crate::hub::Hub;
-use crate::limits::{Bucket, Limits, Pace};
+use crate::limits::{Cost, Limits, Pace};
 use crate::open_streams::OpenStreams;
 use crate::recorder::Recorder;
 use crate::reply::{Handled, Reply};
@@ -89,21 +89,26 @@ impl Gateway {
         let caller = self.authn.identify(&inbound.proof).await?;
         caller.require(protocol::Scope::ToolsCall)?;
 
-        // How often: before parsing, so that a flood costs no more than this.
-        let pace = self.limits.admit(&caller, Bucket::Mcp, 1).await?;
+        // How often: a body that is not small is a call, and is counted before it is read. So a flood
+        // costs no more than reading small bodies, whose requests' ids refusals repeat.
+        let counted = if inbound.body.is_small() { Cost::NOTHING } else { Cost::CALL };
+        let pace = self.limits.admit_all(&caller, counted).await?;
 
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
-        let paced = |refused: Refused| refused.paced(pace);
-        let body = inbound.body.read().await.map_err(Refused::from).map_err(paced)?;
-        let asked = ask::read(inbound.form, inbound.endpoint, &body, self.max_batch).map_err(paced)?;
-        let pace = self.limits.admit_rest(&caller, pace, asked.len()).await?;
+        let body = inbound.body.read().await;
+        let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
+        let asked = body.and_then(|body| ask::read(inbound.form, inbound.endpoint, body, self.max_batch));
+        let cost = asked.as_ref().map_or(Cost::CALL, Asked::cost).after(counted);
+        let rest = self.limits.admit_all(&caller, cost).await.map_err(|refused| refused.of(&asked))?;
+        let pace = rest.or(pace);
+        let asked = asked.map_err(|refused| refused.paced(pace))?;
         let caller = self.authn.named(caller, &inbound.proof).await?;
         let caller = self.authn.speaking_as(caller, asked.agent()).await?;
 
         // In which era, and in which session, if any.
         let Inbound { endpoint, said, stream, request, trace, .. } = inbound;
         let talk = dialect::talk(self, &caller, endpoint, said, stream, asked.heading()).await;
-        let talk = talk.map_err(|refusal| Refused { id: asked.id(), refusal, pace: Some(pace) })?;
+        let talk = talk.map_err(|refusal| Refused::from(refusal).paced(pace).under(asked.id()))?;
 
         let context = Context { caller: &caller, talk: &talk, request, trace };
         let replies = asked.each(|ask| self.serve(context, ask)).await;
@@ -171,11 +176,13 @@ pub struct Refused {
     pub refusal: Refusal,
     pub id: Option<String>,
     pub pace: Option<Pace>,
+    /// Whether it was read and is one `tools/call`, whose refusal can be a tool's result too.
+    pub is_tool_call: bool,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, id: None, pace: None }
+        Self { refusal, id: None, pace: None, is_tool_call: false }
     }
 }
 
@@ -183,6 +190,14 @@ impl Refused {
     /// Answers under this id where the request's own was not read.
     pub fn under(self, id: Option<String>) -> Self {
         Self { id: self.id.or(id), ..self }
+    }
+
+    /// Adds what was read of the request.
+    fn of(self, asked: &Result<Asked<'_>, Refused>) -> Self {
+        match asked {
+            Ok(asked) => Self { is_tool_call: asked.is_tool_call(), ..self.under(asked.id()) },
+            Err(unread) => self.under(unread.id.clone()),
+        }
     }
 
     fn paced(self, pace: Pace) -> Self {

@@ -1,5 +1,5 @@
-//! How often a caller may come: counters per agent and per tenant, asked before a body is parsed.
-//! Where the counters are kept (this process, or Redis for all replicas) is the state store's business.
+//! Rate limits per agent and per tenant: counters of what requests ask for. Where the counters are kept
+//! (this process, or Redis for all replicas) is the state store's business.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,45 @@ use crate::gateway::Refused;
 /// What is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bucket {
-    /// The MCP doors.
-    Mcp,
+    /// Calls, reads, lists and completions at the MCP endpoints.
+    Calls,
+    /// Protocol messages that ask for nothing: handshakes, pings, notifications, streams.
+    Upkeep,
     /// REST.
     Rest,
+}
+
+/// How much wider the limit of protocol messages is than that of calls. A client framework that opens
+/// a session for each call spends five of them on it.
+const UPKEEP_FACTOR: u32 = 10;
+
+/// What a request's messages count, by bucket. What gives something back (a cancellation, the end of a
+/// subscription) counts nothing, so that it is never refused.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Cost {
+    pub calls: u32,
+    pub upkeep: u32,
+}
+
+impl Cost {
+    pub const CALL: Cost = Cost { calls: 1, upkeep: 0 };
+    pub const UPKEEP: Cost = Cost { calls: 0, upkeep: 1 };
+    pub const NOTHING: Cost = Cost { calls: 0, upkeep: 0 };
+
+    /// What is left to count of it after this much.
+    pub fn after(self, counted: Cost) -> Cost {
+        let Cost { calls, upkeep } = self;
+        Cost { calls: calls.saturating_sub(counted.calls), upkeep: upkeep.saturating_sub(counted.upkeep) }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::NOTHING, |sum, one| Cost {
+            calls: sum.calls.saturating_add(one.calls),
+            upkeep: sum.upkeep.saturating_add(one.upkeep),
+        })
+    }
 }
 
 /// The agent's and the tenant's limits.
@@ -29,6 +64,13 @@ pub struct Limits {
 /// Where the caller stands with its limit, for the answer's headers; none when it has no limit.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Pace(pub Option<Standing>);
+
+impl Pace {
+    /// This one, or the other where this one says nothing.
+    pub fn or(self, other: Pace) -> Pace {
+        Pace(self.0.or(other.0))
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
@@ -47,26 +89,37 @@ impl Limits {
         Self { store, agent: quota(limits.max_requests), tenant: quota(limits.tenant_max_requests) }
     }
 
-    /// Counts `cost` requests of this caller, or refuses them all.
-    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
-        let bucket = match bucket {
-            Bucket::Mcp => state::Bucket::Caller,
-            Bucket::Rest => state::Bucket::CallerRest,
-        };
-        // The agent first: what it is refused must not use up its tenant's share.
-        let agent = LimitKey::new(caller.tenant, bucket, caller.limit_key());
-        let own = self.count(agent, self.agent.as_ref(), cost, "agent").await?;
-        let tenant = LimitKey::new(caller.tenant, state::Bucket::Tenant, caller.tenant.0);
-        let shared = self.count(tenant, self.tenant.as_ref(), cost, "tenant").await?;
-        Ok(if own.0.is_some() { own } else { shared })
+    /// Counts the messages of a request, or refuses them all. A request without a cost passes.
+    pub async fn admit_all(&self, caller: &Caller, cost: Cost) -> Result<Pace, Refused> {
+        let mut pace = Pace::default();
+        if cost.upkeep > 0 {
+            pace = self.admit(caller, Bucket::Upkeep, cost.upkeep).await?;
+        }
+        if cost.calls > 0 {
+            pace = self.admit(caller, Bucket::Calls, cost.calls).await?;
+        }
+        Ok(pace)
     }
 
-    /// Counts the messages of a batch after its first one, which is counted already.
-    pub async fn admit_rest(&self, caller: &Caller, pace: Pace, messages: usize) -> Result<Pace, Refused> {
-        match u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX) {
-            0 => Ok(pace),
-            more => self.admit(caller, Bucket::Mcp, more).await,
-        }
+    /// Counts `cost` requests of this caller in one bucket, or refuses them all.
+    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
+        let (own, shared) = match bucket {
+            Bucket::Calls => (state::Bucket::Caller, state::Bucket::Tenant),
+            Bucket::Upkeep => (state::Bucket::CallerUpkeep, state::Bucket::TenantUpkeep),
+            Bucket::Rest => (state::Bucket::CallerRest, state::Bucket::Tenant),
+        };
+        let wide = |quota: &Option<Quota>| match bucket {
+            Bucket::Upkeep => {
+                quota.map(|quota| Quota::new(quota.max.saturating_mul(UPKEEP_FACTOR), quota.window))
+            }
+            Bucket::Calls | Bucket::Rest => *quota,
+        };
+        // The agent first: what it is refused must not use up its tenant's share.
+        let agent = LimitKey::new(caller.tenant, own, caller.limit_key());
+        let own = self.count(agent, wide(&self.agent).as_ref(), cost, "agent").await?;
+        let tenant = LimitKey::new(caller.tenant, shared, caller.tenant.0);
+        let shared = self.count(tenant, wide(&self.tenant).as_ref(), cost, "tenant").await?;
+        Ok(if own.0.is_some() { own } else { shared })
     }
 
     async fn count(

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::mcp::Era;
 use crate::refusal::{Code, Refusal};
 
 /// The longest id, bytes: it is repeated in answers and, by some methods, in many messages.
@@ -192,6 +193,21 @@ pub fn error_object(refusal: &Refusal, request: &dyn std::fmt::Display) -> Vec<u
     let object =
         ErrorObject { code: refusal.code.rpc(), message: &refusal.reason, data: refusal.data(request) };
     serde_json::to_vec(&object).expect("a refusal is plain data")
+}
+
+/// A refusal as the result of a tool: `isError`, a text with reason and hint, and the members of an
+/// error's `data` in `_meta`.
+pub fn refused_result(refusal: &Refusal, request: &dyn std::fmt::Display, era: Era) -> Vec<u8> {
+    let hint = refusal.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let mut result = serde_json::json!({
+        "content": [{ "type": "text", "text": format!("{}{hint}", refusal.reason) }],
+        "isError": true,
+        "_meta": { "trunkline/refusal": refusal.data(request) },
+    });
+    if era == Era::Modern {
+        result["resultType"] = "complete".into();
+    }
+    serde_json::to_vec(&result).expect("a refusal is plain data")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use protocol::mcp::method;
 use protocol::{Code, Refusal, Slug, jsonrpc};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
@@ -20,6 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Endpoint;
 use crate::gateway::{Context, Form, Refused};
+use crate::limits::Cost;
 use crate::reply::{Answer, Replies, Reply};
 
 /// How many messages of one batch are served at the same time.
@@ -205,11 +207,16 @@ pub fn read<'a>(
 }
 
 impl<'a> Asked<'a> {
-    pub fn len(&self) -> usize {
+    /// What it counts against the caller's limits.
+    pub fn cost(&self) -> Cost {
         match self {
-            Asked::One(..) => 1,
-            Asked::Batch(asks) => asks.len(),
+            Asked::One(ask, _) => ask.cost(),
+            Asked::Batch(asks) => asks.iter().map(Ask::cost).sum(),
         }
+    }
+
+    pub fn is_tool_call(&self) -> bool {
+        matches!(self, Asked::One(Ask::Call(call), _) if call.verb == Verb::CallTool)
     }
 
     pub fn heading(&self) -> Option<&Heading<'a>> {
@@ -253,6 +260,15 @@ impl<'a> Asked<'a> {
 }
 
 impl<'a> Ask<'a> {
+    fn cost(&self) -> Cost {
+        match self {
+            Ask::Call(_) | Ask::List(_) | Ask::Wrong(_) => Cost::CALL,
+            Ask::Local(local) => local.method.cost(),
+            Ask::Notice(notice) if notice.method == method::CANCELLED => Cost::NOTHING,
+            Ask::Notice(_) | Ask::Answered(_) => Cost::UPKEEP,
+        }
+    }
+
     /// The id of a request.
     pub fn id(&self) -> Option<&'a RawValue> {
         match self {
@@ -261,6 +277,22 @@ impl<'a> Ask<'a> {
             Ask::Local(local) => Some(local.id),
             Ask::Wrong(wrong) => wrong.id,
             Ask::Notice(_) | Ask::Answered(_) => None,
+        }
+    }
+}
+
+impl LocalMethod<'_> {
+    fn cost(&self) -> Cost {
+        match self {
+            LocalMethod::Ping
+            | LocalMethod::Initialize { .. }
+            | LocalMethod::Discover
+            | LocalMethod::SetLevel { .. }
+            | LocalMethod::Listen(_) => Cost::UPKEEP,
+            LocalMethod::Subscription { begin: true, .. }
+            | LocalMethod::ListServices
+            | LocalMethod::DescribeService { .. } => Cost::CALL,
+            LocalMethod::Subscription { begin: false, .. } => Cost::NOTHING,
         }
     }
 }

@@ -110,6 +110,17 @@ pub struct Limits {
     pub max_requests: u32,
     pub window_ms: u64,
     pub tenant_max_requests: u32,
+    pub refusals: LimitRefusals,
+}
+
+/// The form of a refused `tools/call` over a rate limit, at the endpoints of Streamable HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitRefusals {
+    /// HTTP 429.
+    Http,
+    /// A tool's result with `isError`.
+    Result,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

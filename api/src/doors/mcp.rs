@@ -9,17 +9,19 @@ use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use protocol::mcp::Era;
-use protocol::{Caller, Code, Refusal, RequestId, Slug};
+use protocol::mcp::{Era, MODERN};
+use protocol::{Caller, Code, Refusal, RequestId, Slug, jsonrpc};
 
 use super::events::{self, Cursor};
 use super::lasting::{Handling, Lasting, streamed};
 use super::rpc::json;
 use crate::app::App;
+use crate::config::LimitRefusals;
 use crate::dialect::{Endpoint, Said};
 use crate::doors;
 use crate::gateway::{Form, Refused};
 use crate::headers::SESSION_ID;
+use crate::limits::Cost;
 use crate::metrics;
 use crate::reply::{Answer, Handled, Replies, Reply};
 use crate::stream::Stream;
@@ -103,6 +105,9 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
         Some(Ok(handled)) => plain(handled),
+        Some(Err(away)) if away.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
+            limited(&parts, away)
+        }
         Some(Err(away)) => {
             let away = away.under(doors::unread_id(&parts.extensions).await);
             turned_away(&app, &parts, away)
@@ -183,7 +188,7 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
 /// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
 /// section 5).
 fn refused(request: RequestId, away: Refused) -> Response {
-    let Refused { refusal, id, pace } = away;
+    let Refused { refusal, id, pace, .. } = away;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
     let facts = None;
@@ -203,6 +208,27 @@ fn refused(request: RequestId, away: Refused) -> Response {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
     doors::set_pace(&mut response, pace.unwrap_or_default());
+    response
+}
+
+/// A tool call over its limit, as a result that says so: many client frameworks lose what an HTTP status
+/// says, and some never return from such a call (docs/clients.md).
+fn limited(parts: &Parts, away: Refused) -> Response {
+    metrics::refused(away.refusal.code);
+    let modern = Said(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
+    let era = if modern { Era::Modern } else { Era::Legacy };
+    let request = doors::arrival(parts).request;
+    let result = jsonrpc::refused_result(&away.refusal, &request, era);
+    let reply = Reply {
+        id: away.id.map(Into::into),
+        answer: Answer::Result(result.into()),
+        facts: None,
+        request,
+        session: None,
+    };
+    let mut response = single(&reply, era);
+    doors::set_refusal_headers(&mut response, &away.refusal);
+    doors::set_pace(&mut response, away.pace.unwrap_or_default());
     response
 }
 
@@ -247,19 +273,17 @@ async fn session(
     app: &App,
     endpoint: &Endpoint,
     parts: &Parts,
-) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refusal> {
+    cost: Cost,
+) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
     let proof = doors::proof(app, parts);
     let caller = app.gateway.authn.identify(&proof).await?;
     caller.require(protocol::Scope::ToolsCall)?;
-    let admitted = app.gateway.limits.admit(&caller, crate::limits::Bucket::Mcp, 1).await;
-    admitted.map_err(|refused| refused.refusal)?;
+    app.gateway.limits.admit_all(&caller, cost).await?;
     let caller = app.gateway.authn.named(caller, &proof).await?;
     let said = Said(&parts.headers);
     if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
-        return Err(Refusal::new(
-            Code::MethodNotAllowed,
-            "this revision has no sessions: send requests by POST",
-        ));
+        let reason = "this revision has no sessions: send requests by POST";
+        return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
     }
     let id = said.session()?.ok_or_else(|| {
         // Clients try GET without a session to see whether there is a stream: 405 says no.
@@ -276,11 +300,11 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     if !accepts(&parts.headers, "text/event-stream") {
         return not_acceptable(&parts, "text/event-stream").await;
     }
-    let found = session(&app, &endpoint, &parts).await;
+    let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
     let placed = found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, session)));
     let (place, session) = match placed {
         Ok(found) => found,
-        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+        Err(away) => return turned_away(&app, &parts, away),
     };
     // Only what is known can be seen to change.
     if let Err(refusal) = app.gateway.directory.view(session.tenant).await {
@@ -336,14 +360,15 @@ fn gone(cursor: Cursor) -> Refusal {
 async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
-        let (_, session) = session(&app, &endpoint, &parts).await?;
+        // Giving back is never refused for its number.
+        let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
         app.gateway.sessions.close(&session).await?;
         let session = crate::relay::session_text(&session.hash);
         app.gateway.hub.relay.tell(crate::relay::Message::Closed { session }).await;
-        Ok::<(), Refusal>(())
+        Ok::<(), Refused>(())
     };
     match closed.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(refusal) => turned_away(&app, &parts, Refused::from(refusal)),
+        Err(away) => turned_away(&app, &parts, away),
     }
 }

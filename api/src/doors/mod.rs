@@ -46,11 +46,17 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 pub struct Unread<'a> {
     pub headers: &'a HeaderMap,
     pub body: Body,
+    is_small: bool,
     /// Bytes.
     pub limit: usize,
 }
 
 impl Unread<'_> {
+    /// Whether it is announced as small enough to be read although its request may be refused.
+    pub fn is_small(&self) -> bool {
+        self.is_small
+    }
+
     /// Takes a JSON body, or says why not.
     pub async fn read(self) -> Result<Bytes, Refusal> {
         let json =
@@ -125,7 +131,12 @@ fn inbound<'a>(
     Inbound {
         request: arrival(parts).request,
         proof: proof(app, parts),
-        body: Unread { headers: &parts.headers, body, limit: app.config.server.max_body_bytes },
+        body: Unread {
+            headers: &parts.headers,
+            body,
+            is_small: parts.extensions.get::<RequestBody>().is_none_or(RequestBody::is_small),
+            limit: app.config.server.max_body_bytes,
+        },
         form,
         endpoint,
         said: Said(&parts.headers),

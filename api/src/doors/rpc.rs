@@ -81,7 +81,7 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
 
 /// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
 pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
-    let Refused { refusal, id, pace } = refused;
+    let Refused { refusal, id, pace, .. } = refused;
     let mut out = Vec::new();
     jsonrpc::write_error(
         &mut out,

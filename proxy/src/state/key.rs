@@ -50,12 +50,16 @@ impl LimitKey {
 /// Which of a subject's limits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bucket {
-    /// The messages of one agent, or of a key without an agent.
+    /// What one agent, or a key without an agent, asks for.
     Caller,
+    /// Protocol messages of the same that ask for nothing.
+    CallerUpkeep,
     /// The REST requests of the same.
     CallerRest,
-    /// All messages of a tenant.
+    /// What all callers of a tenant ask for.
     Tenant,
+    /// Their protocol messages that ask for nothing.
+    TenantUpkeep,
     /// The calls of a tenant to one server.
     Server,
     /// The calls under one config row: of an agent to a server.
@@ -66,8 +70,10 @@ impl Bucket {
     fn as_str(self) -> &'static str {
         match self {
             Bucket::Caller => "caller",
+            Bucket::CallerUpkeep => "upkeep",
             Bucket::CallerRest => "rest",
             Bucket::Tenant => "tenant",
+            Bucket::TenantUpkeep => "tenant-upkeep",
             Bucket::Server => "server",
             Bucket::Config => "config",
         }
