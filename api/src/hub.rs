@@ -24,7 +24,7 @@ use crate::dialect::Endpoint;
 use crate::directory::Directory;
 use crate::relay::{self, Answer, Change, Message, Relay, What};
 use crate::session::{Session, Sessions};
-use crate::stream::{self, Stream};
+use crate::stream::{self, Stream, Topic};
 use crate::wanted::Wanted as WantedResources;
 
 /// How long changes are gathered.
@@ -104,6 +104,7 @@ impl Hub {
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
         stream.stand();
+        stream.charge_to(&self.sessions.backlogs.of(tenant));
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
         self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });
@@ -336,7 +337,7 @@ fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
 fn tell(session: &Session, what: &What, member: Option<&Member>) {
     let home = &session.live.home;
     for list in lists(what) {
-        home.say(stream::notification(list, None));
+        home.say_about(Topic::List(list), stream::notification(list, None));
     }
     if let What::Resource { uri, params } = what {
         let uri = exposed(&session.endpoint, member, uri);
@@ -345,8 +346,26 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
         {
             params.set_text("uri", &uri);
             about(&mut params, None);
-            home.say(stream::notification(method::RESOURCE_UPDATED, Some(&params.write())));
+            let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
+            home.say_about(Topic::Resource(uri.into()), told);
         }
+    }
+}
+
+/// Tells a session that was not known here before what it may have missed: that each list, and each
+/// resource that it subscribed to, may have changed.
+pub fn tell_missed(session: &Session) {
+    if !session.live.missed.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    let home = &session.live.home;
+    for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
+        home.say_about(Topic::List(list), stream::notification(list, None));
+    }
+    for uri in &session.facts.subscriptions {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
+        home.say_about(Topic::Resource(uri.as_str().into()), told);
     }
 }
 
@@ -373,7 +392,7 @@ impl Listen {
                 _ => self.wanted.resources_list_changed,
             };
             if wanted {
-                self.say(list, Members::default());
+                self.say(Topic::List(list), list, Members::default());
             }
         }
         if let What::Resource { uri, params } = what {
@@ -382,14 +401,14 @@ impl Listen {
                 && let Ok(mut params) = Members::read(params)
             {
                 params.set_text("uri", &uri);
-                self.say(method::RESOURCE_UPDATED, params);
+                self.say(Topic::Resource(uri.into()), method::RESOURCE_UPDATED, params);
             }
         }
     }
 
     /// Every message says to which listen it belongs.
-    fn say(&self, told: &str, mut params: Members<'_>) {
+    fn say(&self, topic: Topic, told: &str, mut params: Members<'_>) {
         about(&mut params, Some(&self.id));
-        self.stream.say(stream::notification(told, Some(&params.write())));
+        self.stream.say_about(topic, stream::notification(told, Some(&params.write())));
     }
 }

@@ -4,6 +4,7 @@
 mod app;
 mod ask;
 mod authn;
+mod backlog;
 mod cli;
 mod config;
 mod connection;

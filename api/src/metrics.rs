@@ -42,6 +42,8 @@ figures! {
     CHILDREN "mcp_upstream_children" "gauge" "" "Child processes that run now.";
     IN_FLIGHT "mcp_calls_in_flight" "gauge" "" "Calls that wait for an upstream now.";
     REFUSED "mcp_refused_total" "counter" "code" "Requests refused before or instead of a call, by code.";
+    STREAM_BACKLOG "mcp_stream_backlog_bytes" "gauge" "" "Bytes of messages that wait for, or are kept for, readers of streams.";
+    DROPPED "mcp_notifications_dropped_total" "counter" "" "Notifications that were not kept for a reader that is too slow or absent.";
     RECORD_BACKLOG "mcp_record_backlog" "gauge" "" "Calls on record that are not in the database yet.";
     RECORD_JOURNAL "mcp_record_journal_bytes" "gauge" "" "Bytes of the local journal.";
     POOL_SIZE "mcp_connection_pool_size" "gauge" "" "Database connections that are open.";
@@ -65,6 +67,8 @@ pub fn install() -> PrometheusHandle {
                 .expect("there are buckets");
             let handle = builder.install_recorder().expect("no other recorder is set up");
             describe();
+            // Shown from the start, though none may ever be dropped.
+            counter!(DROPPED).absolute(0);
             handle
         })
         .clone()
@@ -103,6 +107,11 @@ pub fn refused(code: protocol::Code) {
     counter!(REFUSED, "code" => code.as_str()).increment(1);
 }
 
+/// A notification found no room.
+pub fn notification_dropped() {
+    counter!(DROPPED).increment(1);
+}
+
 /// One HTTP request has ended. `route` is a pattern, never a path.
 pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     type Routes = HashMap<Box<str>, HashMap<(&'static str, u16), Histogram>>;
@@ -125,6 +134,7 @@ pub struct Scrape {
     pub upstreams: Vec<(&'static str, usize)>,
     pub children: usize,
     pub in_flight: usize,
+    pub stream_backlog: usize,
     pub record_backlog: usize,
     pub record_journal_bytes: u64,
     pub pool_size: u32,
@@ -141,6 +151,7 @@ impl Scrape {
         }
         set(CHILDREN, self.children as u64);
         set(IN_FLIGHT, self.in_flight as u64);
+        set(STREAM_BACKLOG, self.stream_backlog as u64);
         set(RECORD_BACKLOG, self.record_backlog as u64);
         set(RECORD_JOURNAL, self.record_journal_bytes);
         set(POOL_SIZE, self.pool_size.into());
@@ -276,6 +287,7 @@ pub async fn scrape(app: &crate::app::App) -> Scrape {
         upstreams: pool.states,
         children: pool.children,
         in_flight: pool.in_flight,
+        stream_backlog: app.gateway.sessions.backlogs.bytes(),
         record_backlog: record.backlog,
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,

@@ -88,6 +88,7 @@ pub async fn live(
             let (app, figures) = (Arc::clone(&app), figures.clone());
             async move {
                 figures.run_upkeep();
+                app.gateway.sessions.sweep();
                 app.gateway.directory.touch().await;
             }
         }

@@ -2,7 +2,7 @@
 //! fast as the reader can. Knows no HTTP.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::backlog::Backlog;
+use crate::metrics;
 use crate::session::live::Live;
 
 /// Most messages that wait for, or are kept for, one reader.
 const MAX_EVENTS: usize = 512;
+
+/// Most notifications without a topic that wait while nobody reads.
+const MAX_EVENTS_ABSENT: usize = 64;
 
 /// Most bytes of messages kept for a reader that may come back.
 const MAX_BYTES: usize = 1 << 20;
@@ -32,6 +37,17 @@ pub struct Stream {
     /// Set when it is known that the answer needs no header of its own.
     may_begin: AtomicBool,
     standing: AtomicBool,
+    readers: AtomicUsize,
+    backlog: OnceLock<Arc<Backlog>>,
+}
+
+/// What a notification is about. Of those about the same topic only the newest waits or is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// A list, by the method that tells its change.
+    List(&'static str),
+    /// A resource, by its URI.
+    Resource(Box<str>),
 }
 
 #[derive(Default)]
@@ -50,6 +66,16 @@ struct Queue {
 pub struct Event {
     pub number: u64,
     pub message: Bytes,
+    topic: Option<Topic>,
+}
+
+/// Counts a reader of a stream until it is dropped.
+pub struct Reading(Arc<Stream>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Stream {
@@ -83,6 +109,24 @@ impl Stream {
         self.standing.load(Ordering::Relaxed)
     }
 
+    /// Counts its bytes in a tenant's backlog from now on.
+    pub fn charge_to(&self, backlog: &Arc<Backlog>) {
+        let queue = self.queue.lock();
+        if self.backlog.set(Arc::clone(backlog)).is_ok() {
+            backlog.add(queue.bytes);
+        }
+    }
+
+    /// Counts one more reader.
+    pub fn reading(self: &Arc<Self>) -> Reading {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Reading(Arc::clone(self))
+    }
+
+    pub fn has_reader(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.queue.lock().bytes
@@ -97,24 +141,43 @@ impl Stream {
         self.may_begin.load(Ordering::Relaxed)
     }
 
-    /// A message that may be lost when the reader is too far behind: a notification.
+    /// A message that may be lost when the reader is too far behind or absent: a notification.
     pub fn say(&self, message: impl Into<Bytes>) {
-        let message = message.into();
-        let mut queue = self.queue.lock();
-        let full = queue.unread() >= MAX_EVENTS || queue.unread_bytes + message.len() > MAX_BYTES;
-        if full || queue.ended.is_some() {
-            tracing::debug!("a notification was dropped: its reader is too slow or gone");
+        self.enqueue(message.into(), None);
+    }
+
+    /// The same about a topic: it takes the place of an earlier one that waits.
+    pub fn say_about(&self, topic: Topic, message: impl Into<Bytes>) {
+        self.enqueue(message.into(), Some(topic));
+    }
+
+    fn enqueue(&self, message: Bytes, topic: Option<Topic>) {
+        let mut queue = self.change();
+        if let Some(topic) = &topic {
+            queue.forget_topic(topic);
+        }
+        let most = if topic.is_none() && !self.has_reader() { MAX_EVENTS_ABSENT } else { MAX_EVENTS };
+        let full = queue.unread() >= most || queue.unread_bytes + message.len() > MAX_BYTES;
+        let room = self.backlog.get().is_none_or(|backlog| backlog.has_room(message.len()));
+        if full || !room || queue.ended.is_some() {
+            metrics::notification_dropped();
             return;
         }
-        queue.push(message, self.number().is_some());
+        queue.push(message, topic, self.number().is_some());
         drop(queue);
         self.news.notify_waiters();
     }
 
     /// A message that is never lost: an answer, or a question.
     pub fn must_say(&self, message: impl Into<Bytes>) {
-        self.queue.lock().push(message.into(), self.number().is_some());
+        self.change().push(message.into(), None, self.number().is_some());
         self.news.notify_waiters();
+    }
+
+    /// The queue, whose change of bytes is counted in the backlog.
+    fn change(&self) -> Changing<'_> {
+        let queue = self.queue.lock();
+        Changing { before: queue.bytes, queue, backlog: self.backlog.get().map(|backlog| &**backlog) }
     }
 
     /// Whether so much waits for the reader that nothing should be asked of it.
@@ -123,9 +186,14 @@ impl Stream {
         queue.unread() >= 2 * MAX_EVENTS || queue.unread_bytes > 4 * MAX_BYTES
     }
 
-    /// Nothing more will come.
+    /// Nothing more will come. Where too much waits already, nothing is kept for a reader that is absent.
     pub fn end(&self) {
-        self.queue.lock().ended.get_or_insert_with(Instant::now);
+        let mut queue = self.change();
+        queue.ended.get_or_insert_with(Instant::now);
+        if !self.has_reader() && self.backlog.get().is_some_and(|backlog| !backlog.has_room(0)) {
+            queue.forget(u64::MAX);
+        }
+        drop(queue);
         self.news.notify_waiters();
     }
 
@@ -154,7 +222,7 @@ impl Stream {
             let mut news = std::pin::pin!(self.news.notified());
             news.as_mut().enable();
             {
-                let mut queue = self.queue.lock();
+                let mut queue = self.change();
                 if let Some(event) = queue.after(after) {
                     queue.was_read(&event);
                     if self.number().is_none() {
@@ -186,16 +254,61 @@ impl Stream {
     }
 }
 
+/// A queue under its lock.
+struct Changing<'a> {
+    queue: parking_lot::MutexGuard<'a, Queue>,
+    before: usize,
+    backlog: Option<&'a Backlog>,
+}
+
+impl std::ops::Deref for Changing<'_> {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl std::ops::DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let (before, after) = (self.before, self.queue.bytes);
+        match self.backlog {
+            Some(backlog) if after > before => backlog.add(after - before),
+            Some(backlog) => backlog.remove(before - after),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(backlog) = self.backlog.get() {
+            backlog.remove(self.queue.get_mut().bytes);
+        }
+    }
+}
+
 impl Queue {
     fn unread(&self) -> usize {
-        usize::try_from(self.last - self.read).unwrap_or(usize::MAX)
+        self.events.len() - self.place_after(self.read)
     }
 
-    fn push(&mut self, message: Bytes, keeps: bool) {
+    /// Where the first event after that number is.
+    fn place_after(&self, number: u64) -> usize {
+        self.events.partition_point(|event| event.number <= number)
+    }
+
+    fn push(&mut self, message: Bytes, topic: Option<Topic>, keeps: bool) {
         self.last += 1;
         self.bytes += message.len();
         self.unread_bytes += message.len();
-        self.events.push_back(Event { number: self.last, message });
+        self.events.push_back(Event { number: self.last, message, topic });
         // What was read makes room first; what was not is kept as long as its reader may come.
         while keeps && (self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES) {
             match self.events.front() {
@@ -207,13 +320,14 @@ impl Queue {
 
     fn was_read(&mut self, event: &Event) {
         if event.number > self.read {
+            let read = self.place_after(self.read)..self.place_after(event.number);
+            self.unread_bytes -= self.events.range(read).map(|event| event.message.len()).sum::<usize>();
             self.read = event.number;
-            self.unread_bytes = self.unread_bytes.saturating_sub(event.message.len());
         }
     }
 
     fn after(&self, number: u64) -> Option<Event> {
-        self.events.iter().find(|event| event.number > number).cloned()
+        self.events.get(self.place_after(number)).cloned()
     }
 
     fn forget(&mut self, until: u64) {
@@ -222,9 +336,23 @@ impl Queue {
         }
     }
 
+    /// Forgets the message about this topic, read or not.
+    fn forget_topic(&mut self, topic: &Topic) {
+        let place = self.events.iter().position(|event| event.topic.as_ref() == Some(topic));
+        if let Some(event) = place.and_then(|place| self.events.remove(place)) {
+            self.bytes -= event.message.len();
+            if event.number > self.read {
+                self.unread_bytes -= event.message.len();
+            }
+        }
+    }
+
     fn drop_first(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.bytes -= event.message.len();
+            if event.number > self.read {
+                self.unread_bytes -= event.message.len();
+            }
         }
     }
 }
@@ -267,7 +395,8 @@ mod tests {
 
     #[test]
     fn a_slow_reader_loses_notifications_and_nothing_else() {
-        let stream = Stream::default();
+        let stream = Arc::new(Stream::default());
+        let _reading = stream.reading();
         for _ in 0..10 * MAX_EVENTS {
             stream.say("n");
         }
@@ -275,5 +404,31 @@ mod tests {
         let queue = stream.queue.lock();
         assert_eq!(queue.events.len(), MAX_EVENTS + 1);
         assert_eq!(queue.events.back().unwrap().message, "answer");
+    }
+
+    #[tokio::test]
+    async fn one_message_of_each_topic_waits_for_an_absent_reader() {
+        let backlogs = crate::backlog::Backlogs::default();
+        let stream = Stream::default();
+        stream.keep_as(0, Weak::new());
+        stream.charge_to(&backlogs.of(protocol::TenantId::new()));
+        for round in 0..600 {
+            stream.say_about(Topic::List("tools"), "tools");
+            stream.say_about(Topic::Resource("a".into()), format!("a{round:03}"));
+            stream.say("log");
+        }
+        assert_eq!(stream.queue.lock().unread(), MAX_EVENTS_ABSENT);
+        assert_eq!(backlogs.bytes(), stream.bytes());
+        let mut read = Vec::new();
+        while stream.has_unread() {
+            read.push(stream.next(stream.read()).await.unwrap().message);
+        }
+        assert_eq!(read.iter().filter(|message| *message == "tools").count(), 1);
+        assert_eq!(read.last().unwrap(), "a599", "the newest is what waits");
+        stream.say_about(Topic::List("tools"), "tools");
+        assert_eq!(stream.next(stream.read()).await.unwrap().message, "tools", "read ones count no more");
+        assert_eq!(stream.queue.lock().unread_bytes, 0);
+        drop(stream);
+        assert_eq!(backlogs.bytes(), 0);
     }
 }

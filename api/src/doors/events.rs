@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::doors;
 use crate::headers::ACCEL_BUFFERING;
 use crate::open_streams::Place;
-use crate::stream::{Event, Stream};
+use crate::stream::{Event, Reading, Stream};
 
 /// A comment after so long without a message; the credential is looked at as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -75,6 +75,7 @@ struct Reader {
     checked: Instant,
     /// Held as long as somebody reads.
     _work: Option<AbortOnDrop>,
+    _reading: Reading,
 }
 
 /// The response whose body is the stream.
@@ -88,6 +89,7 @@ pub fn response(
     let mark = Arc::clone(&watch.app.gateway.hub.relay.replica);
     let reader = Reader {
         mark,
+        _reading: stream.reading(),
         stream,
         after: cursor.after,
         begun: false,

@@ -334,6 +334,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         app.tasks
             .spawn(async move { crate::local::subscriptions::restore(&restoring.gateway, &session).await });
     }
+    if cursor.stream == 0 {
+        crate::hub::tell_missed(&session);
+    }
     // Messages of the home go to one reader only.
     let ended = (cursor.stream == 0).then(|| session.live.take_over());
     if ended.is_some() {

@@ -11,6 +11,7 @@ use protocol::Code;
 use proxy::upstream::{Listener, Question, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::stream::{self, Stream};
 
 /// Most streams of one session that are kept for a client that comes back.
@@ -35,15 +36,20 @@ pub struct Live {
     /// Cancelled when another GET takes over, or the session ends.
     reader: Mutex<CancellationToken>,
     heard: AtomicBool,
+    /// Whether changes may have been told while this replica knew nothing of the session.
+    pub missed: AtomicBool,
     held: Mutex<HashMap<String, Box<dyn Any + Send>>>,
     /// The replica's mark in the ids of questions.
     replica: Arc<str>,
+    /// Counts what waits for the session's client.
+    backlog: Arc<Backlog>,
 }
 
 impl Live {
-    pub fn new(replica: Arc<str>) -> Arc<Live> {
+    pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool) -> Arc<Live> {
         let home = Stream::default();
         home.keep_as(0, Weak::new());
+        home.charge_to(&backlog);
         Arc::new(Live {
             changing: tokio::sync::Mutex::default(),
             home: Arc::new(home),
@@ -54,14 +60,17 @@ impl Live {
             in_flight: Mutex::default(),
             reader: Mutex::new(CancellationToken::new()),
             heard: AtomicBool::new(false),
+            missed: AtomicBool::new(missed),
             held: Mutex::default(),
             replica,
+            backlog,
         })
     }
 
     /// Gives the stream of a POST a number of this session.
     pub fn number(self: &Arc<Self>, stream: &Stream) {
         stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
+        stream.charge_to(&self.backlog);
     }
 
     /// Keeps a stream for a client that may lose its connection.
@@ -110,9 +119,19 @@ impl Live {
         self.held.lock().contains_key(name)
     }
 
-    /// Whether a stream of it is open now: somebody holds it besides the session.
-    pub fn is_read(&self) -> bool {
-        Arc::strong_count(&self.home) > 2 || !self.in_flight.lock().is_empty()
+    /// Whether something of it goes on now: its home is read, a request is served, an answer waits for a
+    /// client that may come back, or the client is asked something.
+    pub fn is_busy(&self) -> bool {
+        self.home.has_reader()
+            || !self.in_flight.lock().is_empty()
+            || !self.questions.lock().is_empty()
+            || !self.streams.lock().is_empty()
+    }
+
+    /// Forgets streams to which nobody comes back any more.
+    pub fn tidy(&self) {
+        self.streams.lock().retain(|_, stream| !stream.is_old());
+        self.questions.lock().retain(|_, question| !question.is_withdrawn());
     }
 
     /// Holds something as long as the session lives here, under a name; `None` lets go of it.

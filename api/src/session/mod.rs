@@ -5,6 +5,7 @@
 pub mod live;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -19,23 +20,36 @@ use protocol::{AgentId, Caller, Code, Refusal, TenantId};
 use proxy::bridge::client::hash;
 use proxy::bridge::{Client, Level};
 use proxy::pool::Pool;
-use proxy::state::{StateKey, StateStore};
+use proxy::state::{StateError, StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use live::{Live, Voice};
 
+use crate::backlog::Backlogs;
 use crate::dialect::Endpoint;
 
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// How long one is kept in memory without a request and without a reader; its row stays.
-const REMEMBERED: Duration = Duration::from_secs(1800);
+/// How long one is kept in memory while nothing of it goes on; its row stays.
+const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// Most sessions of one caller in one replica.
+/// Most sessions that are kept in memory although nothing of them goes on.
+const MOST_QUIET: usize = 500;
+
+/// After how many new sessions the quiet ones are counted.
+const COUNTED_EVERY: usize = 100;
+
+/// How long a session is new: nothing was told to it before it was read here.
+const NEW: Duration = Duration::from_secs(60);
+
+/// Most sessions of one caller with something going on in one replica.
 const MOST_SESSIONS: usize = 4_000;
+
+/// Most rows of one caller; those that were seen last stay.
+const MOST_ROWS: u32 = 10_000;
 
 /// Most bytes of what a client says of itself.
 const MOST_WORDS: usize = 16 << 10;
@@ -52,10 +66,17 @@ pub struct Session {
     pub agent: Option<AgentId>,
     principal: String,
     pub endpoint: Endpoint,
+    opened: i64,
     pub client: Arc<Client>,
     pub facts: Facts,
     pub live: Arc<Live>,
-    touched: Mutex<Instant>,
+    used: Mutex<Used>,
+}
+
+/// When a session was used last, and when its row was told so.
+struct Used {
+    here: Instant,
+    row: Instant,
 }
 
 /// What is kept of a session.
@@ -78,6 +99,9 @@ struct Stored {
     principal: String,
     agent: Option<AgentId>,
     endpoint: String,
+    /// Seconds since the epoch.
+    #[serde(default)]
+    opened: i64,
     facts: Facts,
 }
 
@@ -88,11 +112,17 @@ pub struct Sessions {
     known: DashMap<SessionHash, (Bytes, Arc<Session>)>,
     replica: Arc<str>,
     pool: Pool,
+    /// Counts what waits for clients.
+    pub backlogs: Backlogs,
+    opened: AtomicUsize,
+    /// When sessions were forgotten because there were too many.
+    forgotten: Mutex<Option<Instant>>,
 }
 
 impl Sessions {
     pub fn new(db: Db, state: Arc<dyn StateStore>, replica: Arc<str>, pool: Pool) -> Self {
-        Self { db, state, known: DashMap::new(), replica, pool }
+        let (known, backlogs, opened) = (DashMap::new(), Backlogs::default(), AtomicUsize::new(0));
+        Self { db, state, known, replica, pool, backlogs, opened, forgotten: Mutex::default() }
     }
 
     /// Whether this caller may have one more here, and in these words.
@@ -134,6 +164,7 @@ impl Sessions {
             principal: principal(caller),
             agent: caller.agent,
             endpoint: endpoint.key().to_owned(),
+            opened: Timestamp::now().as_second(),
             facts,
         };
         let new = NewSession {
@@ -148,40 +179,60 @@ impl Sessions {
             error.refusal()
         })?;
         let session = self.keep(hash, caller.tenant, &stored).await;
+        if self.opened.fetch_add(1, Ordering::Relaxed) % COUNTED_EVERY == 0 {
+            self.sweep();
+        }
         Ok((id, session))
     }
 
     /// The caller's session at this endpoint.
     pub async fn find(&self, caller: &Caller, endpoint: &str, id: &str) -> Result<Arc<Session>, Refusal> {
         let hash = hash_of(id);
-        let key = key(caller.tenant, &hash);
-        let raw = match self.state.get(&key).await {
-            Ok(Some(raw)) => raw,
-            // The shared state is in front of the database, not instead of it.
-            Ok(None) | Err(_) => self.stored(caller.tenant, &hash).await?,
+        let raw = match self.known(&hash) {
+            // Nobody else can have changed it.
+            Some(session) if !self.state.is_shared() => return self.used(caller, endpoint, session).await,
+            _ => self.newest(caller.tenant, &hash).await?,
         };
-        if let Some(known) = self.known.get(&hash)
-            && known.0 == raw
-        {
-            let session = Arc::clone(&known.1);
-            drop(known);
-            self.check(caller, endpoint, &raw)?;
-            self.touch(&session, raw).await;
-            return Ok(session);
+        let known = self.known.get(&hash).filter(|known| known.0 == raw).map(|known| Arc::clone(&known.1));
+        if let Some(session) = known {
+            return self.used(caller, endpoint, session).await;
         }
-        let stored = self.check(caller, endpoint, &raw)?;
-        Ok(self.remember(hash, caller.tenant, raw, &stored))
-    }
-
-    fn check(&self, caller: &Caller, endpoint: &str, raw: &[u8]) -> Result<Stored, Refusal> {
-        let stored: Stored = serde_json::from_slice(raw).map_err(|error| {
+        let stored: Stored = serde_json::from_slice(&raw).map_err(|error| {
             tracing::error!(%error, "a stored session cannot be read");
             gone()
         })?;
-        match stored.principal == principal(caller) && stored.endpoint == endpoint {
-            true => Ok(stored),
-            false => Err(gone()),
+        if stored.principal != principal(caller) || stored.endpoint != endpoint {
+            return Err(gone());
         }
+        Ok(self.remember(hash, caller.tenant, raw, &stored))
+    }
+
+    /// A session that is known here, if it is this caller's at this endpoint.
+    async fn used(
+        &self,
+        caller: &Caller,
+        endpoint: &str,
+        session: Arc<Session>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let own = session.tenant == caller.tenant
+            && session.principal == principal(caller)
+            && session.endpoint.key() == endpoint;
+        if !own {
+            return Err(gone());
+        }
+        session.used.lock().here = Instant::now();
+        self.prolong(&session, TOUCH).await;
+        Ok(session)
+    }
+
+    /// What is stored of a session now: the shared state is in front of the database, not instead of it.
+    async fn newest(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
+        if self.state.is_shared()
+            && let Ok(Some(raw)) = self.state.get(&key(tenant, hash)).await
+        {
+            return Ok(raw);
+        }
+        self.stored(tenant, hash).await
     }
 
     /// Changes what is kept of a session.
@@ -201,6 +252,7 @@ impl Sessions {
             principal: principal(caller),
             agent: caller.agent,
             endpoint: endpoint.key().to_owned(),
+            opened: session.opened,
             facts,
         };
         let rows = self.db.tenant(caller.tenant);
@@ -215,9 +267,12 @@ impl Sessions {
     pub async fn close(&self, session: &Session) -> Result<(), Refusal> {
         self.forget(&session.hash);
         let deleted = self.db.tenant(session.tenant).delete_session(&session.hash).await;
-        let forgotten = self.state.delete(&key(session.tenant, &session.hash)).await;
+        let forgotten = match self.state.is_shared() {
+            true => self.state.delete(&key(session.tenant, &session.hash)).await.map(drop),
+            false => Ok(()),
+        };
         deleted.map_err(|error| error.refusal())?;
-        forgotten.map(drop).map_err(Refusal::from)
+        forgotten.map_err(Refusal::from)
     }
 
     /// A session that ended, here or on another replica.
@@ -252,10 +307,7 @@ impl Sessions {
 
     /// Reads again what another replica changed.
     pub async fn renew(&self, session: &Session) {
-        let raw = match self.state.get(&key(session.tenant, &session.hash)).await {
-            Ok(Some(raw)) => Ok(raw),
-            Ok(None) | Err(_) => self.stored(session.tenant, &session.hash).await,
-        };
+        let raw = self.newest(session.tenant, &session.hash).await;
         if let Some(stored) = raw.as_ref().ok().and_then(|raw| serde_json::from_slice::<Stored>(raw).ok())
             && let Ok(raw) = raw
         {
@@ -268,38 +320,72 @@ impl Sessions {
         self.known.get(hash).map(|known| Arc::clone(&known.1))
     }
 
-    /// Deletes what has expired, and forgets what was not used here for long.
+    /// Deletes rows that have expired or are too many, and prolongs those of sessions that are read.
     pub async fn tidy(&self) {
-        if let Err(error) = self.db.operator().purge_sessions(Timestamp::now()).await {
-            tracing::warn!(error = error.detail(), "expired sessions cannot be deleted");
+        let rows = self.db.operator();
+        let purged = rows.purge_sessions(Timestamp::now()).await;
+        if let Err(error) = purged.and(rows.trim_sessions(MOST_ROWS).await) {
+            tracing::warn!(error = error.detail(), "sessions cannot be deleted");
         }
-        let old: Vec<SessionHash> = self
+        let read: Vec<Arc<Session>> = self
             .known
             .iter()
-            .filter(|known| {
-                let quiet = known.1.touched.lock().elapsed();
-                quiet > IDLE || (quiet > REMEMBERED && !known.1.live.is_read())
-            })
-            .map(|known| *known.key())
+            .filter(|known| known.1.live.home.has_reader())
+            .map(|known| Arc::clone(&known.1))
             .collect();
-        old.iter().for_each(|hash| self.forget(hash));
+        for session in read {
+            self.prolong(&session, IDLE / 24).await;
+        }
+    }
+
+    /// Forgets what nobody waits for any more, and sessions that were not used here for long or are too
+    /// many. A session that comes back is read from its row.
+    pub fn sweep(&self) {
+        self.known.iter().for_each(|known| known.1.live.tidy());
+        let owners = self.pool.owners();
+        let is_quiet = |session: &Session| !session.live.is_busy() && !owners.contains(&session.client.owner);
+        let mut quiet: Vec<(Instant, SessionHash)> = self
+            .known
+            .iter()
+            .filter(|known| is_quiet(&known.1))
+            .map(|known| (known.1.used.lock().here, *known.key()))
+            .collect();
+        quiet.sort_unstable_by_key(|(used, _)| *used);
+        let surplus = quiet.len().saturating_sub(MOST_QUIET);
+        if surplus > 0 {
+            *self.forgotten.lock() = Some(Instant::now());
+        }
+        for (index, (used, hash)) in quiet.iter().enumerate() {
+            if index < surplus || used.elapsed() > REMEMBERED {
+                self.forget(hash);
+            }
+        }
     }
 
     async fn keep(&self, hash: SessionHash, tenant: TenantId, stored: &Stored) -> Arc<Session> {
         let raw = Bytes::from(text(stored));
-        if let Err(error) = self.state.put(&key(tenant, &hash), raw.clone(), IDLE).await {
+        let shared = self.share(tenant, &hash, &raw).await;
+        if shared.is_err() {
             // What stood there before must not stand in front of the database.
             let gone = self.state.delete(&key(tenant, &hash)).await;
-            tracing::debug!(%error, forgotten = gone.is_ok(), "a session is in the database only");
+            tracing::debug!(forgotten = gone.is_ok(), "a session is in the database only");
         }
         self.remember(hash, tenant, raw, stored)
+    }
+
+    /// Puts what is stored of a session in front of the database, for all replicas.
+    async fn share(&self, tenant: TenantId, hash: &SessionHash, raw: &Bytes) -> Result<(), StateError> {
+        match self.state.is_shared() {
+            true => self.state.put(&key(tenant, hash), raw.clone(), IDLE).await,
+            false => Ok(()),
+        }
     }
 
     async fn stored(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
         let found = self.db.tenant(tenant).find_session(hash).await.map_err(|error| error.refusal())?;
         let row = found.ok_or_else(gone)?;
         let raw = Bytes::from(row.facts);
-        if let Err(error) = self.state.put(&key(tenant, hash), raw.clone(), IDLE).await {
+        if let Err(error) = self.share(tenant, hash, &raw).await {
             tracing::debug!(%error, "a session is in the database only");
         }
         Ok(raw)
@@ -308,7 +394,9 @@ impl Sessions {
     fn remember(&self, hash: SessionHash, tenant: TenantId, raw: Bytes, stored: &Stored) -> Arc<Session> {
         let live = match self.known.get(&hash) {
             Some(known) => Arc::clone(&known.1.live),
-            None => Live::new(Arc::clone(&self.replica)),
+            None => {
+                Live::new(Arc::clone(&self.replica), self.backlogs.of(tenant), self.may_have_missed(stored))
+            }
         };
         let facts = &stored.facts;
         let mut client = Client::new(Era::Legacy, facts.version.clone(), facts.capabilities.clone());
@@ -320,6 +408,7 @@ impl Sessions {
             hash,
             tenant,
             agent: stored.agent,
+            opened: stored.opened,
             principal: stored.principal.clone(),
             endpoint: match stored.endpoint.parse() {
                 Ok(slug) => Endpoint::One(slug),
@@ -328,26 +417,36 @@ impl Sessions {
             client: Arc::new(client),
             facts: facts.clone(),
             live,
-            touched: Mutex::new(Instant::now()),
+            used: Mutex::new(Used { here: Instant::now(), row: Instant::now() }),
         });
+        let raw = if self.state.is_shared() { raw } else { Bytes::new() };
         self.known.insert(hash, (raw, Arc::clone(&session)));
         session
     }
 
-    async fn touch(&self, session: &Session, raw: Bytes) {
+    /// Whether changes may have been told to a session that is not known here: to one that is not quite
+    /// new, and to every one if new ones were forgotten lately.
+    fn may_have_missed(&self, stored: &Stored) -> bool {
+        let forgotten = self.forgotten.lock().is_some_and(|at| at.elapsed() < NEW);
+        forgotten || Timestamp::now().as_second() - stored.opened > NEW.as_secs() as i64
+    }
+
+    /// Notes in its row that a session is used, unless that was done lately.
+    async fn prolong(&self, session: &Session, lately: Duration) {
         {
-            let mut touched = session.touched.lock();
-            if touched.elapsed() < TOUCH {
+            let mut used = session.used.lock();
+            if used.row.elapsed() < lately {
                 return;
             }
-            *touched = Instant::now();
+            used.row = Instant::now();
         }
         let rows = self.db.tenant(session.tenant);
         if let Err(error) = rows.touch_session(&session.hash, expiry()).await {
             // One that was ended meanwhile must not come back.
             return tracing::debug!(error = error.detail(), "a session's life was not prolonged");
         }
-        if let Err(error) = self.state.put(&key(session.tenant, &session.hash), raw, IDLE).await {
+        let Some(raw) = self.known.get(&session.hash).map(|known| known.0.clone()) else { return };
+        if let Err(error) = self.share(session.tenant, &session.hash, &raw).await {
             tracing::debug!(%error, "a session's life was not prolonged");
         }
     }

@@ -2,7 +2,7 @@
 //! registry: no audit event, no bump.
 
 use jiff::Timestamp;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, UpdateMany};
 
 use crate::change;
@@ -94,5 +94,21 @@ impl OperatorScope<'_> {
     pub async fn purge_sessions(&self, now: Timestamp) -> Result<u64, DbError> {
         let expired = Column::ExpiresAt.lte(time::to_column(now));
         Ok(Entity::delete_many().filter(expired).exec(self.db.writer()).await?.rows_affected)
+    }
+
+    /// Keeps the sessions of each caller that were seen last, at most so many of them; answers how many
+    /// were deleted.
+    pub async fn trim_sessions(&self, most: u32) -> Result<u64, DbError> {
+        let number =
+            Expr::cust("ROW_NUMBER() OVER (PARTITION BY tenant_id, principal ORDER BY seen_at DESC)");
+        let numbered =
+            Query::select().column(Column::IdHash).expr_as(number, "number").from(Entity).to_owned();
+        let surplus = Query::select()
+            .column(Column::IdHash)
+            .from_subquery(numbered, "numbered")
+            .and_where(Expr::col("number").gt(most))
+            .to_owned();
+        let delete = Entity::delete_many().filter(Column::IdHash.in_subquery(surplus));
+        Ok(delete.exec(self.db.writer()).await?.rows_affected)
     }
 }

@@ -1,6 +1,7 @@
 //! Upstreams that are for one client: who it is, what it tells them, and its end. And what all of
 //! them tell.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use protocol::mcp::Era;
@@ -37,6 +38,11 @@ impl Pool {
             let pool = self.clone();
             self.shared.tasks.spawn(async move { pool.retire_where(|key| key.owner == owner).await });
         }
+    }
+
+    /// The clients that have an upstream of their own.
+    pub fn owners(&self) -> HashSet<u64> {
+        self.shared.entries.iter().map(|entry| entry.key().owner).filter(|owner| *owner != 0).collect()
     }
 
     /// Tells an upstream something, such as `notifications/roots/list_changed`. `params` is a raw JSON

@@ -145,6 +145,10 @@ impl StateStore for MemoryState {
         "memory"
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn ping(&self) -> Result<(), StateError> {
         Ok(())
     }

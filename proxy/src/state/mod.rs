@@ -28,6 +28,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// `memory` or `redis`, for `/ready` and the log.
     fn name(&self) -> &'static str;
 
+    /// Whether other replicas see what is put here.
+    fn is_shared(&self) -> bool;
+
     /// Proves that the store answers.
     async fn ping(&self) -> Result<(), StateError>;
 

@@ -31,6 +31,7 @@ mod rounds_old_to_new;
 mod rpc;
 mod sdk;
 mod sessions;
+mod soak;
 mod startup;
 mod stdio_door;
 mod stdio_lines;
@@ -80,6 +81,7 @@ fn main() -> std::process::ExitCode {
         ("bridge_old_to_new", bridge_old_to_new::CASES),
         ("rounds_old_to_new", rounds_old_to_new::CASES),
         ("sessions", sessions::CASES),
+        ("soak", soak::CASES),
         ("stolen", stolen::CASES),
         ("bounds", bounds::CASES),
         ("replicas", replicas::CASES),

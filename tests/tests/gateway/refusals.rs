@@ -75,12 +75,13 @@ impl Row {
             let mut client = PlainHttp::new(url);
             for id in [json!(7), json!("seven"), json!(0)] {
                 let answer = self.post(&mut client, &call(&id, 0), sending);
-                let read = sending != Sending::Expecting;
+                // Who is known is asked for a small body; a limit counts what is in it.
+                let read = sending != Sending::Expecting || self.code == Code::RateLimited;
                 self.is_right(&answer, if read { &id } else { &Value::Null }, sending);
                 assert_eq!(answer.closes(), !read, "{} {sending:?}: {answer:?}", self.path);
             }
-            let connections = if sending == Sending::Expecting { 3 } else { 1 };
-            assert_eq!(client.connections, connections, "{} {sending:?}: connections", self.path);
+            let kept = sending != Sending::Expecting || self.code == Code::RateLimited;
+            assert_eq!(client.connections, if kept { 1 } else { 3 }, "{} {sending:?}", self.path);
             let large = self.post(&mut client, &call(&json!(7), 3 << 20), sending);
             self.is_right(&large, &Value::Null, sending);
             assert!(large.closes(), "{} {sending:?}: the end is announced: {large:?}", self.path);

@@ -69,6 +69,10 @@ impl StateStore for RedisState {
         "redis"
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<(), StateError> {
         self.link.query(&cmd("PING")).await
     }
