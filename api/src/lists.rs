@@ -67,10 +67,8 @@ async fn one(
     let spec = &policy.spec;
     let deadline = Instant::now() + spec.start_timeout + gateway.list_timeout;
     gateway.bridge.settle_eras(view.tenant, spec, deadline).await?;
-    let edited = match &list.cursor {
-        Some(cursor) => Some(with_cursor(list.params, &cursors.open(cursor)?)?),
-        None => None,
-    };
+    let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
+    let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
     let errand = Errand {
         client: &context.talk.client,
         method: list.kind.method(),
@@ -86,10 +84,14 @@ async fn one(
         UpstreamAnswer::Result(result) => {
             let text = std::str::from_utf8(&result).unwrap_or_default();
             let Ok(mut members) = Members::read(text) else { return Ok(Answer::Result(result)) };
-            if let Some(cursor) =
-                members.get("nextCursor").and_then(|next| serde_json::from_str::<String>(next.get()).ok())
-            {
-                members.set_text("nextCursor", &cursors.seal(&cursor));
+            let next = members.get("nextCursor").map(|next| serde_json::from_str::<String>(next.get()));
+            match next {
+                Some(Ok(next)) if !next.is_empty() && Some(&next) != cursor.as_ref() => {
+                    members.set_text("nextCursor", &cursors.seal(&next));
+                }
+                // What leads nowhere, or to this page again, is the end.
+                Some(_) => members.retain(|name| name != "nextCursor"),
+                None => {}
             }
             if list.kind == ListKind::Tools
                 && (policy.selects_tools() || mirrors(spec, &result))

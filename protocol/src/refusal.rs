@@ -189,6 +189,8 @@ codes! {
     ToolFailed "tool_failed" 502 50200 ToolError;
     /// The upstream broke the protocol or died during the call.
     UpstreamFailed "upstream_failed" 502 50200 Unavailable;
+    /// The upstream gave an answer that no client can read.
+    UnreadableAnswer "unreadable_answer" 502 50200 ProtocolError;
     /// The upstream could not be started or reached.
     UpstreamUnavailable "upstream_unavailable" 503 50300 Unavailable;
     /// The circuit breaker is open.

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod header_params;
 pub mod http;
 mod logs;
+pub mod message;
 pub mod news;
 pub mod own;
 pub mod policy;

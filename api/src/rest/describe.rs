@@ -137,7 +137,7 @@ statuses! {
     }
     /// Of routes that ask a server.
     Asked {
-        502 "UpstreamFailed" "The server broke the protocol or died: `upstream_failed`.";
+        502 "UpstreamFailed" "The server broke the protocol or died: `upstream_failed`; its answer cannot be read: `unreadable_answer`.";
         504 "TimedOut" "The server did not answer in time: `timed_out`.";
     }
 }

@@ -179,7 +179,7 @@ impl Sessions {
             error.refusal()
         })?;
         let session = self.keep(hash, caller.tenant, &stored).await;
-        if self.opened.fetch_add(1, Ordering::Relaxed) % COUNTED_EVERY == 0 {
+        if self.opened.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY) {
             self.sweep();
         }
         Ok((id, session))

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::RemotePlan;
 use crate::http::audience::{Asked, Audience, Whose};
 use crate::http::listen::{Honoured, honoured};
-use crate::http::message::{self, Message};
+use crate::message::{self, Message};
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// Messages that wait to be sent.
@@ -166,19 +166,23 @@ impl Wire {
 
     /// Takes what the server sent where it belongs.
     pub fn take(self: &Arc<Self>, text: &Bytes) {
-        for message in message::read(std::str::from_utf8(text).unwrap_or_default()) {
+        for message in message::read(text) {
             match message {
-                Message::Result { id: Some(id), result } => {
+                Message::Result { id, result } => {
                     self.settle(id, Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
                 }
-                Message::Error { id: Some(id), error } => {
-                    self.settle(id, Ok(UpstreamAnswer::Error(text.slice_ref(error.as_bytes()))));
+                Message::Error { id, error } => {
+                    self.settle(id, Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
-                Message::Result { id: None, .. } | Message::Error { id: None, .. } => {
-                    self.plan.logs.note(format!(
-                        "an answer under an id that was never given: {}",
-                        message::excerpt(text)
-                    ));
+                Message::Unreadable { ids, fault, original } => {
+                    self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
+                    for id in self.meant(ids, &original) {
+                        let refusal = message::unreadable(self.who(), &fault, &original);
+                        self.settle(id, Err(Failure { refusal, sent: true }));
+                    }
+                }
+                Message::Noise => {
+                    self.plan.logs.note(format!("this is not JSON-RPC: {}", message::excerpt(text)));
                 }
                 Message::Notification { method, params } if method == method::ACKNOWLEDGED => {
                     self.acknowledged(params);
@@ -189,6 +193,16 @@ impl Wire {
                 Message::Request { id, method, params } => self.asked(id, &method, params),
             }
         }
+    }
+
+    /// The requests that an unreadable answer was for: where it names none and says that a message could
+    /// not be read, the only one that waits.
+    fn meant(&self, ids: Vec<u64>, original: &str) -> Vec<u64> {
+        if !ids.is_empty() || !message::is_about_nothing_read(original) {
+            return ids;
+        }
+        let waiting: Vec<u64> = self.waiting.lock().keys().copied().take(2).collect();
+        if waiting.len() == 1 { waiting } else { ids }
     }
 
     fn asked(self: &Arc<Self>, id: &str, asked: &str, params: Option<&str>) {

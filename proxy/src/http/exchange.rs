@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::Code;
 use protocol::mcp::{header as names, method};
+use protocol::{Code, Refusal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::audience::Whose;
 use super::failure::Trouble;
 use super::line::{Events, Reply};
 use super::link::Link;
-use super::message;
 use crate::egress::header::HeaderValue;
 use crate::egress::{EgressError, Method};
+use crate::message;
 use crate::upstream::{UpstreamAnswer, UpstreamRequest};
 
 /// How often in a row it is tried in vain to go on with a broken stream.
@@ -102,12 +102,17 @@ impl<'a> Exchange<'a> {
             link.begin_session(&headers);
         }
         match reply {
-            Reply::Json(text) => link
-                .take(&text, Some(self.id), self.whose, &self.scope)
-                .or_else(|| unnamed_error(&text))
-                .ok_or_else(|| {
-                    self.failed(&format!("answered with something else: {}", message::excerpt(&text)))
-                }),
+            Reply::Json(text) => match link.take(&text, Some(self.id), self.whose, &self.scope) {
+                Some(answer) => answer.map_err(unreadable),
+                None => match message::error_of(&text) {
+                    Some((None, error)) => Ok(UpstreamAnswer::Error(message::slice(&text, error))),
+                    _ => Err(unreadable(message::unreadable(
+                        link.who(),
+                        "it is no answer to the request",
+                        &String::from_utf8_lossy(&text),
+                    ))),
+                },
+            },
             Reply::Events(events) => self.follow(events).await,
             Reply::Nothing => Err(self.failed("took the request and gave no answer")),
             Reply::Explained { status, id, error } => {
@@ -130,7 +135,7 @@ impl<'a> Exchange<'a> {
                         let answer = self.link.take(&text, Some(self.id), self.whose, &self.scope);
                         if let Some(answer) = answer {
                             self.link.plan.tasks.spawn(events.finish());
-                            return Ok(answer);
+                            return answer.map_err(unreadable);
                         }
                     }
                     Ok(None) => break None,
@@ -207,13 +212,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// An error without an id in the body of an answer can only be for that request.
-fn unnamed_error(text: &Bytes) -> Option<UpstreamAnswer> {
-    let read = message::read(std::str::from_utf8(text).ok()?);
-    match read.into_iter().next()? {
-        message::Message::Error { id: None, error } => {
-            Some(UpstreamAnswer::Error(text.slice_ref(error.as_bytes())))
-        }
-        _ => None,
-    }
+/// The server answered in time with something that is not MCP.
+fn unreadable(refusal: Refusal) -> Trouble {
+    Trouble { no_answer: true, ..Trouble::from_refusal(refusal, true) }
 }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::exchange;
 use super::failure::Trouble;
 use super::link::Link;
-use super::message::{self, excerpt};
 use super::plan::RemotePlan;
+use crate::message::{self, excerpt};
 use crate::upstream::{Initialized, Params, UpstreamAnswer, UpstreamRequest};
 
 pub async fn shake(link: &Arc<Link>, generation: u64, deadline: Instant) -> Result<Initialized, Trouble> {

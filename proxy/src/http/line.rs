@@ -10,10 +10,10 @@ use protocol::{Code, Refusal};
 
 use super::failure::{self, Trouble};
 use super::headers;
-use super::message::{self, Message};
 use super::sse::{Event, Parser};
 use crate::egress::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::egress::{Egress, EgressError, Method, Response, Url, next_chunk, read_limited};
+use crate::message;
 use crate::server::RemoteLaunch;
 
 /// The most bytes of the body that comes with a status.
@@ -118,9 +118,8 @@ impl Line {
         let wait = failure::retry_after(&response);
         if !matches!(status, 401 | 403 | 429) {
             let body = read_limited(response, ERROR_CAP).await.unwrap_or_default();
-            let text = std::str::from_utf8(&body).unwrap_or_default();
-            if let Some(Message::Error { id, error }) = message::read(text).into_iter().next() {
-                return Ok(Reply::Explained { status, id, error: body.slice_ref(error.as_bytes()) });
+            if let Some((id, error)) = message::error_of(&body) {
+                return Ok(Reply::Explained { status, id, error: message::slice(&body, error) });
             }
         }
         Err(failure::status(&self.who, status, wait))

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::audience::{Asked, Audience, Whose};
 use super::headers;
 use super::line::{Line, Reply};
-use super::message::{self, Message};
 use super::plan::RemotePlan;
 use crate::egress::Method;
 use crate::egress::header::{HeaderMap, HeaderValue};
+use crate::message::{self, Message};
 use crate::server::RemoteLaunch;
 use crate::upstream::{Params, UpstreamAnswer};
 
@@ -147,26 +147,34 @@ impl Link {
         }
     }
 
-    /// Takes the messages of a text where they belong. Gives the answer that is waited for, if it is there.
+    /// Takes the messages of a text where they belong. Gives the answer that is waited for, if it is there,
+    /// or the refusal for one that nobody can read.
     pub fn take(
         self: &Arc<Self>,
         text: &Bytes,
         awaited: Option<u64>,
         whose: Whose<'_>,
         scope: &CancellationToken,
-    ) -> Option<UpstreamAnswer> {
+    ) -> Option<Result<UpstreamAnswer, Refusal>> {
         let mut found = None;
-        for message in message::read(std::str::from_utf8(text).unwrap_or_default()) {
+        for message in message::read(text) {
             match message {
-                Message::Result { id, result } if id == awaited => {
-                    found = Some(UpstreamAnswer::Result(text.slice_ref(result.as_bytes())));
+                Message::Result { id, result } if Some(id) == awaited => {
+                    found = Some(Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
                 }
-                Message::Error { id, error } if id == awaited => {
-                    found = Some(UpstreamAnswer::Error(text.slice_ref(error.as_bytes())));
+                Message::Error { id, error } if Some(id) == awaited => {
+                    found = Some(Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
-                Message::Result { id, .. } | Message::Error { id, .. } => {
-                    tracing::debug!(server = self.who(), ?id, "an answer for which nobody waits here");
+                Message::Unreadable { ids, fault, original }
+                    if awaited.is_some_and(|awaited| ids.contains(&awaited)) =>
+                {
+                    self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
+                    found = Some(Err(message::unreadable(self.who(), &fault, &original)));
                 }
+                Message::Result { .. } | Message::Error { .. } | Message::Unreadable { .. } => {
+                    tracing::debug!(server = self.who(), "an answer for which nobody waits here");
+                }
+                Message::Noise => {}
                 Message::Notification { method, params } => self.audience.hear(whose, &method, params),
                 Message::Request { id, method, params } => self.asked(whose, scope, id, &method, params),
             }

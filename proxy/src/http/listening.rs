@@ -10,8 +10,8 @@ use super::audience::Whose;
 use super::line::{Events, Reply};
 use super::link::Link;
 use super::listen::{Honoured, Outcome, Source, honoured};
-use super::message::{self, Message};
 use crate::egress::Method;
+use crate::message::{self, Message};
 use crate::upstream::{Params, UpstreamAnswer};
 
 pub struct Listening(pub Arc<Link>);
@@ -55,8 +55,8 @@ impl Source for Listening {
             }
             Ok((Reply::Explained { error, .. }, _)) => Err(Outcome::Refused(error)),
             Ok((Reply::Json(text), _)) => match link.take(&text, Some(id), Whose::Anybody, &link.closed) {
-                Some(UpstreamAnswer::Error(error)) => Err(Outcome::Refused(error)),
-                Some(UpstreamAnswer::Result(_)) | None => {
+                Some(Ok(UpstreamAnswer::Error(error))) => Err(Outcome::Refused(error)),
+                Some(Ok(UpstreamAnswer::Result(_)) | Err(_)) | None => {
                     Err(Outcome::failed(link.who(), "answered a subscription with something else"))
                 }
             },
@@ -84,17 +84,16 @@ impl Listening {
     async fn acknowledged(&self, stream: &mut Stream) -> Result<Honoured, Option<Bytes>> {
         loop {
             let Ok(Some(text)) = stream.events.next_message().await else { return Err(None) };
-            let messages = message::read(std::str::from_utf8(&text).unwrap_or_default());
-            let found = messages.iter().find_map(|message| match message {
-                Message::Notification { method, params } if method == method::ACKNOWLEDGED => Some(*params),
+            let found = message::read(&text).into_iter().find_map(|message| match message {
+                Message::Notification { method, params } if method == method::ACKNOWLEDGED => Some(params),
                 _ => None,
             });
             if let Some(params) = found {
                 return Ok(honoured(params));
             }
             match self.0.take(&text, Some(stream.id), Whose::Anybody, &self.0.closed) {
-                Some(UpstreamAnswer::Error(error)) => return Err(Some(error)),
-                Some(UpstreamAnswer::Result(_)) => return Err(None),
+                Some(Ok(UpstreamAnswer::Error(error))) => return Err(Some(error)),
+                Some(Ok(UpstreamAnswer::Result(_)) | Err(_)) => return Err(None),
                 None => {}
             }
         }

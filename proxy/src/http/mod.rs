@@ -14,7 +14,6 @@ mod line;
 mod link;
 pub(crate) mod listen;
 mod listening;
-pub(crate) mod message;
 pub(crate) mod plan;
 mod standing;
 mod upstream;

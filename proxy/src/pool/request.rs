@@ -14,8 +14,9 @@ use tokio::sync::SemaphorePermit;
 use super::Delivered;
 use super::entry::{Entry, Running, Unavailable};
 use crate::breaker::Admission;
+use crate::message;
 use crate::own;
-use crate::upstream::{Failure, Params, UpstreamRequest};
+use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
 /// be able to open the breaker for all others.
@@ -52,6 +53,7 @@ impl Entry {
             match result {
                 Ok(answer) => {
                     self.went_well();
+                    self.check(request.method, &answer)?;
                     return Ok(Delivered { answer, queue, upstream, attempts });
                 }
                 Err(failure) if self.may_retry(&failure, request.method, attempts, &running) => {}
@@ -95,6 +97,14 @@ impl Entry {
         (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries)
     }
 
+    /// Refuses a result that no client can read. The upstream is well: it answered in time.
+    fn check(&self, asked: &str, answer: &UpstreamAnswer) -> Result<(), Unavailable> {
+        let UpstreamAnswer::Result(result) = answer else { return Ok(()) };
+        let Some(fault) = message::fault_of_result(asked, result) else { return Ok(()) };
+        let original = String::from_utf8_lossy(result);
+        Err(Unavailable::Refused(message::unreadable(self.spec.slug.as_str(), &fault, &original)))
+    }
+
     fn went_well(&self) {
         self.breaker.succeeded();
         self.succeeded_now();
@@ -113,6 +123,11 @@ impl Entry {
             // A death is counted once, by whoever buries it, and not by each call that it took along.
             Code::UpstreamFailed if running.upstream.is_alive() => {
                 self.breaker.failed();
+                refusal
+            }
+            // It answered in time.
+            Code::UnreadableAnswer => {
+                self.went_well();
                 refusal
             }
             _ => refusal,

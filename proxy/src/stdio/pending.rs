@@ -59,6 +59,14 @@ impl Pending {
         self.in_flight
     }
 
+    /// The only request that waits for its answer.
+    pub fn only_waiting(&self) -> Option<u64> {
+        let waiting = |(_, place): &(usize, &Place)| matches!(place.state, PlaceState::Waiting(_));
+        let mut waiting = self.places.iter().enumerate().filter(waiting);
+        let (index, place) = waiting.next()?;
+        waiting.next().is_none().then_some(place.uses << PLACE_BITS | index as u64)
+    }
+
     /// Whether more than so many wait for their answer.
     pub fn more_wait_than(&self, few: usize) -> bool {
         let waiting = self.places.iter().filter(|place| matches!(place.state, PlaceState::Waiting(_)));

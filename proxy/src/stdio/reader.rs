@@ -1,20 +1,21 @@
 //! Reads everything a child says and sends it where it belongs. It never waits for a caller, and a
 //! child that only makes noise is read slowly, so that it harms nobody but itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Code, Refusal};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::ears::Ears;
-use super::envelope::{self, Line};
+use super::envelope;
 use super::lines::{LineBuffer, LineTooLong};
 use super::oddities::excerpt;
 use super::pending::Reply;
 use super::wire::Wire;
 use crate::child::ChildHandle;
+use crate::message::{self, Message, Messages};
 use crate::upstream::{Failure, UpstreamAnswer};
 
 /// After the child ended or closed its input, how long the rest of its output is waited for.
@@ -102,74 +103,68 @@ impl Reader {
 
     fn take_line(&mut self, buffer: &mut LineBuffer, range: std::ops::Range<usize>) {
         let whole = buffer.bytes(range.clone());
-        let line = whole.trim_ascii();
+        let line = message::trimmed(whole);
         // Where a part of the line lies in the buffer.
         let place = |part: &str| {
             let start = range.start + (part.as_ptr() as usize - whole.as_ptr() as usize);
             start..start + part.len()
         };
         match envelope::read(line) {
-            Line::Result { id, result } => {
+            Messages::One(Message::Result { id, result }) => {
                 let place = place(result);
                 let result = buffer.take(place);
                 self.replies.push((id, Ok(UpstreamAnswer::Result(result))));
             }
-            Line::Error { id, error } => {
+            Messages::One(Message::Error { id, error: Cow::Borrowed(error) }) => {
                 let place = place(error);
                 let error = buffer.take(place);
                 self.replies.push((id, Ok(UpstreamAnswer::Error(error))));
             }
-            other => self.take_other(other, line),
+            others => others.into_iter().for_each(|message| self.take_other(message, line)),
         }
     }
 }
 
 impl Reader {
     /// Everything that is not the usual answer.
-    fn take_other(&mut self, message: Line<'_>, line: &[u8]) {
+    fn take_other(&mut self, message: Message<'_>, line: &[u8]) {
         match message {
-            Line::Result { id, result } => {
+            Message::Result { id, result } => {
                 let result = UpstreamAnswer::Result(result.as_bytes().to_vec().into());
                 self.replies.push((id, Ok(result)));
             }
-            Line::Error { id, error } => {
-                let error = UpstreamAnswer::Error(error.as_bytes().to_vec().into());
-                self.replies.push((id, Ok(error)));
+            Message::Error { id, error } => {
+                self.replies.push((id, Ok(UpstreamAnswer::Error(error.into_owned().into()))));
             }
-            Line::Batch(batch) => {
-                for message in batch {
-                    match envelope::read(message.as_bytes()) {
-                        Line::Batch(_) => self.ears.oddities.note(|| "a batch within a batch".to_owned()),
-                        inner => self.take_other(inner, message.as_bytes()),
-                    }
-                }
-            }
-            Line::Request { id, method, params } => {
+            Message::Request { id, method, params } => {
                 self.deliver_first();
                 self.ears.asked(id, &method, params);
             }
-            Line::Notification { method, params } => {
+            Message::Notification { method, params } => {
                 self.deliver_first();
                 self.ears.told(&method, params);
             }
-            Line::Stray(id) => {
-                self.ears
-                    .oddities
-                    .note(|| format!("an answer under an id that was never given: {}", excerpt(line)));
-                tracing::debug!(server = self.wire.who(), id, "stray answer");
-            }
-            Line::Garbage { id: Some(id) } => {
-                let reason = format!("`{}` answered with something that is not JSON-RPC", self.wire.who());
-                let refusal = Refusal::new(Code::UpstreamFailed, reason);
-                self.replies.push((id, Err(Failure { refusal, sent: true })));
-                self.ears.oddities.note(|| format!("a broken answer: {}", excerpt(line)));
-            }
-            Line::Garbage { id: None } if line.is_empty() => {}
-            Line::Garbage { id: None } => {
+            Message::Unreadable { ids, fault, original } => self.take_unreadable(ids, &fault, &original),
+            Message::Noise if line.is_empty() => {}
+            Message::Noise => {
                 self.ears
                     .oddities
                     .note(|| format!("a line on stdout that is not JSON-RPC: {}", excerpt(line)));
             }
+        }
+    }
+
+    /// An answer that no client can read fails the requests that it was meant for. Where it names none and
+    /// says that a message could not be read, that is the only one in flight.
+    fn take_unreadable(&mut self, mut ids: Vec<u64>, fault: &str, original: &str) {
+        self.ears.oddities.note(|| format!("{fault}: {}", excerpt(original.as_bytes())));
+        if ids.is_empty() && message::is_about_nothing_read(original) {
+            self.deliver_first();
+            ids.extend(self.wire.only_in_flight());
+        }
+        for id in ids {
+            let refusal = message::unreadable(self.wire.who(), fault, original);
+            self.replies.push((id, Err(Failure { refusal, sent: true })));
         }
     }
 

@@ -194,6 +194,11 @@ impl Wire {
         }
     }
 
+    /// The id of the only request that waits for its answer.
+    pub fn only_in_flight(&self) -> Option<u64> {
+        self.shared.lock().pending.only_waiting()
+    }
+
     /// Ends everything: the child's input is closed, whoever waits is refused. The first reason stays.
     pub fn close(&self, refusal: Refusal) {
         let mut wakers = Vec::new();

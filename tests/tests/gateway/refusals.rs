@@ -151,7 +151,8 @@ async fn half_a_head_is_not_waited_for(backend: Backend) {
             stream.write_all(first.as_bytes()).unwrap();
             let mut byte = [0; 4096];
             if let Some(rest) = rest {
-                stream.read(&mut byte).expect("the first request is answered");
+                let read = stream.read(&mut byte).expect("the first request is answered");
+                assert!(read > 0, "the first request is answered");
                 std::thread::sleep(Duration::from_secs(17));
                 stream.write_all(rest.as_bytes()).expect("a kept connection without a request stays open");
             }
