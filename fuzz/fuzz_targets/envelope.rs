@@ -5,7 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::jsonrpc::{self, Body, Incoming, Malformed};
-use proxy::stdio::envelope::{self, Line};
+use proxy::message::{self, Message};
+use proxy::stdio::envelope;
 use proxy::stdio::lines::LineBuffer;
 
 const WORDS: &[&str] = &[
@@ -108,38 +109,37 @@ fn answer(id: &str) {
 
 fn child(line: &[u8]) {
     let read = envelope::read(line);
+    for message in read {
+        one(line, &message);
+    }
+    // The quick way does not take a line with a space before it.
+    let spaced = [b" ", line].concat();
+    let same = envelope::read(line) == envelope::read(&spaced);
+    assert!(same, "{:?} is {:?} with a space before it", envelope::read(line), envelope::read(&spaced));
+}
+
+fn one(line: &[u8], message: &Message<'_>) {
     let whole = |part: &str| {
         assert!(fuzz::lies_in(line, part));
         assert!(fuzz::is_json(part.as_bytes()));
-        assert!(fuzz::is_json(line), "a part was read of what is not JSON");
     };
-    match &read {
-        Line::Result { id, result: part } | Line::Error { id, error: part } => {
-            whole(part);
-            // A child may write anything into members that nobody reads.
-            let written = fuzz::members(&String::from_utf8_lossy(line)).expect("an answer is an object");
-            assert_eq!(fuzz::one(&written, "id"), Some(&*id.to_string()));
-            let name = if matches!(read, Line::Result { .. }) { "result" } else { "error" };
-            assert_eq!(fuzz::one(&written, name), Some(*part));
+    match message {
+        Message::Result { result, .. } => whole(result),
+        Message::Error { error, .. } => assert!(fuzz::is_json(error.as_bytes())),
+        Message::Unreadable { ids, fault, original } => {
+            let written = |id: &u64| String::from_utf8_lossy(line).contains(&id.to_string());
+            assert!(ids.iter().all(written), "an id is nowhere in the line");
+            let refusal = message::unreadable("s", fault, original);
+            assert!(fuzz::is_json(&jsonrpc::error_object(&refusal, &"req")));
         }
-        Line::Stray(id) => assert!(*id == "null" || fuzz::lies_in(line, id)),
-        Line::Request { id, params, .. } => {
+        Message::Request { id, params, .. } => {
             whole(id);
             params.iter().for_each(|params| whole(params));
             answer(id);
         }
-        Line::Notification { params, .. } => params.iter().for_each(|params| whole(params)),
-        Line::Batch(elements) => elements.iter().for_each(|element| whole(element)),
-        Line::Garbage { .. } => {}
+        Message::Notification { params, .. } => params.iter().for_each(|params| whole(params)),
+        Message::Noise => {}
     }
-    if matches!(read, Line::Request { .. } | Line::Notification { .. } | Line::Stray(_)) {
-        assert!(line.trim_ascii_start().starts_with(b"{"), "a message is an object");
-    }
-    // The quick way does not take a line with a space before it.
-    let spaced = [b" ", line].concat();
-    let slow = envelope::read(&spaced);
-    let garbage = |line: &Line<'_>| matches!(line, Line::Garbage { .. });
-    assert!(read == slow || garbage(&read) && garbage(&slow), "{read:?} is {slow:?} with a space before it");
 }
 
 /// Lines come out as they went in, whatever the pieces.

@@ -174,8 +174,9 @@ fn meant(text: &[u8]) -> Vec<u64> {
     while let Some(byte) = text.get(at) {
         at += 1;
         match byte {
-            b'"' => {
-                let Some(end) = end_of_string(text, at) else { break };
+            // Python's `repr` of a message has single quotes.
+            b'"' | b'\'' => {
+                let Some(end) = end_of_string(text, at, *byte) else { break };
                 let (key, after) = (&text[at..end], text[end + 1..].trim_ascii_start());
                 at = end + 1;
                 let Some(value) = after.strip_prefix(b":").filter(|_| depth == base) else { continue };
@@ -200,11 +201,11 @@ fn meant(text: &[u8]) -> Vec<u64> {
     ids
 }
 
-fn end_of_string(text: &[u8], from: usize) -> Option<usize> {
+fn end_of_string(text: &[u8], from: usize, quote: u8) -> Option<usize> {
     let mut at = from;
     loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
+        at += memchr::memchr2(quote, b'\\', text.get(at..)?)?;
+        if text[at] == quote {
             return Some(at);
         }
         at += 2;
@@ -458,6 +459,7 @@ mod tests {
             (br#"{"id":"7","result":{}}"#, &[7]),
             (br#"{"id":7.0,"result":{}}"#, &[7]),
             (br#"{"id":7}"#, &[7]),
+            (b"{'jsonrpc': '2.0', 'id': 7, 'result': {'text': 'x'}}", &[7]),
             (br#"{"id":null,"result":{}}"#, &[]),
             (br#"{"result":{}}"#, &[]),
         ] {

@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod proc;
 pub mod process;
 pub mod programs;
+pub mod raw_server;
 pub mod redis_server;
 pub mod registration;
 pub mod scratch;

@@ -10,6 +10,8 @@ pub struct Programs {
     pub guardian: &'static str,
     /// A well-behaved MCP server built on the official SDK.
     pub fixture_rmcp: &'static str,
+    /// A server that answers with the text that it is given.
+    pub fixture_raw: &'static str,
     /// A server that misbehaves as its arguments say.
     pub fixture_bad: &'static str,
     /// A server with all that the conformance suite asks of one.

@@ -166,7 +166,8 @@ impl Link {
                     found = Some(Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
                 Message::Unreadable { ids, fault, original }
-                    if awaited.is_some_and(|awaited| ids.contains(&awaited)) =>
+                    // What names no request can only be for the one that this stream belongs to.
+                    if awaited.is_some_and(|awaited| ids.is_empty() || ids.contains(&awaited)) =>
                 {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
                     found = Some(Err(message::unreadable(self.who(), &fault, &original)));

@@ -16,6 +16,7 @@ mod guard;
 mod harness;
 mod identity;
 mod limits;
+mod malformed;
 mod oauth;
 mod operations;
 mod pair;
@@ -48,6 +49,7 @@ fn main() -> std::process::ExitCode {
         gateway: env!("CARGO_BIN_EXE_trunkline-under-test"),
         guardian: env!("CARGO_BIN_EXE_test-guardian"),
         fixture_rmcp: env!("CARGO_BIN_EXE_fixture-rmcp"),
+        fixture_raw: env!("CARGO_BIN_EXE_fixture-raw"),
         fixture_bad: env!("CARGO_BIN_EXE_fixture-bad"),
         fixture_conformance: env!("CARGO_BIN_EXE_fixture-conformance"),
     });
@@ -68,6 +70,7 @@ fn main() -> std::process::ExitCode {
         ("evasion", evasion::CASES),
         ("registry", registry::CASES),
         ("remotes", remotes::CASES),
+        ("malformed", malformed::CASES),
         ("configs", configs::CASES),
         ("tenants", tenants::CASES),
         ("operations", operations::CASES),
