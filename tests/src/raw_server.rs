@@ -1,6 +1,6 @@
 //! An MCP server of the legacy era that answers with exactly the text that the request brings along, on
 //! standard streams, Streamable HTTP (as JSON or as an event) and WebSocket. In the text `$ID` stands for
-//! the request's id.
+//! the request's id, `$TOKEN` for its progress token.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,14 +27,20 @@ pub fn reply(message: &Value) -> Option<Vec<u8>> {
         other => return Some(usual(id, other, params)),
     };
     let text = URL_SAFE_NO_PAD.decode(packed?).expect("the text is packed");
-    let (mut out, mut rest) = (Vec::new(), &text[..]);
-    while let Some(at) = rest.windows(3).position(|part| part == b"$ID") {
+    let token = &params["_meta"]["progressToken"];
+    Some(with(&with(&text, b"$ID", id), b"$TOKEN", token))
+}
+
+/// The text with a value wherever the mark stands.
+fn with(text: &[u8], mark: &[u8], value: &Value) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.windows(mark.len()).position(|part| part == mark) {
         out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(id.to_string().as_bytes());
-        rest = &rest[at + 3..];
+        out.extend_from_slice(value.to_string().as_bytes());
+        rest = &rest[at + mark.len()..];
     }
     out.extend_from_slice(rest);
-    Some(out)
+    out
 }
 
 fn usual(id: &Value, method: &str, params: &Value) -> Vec<u8> {

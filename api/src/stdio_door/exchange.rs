@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::Door;
 use super::gate::{Answered, Events, Reply};
 use super::message::Message;
+use super::output::Said;
 use super::tickets::Ticket;
 
 /// Who waits.
@@ -17,6 +18,8 @@ pub struct Waiting {
     ids: Vec<Box<str>>,
     is_list: bool,
     ticket: Ticket,
+    /// What was said last before the answer.
+    said: Option<Said>,
 }
 
 /// How a reply ended.
@@ -30,7 +33,7 @@ pub enum Left {
 impl Waiting {
     pub fn new(message: &Message, ticket: Ticket) -> Waiting {
         let ids = message.ids().into_iter().map(Into::into).collect();
-        Waiting { ids, is_list: message.method() == method::TOOLS_LIST, ticket }
+        Waiting { ids, is_list: message.method() == method::TOOLS_LIST, ticket, said: None }
     }
 
     pub fn gone(&self) -> tokio_util::sync::CancellationToken {
@@ -75,13 +78,16 @@ impl Waiting {
     /// Passes on one text, and notes who has an answer by it.
     pub async fn take(&mut self, door: &Door, text: &[u8]) {
         match jsonrpc::parse(text, usize::MAX) {
-            Ok(Body::Single(Incoming::Message(_))) => door.out.say(text).await,
+            Ok(Body::Single(Incoming::Message(_))) => self.said = Some(door.out.say(text).await),
             Ok(Body::Single(Incoming::Response(response))) => {
                 self.ids.retain(|id| **id != *response.id.get());
                 if self.is_list
                     && let Ok(result) = response.outcome
                 {
                     door.mirrored.learn(result);
+                }
+                if let Some(said) = self.said.take() {
+                    said.apart().await;
                 }
                 if !self.ticket.is_withdrawn() {
                     door.out.say(text).await;

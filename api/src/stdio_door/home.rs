@@ -70,7 +70,7 @@ async fn pass_on(door: &Door, events: &mut Events) {
         match events.next().await {
             // What the client cannot read would end its connection.
             Ok(Some(text)) if protocol::jsonrpc::parse(&text, usize::MAX).is_ok() => {
-                door.out.say(&text).await
+                drop(door.out.say(&text).await);
             }
             Ok(Some(_)) => tracing::warn!("the gateway said what is no JSON-RPC"),
             Ok(None) => return,

@@ -14,7 +14,8 @@ use crate::stdio_door::{program, to};
 pub const CASES: &[Case] = cases![
     Every: a_session_that_is_lost;
     Once: a_key_that_is_none, a_gateway_that_dies, nothing_behind_it, cancelled_in_both_eras, subscriptions,
-        mirrored_parameters, odd_lines, the_end, a_server_that_starts_slowly;
+        mirrored_parameters, odd_lines, the_end, a_server_that_starts_slowly,
+        progress_is_read_before_the_answer;
 ];
 
 const SOON: Duration = Duration::from_secs(20);
@@ -297,4 +298,30 @@ async fn a_server_that_starts_slowly(backend: Backend) {
     assert!(hand.initialize().await["result"].is_object());
     let answer = hand.ask(1, "tools/list", json!({})).await;
     assert!(answer["result"]["tools"].is_array(), "{answer:#}");
+}
+
+/// A burst of progress and the answer, which the server writes at once, reach the client in two reads: the
+/// official TypeScript clients drop what they read together with the answer.
+async fn progress_is_read_before_the_answer(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    let raw = Registration::stdio("raw", tests::programs::programs().fixture_raw, &[]);
+    app.as_operator().register(raw).await;
+    let mut hand = Hand::start(&to(&app, None), &[]);
+    hand.initialize().await;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":$TOKEN,"progress":1}}"#;
+    let answer = r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[]}}"#;
+    let text = tests::raw_server::packed(format!("{progress}\n{progress}\n{progress}\n{answer}").as_bytes());
+    let mut apart = 0;
+    for id in 1..=10 {
+        let params =
+            json!({ "name": "raw__raw", "arguments": { "text": text }, "_meta": { "progressToken": id } });
+        hand.say(json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })).await;
+        for _ in 0..3 {
+            assert_eq!(hand.hear().await["params"]["progressToken"], id);
+        }
+        // What is in the reader's buffer was read together with the last progress.
+        apart += u32::from(hand.output.get_ref().buffer().is_empty());
+        assert_eq!(hand.hear().await["id"], id);
+    }
+    assert!(apart >= 8, "{apart} of 10 answers were read apart, the machine's own delays aside");
 }
