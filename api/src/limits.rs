@@ -145,6 +145,14 @@ impl Limits {
     }
 }
 
+/// Milliseconds below a second, else whole seconds.
+fn readable(wait: Duration) -> String {
+    match wait.as_millis() {
+        short @ 0..1000 => format!("{short} ms"),
+        long => format!("{} s", long.div_ceil(1000)),
+    }
+}
+
 fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refusal {
     let (max, window) = (quota.max, quota.window.as_secs_f64());
     let reason = if cost > max {
@@ -156,7 +164,7 @@ fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refu
     match admission.retry_after {
         Some(wait) => refusal
             .retry_after(wait)
-            .hint(format!("try again in {} ms, or ask the operator for a higher limit", wait.as_millis())),
+            .hint(format!("try again in {}, or ask the operator for a higher limit", readable(wait))),
         None => refusal
             .retry_after(quota.window)
             .hint("send smaller batches, or ask the operator for a higher limit"),
