@@ -134,7 +134,7 @@ fn read_one(text: &[u8]) -> Message<'_> {
         Some((_, Ok(own))) => own,
         Some((id, Err(_))) => {
             let meant: Vec<u64> = meant_by(id).into_iter().collect();
-            return unreadable(meant, "its id is not the number that the request had");
+            return unreadable(meant, "its id was never given");
         }
         None if message.result.is_none() && message.error.is_none() => return Message::Noise,
         None => return unreadable(Vec::new(), "it has no id"),
@@ -327,16 +327,29 @@ pub fn error_of(text: &[u8]) -> Option<(Option<u64>, Cow<'_, str>)> {
     (shape.error.get() != "null").then(|| (id, well_formed(shape.error.get())))
 }
 
-/// Whether an answer without an id says that a message could not be read: an error of -32700 or -32600, or
-/// a result. Other errors without an id may be about a notification.
-pub fn is_about_nothing_read(original: &str) -> bool {
-    match error_of(original.as_bytes()) {
-        Some((_, error)) => {
-            let nothing_read = [Code::ParseError.rpc(), Code::InvalidRequest.rpc()].map(i64::from);
-            code(error.as_bytes()).is_some_and(|code| nothing_read.contains(&code))
-        }
-        None => original.contains("\"result\""),
+/// Whether an answer has no id, or null, and an error.
+pub fn is_unnamed_error(original: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Shape {
+        id: Option<Value>,
+        error: Option<Value>,
     }
+    serde_json::from_str::<Shape>(original).is_ok_and(|shape| shape.id.is_none() && shape.error.is_some())
+}
+
+/// Whether an answer has no id, or null, and is a result or says that a message could not be read (-32700,
+/// -32600). Other errors without an id may be about a notification.
+pub fn is_about_nothing_read(original: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow, default)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+    }
+    let Ok(shape) = serde_json::from_str::<Shape<'_>>(original) else { return false };
+    let nothing_read = [Code::ParseError.rpc(), Code::InvalidRequest.rpc()].map(|code| Some(i64::from(code)));
+    shape.id.is_none() && shape.error.is_none_or(|error| nothing_read.contains(&code(error.get().as_bytes())))
 }
 
 /// The code of an `error` object.

@@ -165,9 +165,17 @@ impl Link {
                 Message::Error { id, error } if Some(id) == awaited => {
                     found = Some(Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
+                // An error that names no request can only be for the one that this stream belongs to.
+                Message::Unreadable { ids, original, .. }
+                    if awaited.is_some() && ids.is_empty() && message::is_unnamed_error(&original) =>
+                {
+                    let error = message::error_of(original.as_bytes()).map(|(_, error)| error.into_owned());
+                    found = error.map(|error| Ok(UpstreamAnswer::Error(error.into())));
+                }
                 Message::Unreadable { ids, fault, original }
-                    // What names no request can only be for the one that this stream belongs to.
-                    if awaited.is_some_and(|awaited| ids.is_empty() || ids.contains(&awaited)) =>
+                    if awaited.is_some_and(|awaited| {
+                        ids.contains(&awaited) || message::is_about_nothing_read(&original)
+                    }) =>
                 {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
                     found = Some(Err(message::unreadable(self.who(), &fault, &original)));

@@ -60,12 +60,12 @@ async fn statuses() {
 #[tokio::test]
 async fn bodies_that_are_no_answer() {
     let (_server, app) = failing(|_| Answer::text(200, "text/html", "<html>Welcome")).await;
-    refused(app.call().await, Code::UpstreamFailed, "answered with something else: <html>Welcome");
+    refused(app.call().await, Code::UnreadableAnswer, "it is no answer to the request");
     let (_server, app) = failing(|_| Answer::status(202)).await;
     refused(app.call().await, Code::UpstreamFailed, "no answer");
     let (_server, app) =
         failing(|_| Answer::json(200, json!({ "jsonrpc": "2.0", "id": 999, "result": {} }))).await;
-    refused(app.call().await, Code::UpstreamFailed, "something else");
+    refused(app.call().await, Code::UnreadableAnswer, "it is no answer to the request");
     let (_server, app) =
         failing(|_| Answer::events(vec![Step::Write("data: {".to_owned()), Step::Break])).await;
     refused(app.call().await, Code::UpstreamFailed, "broke");

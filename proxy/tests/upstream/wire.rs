@@ -97,7 +97,7 @@ async fn a_broken_answer_fails_its_call_at_once() {
     let app = App::new();
     let server = app.fixture(&[]);
     let broken = json!({ "text": "{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{oh}}\n" });
-    refused(server.call("raw", broken).await, Code::UpstreamFailed, "not JSON-RPC");
+    refused(server.call("raw", broken).await, Code::UnreadableAnswer, "it is no JSON");
     server.assert_well().await;
 }
 
