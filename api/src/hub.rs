@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ask::Wanted;
+use crate::authn::Owner;
 use crate::dialect::Endpoint;
 use crate::directory::Directory;
 use crate::relay::{self, Answer, Change, Message, Relay, What};
@@ -103,7 +104,7 @@ impl Hub {
         let honoured = serde_json::to_string(&wanted).expect("plain data");
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
-        stream.stand();
+        stream.stand(Owner { tenant, agent });
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
         self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });

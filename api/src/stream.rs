@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::authn::Owner;
 use crate::session::live::Live;
 
 /// Most messages that wait for, or are kept for, one reader.
@@ -31,7 +32,8 @@ pub struct Stream {
     news: Notify,
     /// Set when it is known that the answer needs no header of its own.
     may_begin: AtomicBool,
-    standing: AtomicBool,
+    /// For whom it stays open, where it does.
+    standing: OnceLock<Owner>,
 }
 
 #[derive(Default)]
@@ -75,12 +77,12 @@ impl Stream {
     }
 
     /// It stays open as long as its reader does.
-    pub fn stand(&self) {
-        self.standing.store(true, Ordering::Relaxed);
+    pub fn stand(&self, owner: Owner) {
+        self.standing.get_or_init(|| owner);
     }
 
-    pub fn is_standing(&self) -> bool {
-        self.standing.load(Ordering::Relaxed)
+    pub fn standing(&self) -> Option<Owner> {
+        self.standing.get().copied()
     }
 
     /// Bytes that are kept.
