@@ -177,12 +177,11 @@ impl Tokens {
         validation.validate_nbf = false;
         // Which audience is wanted depends on what is called; see `Audience`.
         validation.validate_aud = false;
-        let mut required = vec!["exp"];
+        validation.required_spec_claims.clear();
         if !self.issuer.is_empty() {
             validation.set_issuer(&[&self.issuer]);
-            required.push("iss");
+            validation.set_required_spec_claims(&["iss"]);
         }
-        validation.set_required_spec_claims(&required);
         let mut first = None;
         for key in keys.iter().filter(|key| key.family() == algorithm.family()) {
             match jsonwebtoken::decode::<Claims>(token, key, &validation) {
@@ -198,7 +197,7 @@ impl Tokens {
 #[derive(Deserialize)]
 struct Claims {
     /// NumericDate may have a fraction (RFC 7519, section 2).
-    exp: f64,
+    exp: Option<f64>,
     nbf: Option<f64>,
     aud: Option<OneOrMany>,
     tenant: Option<String>,
@@ -217,7 +216,8 @@ impl Claims {
     /// Reads the claims of a token that is good now (RFC 7519, sections 4.1.4 and 4.1.5).
     fn read(self, audience: Audience, leeway: Duration) -> Result<Verified, Refusal> {
         let now = Timestamp::now();
-        let expires_at = moment(self.exp, "exp")?.saturating_add(leeway).map_err(|_| no_time("exp"))?;
+        let exp = self.exp.ok_or_else(|| invalid("the token has no `exp`"))?;
+        let expires_at = moment(exp, "exp")?.saturating_add(leeway).map_err(|_| no_time("exp"))?;
         if now >= expires_at {
             return Err(Refusal::new(Code::CredentialExpired, "the token has expired")
                 .since(expires_at)

@@ -35,6 +35,7 @@ mod stdio_door;
 mod stdio_lines;
 mod stolen;
 mod streams;
+mod strict;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
+        ("strict", strict::CASES),
         ("oauth", oauth::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
