@@ -90,12 +90,14 @@ def codex_status(environment, home):
     process.stdin.flush()
     said = []
     for line in process.stdout:
-        if "rmcp" in line:
-            said.append(line.strip())
         if line.startswith('{"id":2'):
             server = json.loads(line)["result"]["data"][0]
-            said.append(server.get("toolsError") or f"tools: {', '.join(server['tools'])}")
+            # Names of types in brackets say nothing.
+            error = re.sub(r" \[\S+\]", "", server.get("toolsError") or "")
+            said.append(error or f"tools: {', '.join(server['tools'])}")
             break
+        if "ERROR rmcp" in plain(line):
+            said.append(line.strip())
     process.terminate()
     process.wait(20)
     return "\n".join(said)

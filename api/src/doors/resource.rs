@@ -44,13 +44,13 @@ pub fn no_server(app: &App) -> Refusal {
     match app.resources.issuer() {
         Some(issuer) => refusal(format!("this gateway is no authorization server; {issuer} issues its tokens"))
             .hint(format!("GET {WELL_KNOWN}{} names it to clients", doors::MCP)),
+        // Some clients black out what looks like a header with a key in it, so none is written out here.
         None => refusal(
             "the API key is missing, unknown, expired or revoked; this gateway has no OAuth login".to_owned(),
         )
         .hint(
-            "Send a valid key as `Authorization: Bearer mcp_live_...` or `X-MCP-Key: mcp_live_...`; the 401 \
-             says what is wrong with the present one. An administrator makes keys with POST /v1/keys. (An OAuth \
-             login needs JWT_ISSUER on the gateway.)",
+            "Send a valid key in the header X-MCP-Key, or in the header Authorization as a bearer token; the 401 \
+             says what is wrong with the present one. An administrator makes keys with POST /v1/keys.",
         ),
     }
 }
