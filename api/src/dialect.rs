@@ -132,6 +132,8 @@ pub async fn talk<'a>(
     if let Some(stream) = stream.filter(|_| !begins) {
         stream.let_begin();
     }
+    // It is refused also where it is not needed, since somebody else may read the other one.
+    said.session()?;
     if let Some(client) = modern_client(caller, endpoint, said, heading)? {
         let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
         return Ok(Talk { endpoint, client: Arc::new(client), session: None, voice, stream, said });

@@ -17,7 +17,7 @@ use proxy::pool::Pool;
 use proxy::route::{Name, Route};
 use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::{Member, TenantView};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::ask::Call;
@@ -43,6 +43,7 @@ pub struct Directory {
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     retiring: TaskTracker,
     changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
+    registry: watch::Sender<()>,
 }
 
 /// How many changed tenants a slow reader may lag behind.
@@ -79,12 +80,18 @@ impl Directory {
             found: Mutex::default(),
             retiring: TaskTracker::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            registry: watch::Sender::new(()),
         }
     }
 
     /// Tenants for whom something has changed, and at which servers, from now on.
     pub fn changes(&self) -> broadcast::Receiver<(TenantId, Vec<Slug>)> {
         self.changes.subscribe()
+    }
+
+    /// Tells of each change of the registry, after what was known before is forgotten.
+    pub fn registry(&self) -> watch::Receiver<()> {
+        self.registry.subscribe()
     }
 
     /// What this tenant's callers can reach.
@@ -139,6 +146,7 @@ impl Directory {
     pub async fn changed(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.authn.forget();
+        self.registry.send_replace(());
         let earlier: Vec<Arc<TenantView>> = self.views.iter().map(|view| Arc::clone(&view)).collect();
         self.views.clear();
         for view in earlier {

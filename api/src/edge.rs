@@ -14,6 +14,7 @@ use protocol::{Code, Refusal, RequestId};
 use crate::doors;
 use crate::gateway::Refused;
 use crate::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
+use crate::host::{Host, named};
 use crate::metrics;
 use crate::problem::Problem;
 
@@ -76,12 +77,9 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
 
 impl Guard {
     fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
-        let host = match headers.get(header::HOST) {
-            Some(host) => host.to_str().ok(),
-            None => uri.authority().map(|authority| authority.as_str()),
-        };
-        let host = host.ok_or_else(|| Refusal::new(Code::BadRequest, "the request has no Host header"))?;
-        if !self.allows_host(host) {
+        let named = named(headers, uri)?;
+        let host = named.text;
+        if !self.allows_host(named) {
             return Err(Refusal::new(
                 Code::HostNotAllowed,
                 "this gateway does not answer under the host name that was used",
@@ -101,19 +99,17 @@ impl Guard {
             .hint("the operator adds the origin to ALLOWED_ORIGINS"))
     }
 
-    fn allows_host(&self, host: &str) -> bool {
-        let name = without_port(host);
-        if self
-            .hosts
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name))
-        {
+    fn allows_host(&self, host: Host<'_>) -> bool {
+        let is = |allowed: &String| {
+            allowed.eq_ignore_ascii_case(host.text) || allowed.eq_ignore_ascii_case(host.name)
+        };
+        if self.hosts.iter().any(is) {
             return true;
         }
-        match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        match host.name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             // An address cannot be rebound; on a listener for other machines each of its own may be used.
             Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
-            Err(_) => name.eq_ignore_ascii_case("localhost"),
+            Err(_) => host.name.eq_ignore_ascii_case("localhost"),
         }
     }
 
@@ -136,13 +132,6 @@ fn without_origin(headers: &HeaderMap) -> Result<(), Refusal> {
         .rule("header Sec-Fetch-Site"));
     }
     Ok(())
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') && !host[..colon].ends_with(':') => &host[..colon],
-        Some(_) | None => host,
-    }
 }
 
 /// Methods by name, for labels: whatever a client invents is `other`.
@@ -176,10 +165,10 @@ mod tests {
         for host in
             ["localhost", "LOCALHOST:8100", "127.0.0.1:1", "[::1]:8100", "gw.example", "gw.example:443"]
         {
-            assert!(guard().allows_host(host), "{host}");
+            assert!(guard().allows_host(Host::parse(host).unwrap()), "{host}");
         }
-        for host in ["evil.example", "10.0.0.1", "localhost.evil.example", "", "127.0.0.1.evil.example:80"] {
-            assert!(!guard().allows_host(host), "{host}");
+        for host in ["evil.example", "10.0.0.1", "localhost.evil.example", "127.0.0.1.evil.example:80"] {
+            assert!(!guard().allows_host(Host::parse(host).unwrap()), "{host}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The header names that the gateway reads and writes itself, each with its source.
 
-use axum::http::{HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use protocol::mcp::header as mcp;
+use protocol::{Code, Refusal};
 
 /// An API key, as earlier gateways took it.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
@@ -33,6 +34,20 @@ pub const NAME: HeaderName = HeaderName::from_static(mcp::NAME);
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static(mcp::LAST_EVENT_ID);
 /// Tells proxies not to hold back a stream.
 pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Reads a header that has one value (RFC 9110, section 5.3).
+///
+/// # Errors
+/// Refuses one that is there several times: two readers could take different ones.
+pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(Refusal::new(Code::BadRequest, format!("the header {name} was sent twice"))
+            .hint("send it once, with one value")),
+    }
+}
 
 /// Whether a header to an upstream is the gateway's or the connection's to set: nobody registers a
 /// server with one.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ask::Wanted;
+use crate::authn::Owner;
 use crate::dialect::Endpoint;
 use crate::directory::Directory;
 use crate::relay::{self, Answer, Change, Message, Relay, What};
@@ -103,7 +104,7 @@ impl Hub {
         let honoured = serde_json::to_string(&wanted).expect("plain data");
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
-        stream.stand();
+        stream.stand(Owner { tenant, agent });
         stream.charge_to(&self.sessions.backlogs.of(tenant));
         stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
@@ -352,21 +353,20 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
     }
 }
 
-/// Tells a session that was not known here before what it may have missed: that each list, and each
-/// resource that it subscribed to, may have changed.
+/// Tells a session that was not known here before that each list may have changed meanwhile.
 pub fn tell_missed(session: &Session) {
-    if !session.live.missed.swap(false, Ordering::Relaxed) {
-        return;
+    if session.live.missed.swap(false, Ordering::Relaxed) {
+        for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
+            session.live.home.say_about(Topic::List(list), stream::notification(list, None));
+        }
     }
-    let home = &session.live.home;
-    for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
-        home.say_about(Topic::List(list), stream::notification(list, None));
-    }
-    for uri in &session.facts.subscriptions {
-        let params = serde_json::json!({ "uri": uri }).to_string();
-        let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
-        home.say_about(Topic::Resource(uri.as_str().into()), told);
-    }
+}
+
+/// Tells a session that a resource may have changed while nobody listened to its server.
+pub fn tell_maybe_updated(session: &Session, uri: &str) {
+    let params = serde_json::json!({ "uri": uri }).to_string();
+    let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
+    session.live.home.say_about(Topic::Resource(uri.into()), told);
 }
 
 /// The upstream's own words about the gateway's listen give way to those about the client's.

@@ -19,6 +19,7 @@ mod gateway;
 mod headers;
 mod health;
 mod health_check;
+mod host;
 mod hub;
 mod limits;
 mod lists;

@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, Uri, header};
-use protocol::{Code, Scope, Slug};
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use protocol::{Code, Refusal, Scope, Slug};
 use proxy::egress::Url;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::doors;
+use crate::{doors, host};
 
 /// Where the documents are; the endpoint's own path follows.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -60,9 +60,9 @@ impl Resources {
         }
     }
 
-    /// Whether tokens of an authorization server are taken.
-    pub fn has_issuer(&self) -> bool {
-        self.issuer.is_some()
+    /// The authorization server whose tokens are taken, if there is one.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     /// Whether a host names this gateway only. A listener on all addresses answers to any address; a
@@ -89,10 +89,7 @@ impl Resources {
 
     /// The endpoint at this path, under the host that a request used.
     pub fn at<'a>(&'a self, headers: &'a HeaderMap, uri: &'a Uri, path: &'a str) -> ResourceUri<'a> {
-        let host = match headers.get(header::HOST) {
-            Some(host) => host.to_str().ok(),
-            None => uri.authority().map(|authority| authority.as_str()),
-        };
+        let host = host::named(headers, uri).ok().map(|host| host.text);
         let path = if path.starts_with(doors::MCP) { path.trim_end_matches('/') } else { REST };
         ResourceUri { resources: self, host, path }
     }
@@ -131,14 +128,11 @@ impl ResourceUri<'_> {
     }
 
     /// How a client gets on after a refusal; none for one that a better credential does not change.
-    pub fn challenge(self, code: Code) -> Option<String> {
-        let error = match (code, code.http()) {
-            (Code::Unauthenticated, _) => None,
-            (Code::MissingScope, _) => Some("insufficient_scope"),
-            (_, 401) => Some("invalid_token"),
-            (_, _) => return None,
-        };
-        let error = error.map(|error| format!("error=\"{error}\""));
+    pub fn challenge(self, refusal: &Refusal) -> Option<String> {
+        if refusal.code.http() != 401 && refusal.code != Code::MissingScope {
+            return None;
+        }
+        let error = error(refusal);
         let scope = Some(format!("scope=\"{NEEDED}\""));
         let document = self.document_url().map(|url| format!("resource_metadata=\"{url}\""));
         let parameters: Vec<String> = [error, scope, document].into_iter().flatten().collect();
@@ -157,6 +151,29 @@ impl ResourceUri<'_> {
         let url = Url::parse(&format!("http://{}", self.host?)).ok()?;
         self.resources.is_ours(&url).then(|| url.origin().ascii_serialization())
     }
+}
+
+/// The challenge of a 401 where no document leads on.
+pub fn challenge(refusal: &Refusal) -> HeaderValue {
+    let error = error(refusal).map(|error| format!("Bearer {error}"));
+    let text = error.unwrap_or_else(|| "Bearer".to_owned());
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}
+
+/// What is wrong with a credential (RFC 6750, section 3); nothing where none was presented.
+fn error(refusal: &Refusal) -> Option<String> {
+    let error = match refusal.code {
+        Code::Unauthenticated => return None,
+        Code::MissingScope => "insufficient_scope",
+        _ => "invalid_token",
+    };
+    Some(format!("error=\"{error}\", error_description=\"{}\"", plain(&refusal.reason)))
+}
+
+/// A text of the characters that `error_description` may have (RFC 6750, section 3).
+fn plain(text: &str) -> String {
+    let may = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    text.chars().map(|c| if may(c) { c } else { '\'' }).collect()
 }
 
 /// Whether there is an MCP endpoint at a path. Which slugs mean a server is nobody's business here.
@@ -229,14 +246,22 @@ mod tests {
         let known = resources(Some("https://gw.example"), Some("https://id.example"));
         let (uri, document) =
             (at(&known, "/mcp"), "https://gw.example/.well-known/oauth-protected-resource/mcp");
-        let challenge = |code| uri.challenge(code).unwrap_or_default();
+        let challenge = |code| uri.challenge(&Refusal::new(code, "the \"key\" …")).unwrap_or_default();
+        let why = "error_description=\"the 'key' '\"";
         let rest = format!("scope=\"tools:call\", resource_metadata=\"{document}\"");
         assert_eq!(challenge(Code::Unauthenticated), format!("Bearer {rest}"));
-        assert_eq!(challenge(Code::CredentialExpired), format!("Bearer error=\"invalid_token\", {rest}"));
-        assert_eq!(challenge(Code::MissingScope), format!("Bearer error=\"insufficient_scope\", {rest}"));
-        assert_eq!(uri.challenge(Code::TenantMismatch), None);
-        let own = resources(None, None);
-        assert_eq!(at(&own, "/mcp").challenge(Code::Unauthenticated).unwrap(), "Bearer scope=\"tools:call\"");
+        assert_eq!(
+            challenge(Code::CredentialExpired),
+            format!("Bearer error=\"invalid_token\", {why}, {rest}")
+        );
+        assert_eq!(
+            challenge(Code::MissingScope),
+            format!("Bearer error=\"insufficient_scope\", {why}, {rest}")
+        );
+        assert_eq!(uri.challenge(&Refusal::new(Code::TenantMismatch, "")), None);
+        let (own, unknown) = (resources(None, None), Refusal::new(Code::Unauthenticated, ""));
+        assert_eq!(at(&own, "/mcp").challenge(&unknown).unwrap(), "Bearer scope=\"tools:call\"");
+        assert_eq!(super::challenge(&unknown), "Bearer");
     }
 
     #[test]

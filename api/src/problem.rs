@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::edge::Arrival;
+use crate::oauth;
 
 /// The content type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -168,7 +169,8 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if response.status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let challenge = oauth::challenge(&self.0.refusal);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.0.request.is_none() {
             response.extensions_mut().insert(self);

@@ -14,11 +14,7 @@ pub fn url(text: &str, transport: Transport) -> Result<Url, String> {
         Transport::Websocket => ["wss", "ws"],
         Transport::StreamableHttp | Transport::Builtin | Transport::Stdio => ["https", "http"],
     };
-    let wanted = || format!("is an address that begins with {}:// or {}://", schemes[0], schemes[1]);
-    let url = Url::parse(text).map_err(|_| wanted())?;
-    if !schemes.contains(&url.scheme()) {
-        return Err(wanted());
-    }
+    let url = address(text, &schemes)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
             "has a user or a password in it, which would be shown; put credentials into `headers`".to_owned()
@@ -28,6 +24,26 @@ pub fn url(text: &str, transport: Transport) -> Result<Url, String> {
         return Err("has a fragment (`#…`), which is never sent".to_owned());
     }
     Ok(url)
+}
+
+/// Reads an absolute address of one of these schemes. Browsers' rules (WHATWG URL) make a host of a path
+/// (`http:///mcp`, `http:mcp`) and pass over blanks; here an address is taken as it is written.
+pub fn address(text: &str, schemes: &[&str; 2]) -> Result<Url, String> {
+    let wanted = || format!("is an address that begins with {}:// or {}://", schemes[0], schemes[1]);
+    let (scheme, rest) = text.split_once("://").ok_or_else(wanted)?;
+    if !schemes.iter().any(|wanted| scheme.eq_ignore_ascii_case(wanted)) {
+        return Err(wanted());
+    }
+    let no_host = || "has no host: after :// a host name or address is wanted".to_owned();
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    if authority.rsplit('@').next().is_none_or(|host| host.is_empty() || host.starts_with(':')) {
+        return Err(no_host());
+    }
+    if text.contains('\\') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("has a blank, a control character or a `\\` in it: percent-encode it".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| format!("cannot be read: {error}"))?;
+    if url.host_str().is_none_or(str::is_empty) { Err(no_host()) } else { Ok(url) }
 }
 
 /// Whether a header can be given: its name and value are such as HTTP carries, and it is none that the
@@ -93,7 +109,23 @@ mod tests {
             ("https://u:p@mcp.example", Transport::StreamableHttp, "`headers`"),
             ("https://u@mcp.example", Transport::StreamableHttp, "`headers`"),
             ("https://mcp.example/#x", Transport::StreamableHttp, "fragment"),
-            ("https://", Transport::StreamableHttp, "https:// or http://"),
+            ("http:mcp.example", Transport::StreamableHttp, "https:// or http://"),
+            ("http:/mcp.example", Transport::StreamableHttp, "https:// or http://"),
+            (" https://mcp.example", Transport::StreamableHttp, "https:// or http://"),
+            ("https://", Transport::StreamableHttp, "no host"),
+            ("http:///mcp", Transport::StreamableHttp, "no host"),
+            ("http://///mcp.example/", Transport::StreamableHttp, "no host"),
+            ("http://\\mcp", Transport::StreamableHttp, "no host"),
+            ("http://?x", Transport::StreamableHttp, "no host"),
+            ("http://:8080/mcp", Transport::StreamableHttp, "no host"),
+            ("http://u@/mcp", Transport::StreamableHttp, "no host"),
+            ("ws://", Transport::Websocket, "no host"),
+            ("ws:///mcp", Transport::Websocket, "no host"),
+            ("wss://#x", Transport::Websocket, "no host"),
+            ("https://mcp.example:99999", Transport::StreamableHttp, "cannot be read"),
+            ("https://mcp.exa\tmple", Transport::StreamableHttp, "a blank"),
+            ("https://mcp.example\\x", Transport::StreamableHttp, "a blank"),
+            ("https://mcp.example/ ", Transport::StreamableHttp, "a blank"),
         ] {
             let mistake = url(text, transport).unwrap_err();
             assert!(mistake.contains(said), "{text}: {mistake}");

@@ -35,6 +35,7 @@ pub fn gateway(app: &Arc<App>) -> Router {
         .route(doors::RPC, post(doors::rpc::rpc))
         .route(WELL_KNOWN, get(doors::resource::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(doors::resource::resource_metadata))
+        .merge(doors::authorization::routes())
         .route("/v1/mcp/execute", post(doors::execute::execute_tool))
         .merge(rest)
         .route("/health", get(health::health))

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::authn::Owner;
 use crate::backlog::Backlog;
 use crate::metrics;
 use crate::session::live::Live;
@@ -36,7 +37,8 @@ pub struct Stream {
     news: Notify,
     /// Set when it is known that the answer needs no header of its own.
     may_begin: AtomicBool,
-    standing: AtomicBool,
+    /// For whom it stays open, where it does.
+    standing: OnceLock<Owner>,
     readers: AtomicUsize,
     backlog: OnceLock<Arc<Backlog>>,
 }
@@ -101,12 +103,12 @@ impl Stream {
     }
 
     /// It stays open as long as its reader does.
-    pub fn stand(&self) {
-        self.standing.store(true, Ordering::Relaxed);
+    pub fn stand(&self, owner: Owner) {
+        self.standing.get_or_init(|| owner);
     }
 
-    pub fn is_standing(&self) -> bool {
-        self.standing.load(Ordering::Relaxed)
+    pub fn standing(&self) -> Option<Owner> {
+        self.standing.get().copied()
     }
 
     /// Counts its bytes in a tenant's backlog from now on.

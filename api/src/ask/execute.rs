@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Ask, Asked, Call, Shape, Target, object, short_enough, string, wrong, wrong_params};
+use crate::config::MAX_MILLIS;
 use crate::reply::{Answer, Facts};
 
 /// Reads the body of `POST /v1/mcp/execute`.
@@ -39,8 +40,9 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
         Some(arguments) if arguments.get().starts_with('{') => Cow::Borrowed(arguments),
         Some(_) => return Err(Refusal::new(Code::ValidationFailed, "arguments is an object")),
     };
-    if execute.timeout_ms == Some(0) {
-        return Err(Refusal::new(Code::ValidationFailed, "timeoutMs is 1 or more"));
+    if let Some(timeout) = execute.timeout_ms.filter(|timeout| !(1..=MAX_MILLIS).contains(timeout)) {
+        let reason = format!("timeoutMs is a whole number from 1 to {MAX_MILLIS}, not {timeout}");
+        return Err(Refusal::new(Code::ValidationFailed, reason));
     }
     let call = Call {
         target: Target::Own { server: execute.server, name: execute.tool },

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use protocol::{Caller, CallerKind, Code, CredentialId, Refusal};
 use sha2::{Digest, Sha256};
 
+use super::Identified;
 use super::presented::KEY_PREFIX;
 
 /// A key as it is shown once.
@@ -63,8 +64,8 @@ impl Keys {
         self.known.clear();
     }
 
-    /// The caller that a key stands for.
-    pub async fn find(&self, secret: &str) -> Result<Arc<Caller>, Refusal> {
+    /// Finds the caller that a key stands for, and until when.
+    pub async fn find(&self, secret: &str) -> Result<Identified, Refusal> {
         let hash = hash(secret);
         let now = Timestamp::now();
         let known = self.known.get(&hash).map(|known| Arc::clone(&known));
@@ -79,7 +80,7 @@ impl Keys {
                 .hint("ask for a new key: POST /v1/keys"));
         }
         known.used_at.store(now.as_microsecond(), Ordering::Relaxed);
-        Ok(Arc::clone(&known.caller))
+        Ok(Identified { caller: Arc::clone(&known.caller), expires_at: known.expires_at })
     }
 
     async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<Known>, Refusal> {

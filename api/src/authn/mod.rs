@@ -2,8 +2,10 @@
 //! API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
 //! (`X-Forwarded-For` and its kin) is read.
 
+mod again;
 mod audience;
 mod discovery;
+mod header;
 mod jwks;
 mod keys;
 mod presented;
@@ -18,12 +20,15 @@ use axum::http::HeaderMap;
 use dashmap::DashMap;
 use entity::{DEFAULT_TENANT, Db, DbError};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use protocol::{AgentId, Caller, CallerKind, Code, Refusal, Role, Scope, Scopes, TenantId};
 use proxy::egress::Egress;
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::oauth::ResourceUri;
 
+pub use again::Owner;
 pub use keys::NewKey;
 pub use tokens::{IssuedToken, Secrets, TokenClaims};
 
@@ -37,6 +42,12 @@ pub struct Proof<'a> {
     pub resource: ResourceUri<'a>,
 }
 
+/// The caller of a credential, and until when that is good if it has an end.
+struct Identified {
+    caller: Arc<Caller>,
+    expires_at: Option<Timestamp>,
+}
+
 /// Knows callers, and remembers them until the registry changes.
 pub struct Authn {
     db: Db,
@@ -46,7 +57,12 @@ pub struct Authn {
     agents: DashMap<(TenantId, Box<str>), (AgentId, String)>,
     /// The caller of a trusted connection, without its agent.
     local: ArcSwapOption<Caller>,
+    /// How many open streams are looked at at once: a change of the registry lets all of them ask.
+    looks: Semaphore,
 }
+
+/// Few enough to leave the database to those who call.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// Which connections need no credential, and what they may do.
 struct Trust {
@@ -82,6 +98,7 @@ impl Authn {
             trust: Trust { loopback: loopback_only, networks: auth.trusted_networks.clone(), scopes },
             agents: DashMap::new(),
             local: ArcSwapOption::empty(),
+            looks: Semaphore::new(LOOKS_AT_ONCE),
             db,
         }
     }
@@ -89,15 +106,7 @@ impl Authn {
     /// The caller, or why there is none.
     pub async fn identify(&self, proof: &Proof<'_>) -> Result<Arc<Caller>, Refusal> {
         let presented = presented::read(proof.headers)?;
-        let caller = match (presented.key, presented.token) {
-            (Some(key), None) => self.keys.find(key).await?,
-            // Boxed, as other things that are seldom: streams would keep the place for them.
-            (None, Some(token)) => Box::pin(self.by_token(token, proof.resource)).await?,
-            (Some(key), Some(token)) => {
-                both(&self.keys.find(key).await?, &Box::pin(self.by_token(token, proof.resource)).await?)?
-            }
-            (None, None) => self.by_connection(proof.peer).await?,
-        };
+        let Identified { caller, .. } = self.by_credential(proof, &presented).await?;
         let caller = match presented.tenant {
             Some(tenant) => Box::pin(self.for_tenant(caller, tenant)).await?,
             None => caller,
@@ -164,9 +173,33 @@ impl Authn {
         self.keys.touch().await
     }
 
-    async fn by_token(&self, token: &str, resource: ResourceUri<'_>) -> Result<Arc<Caller>, Refusal> {
-        if let Some(caller) = self.tokens.known(token, resource) {
-            return Ok(caller);
+    /// Finds the caller of what was presented, before it names a tenant or an agent.
+    async fn by_credential(
+        &self,
+        proof: &Proof<'_>,
+        presented: &presented::Presented<'_>,
+    ) -> Result<Identified, Refusal> {
+        match (presented.key, presented.token) {
+            (Some(key), None) => self.keys.find(key).await,
+            // Boxed, as other things that are seldom: streams would keep the place for them.
+            (None, Some(token)) => Box::pin(self.by_token(token, proof.resource)).await,
+            (Some(key), Some(token)) => {
+                let key = self.keys.find(key).await?;
+                let token = Box::pin(self.by_token(token, proof.resource)).await?;
+                let ends = [key.expires_at, token.expires_at];
+                let expires_at = ends.into_iter().flatten().min();
+                Ok(Identified { caller: both(&key.caller, &token.caller)?, expires_at })
+            }
+            (None, None) => {
+                let caller = self.by_connection(proof.peer).await?;
+                Ok(Identified { caller, expires_at: None })
+            }
+        }
+    }
+
+    async fn by_token(&self, token: &str, resource: ResourceUri<'_>) -> Result<Identified, Refusal> {
+        if let Some(known) = self.tokens.known(token, resource) {
+            return Ok(known);
         }
         let claims = self.tokens.verify(token, resource).await?;
         let operator = self.db.operator();
@@ -193,7 +226,7 @@ impl Authn {
             scopes: claims.scopes,
         });
         self.tokens.remember(token, claims.expires_at, claims.audience, &caller);
-        Ok(caller)
+        Ok(Identified { caller, expires_at: Some(claims.expires_at) })
     }
 
     async fn by_connection(&self, peer: IpAddr) -> Result<Arc<Caller>, Refusal> {

@@ -45,11 +45,7 @@ pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Refusal::new(Code::BadRequest, format!("the header {name} was sent twice")));
-    }
+    let Some(value) = crate::headers::single(headers, name)? else { return Ok(None) };
     match value.to_str() {
         Ok("") | Err(_) => {
             Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text")))

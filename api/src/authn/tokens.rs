@@ -13,9 +13,10 @@ use proxy::egress::Egress;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::BELIEVED;
 use super::audience::{Audience, OneOrMany};
+use super::header;
 use super::jwks::{Jwks, Source};
+use super::{BELIEVED, Identified};
 use crate::config;
 use crate::oauth::ResourceUri;
 
@@ -54,6 +55,8 @@ pub struct Tokens {
     verifying: Vec<DecodingKey>,
     audience: String,
     issuer: String,
+    /// How far the clocks of an issuer and of the gateway may be apart.
+    leeway: Duration,
     jwks: Option<Jwks>,
     known: DashMap<[u8; 32], Known>,
 }
@@ -61,6 +64,9 @@ pub struct Tokens {
 struct Known {
     caller: Arc<Caller>,
     audience: Audience,
+    /// When the token ends.
+    expires_at: Timestamp,
+    /// When it has to be verified again.
     until: Timestamp,
 }
 
@@ -78,6 +84,7 @@ impl Tokens {
             verifying,
             audience: auth.jwt_audience.clone(),
             issuer: auth.jwt_issuer.clone(),
+            leeway: Duration::from_secs(auth.jwt_leeway_seconds),
             jwks: source(auth).map(|source| Jwks::new(source, egress)),
             known: DashMap::new(),
         }
@@ -85,10 +92,10 @@ impl Tokens {
 
     /// The caller of a token that was verified a short while ago, has not expired since, and may be
     /// used here.
-    pub fn known(&self, token: &str, resource: ResourceUri<'_>) -> Option<Arc<Caller>> {
+    pub fn known(&self, token: &str, resource: ResourceUri<'_>) -> Option<Identified> {
         let known = self.known.get(&digest(token))?;
         let good = known.until > Timestamp::now() && known.audience.covers(resource);
-        good.then(|| Arc::clone(&known.caller))
+        good.then(|| Identified { caller: Arc::clone(&known.caller), expires_at: Some(known.expires_at) })
     }
 
     pub fn remember(&self, token: &str, expires_at: Timestamp, audience: Audience, caller: &Arc<Caller>) {
@@ -96,7 +103,7 @@ impl Tokens {
             self.known.clear();
         }
         let until = expires_at.min(Timestamp::now() + BELIEVED);
-        self.known.insert(digest(token), Known { caller: Arc::clone(caller), audience, until });
+        self.known.insert(digest(token), Known { caller: Arc::clone(caller), audience, expires_at, until });
     }
 
     pub fn forget(&self) {
@@ -141,8 +148,7 @@ impl Tokens {
 
     /// Checks signature, expiry, issuer (where set) and audience.
     pub async fn verify(&self, token: &str, resource: ResourceUri<'_>) -> Result<Verified, Refusal> {
-        let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| invalid("the bearer token is neither an API key nor a JSON Web Token"))?;
+        let header = header::read(token)?;
         let mut claims = match (header.alg, &self.jwks) {
             (Algorithm::HS256, _) => self.try_each(token, Algorithm::HS256, &self.verifying)?,
             (Algorithm::HS384 | Algorithm::HS512, _) => {
@@ -160,22 +166,22 @@ impl Tokens {
         };
         let own = header.alg == Algorithm::HS256;
         let audience = Audience::check(claims.aud.take(), &self.audience, own, resource)?;
-        claims.read(audience)
+        claims.read(audience, self.leeway)
     }
 
     /// The first key that fits decides; with none, the first key's complaint is the answer.
     fn try_each(&self, token: &str, algorithm: Algorithm, keys: &[DecodingKey]) -> Result<Claims, Refusal> {
         let mut validation = Validation::new(algorithm);
-        validation.leeway = 0;
-        validation.validate_nbf = true;
+        // The library knows whole seconds only; `Claims::read` compares both times itself.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         // Which audience is wanted depends on what is called; see `Audience`.
         validation.validate_aud = false;
-        let mut required = vec!["exp"];
+        validation.required_spec_claims.clear();
         if !self.issuer.is_empty() {
             validation.set_issuer(&[&self.issuer]);
-            required.push("iss");
+            validation.set_required_spec_claims(&["iss"]);
         }
-        validation.set_required_spec_claims(&required);
         let mut first = None;
         for key in keys.iter().filter(|key| key.family() == algorithm.family()) {
             match jsonwebtoken::decode::<Claims>(token, key, &validation) {
@@ -191,7 +197,8 @@ impl Tokens {
 #[derive(Deserialize)]
 struct Claims {
     /// NumericDate may have a fraction (RFC 7519, section 2).
-    exp: f64,
+    exp: Option<f64>,
+    nbf: Option<f64>,
     aud: Option<OneOrMany>,
     tenant: Option<String>,
     tenant_id: Option<String>,
@@ -206,7 +213,20 @@ struct Claims {
 }
 
 impl Claims {
-    fn read(self, audience: Audience) -> Result<Verified, Refusal> {
+    /// Reads the claims of a token that is good now (RFC 7519, sections 4.1.4 and 4.1.5).
+    fn read(self, audience: Audience, leeway: Duration) -> Result<Verified, Refusal> {
+        let now = Timestamp::now();
+        let exp = self.exp.ok_or_else(|| invalid("the token has no `exp`"))?;
+        let expires_at = moment(exp, "exp")?.saturating_add(leeway).map_err(|_| no_time("exp"))?;
+        if now >= expires_at {
+            return Err(Refusal::new(Code::CredentialExpired, "the token has expired")
+                .since(expires_at)
+                .hint("ask for a new token: POST /v1/tokens, or your identity provider"));
+        }
+        let not_before = self.nbf.map(|nbf| moment(nbf, "nbf")).transpose()?;
+        if not_before.is_some_and(|nbf| nbf.saturating_sub(leeway).is_ok_and(|nbf| now < nbf)) {
+            return Err(invalid("the token is not valid yet"));
+        }
         let agent = self.agent_id.or(self.agent_id_camel).or(self.sub).ok_or_else(|| {
             invalid("the token names no agent").hint("put the agent into the claim `agent_id` or `sub`")
         })?;
@@ -220,21 +240,25 @@ impl Claims {
             Some(names) => names.iter().filter_map(|name| Scope::parse(name)).collect(),
             None => Role::Agent.scopes(),
         };
-        let expires_at = Timestamp::from_second(self.exp.floor() as i64)
-            .map_err(|_| invalid("the token's exp is no time"))?;
         let tenant = self.tenant.or(self.tenant_id).or(self.tid);
         Ok(Verified { tenant, agent, scopes, expires_at, audience })
     }
 }
 
+/// Reads a NumericDate, to the microsecond.
+fn moment(date: f64, claim: &str) -> Result<Timestamp, Refusal> {
+    Timestamp::from_microsecond((date * 1e6).floor() as i64).map_err(|_| no_time(claim))
+}
+
+fn no_time(claim: &str) -> Refusal {
+    invalid(format!("the token's {claim} is no time"))
+}
+
 fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
-        ErrorKind::ExpiredSignature => Refusal::new(Code::CredentialExpired, "the token has expired")
-            .hint("ask for a new token: POST /v1/tokens, or your identity provider"),
         ErrorKind::InvalidSignature => invalid("the token's signature is not valid"),
         ErrorKind::InvalidIssuer => invalid("the token's issuer is not the expected one"),
-        ErrorKind::ImmatureSignature => invalid("the token is not valid yet"),
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token has no `{claim}`")),
         _ => invalid("the token is not valid"),
     }
@@ -248,7 +272,7 @@ fn source(auth: &config::Auth) -> Option<Source> {
     auth.issuer_url().map(|_| Source::Issuer(auth.jwt_issuer.clone()))
 }
 
-fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+pub fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::InvalidCredential, reason)
         .hint("get a token from POST /v1/tokens or your identity provider")
 }

@@ -6,6 +6,7 @@ use entity::Transport;
 use protocol::Slug;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_MILLIS;
 use crate::remote;
 
 /// A `[[servers]]` entry: global, and kept in step with the file.
@@ -49,6 +50,15 @@ impl DeclaredServer {
         };
         let era = self.era.as_deref().unwrap_or("auto");
         refuse(!matches!(era, "auto" | "legacy" | "modern"), "era: `auto`, `legacy` or `modern` is wanted");
+        let times = [
+            ("timeout_ms", self.timeout_ms, 1),
+            ("start_timeout_ms", self.start_timeout_ms, 1),
+            ("idle_timeout_ms", self.idle_timeout_ms, 0),
+        ];
+        for (name, time, least) in times {
+            let wrong = time.is_some_and(|time| !(least..=MAX_MILLIS).contains(&u64::from(time)));
+            refuse(wrong, &format!("{name}: {least} to {MAX_MILLIS} is wanted"));
+        }
         match Transport::parse(&self.transport) {
             None | Some(Transport::Builtin) => {
                 refuse(true, "transport: `stdio`, `streamable-http` or `websocket` is wanted");

@@ -39,6 +39,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("JWT_SECRET", "auth", "jwt_secret"),
     plain("JWT_SECRET_PREVIOUS", "auth", "jwt_secret_previous"),
     plain("JWT_EXPIRES_IN", "auth", "jwt_expires_in"),
+    plain("JWT_LEEWAY_SECONDS", "auth", "jwt_leeway_seconds"),
     plain("MASTER_KEY", "auth", "master_key"),
     plain("MASTER_KEY_PREVIOUS", "auth", "master_key_previous"),
     plain("JWKS_URL", "auth", "jwks_url"),

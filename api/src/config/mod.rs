@@ -22,6 +22,10 @@ pub use validate::host;
 /// The default file, which is also the manual.
 pub const MANUAL: &str = include_str!("../../config.default.toml");
 
+/// The longest time that is taken in milliseconds anywhere: a day. What is added to the present time must
+/// not leave the range of clocks.
+pub const MAX_MILLIS: u64 = 86_400_000;
+
 /// All mistakes of a configuration, each with its key and the accepted form.
 #[derive(Debug)]
 pub struct Mistakes(pub Vec<String>);
@@ -86,6 +90,7 @@ pub struct Auth {
     pub jwt_secret: String,
     pub jwt_secret_previous: String,
     pub jwt_expires_in: String,
+    pub jwt_leeway_seconds: u64,
     pub master_key: String,
     pub master_key_previous: String,
     pub jwks_url: String,

@@ -3,9 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy::egress::Url;
+use super::{Config, MAX_MILLIS};
+use crate::remote;
 
-use super::Config;
+/// Clocks that are further apart are wrong, and a token that ended is no good.
+const MAX_LEEWAY: u64 = 300;
+
+/// 31 days.
+const MAX_WINDOW_MILLIS: u64 = 31 * MAX_MILLIS;
 
 /// Adds every mistake found.
 pub fn check(config: &Config, mistakes: &mut Vec<String>) {
@@ -26,7 +31,7 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     );
     refuse(
         life(&auth.jwt_expires_in).is_none(),
-        "auth.jwt_expires_in (JWT_EXPIRES_IN): seconds, or a number with s, m, h or d, is wanted",
+        "auth.jwt_expires_in (JWT_EXPIRES_IN): seconds, or a number with s, m, h or d, of up to 3650 days is wanted",
     );
     refuse(
         !auth.jwks_url.is_empty() && auth.jwt_issuer.is_empty(),
@@ -34,14 +39,19 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     );
     refuse(
         !auth.jwks_url.is_empty() && !is_http(&auth.jwks_url),
-        "auth.jwks_url (JWKS_URL): an http or https address is wanted",
+        "auth.jwks_url (JWKS_URL): an http or https address with a host is wanted",
+    );
+    let is_address = ["http:", "https:"].iter().any(|scheme| auth.jwt_issuer.starts_with(scheme));
+    refuse(
+        is_address && !is_http(&auth.jwt_issuer),
+        "auth.jwt_issuer (JWT_ISSUER): an issuer that is an address has a host, as in https://id.example.com",
     );
     refuse(
         auth.issuer_url().is_some_and(|url| url.query().is_some() || url.fragment().is_some()),
         "auth.jwt_issuer (JWT_ISSUER): an issuer's address has no `?` and no `#`",
     );
     refuse(
-        !config.server.public_url.is_empty() && !config.public_url().is_some_and(|url| is_origin(&url)),
+        !config.server.public_url.is_empty() && !is_origin(&config.server.public_url),
         "server.public_url (PUBLIC_URL): http or https, a host and maybe a port is wanted, and no path",
     );
     refuse(
@@ -54,10 +64,17 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         config.server.max_body_bytes < 1024,
         "server.max_body_bytes (MAX_BODY_BYTES): 1024 or more is wanted",
     );
-    refuse(config.limits.window_ms == 0, "limits.window_ms (RATE_LIMIT_WINDOW_MS): 1 or more is wanted");
+    for (name, time, least) in times(config) {
+        let wrong = !(least..=MAX_MILLIS).contains(&time);
+        refuse(wrong, &format!("{name}: {least} to {MAX_MILLIS} is wanted"));
+    }
     refuse(
-        config.calls.default_timeout_ms == 0,
-        "calls.default_timeout_ms (DEFAULT_TIMEOUT_MS): 1 or more is wanted",
+        !(1..=MAX_WINDOW_MILLIS).contains(&config.limits.window_ms),
+        &format!("limits.window_ms (RATE_LIMIT_WINDOW_MS): 1 to {MAX_WINDOW_MILLIS} is wanted"),
+    );
+    refuse(
+        auth.jwt_leeway_seconds > MAX_LEEWAY,
+        &format!("auth.jwt_leeway_seconds (JWT_LEEWAY_SECONDS): 0 to {MAX_LEEWAY} is wanted"),
     );
     refuse(
         config.children.line_max_bytes < 4096,
@@ -91,6 +108,22 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     }
 }
 
+/// Every time in milliseconds, with its name and the least that it may be.
+fn times(config: &Config) -> [(&'static str, u64, u64); 9] {
+    let Config { server, database, calls, children, record, .. } = config;
+    [
+        ("server.shutdown_grace_ms (SHUTDOWN_GRACE_MS)", server.shutdown_grace_ms, 0),
+        ("database.idle_timeout_ms (DB_IDLE_TIMEOUT_MS)", database.idle_timeout_ms, 0),
+        ("database.query_timeout_ms (DB_QUERY_TIMEOUT_MS)", database.query_timeout_ms, 1),
+        ("calls.default_timeout_ms (DEFAULT_TIMEOUT_MS)", calls.default_timeout_ms, 1),
+        ("calls.http_timeout_ms (HTTP_TIMEOUT_MS)", calls.http_timeout_ms, 1),
+        ("calls.list_timeout_ms (LIST_TIMEOUT_MS)", calls.list_timeout_ms, 1),
+        ("children.idle_timeout_ms (CHILD_IDLE_TIMEOUT_MS)", children.idle_timeout_ms, 0),
+        ("children.start_timeout_ms (CHILD_START_TIMEOUT_MS)", children.start_timeout_ms, 1),
+        ("record.interval_ms (RECORD_INTERVAL_MS)", record.interval_ms, 1),
+    ]
+}
+
 /// The address to bind.
 pub fn host(config: &Config) -> Option<IpAddr> {
     match config.server.host.as_str() {
@@ -116,11 +149,12 @@ pub fn life(text: &str) -> Option<Duration> {
     (1..=10 * 365 * 86_400).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
-fn is_origin(url: &Url) -> bool {
+fn is_origin(text: &str) -> bool {
+    let Ok(url) = remote::address(text, &["http", "https"]) else { return false };
     let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    matches!(url.scheme(), "http" | "https") && url.path() == "/" && bare && url.password().is_none()
+    url.path() == "/" && bare && url.password().is_none()
 }
 
-fn is_http(url: &str) -> bool {
-    url.starts_with("http://") || url.starts_with("https://")
+fn is_http(text: &str) -> bool {
+    remote::address(text, &["http", "https"]).is_ok()
 }

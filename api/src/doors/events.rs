@@ -10,10 +10,13 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use jiff::Timestamp;
+use protocol::Scope;
 use proxy::http::sse::{self, Outgoing};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::authn::Owner;
 use crate::doors;
 use crate::headers::ACCEL_BUFFERING;
 use crate::open_streams::Place;
@@ -21,6 +24,15 @@ use crate::stream::{Event, Reading, Stream};
 
 /// A comment after so long without a message; the credential is looked at as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// The shortest time between two looks at a credential, however often the registry changes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// Time for a look; then messages go on, and it is tried again later.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// When a look that failed is repeated.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// When a client that lost its connection is to come back.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,6 +62,8 @@ impl Cursor {
 pub struct Watch {
     pub app: Arc<App>,
     pub parts: Arc<Parts>,
+    /// For whom it stays open, where it does from its beginning.
+    pub owner: Option<Owner>,
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
     /// Its place among the open streams, where it is not its request that holds one.
@@ -72,7 +86,13 @@ struct Reader {
     begun: bool,
     stopping: CancellationToken,
     watch: Watch,
-    checked: Instant,
+    /// Tells of changes that may have ended the credential.
+    registry: tokio::sync::watch::Receiver<()>,
+    /// When something was written last.
+    spoke: Instant,
+    /// When the credential was looked at last, and when that is due again.
+    looked: Option<Instant>,
+    due: Instant,
     /// Held as long as somebody reads.
     _work: Option<AbortOnDrop>,
     _reading: Reading,
@@ -87,6 +107,7 @@ pub fn response(
     work: Option<AbortOnDrop>,
 ) -> Response {
     let mark = Arc::clone(&watch.app.gateway.hub.relay.replica);
+    let registry = watch.app.gateway.directory.registry();
     let reader = Reader {
         mark,
         _reading: stream.reading(),
@@ -95,7 +116,10 @@ pub fn response(
         begun: false,
         stopping,
         watch,
-        checked: Instant::now(),
+        registry,
+        spoke: Instant::now(),
+        looked: None,
+        due: Instant::now(),
         _work: work,
     };
     let body = stream::unfold(reader, |mut reader| async move {
@@ -125,22 +149,47 @@ impl Reader {
             );
             return Some(out.into());
         }
-        if self.checked.elapsed() >= KEEP_ALIVE && !self.is_still_allowed().await {
-            return None;
-        }
         let ended = self.watch.ended.clone().unwrap_or_default();
-        let event = tokio::select! {
-            biased;
-            event = self.stream.next(self.after) => event?,
-            () = ended.cancelled() => return None,
-            () = self.stopping.cancelled() => return None,
-            () = tokio::time::sleep(KEEP_ALIVE) => {
-                sse::comment(&mut out, "");
-                return Some(out.into());
+        loop {
+            let owner = self.watch.owner.or_else(|| self.stream.standing());
+            if let Some(owner) = owner {
+                self.hear();
+                if self.due <= Instant::now() && !self.is_still_allowed(owner).await {
+                    return None;
+                }
             }
-        };
-        self.write(&mut out, &event);
+            let wake = owner.map_or(self.spoke + KEEP_ALIVE, |_| self.due.min(self.spoke + KEEP_ALIVE));
+            tokio::select! {
+                biased;
+                event = self.stream.next(self.after) => {
+                    self.write(&mut out, &event?);
+                    break;
+                }
+                () = ended.cancelled() => return None,
+                () = self.stopping.cancelled() => return None,
+                Ok(()) = self.registry.changed(), if owner.is_some() => {
+                    self.registry.mark_changed();
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if self.spoke.elapsed() >= KEEP_ALIVE {
+                        sse::comment(&mut out, "");
+                        break;
+                    }
+                }
+            }
+        }
+        self.spoke = Instant::now();
         Some(out.into())
+    }
+
+    /// After a change of the registry, a look is due: at once, or a moment after the last one.
+    fn hear(&mut self) {
+        if self.registry.has_changed().unwrap_or(false) {
+            self.registry.mark_unchanged();
+            let now = Instant::now();
+            let soon = self.looked.map_or(now, |looked| now.max(looked + BETWEEN_LOOKS));
+            self.due = self.due.min(soon);
+        }
     }
 
     fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
@@ -154,20 +203,32 @@ impl Reader {
 
     /// A call that was allowed when it began is finished; what stays open for ever needs a credential that
     /// is good now. Not being able to look is no reason to end anything.
-    async fn is_still_allowed(&mut self) -> bool {
-        self.checked = Instant::now();
-        let Watch { app, parts, ended, .. } = &self.watch;
-        if ended.is_none() && !self.stream.is_standing() {
-            return true;
-        }
+    async fn is_still_allowed(&mut self, owner: Owner) -> bool {
+        let Watch { app, parts, .. } = &self.watch;
         // Boxed, since each of many streams would keep the place for it.
         let proof = doors::proof(app, parts);
-        let caller = Box::pin(app.gateway.authn.identify(&proof)).await;
-        match caller.and_then(|caller| caller.require(protocol::Scope::ToolsCall)) {
-            Ok(()) => true,
-            Err(refusal) => !matches!(refusal.code.http(), 401 | 403),
+        let look = Box::pin(app.gateway.authn.look_again(&proof, owner, Scope::ToolsCall));
+        let looked = tokio::time::timeout(LOOK_WITHIN, look).await;
+        let now = Instant::now();
+        self.looked = Some(now);
+        match looked {
+            Ok(Ok(until)) => {
+                self.due = now + until.map_or(KEEP_ALIVE, |until| KEEP_ALIVE.min(left(until)));
+                true
+            }
+            Ok(Err(refusal)) if matches!(refusal.code.http(), 401 | 403 | 404) => false,
+            Ok(Err(_)) | Err(_) => {
+                self.due = now + LOOK_AGAIN;
+                true
+            }
         }
     }
+}
+
+/// How long until a credential ends, to the next millisecond.
+fn left(until: Timestamp) -> Duration {
+    let left = Timestamp::now().duration_until(until);
+    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1)
 }
 
 #[cfg(test)]

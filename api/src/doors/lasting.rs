@@ -85,6 +85,7 @@ pub fn streamed(app: &Arc<App>, parts: &Arc<Parts>, stream: Arc<Stream>, handlin
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| events::AbortOnDrop(work));
     // It ends by itself, with its answer, also when the gateway stops.
-    let watch = events::Watch { app: Arc::clone(app), parts: Arc::clone(parts), ended: None, _place: None };
+    let (app, parts) = (Arc::clone(app), Arc::clone(parts));
+    let watch = events::Watch { app, parts, owner: None, ended: None, _place: None };
     events::response(stream, Cursor::start(), CancellationToken::new(), watch, ends_with)
 }

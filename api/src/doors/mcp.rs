@@ -16,6 +16,7 @@ use super::events::{self, Cursor};
 use super::lasting::{Handling, Lasting, streamed};
 use super::rpc::json;
 use crate::app::App;
+use crate::authn::Owner;
 use crate::config::LimitRefusals;
 use crate::dialect::{Endpoint, Said};
 use crate::doors;
@@ -301,8 +302,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         return not_acceptable(&parts, "text/event-stream").await;
     }
     let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
-    let placed = found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, session)));
-    let (place, session) = match placed {
+    let placed =
+        found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, caller, session)));
+    let (place, caller, session) = match placed {
         Ok(found) => found,
         Err(away) => return turned_away(&app, &parts, away),
     };
@@ -310,7 +312,10 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     if let Err(refusal) = app.gateway.directory.view(session.tenant).await {
         return turned_away(&app, &parts, refusal.into());
     }
-    let last = parts.headers.get(crate::headers::LAST_EVENT_ID).and_then(|last| last.to_str().ok());
+    let last = match crate::headers::single(&parts.headers, &crate::headers::LAST_EVENT_ID) {
+        Ok(last) => last.and_then(|last| last.to_str().ok()),
+        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+    };
     let read = last.and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica));
     let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
         Some((cursor, ours)) => match session.live.find(cursor.stream).filter(|_| ours) {
@@ -348,6 +353,7 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         events::Watch {
             app: Arc::clone(&app),
             parts: Arc::new(doors::own_head(parts)),
+            owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
             ended,
             _place: Some(place),
         },

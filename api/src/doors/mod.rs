@@ -1,6 +1,7 @@
 //! The doors: each turns HTTP into the pipeline's words and back. They call `Gateway::handle` and
 //! nothing deeper.
 
+pub mod authorization;
 pub mod events;
 pub mod execute;
 mod lasting;
@@ -26,7 +27,7 @@ use crate::edge::Arrival;
 use crate::gateway::{Form, Inbound};
 use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
-use crate::oauth::ResourceUri;
+use crate::oauth::{self, ResourceUri};
 use crate::request_body::RequestBody;
 
 /// Where the doors that speak JSON-RPC are.
@@ -59,8 +60,8 @@ impl Unread<'_> {
 
     /// Takes a JSON body, or says why not.
     pub async fn read(self) -> Result<Bytes, Refusal> {
-        let json =
-            self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+        let kind = crate::headers::single(self.headers, &header::CONTENT_TYPE)?;
+        let json = kind.and_then(|value| value.to_str().ok()).is_some_and(is_json);
         if !json {
             return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
                 .hint("send Content-Type: application/json"));
@@ -171,9 +172,10 @@ fn arrival(parts: &Parts) -> Arrival {
     *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
 }
 
-/// The trace id of a `traceparent` header, if it is a valid one.
+/// The trace id of a `traceparent` header, if it is a valid one and the only one (W3C Trace Context,
+/// section 3.2).
 fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
-    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let text = crate::headers::single(headers, &TRACEPARENT).ok()??.to_str().ok()?;
     let id = text.split('-').nth(1).filter(|id| id.len() == 32)?;
     let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
     Some(id.to_be_bytes())
@@ -201,13 +203,13 @@ pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
             .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     if refusal.code.http() == 401 {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, oauth::challenge(refusal));
     }
 }
 
 /// Says on an MCP door how to get a credential that is enough (RFC 6750, RFC 9728).
 pub fn challenge(response: &mut Response, refusal: &Refusal, resource: &ResourceUri<'_>) {
-    let challenge = resource.challenge(refusal.code).and_then(|text| HeaderValue::from_str(&text).ok());
+    let challenge = resource.challenge(refusal).and_then(|text| HeaderValue::from_str(&text).ok());
     if let Some(challenge) = challenge {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }

@@ -72,7 +72,10 @@ pub async fn restore(gateway: &Gateway, session: &Session) {
             continue;
         }
         match subscriber.subscribe(gateway, uri).await {
-            Ok(Ok(subscribed)) => session.live.hold(uri, Some(Box::new(subscribed))),
+            Ok(Ok(subscribed)) => {
+                session.live.hold(uri, Some(Box::new(subscribed)));
+                crate::hub::tell_maybe_updated(session, uri);
+            }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
             Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
         }

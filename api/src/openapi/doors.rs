@@ -214,7 +214,7 @@ struct ExecuteBody {
     #[schema(value_type = Option<AgentSlug>)]
     agent_id: Option<String>,
     /// Less than the time-out that is set, when the caller wants less.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 86_400_000)]
     timeout_ms: Option<u64>,
 }
 

@@ -30,7 +30,8 @@ pub struct NewAgentBody {
     /// 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     name: String,
-    /// The tenant's id or slug; the caller's own when not given.
+    /// The id or slug of the tenant that is acted for, which may be left out; an operator names another
+    /// tenant by `X-Tenant-Id`.
     tenant_id: Option<String>,
 }
 
@@ -92,9 +93,9 @@ pub async fn list_agents(
     Ok(PageOf::of(rows, AgentBody::from))
 }
 
-/// Makes an agent.
+/// Makes an agent in the tenant that is acted for.
 ///
-/// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`.
+/// Needs `servers:write` and `configs:write`; an operator names another tenant by `X-Tenant-Id`.
 #[utoipa::path(
     post, path = "/v1/agents", tag = "agents", request_body = NewAgentBody,
     responses((status = 201, description = "The agent; `Location` is its path.", body = AgentBody), Always, Named, Filtered, Sent, Contested)
@@ -106,8 +107,10 @@ pub async fn create_agent(
 ) -> Result<Created<AgentBody>, Problem> {
     tenancy::administers(&acting)?;
     let NewAgentBody { slug, name, tenant_id } = NewAgentBody::read(payload.fields()?)?;
-    let tenant = tenancy::administered(&app, &acting, tenant_id.as_deref()).await?;
-    let agent = app.db.tenant(tenant).create_agent(NewAgent { slug, name }, &acting.actor()).await;
+    if let Some(named) = tenant_id {
+        tenancy::acted_for(&app, &acting, &named).await?;
+    }
+    let agent = acting.rows(&app).create_agent(NewAgent { slug, name }, &acting.actor()).await;
     let agent = agent.map_err(Problem::of("tenant"))?;
     app.gateway.directory.changed().await;
     Ok(created("/v1/agents", agent.id, agent.into()))

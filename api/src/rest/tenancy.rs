@@ -36,6 +36,27 @@ pub async fn administered(app: &App, acting: &Acting, named: Option<&str>) -> Re
     }
 }
 
+/// Checks that a body which names a tenant names the one that is acted for. What is made is read, changed
+/// and deleted there only.
+///
+/// # Errors
+/// 403 that says how to act for the other tenant, to who may; to others there is no such tenant.
+pub async fn acted_for(app: &App, acting: &Acting, named: &str) -> Result<(), Problem> {
+    if is_own(acting, named) {
+        return Ok(());
+    }
+    if !acting.has(Scope::TenantsAdmin) {
+        return Err(Problem::not_found("tenant"));
+    }
+    let named = find::tenant(app, named).await?.slug;
+    let own = &acting.caller.tenant_slug;
+    let reason = format!("tenantId names the tenant {named}, and the tenant acted for is {own}");
+    Err(Refusal::new(Code::TenantMismatch, reason)
+        .rule("body member tenantId")
+        .hint(format!("act for the other tenant with the header X-Tenant-Id: {named}"))
+        .into())
+}
+
 pub fn is_own(acting: &Acting, name: &str) -> bool {
     name == acting.caller.tenant_slug || name.parse().is_ok_and(|id: TenantId| id == acting.tenant())
 }

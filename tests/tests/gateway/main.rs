@@ -38,6 +38,7 @@ mod stdio_door;
 mod stdio_lines;
 mod stolen;
 mod streams;
+mod strict;
 mod tenants;
 
 use tests::programs::{self, Programs};
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         ("records", records::CASES),
         ("children", children::CASES),
         ("identity", identity::CASES),
+        ("strict", strict::CASES),
         ("oauth", oauth::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),

@@ -6,7 +6,8 @@ use tests::{Answer, Backend, Case, Code, Settings, TestApp, Value, cases, json};
 
 pub const CASES: &[Case] = cases![
     Every: a_token_is_good_at_its_own_endpoint;
-    Once: documents_of_endpoints, documents_without_an_issuer, challenges, challenges_without_an_issuer,
+    Once: documents_of_endpoints, documents_without_an_issuer, challenges, challenges_without_an_issuer, a_wrong_key_says_so,
+        the_issuer_is_named,
         own_tokens_with_an_audience, an_issuers_keys_are_found, keys_by_openid_connect,
         a_document_of_another_issuer, an_issuer_that_is_away, the_hosts_own_name, mistakes_in_the_settings;
 ];
@@ -131,13 +132,23 @@ async fn challenges(backend: Backend) {
     for bad in [expired.as_str(), "nonsense"] {
         let answer = app.with_bearer(bad).rpc("ping", json!({})).await;
         answer.status(401);
-        assert_eq!(challenge(&answer), format!("Bearer error=\"invalid_token\", {rest}"));
+        let said = challenge(&answer);
+        answer.must(
+            said.starts_with("Bearer error=\"invalid_token\", error_description=\"the "),
+            "what is wrong",
+        );
+        answer.must(said.ends_with(&format!("\", {rest}")), "and where to go on");
     }
     let mut narrow = claims(ISSUER, json!("https://gw.example/mcp/rpc"));
     narrow["scope"] = json!("servers:read");
     let answer = app.with_bearer(&key.sign(&narrow)).rpc("ping", json!({})).await;
     answer.status(403);
-    assert_eq!(challenge(&answer), format!("Bearer error=\"insufficient_scope\", {rest}"));
+    let said = challenge(&answer);
+    answer.must(
+        said.starts_with("Bearer error=\"insufficient_scope\", error_description=\""),
+        "what is missing",
+    );
+    answer.must(said.ends_with(&format!("\", {rest}")), "and where to go on");
     let answer = app.anonymous_from_loopback().get("/v1/mcp/servers").await;
     answer.status(401);
     assert_eq!(challenge(&answer), "Bearer", "REST has no document of its own");
@@ -150,6 +161,66 @@ async fn challenges_without_an_issuer(backend: Backend) {
     let challenge = answer.header("www-authenticate").unwrap_or_default();
     answer.must(challenge.starts_with("Bearer"), "it says how to authenticate");
     answer.must(!challenge.contains("resource_metadata"), "and leads to no document that is not there");
+}
+
+/// A client that looks for an authorization server after a 401 is told what is wrong with its key.
+async fn a_wrong_key_says_so(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().env("LOOPBACK_ROLE", "none")).await;
+    let operator = app.as_operator();
+    let (revoked, id) = operator.make_key(json!({ "name": "k", "role": "agent" })).await;
+    operator.delete(&format!("/v1/keys/{id}")).await.status(204);
+    for (key, said) in [("mcp_live_wrong", "the API key is not known"), (&revoked, "the API key was revoked")]
+    {
+        for path in ["/mcp", "/mcp/s/calculator", "/mcp/rpc", "/v1/mcp/servers", "/v1/mcp/execute"] {
+            let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+            let key = app.with_key(key);
+            let answer = match path {
+                "/v1/mcp/servers" => key.get(path).await,
+                _ => key.post(path, body).await,
+            };
+            answer.status(401);
+            answer.must(answer.text().contains(said), "the body says what is wrong");
+            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            let expected = format!("Bearer error=\"invalid_token\", error_description=\"{said}\"");
+            answer.must(challenge.starts_with(&expected), "so does the header (RFC 6750, section 3)");
+        }
+    }
+    let nobody = app.anonymous_from_loopback();
+    let cause = "the API key is missing, unknown, expired or revoked";
+    for path in ["/register", "/token", "/authorize"] {
+        let answer = nobody.post(path, json!({ "redirect_uris": ["http://127.0.0.1/"] })).await;
+        let error = answer.json_of(400);
+        answer.must(error["error"].is_string(), "it is an error of OAuth (RFC 6749, section 5.2)");
+        let said = error["error_description"].as_str().unwrap_or_default();
+        answer.must(said.starts_with(cause) && said.contains("X-MCP-Key"), "what is wrong and what to do");
+        nobody.get(path).await.status(400);
+    }
+    let registered = nobody.post("/register", json!({})).await;
+    assert_eq!(registered.json_of(400)["error"], "invalid_client_metadata");
+    for name in ["oauth-protected-resource", "oauth-authorization-server", "openid-configuration"] {
+        for path in [
+            format!("/.well-known/{name}"),
+            format!("/.well-known/{name}/mcp"),
+            format!("/.well-known/{name}/mcp/s/calculator"),
+            format!("/mcp/.well-known/{name}"),
+            format!("/mcp/rpc/.well-known/{name}"),
+            format!("/mcp/s/calculator/.well-known/{name}"),
+        ] {
+            let answer = nobody.get(&path).await;
+            let problem = answer.problem(Code::NotFound);
+            answer.must(problem["detail"].as_str().unwrap_or_default().starts_with(cause), "what is wrong");
+        }
+    }
+}
+
+/// Where there is an issuer, a client that asks the gateway instead is told who it is.
+async fn the_issuer_is_named(backend: Backend) {
+    let app = TestApp::start(backend, settings(&Provider::publish(&[]))).await;
+    let nobody = app.anonymous_from_loopback();
+    let error = nobody.post("/register", json!({})).await.json_of(400);
+    assert!(error["error_description"].as_str().unwrap_or_default().contains(ISSUER), "{error}");
+    let problem = nobody.get("/.well-known/oauth-authorization-server").await.problem(Code::NotFound);
+    assert!(problem.to_string().contains(ISSUER), "{problem}");
 }
 
 async fn own_tokens_with_an_audience(backend: Backend) {

@@ -12,7 +12,8 @@ use crate::pair::{DOORS, Door, Pair, in_rounds, next_round, replied, text_of};
 pub const CASES: &[Case] = cases![
     Postgres: a_session_is_served_by_both, a_question_is_answered_at_the_other, a_call_is_cancelled_at_the_other,
         changes_made_through_the_other, registrations_at_the_other, resources_touched_through_the_other,
-        a_session_ends_on_both, a_stream_goes_on_at_the_other, one_reader_at_a_time, rounds_that_change_the_replica;
+        a_session_ends_on_both, a_stream_goes_on_at_the_other, one_reader_at_a_time, rounds_that_change_the_replica,
+        a_key_revoked_at_the_other;
 ];
 
 /// How soon the other replica knows.
@@ -211,6 +212,22 @@ async fn one_reader_at_a_time(backend: Backend) {
     there.call("test_trigger_tool_change").await.result().await;
     let (old, new) = (first.rest(Duration::from_secs(1)).await, second.rest(Duration::from_secs(1)).await);
     assert_eq!((old.len(), new.len()), (0, 1), "the newer stream is told: {old:?} {new:?}");
+}
+
+/// Streams at this replica end within 2 s after their key was revoked, or their agent deleted, at the other.
+async fn a_key_revoked_at_the_other(backend: Backend) {
+    let two = Two::start(backend, &[]).await;
+    let (operator, there) = (two.pair.app.as_operator(), two.other.as_operator());
+    operator.post("/v1/agents", json!({ "slug": "eve", "name": "eve" })).await.status(201);
+    let (key, id) = operator.make_key(json!({ "name": "k", "role": "agent" })).await;
+    let (eves, _) = operator.make_key(json!({ "name": "k", "role": "agent", "agentId": "eve" })).await;
+    for (secret, path) in [(key, format!("/v1/keys/{id}")), (eves, "/v1/agents/eve".to_owned())] {
+        let client = McpClient::modern(&two.pair.app.with_key(&secret), "/mcp");
+        let mut stream = subscribed(&client, json!({ "toolsListChanged": true })).await;
+        there.delete(&path).await.status(204);
+        let silence = stream.next_within(Duration::from_secs(2)).await;
+        assert_eq!(silence, Err(Silence::Ended), "{path}: {stream:?}");
+    }
 }
 
 /// A call that waits for its answer waits at one replica: the next round finds it, or is refused with a

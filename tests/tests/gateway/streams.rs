@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tests::{
-    Actor, Backend, Case, Exchange, McpClient, Registration, Settings, Silence, TestApp, Value, cases, json,
-    proc,
+    Actor, Backend, Case, Code, Exchange, McpClient, Registration, Settings, Silence, TestApp, Value, cases,
+    json, proc,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,12 +14,17 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::pair::{Door, Pair};
 
 pub const CASES: &[Case] = cases![
-    Every: a_revoked_keys_streams_end;
+    Every: a_revoked_keys_streams_end, a_deleted_agents_streams_end;
     Once: a_thousand_sessions_listen, a_thousand_subscriptions, nobody_waits_for_a_slow_reader,
-        nobody_waits_for_who_is_gone, an_expired_tokens_stream_ends, a_silent_stream_is_kept_alive;
+        nobody_waits_for_who_is_gone, an_expired_tokens_stream_ends, a_revoked_key_among_a_thousand,
+        a_silent_stream_is_kept_alive;
 ];
 
 const STREAMS: usize = 1_000;
+const SECRET: &str = "a secret of more than thirty-two characters";
+
+/// How soon a stream ends after its credential.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 const DEAREST: u64 = 30 * 1024;
 
 fn resident(app: &TestApp) -> u64 {
@@ -199,7 +204,7 @@ async fn a_revoked_keys_streams_end(backend: Backend) {
     revoked.must(revoked.status < 300, "the key is revoked");
     let begun = Instant::now();
     for stream in &mut streams {
-        ends(stream, Duration::from_secs(30).saturating_sub(begun.elapsed())).await;
+        ends(stream, ENDS_WITHIN.saturating_sub(begun.elapsed())).await;
     }
     println!("streams of a revoked key ended after {:?}", begun.elapsed());
     operator.register(Registration::conformance("fix", &[])).await;
@@ -215,11 +220,67 @@ async fn an_expired_tokens_stream_ends(backend: Backend) {
     let body = json!({ "agentId": agent["id"], "expiresIn": 3 });
     let token = operator.post("/v1/tokens", body).await.json();
     let mut streams = both_streams(&app.with_bearer(token["token"].as_str().unwrap())).await;
+    let expires: jiff::Timestamp = token["expiresAt"].as_str().unwrap().parse().unwrap();
+    let left = Duration::try_from(jiff::Timestamp::now().duration_until(expires)).unwrap();
+    let until = Instant::now() + left;
+    for stream in &mut streams {
+        ends(stream, (until + ENDS_WITHIN).saturating_duration_since(Instant::now())).await;
+    }
+    assert!(Instant::now() >= until, "they are open until then");
+}
+
+/// Each way in which an agent may have come in ends with it, and nothing makes the agent again.
+async fn a_deleted_agents_streams_end(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().env("JWT_SECRET", SECRET)).await;
+    let operator = app.as_operator();
+    operator.post("/v1/agents", json!({ "slug": "eve", "name": "eve" })).await.status(201);
+    let key = operator.make_key(json!({ "agentId": "eve", "name": "eve", "role": "agent" })).await.0;
+    let any = operator.make_key(json!({ "name": "any", "role": "agent" })).await.0;
+    let claims = json!({ "sub": "eve", "tenant": "default", "exp": tests::jwt::in_seconds(600) });
+    let made = operator.post("/v1/tokens", json!({ "agentId": "eve" })).await.json_of(201);
+    let mut streams = Vec::new();
+    for actor in [
+        app.with_key(&key),
+        app.with_key(&any).header("x-agent-id", "eve"),
+        app.with_bearer(&tests::jwt::hs256(SECRET, &claims)),
+        app.with_bearer(made["token"].as_str().unwrap_or_default()),
+        app.anonymous_from_loopback().header("x-agent-id", "eve"),
+    ] {
+        streams.extend(both_streams(&actor).await);
+    }
+    let mut others = both_streams(&app.with_key(&any)).await;
+    operator.delete("/v1/agents/eve").await.status(204);
     let begun = Instant::now();
     for stream in &mut streams {
-        ends(stream, Duration::from_secs(40).saturating_sub(begun.elapsed())).await;
+        ends(stream, ENDS_WITHIN.saturating_sub(begun.elapsed())).await;
     }
-    println!("streams of a token of 3 s ended after {:?}", begun.elapsed());
+    operator.get("/v1/agents/eve").await.problem(Code::NotFound);
+    operator.register(Registration::conformance("fix", &[])).await;
+    for stream in &mut others {
+        stream.next_of("notifications/tools/list_changed").await;
+    }
+}
+
+/// A thousand streams are looked at at once, and those of one key end.
+async fn a_revoked_key_among_a_thousand(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().env("RATE_LIMIT_MAX_REQUESTS", 0)).await;
+    let operator = app.as_operator();
+    let mut streams = Vec::new();
+    for _ in 0..10 {
+        let (secret, _) = operator.make_key(json!({ "name": "k", "role": "agent" })).await;
+        let actor = app.with_key(&secret);
+        streams.extend(join_all((0..50).map(|_| both_streams(&actor))).await.into_iter().flatten());
+    }
+    let (secret, id) = operator.make_key(json!({ "name": "k", "role": "agent" })).await;
+    let mut ending = both_streams(&app.with_key(&secret)).await;
+    operator.delete(&format!("/v1/keys/{id}")).await.status(204);
+    let begun = Instant::now();
+    for stream in &mut ending {
+        ends(stream, ENDS_WITHIN.saturating_sub(begun.elapsed())).await;
+    }
+    println!("two streams of a revoked key among {} ended after {:?}", streams.len(), begun.elapsed());
+    operator.register(Registration::conformance("fix", &[])).await;
+    join_all(streams.iter_mut().map(|stream| stream.next_of("notifications/tools/list_changed"))).await;
 }
 
 async fn a_silent_stream_is_kept_alive(backend: Backend) {

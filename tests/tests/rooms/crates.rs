@@ -43,7 +43,7 @@ const LODGERS: [(&str, &[&str], &str); 36] = [
     ("rustls", &["proxy", "tests"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
     ("tokio-rustls", &["proxy"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
     ("rustls-platform-verifier", &["proxy"], "the way out is `proxy::egress`"),
-    ("tokio-tungstenite", &["proxy"], "WebSockets are spoken in `proxy::websocket`"),
+    ("tokio-tungstenite", &["proxy", "tests"], "WebSockets are spoken in `proxy::websocket`"),
     ("governor", &[], "limits are decided by `proxy::state`; see its gcra.rs for why"),
     ("rmcp", &["tests"], "its typed models drop what they do not know; it is the client of the tests"),
     ("libtest-mimic", &["tests"], "it is the harness of the tests"),

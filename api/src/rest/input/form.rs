@@ -8,6 +8,7 @@ use protocol::{Role, Scope, Scopes, Slug};
 use serde_json::Value;
 
 use super::fields::{kind_of, shortened};
+use crate::config::MAX_MILLIS;
 use crate::remote;
 
 /// What a form answers: the value, or the end of a sentence that begins with the field's name.
@@ -54,7 +55,7 @@ pub fn whole(min: i64, max: i64) -> impl Fn(&Value) -> Read<i64> {
 
 /// A time in milliseconds, up to a day.
 pub fn millis(min: i64) -> impl Fn(&Value) -> Read<i64> {
-    whole(min, 86_400_000)
+    whole(min, MAX_MILLIS as i64)
 }
 
 /// A list of at most so many, each of one form.

@@ -6,7 +6,6 @@ pub mod form;
 pub mod parameters;
 mod strict;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -16,8 +15,8 @@ use bytes::Bytes;
 use protocol::{Code, Refusal};
 
 use crate::app::App;
-use crate::doors;
 use crate::problem::Problem;
+use crate::{doors, headers};
 
 pub use fields::Fields;
 pub use parameters::Parameters;
@@ -98,18 +97,18 @@ impl IfMatch {
 }
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let values = parts.headers.get_all(header::IF_MATCH);
-        let texts: Vec<String> =
-            values.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
-        Ok(Self((!texts.is_empty()).then(|| texts.join(","))))
+    /// Several tags stand in one header; several headers are refused, as proxies join them differently.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let value = headers::single(&parts.headers, &header::IF_MATCH)?;
+        Ok(Self(value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())))
     }
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind = headers::single(headers, &header::CONTENT_TYPE)?;
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     if essence.eq_ignore_ascii_case("application/json")
         || essence.eq_ignore_ascii_case("application/merge-patch+json")
