@@ -41,6 +41,8 @@ pub struct Stream {
     standing: OnceLock<Owner>,
     readers: AtomicUsize,
     backlog: OnceLock<Arc<Backlog>>,
+    /// Whether its client takes an event with empty data.
+    may_be_empty: AtomicBool,
 }
 
 /// What a notification is about. Of those about the same topic only the newest waits or is kept.
@@ -84,6 +86,15 @@ impl Stream {
     /// Keeps what is read from now on, under a number of its session.
     pub fn keep_as(&self, number: u32, live: Weak<Live>) {
         self.kept.get_or_init(|| (number, live));
+    }
+
+    /// Its client takes events with empty data from now on.
+    pub fn allow_empty(&self, allowed: bool) {
+        self.may_be_empty.store(allowed, Ordering::Relaxed);
+    }
+
+    pub fn may_be_empty(&self) -> bool {
+        self.may_be_empty.load(Ordering::Relaxed)
     }
 
     pub fn number(&self) -> Option<u32> {

@@ -7,6 +7,9 @@ pub const LEGACY_LATEST: &str = "2025-11-25";
 /// The one revision that has JSON-RPC batches.
 pub const WITH_BATCHES: &str = "2025-03-26";
 
+/// The first revision whose streams may begin with an event that has an id and empty data.
+pub const WITH_EMPTY_EVENTS: &str = "2025-11-25";
+
 /// Every revision that starts with `initialize`.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use protocol::Code;
+use protocol::mcp::WITH_EMPTY_EVENTS;
 use proxy::upstream::{Listener, Question, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
@@ -46,10 +47,12 @@ pub struct Live {
 }
 
 impl Live {
-    pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool) -> Arc<Live> {
+    /// `version` is the session's revision of MCP.
+    pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<Live> {
         let home = Stream::default();
         home.keep_as(0, Weak::new());
         home.charge_to(&backlog);
+        home.allow_empty(version >= WITH_EMPTY_EVENTS);
         Arc::new(Live {
             changing: tokio::sync::Mutex::default(),
             home: Arc::new(home),
@@ -71,6 +74,7 @@ impl Live {
     pub fn number(self: &Arc<Self>, stream: &Stream) {
         stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
         stream.charge_to(&self.backlog);
+        stream.allow_empty(self.home.may_be_empty());
     }
 
     /// Keeps a stream for a client that may lose its connection.
