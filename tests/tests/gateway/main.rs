@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod oauth;
 mod operations;
+mod outages;
 mod pair;
 mod passing;
 mod real;
@@ -85,6 +86,7 @@ fn main() -> std::process::ExitCode {
         ("stolen", stolen::CASES),
         ("bounds", bounds::CASES),
         ("replicas", replicas::CASES),
+        ("outages", outages::CASES),
         ("fidelity", fidelity::CASES),
         ("passing", passing::CASES),
         ("streams", streams::CASES),
