@@ -20,7 +20,7 @@ pub const CASES: &[Case] = cases![
 ];
 
 /// Callers at once at each endpoint.
-const LOOPS: usize = 4;
+const LOOPS: usize = 8;
 
 /// Longest answer to a call while Redis is away: one missed answer takes half a second, the rest is what
 /// a loaded machine needs.
