@@ -14,6 +14,7 @@ use futures_util::future::{Either, ready};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::{
     Admission, Admitting, LimitKey, MemoryState, Quota, RedisState, StateError, StateKey, StateStore,
@@ -92,10 +93,11 @@ impl FallbackState {
             values: AtomicU64::new(0),
         });
         let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
         let (settling, stopped) = (Arc::clone(&inner), stop.clone());
-        tokio::spawn(async move { stopped.run_until_cancelled(settling.settle()).await });
+        tasks.spawn(async move { stopped.run_until_cancelled(settling.settle()).await });
         let (restoring, stopped) = (Arc::clone(&inner), stop.clone());
-        tokio::spawn(async move { stopped.run_until_cancelled(restoring.restore()).await });
+        tasks.spawn(async move { stopped.run_until_cancelled(restoring.restore()).await });
         Self { inner, _stop: stop.drop_guard() }
     }
 
