@@ -12,7 +12,7 @@ use proxy::bridge::{Bridge, Client};
 use proxy::catalog::Catalog;
 use proxy::egress::{Egress, EgressSettings, Url};
 use proxy::pool::{Pool, PoolSettings};
-use proxy::state::{MemoryState, RedisSettings, RedisState, StateStore};
+use proxy::state::{FallbackState, MemoryState, RedisSettings, RedisState, StateStore};
 
 use crate::authn::Authn;
 use crate::config::{self, Config, without_password};
@@ -43,6 +43,8 @@ pub struct App {
     /// The way out to remote servers.
     pub egress: Egress,
     pub state: Arc<dyn StateStore>,
+    /// The same, if it is in Redis.
+    pub fallback: Option<Arc<FallbackState>>,
     pub health: Health,
     /// Requests that go on although nobody waits for them on a connection.
     pub tasks: TaskTracker,
@@ -84,7 +86,7 @@ impl App {
         let tenant = prepare(&db, &config).await?;
         first_key(&db, &config, &secrets, tenant).await?;
 
-        let state = state_store(&config)?;
+        let (state, fallback) = state_store(&config)?;
         let egress = way_out(&config, Vec::new());
         let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
@@ -140,10 +142,18 @@ impl App {
             resources,
             egress,
             state,
+            fallback,
             health,
             trusts_loopback,
             operator_key,
         })
+    }
+
+    /// Hands on how many replicas share a limit: what the database last said.
+    pub fn count_replicas(&self) {
+        if let Some(fallback) = &self.fallback {
+            fallback.set_replicas(self.gateway.recorder.record.status().replicas);
+        }
     }
 
     /// Ends the children and writes what is still to be written.
@@ -294,17 +304,26 @@ fn identity_urls(config: &Config) -> Vec<Url> {
     [&config.auth.jwks_url, &config.auth.jwt_issuer].into_iter().flat_map(|url| url.parse()).collect()
 }
 
-fn state_store(config: &Config) -> Result<Arc<dyn StateStore>, StartError> {
+/// How long a command waits for Redis where a call can go on without.
+const PATIENCE_WITH_REDIS: Duration = Duration::from_millis(500);
+
+type State = (Arc<dyn StateStore>, Option<Arc<FallbackState>>);
+
+fn state_store(config: &Config) -> Result<State, StartError> {
     if config.state.redis_url.is_empty() {
-        return Ok(Arc::new(MemoryState::new()));
+        return Ok((Arc::new(MemoryState::new()), None));
     }
     let ca_file =
         (!config.state.redis_ca_file.as_os_str().is_empty()).then(|| config.state.redis_ca_file.clone());
-    let settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
-    match RedisState::open(&settings) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(StartError::usage(format!("REDIS_URL cannot be used: {error}"))),
+    let mut settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
+    let alone = config.limits.without_redis == config::WithoutRedis::Local;
+    if alone {
+        settings.timeout = PATIENCE_WITH_REDIS;
     }
+    let store = RedisState::open(&settings)
+        .map_err(|error| StartError::usage(format!("REDIS_URL cannot be used: {error}")))?;
+    let store = Arc::new(FallbackState::new(store, alone));
+    Ok((Arc::clone(&store) as Arc<dyn StateStore>, Some(store)))
 }
 
 fn pool_settings(

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::config::WithoutRedis;
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -108,6 +109,9 @@ pub async fn check(app: &App) -> Vec<Dependency> {
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("no answer in time".to_owned()),
     };
+    let goes_on = |problem| format!("{problem}; calls go on, and this replica decides limits alone");
+    let alone = app.config.limits.without_redis == WithoutRedis::Local && app.fallback.is_some();
+    let state = if alone { state.map(goes_on) } else { state };
     let record = app.gateway.recorder.record.status().failing.map(|(problem, _)| problem);
     let kind = match app.db.backend() {
         entity::Backend::Sqlite => "sqlite",

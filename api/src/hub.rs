@@ -225,6 +225,13 @@ impl Hub {
                     session.live.give_away();
                 }
             }
+            Message::Missed => {
+                let hub = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    hub.sessions.renew_read().await;
+                    hub.pass_everything().await;
+                });
+            }
             Message::Closed { session } => {
                 if let Some(hash) = relay::session_hash(&session) {
                     self.sessions.forget(&hash);

@@ -131,6 +131,8 @@ impl Limits {
     ) -> Result<Pace, Refused> {
         let Some(quota) = quota else { return Ok(Pace(None)) };
         let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
+        // Alone, a replica grants its share only.
+        let quota = &Quota { max: admission.share.unwrap_or(quota.max), ..*quota };
         let pace = Pace(Some(Standing {
             whose,
             max: quota.max,

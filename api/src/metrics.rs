@@ -10,6 +10,7 @@ use metrics::{Counter, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use protocol::Outcome;
 use proxy::route::Verb;
+use proxy::state::Alone;
 
 /// Servers with figures of their own.
 const MAX_SERVERS: usize = 200;
@@ -49,6 +50,7 @@ figures! {
     POOL_SIZE "mcp_connection_pool_size" "gauge" "" "Database connections that are open.";
     POOL_IDLE "mcp_connection_pool_idle" "gauge" "" "Database connections that are idle.";
     DEPENDENCY_UP "mcp_dependency_up" "gauge" "dependency" "1 while the dependency answers, else 0.";
+    ALONE "mcp_decided_alone_total" "counter" "what" "What this replica decided alone while Redis was away: limits, copies (sessions, read from the database instead), values (whose a task is, kept in memory).";
     HTTP_SECONDS "http_request_duration_seconds" "histogram" "method, route, status" "Time of an HTTP request.";
     CPU_USER "process_cpu_user_seconds_total" "counter" "" "Processor time of this process in user mode, seconds.";
     CPU_SYSTEM "process_cpu_system_seconds_total" "counter" "" "Processor time of this process in the kernel, seconds.";
@@ -140,6 +142,7 @@ pub struct Scrape {
     pub pool_size: u32,
     pub pool_idle: u32,
     pub dependencies: Vec<(&'static str, bool)>,
+    pub alone: Alone,
 }
 
 impl Scrape {
@@ -156,6 +159,10 @@ impl Scrape {
         set(RECORD_JOURNAL, self.record_journal_bytes);
         set(POOL_SIZE, self.pool_size.into());
         set(POOL_IDLE, self.pool_idle.into());
+        let Alone { limits, copies, values } = self.alone;
+        for (what, count) in [("limits", limits), ("copies", copies), ("values", values)] {
+            counter!(ALONE, "what" => what).absolute(count);
+        }
         for (dependency, up) in &self.dependencies {
             gauge!(DEPENDENCY_UP, "dependency" => *dependency).set(if *up { 1.0 } else { 0.0 });
         }
@@ -292,6 +299,7 @@ pub async fn scrape(app: &crate::app::App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
+        alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
         dependencies: crate::health::check(app)
             .await
             .iter()

@@ -90,8 +90,21 @@ pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Answere
             Ok(result) => Answer::Result(result.to_owned()),
             Err(error) => Answer::Error(error.to_owned()),
         };
+        let own = session.live.numbers(&id);
         let session = session_text(&session.hash);
-        gateway.hub.relay.tell(Message::Answered { session, id, answer }).await;
+        let told = gateway.hub.relay.tell(Message::Answered { session, id, answer }).await;
+        if !told && !own {
+            let reason = "another replica asked this question, and replicas cannot reach each other now";
+            let refusal = Refusal::new(Code::StateUnavailable, reason)
+                .hint("send the answer again shortly, or to the replica that asked");
+            return Some(Reply {
+                id: Some(answered.id.get().into()),
+                answer: reply::Answer::Refused(refusal),
+                facts: None,
+                request: context.request,
+                session: None,
+            });
+        }
     }
     None
 }

@@ -52,6 +52,9 @@ pub enum Message {
     Read {
         session: String,
     },
+    /// Some messages may be lost. Never sent.
+    #[serde(skip)]
+    Missed,
 }
 
 /// A resource of a tenant's server, by the server's own URI.
@@ -128,13 +131,15 @@ impl Relay {
         Self { replica: URL_SAFE_NO_PAD.encode(random).replace('-', "_").into(), state }
     }
 
-    /// Tells all other replicas.
-    pub async fn tell(&self, message: Message) {
+    /// Tells all other replicas, and says whether the message went out.
+    pub async fn tell(&self, message: Message) -> bool {
         let envelope = Envelope { from: self.replica.to_string(), message };
         let payload = Bytes::from(serde_json::to_vec(&envelope).expect("a message is plain data"));
-        if let Err(error) = self.state.publish(&StateKey::global(CHANNEL), payload).await {
-            tracing::warn!(%error, "other replicas could not be told");
+        let told = self.state.publish(&StateKey::global(CHANNEL), payload).await;
+        if let Err(error) = &told {
+            tracing::debug!(%error, "other replicas could not be told");
         }
+        told.is_ok()
     }
 
     /// What other replicas tell, until the connection is lost for good.
@@ -142,7 +147,7 @@ impl Relay {
         let notices = self.state.subscribe(&StateKey::global(CHANNEL)).await?;
         let own = Arc::clone(&self.replica);
         let read = move |notice: Notice| {
-            let Notice::Message(payload) = notice else { return None };
+            let Notice::Message(payload) = notice else { return Some(Message::Missed) };
             match serde_json::from_slice::<Envelope>(&payload) {
                 Ok(envelope) => (*envelope.from != *own).then_some(envelope.message),
                 Err(error) => {

@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often expired sessions are deleted.
 const TIDY: Duration = Duration::from_secs(300);
 
+/// How often the number of replicas is handed on.
+const REPLICAS: Duration = Duration::from_secs(2);
+
 /// How often times of last use are written and figures are folded.
 const FOLD: Duration = Duration::from_secs(15);
 
@@ -98,6 +101,13 @@ pub async fn live(
         move || {
             let app = Arc::clone(&app);
             async move { app.gateway.sessions.tidy().await }
+        }
+    }));
+    tasks.spawn(every(REPLICAS, stop.clone(), {
+        let app = Arc::clone(&app);
+        move || {
+            app.count_replicas();
+            std::future::ready(())
         }
     }));
     let stopped = Arc::new(OnceLock::new());

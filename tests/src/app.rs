@@ -122,6 +122,11 @@ impl TestApp {
         environment
     }
 
+    /// What it was started with, for another one of its kind.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.scratch.join("data")
     }

@@ -5,6 +5,7 @@ pub mod actor;
 pub mod answer;
 pub mod app;
 pub mod backend;
+pub mod cut;
 pub mod exchange;
 pub mod guardian;
 pub mod jwt;

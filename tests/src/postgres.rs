@@ -19,7 +19,8 @@ const USER: &str = "trunkline";
 pub struct PostgresServer {
     pub port: u16,
     process: std::process::Child,
-    directory: Scratch,
+    /// None only while it is handed to the next start.
+    directory: Option<Scratch>,
 }
 
 impl PostgresServer {
@@ -59,6 +60,17 @@ impl PostgresServer {
         lines.extend(further.iter().map(|line| (*line).to_owned()));
         let settings = data.join("postgresql.auto.conf");
         std::fs::write(&settings, lines.join("\n") + "\n").map_err(|error| error.to_string())?;
+        Self::launch(programs, port, owner, directory)
+    }
+
+    /// Starts the server on a directory that is prepared.
+    fn launch(
+        programs: &Path,
+        port: u16,
+        owner: Option<(u32, u32)>,
+        directory: Scratch,
+    ) -> Result<PostgresServer, String> {
+        let data = directory.join("data");
         let log = std::fs::File::create(directory.join("log")).map_err(|error| error.to_string())?;
         let process = as_user(&programs.join("postgres"), owner, directory.path())
             .arg("-D")
@@ -70,7 +82,7 @@ impl PostgresServer {
             .spawn()
             .map_err(|error| format!("postgres could not be started: {error}"))?;
         guardian::watch(process.id());
-        let mut server = PostgresServer { port, process, directory };
+        let mut server = PostgresServer { port, process, directory: Some(directory) };
         server.wait_until_it_answers()?;
         Ok(server)
     }
@@ -80,9 +92,44 @@ impl PostgresServer {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Ends the server at once, as a machine that went away: no connection is closed in order.
+    pub fn stop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // A frozen one takes no other signal.
+        self.thaw();
+        proc::signal(self.process.id(), Signal::QUIT);
+        let _ = self.process.wait();
+        guardian::forget(self.process.id());
+    }
+
+    /// The stopped server on the same port with the same rows.
+    pub fn start_again(&mut self, programs: &Path) -> Result<(), String> {
+        let directory = self.directory.take().expect("it is there between two starts");
+        *self = Self::launch(programs, self.port, unprivileged_user()?, directory)?;
+        Ok(())
+    }
+
+    /// Stops all its processes without ending them.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let own = self.process.id();
+        // The first one starts the others: it goes first, so that none is missed.
+        proc::signal(own, signal);
+        proc::children_of(own).into_iter().for_each(|child| proc::signal(child, signal));
+    }
+
     fn wait_until_it_answers(&mut self) -> Result<(), String> {
         let until = Instant::now() + Duration::from_secs(30);
-        let log = self.directory.join("log");
+        let log = self.directory.as_ref().map(|directory| directory.join("log")).unwrap_or_default();
         loop {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             if said.contains("ready to accept connections") {
@@ -99,9 +146,7 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        proc::signal(self.process.id(), Signal::QUIT);
-        let _ = self.process.wait();
-        guardian::forget(self.process.id());
+        self.stop();
     }
 }
 

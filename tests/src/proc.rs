@@ -44,6 +44,13 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// The processes that this one started.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(read).filter(|process| process.parent == parent).map(|process| process.pid).collect()
+}
+
 /// The memory the process holds, in bytes.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::guardian;
 use crate::postgres::free_port;
+use crate::proc;
 use crate::scratch::Scratch;
 
 /// How many databases it has: one for each app of a test process.
@@ -43,6 +46,42 @@ impl RedisServer {
         Self::launch(program, port, &arguments)
     }
 
+    /// A server on a free port with further arguments, such as `--replicaof` or `--sentinel`.
+    pub fn start_with(program: &Path, further: &[&str]) -> Result<RedisServer, String> {
+        let port = free_port();
+        let text = port.to_string();
+        Self::launch(program, port, &[&["--port", text.as_str()], further].concat())
+    }
+
+    /// A sentinel alone, which watches the master at this port as `main` and takes it for dead after a
+    /// second.
+    pub fn start_sentinel(program: &Path, master: &str) -> Result<RedisServer, String> {
+        let directory = Scratch::new("sentinel");
+        let file = directory.join("sentinel.conf");
+        let text = format!(
+            "sentinel monitor main 127.0.0.1 {master} 1\nsentinel down-after-milliseconds main 1000\n\
+             sentinel failover-timeout main 5000\nbind 127.0.0.1\n"
+        );
+        std::fs::write(&file, text).map_err(|error| error.to_string())?;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.arg(&file).args(["--sentinel", "--port", &port.to_string()]);
+        Self::wait_for(command, port, directory)
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Stops the process without ending it: connections stay open and nothing is answered.
+    pub fn freeze(&self) {
+        proc::signal(self.process.id(), Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        proc::signal(self.process.id(), Signal::CONT);
+    }
+
     /// Ends the server at once, as a machine that went away; [`RedisServer::start_again`] is its return.
     pub fn stop(&mut self) {
         let _ = self.process.kill();
@@ -57,12 +96,17 @@ impl RedisServer {
     }
 
     fn launch(program: &Path, port: u16, arguments: &[&str]) -> Result<RedisServer, String> {
-        let directory = Scratch::new("redis");
-        let log = std::fs::File::create(directory.join("log")).map_err(|error| error.to_string())?;
-        let process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--databases", &DATABASES.to_string()])
-            .args(arguments)
+            .args(arguments);
+        Self::wait_for(command, port, Scratch::new("redis"))
+    }
+
+    fn wait_for(mut command: Command, port: u16, directory: Scratch) -> Result<RedisServer, String> {
+        let log = std::fs::File::create(directory.join("log")).map_err(|error| error.to_string())?;
+        let process = command
             .arg("--dir")
             .arg(directory.path())
             .stdin(Stdio::null())

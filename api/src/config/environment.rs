@@ -50,6 +50,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("RATE_LIMIT_MAX_REQUESTS", "limits", "max_requests"),
     plain("RATE_LIMIT_WINDOW_MS", "limits", "window_ms"),
     plain("RATE_LIMIT_TENANT_MAX_REQUESTS", "limits", "tenant_max_requests"),
+    plain("LIMITS_WITHOUT_REDIS", "limits", "without_redis"),
     plain("LIMIT_REFUSALS", "limits", "refusals"),
     plain("DEFAULT_TIMEOUT_MS", "calls", "default_timeout_ms"),
     plain("HTTP_TIMEOUT_MS", "calls", "http_timeout_ms"),

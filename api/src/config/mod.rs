@@ -116,6 +116,17 @@ pub struct Limits {
     pub window_ms: u64,
     pub tenant_max_requests: u32,
     pub refusals: LimitRefusals,
+    pub without_redis: WithoutRedis,
+}
+
+/// What becomes of limits while Redis is away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithoutRedis {
+    /// Each replica counts by itself, against its share.
+    Local,
+    /// What is limited is refused.
+    Refuse,
 }
 
 /// The form of a refused `tools/call` over a rate limit, at the endpoints of Streamable HTTP.

@@ -140,8 +140,12 @@ impl Reader {
         if !std::mem::replace(&mut self.begun, true)
             && let Some(number) = self.stream.number()
         {
-            // So that a client knows where to go on before the first message (SEP-1699). Clients of
-            // all revisions pass over events without data.
+            if !self.stream.may_be_empty() {
+                // Clients of earlier revisions parse the empty data and give up (Gemini CLI 0.61).
+                sse::comment(&mut out, "");
+                return Some(out.into());
+            }
+            // So that a client knows where to go on before the first message (SEP-1699).
             let id = format!("{}-{number}-{}", self.mark, self.after);
             sse::write(
                 &mut out,

@@ -162,6 +162,11 @@ impl Live {
         })
     }
 
+    /// Whether an id is of this replica's questions.
+    pub fn numbers(&self, id: &str) -> bool {
+        id.strip_prefix(&*self.replica).is_some_and(|rest| rest.starts_with('-'))
+    }
+
     /// The client's answer to a question. Says whether the question was asked here.
     pub fn answer(&self, id: &str, answer: UpstreamAnswer) -> bool {
         let number = id.strip_prefix(&*self.replica).and_then(|rest| rest.strip_prefix('-'));

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dashmap::DashMap;
-use entity::{Db, NewSession};
+use entity::{Db, DbError, NewSession};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::mcp::Era;
@@ -32,6 +32,10 @@ use crate::dialect::Endpoint;
 
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a copy in the shared state lasts after its row was last written or read. It bounds how long
+/// a copy may be wrong that no replica could delete.
+const COPIED: Duration = Duration::from_secs(600);
 
 /// How long one is kept in memory while nothing of it goes on; its row stays.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -191,7 +195,19 @@ impl Sessions {
         let raw = match self.known(&hash) {
             // Nobody else can have changed it.
             Some(session) if !self.state.is_shared() => return self.used(caller, endpoint, session).await,
-            _ => self.newest(caller.tenant, &hash).await?,
+            known => match (self.newest(caller.tenant, &hash).await, known) {
+                (Ok(raw), _) => raw,
+                (Err(refusal), Some(session)) if refusal.code != Code::SessionNotFound => {
+                    // Neither the shared state nor the database answers.
+                    tracing::debug!(reason = &*refusal.reason, "a session is found in memory only");
+                    return self.used(caller, endpoint, session).await;
+                }
+                (Err(refusal), known) => {
+                    // Ended while nobody could be told.
+                    known.is_some().then(|| self.forget(&hash));
+                    return Err(refusal);
+                }
+            },
         };
         let known = self.known.get(&hash).filter(|known| known.0 == raw).map(|known| Arc::clone(&known.1));
         if let Some(session) = known {
@@ -315,6 +331,25 @@ impl Sessions {
         }
     }
 
+    /// Reads again the sessions that are read here, since other replicas may have ended or changed them
+    /// without being heard.
+    pub async fn renew_read(&self) {
+        let read: Vec<Arc<Session>> = self
+            .known
+            .iter()
+            .filter(|known| known.1.live.is_heard() || known.1.live.home.has_reader())
+            .map(|known| Arc::clone(&known.1))
+            .collect();
+        for session in read {
+            let stored = self.stored(session.tenant, &session.hash).await;
+            match stored.map(|raw| (serde_json::from_slice::<Stored>(&raw), raw)) {
+                Ok((Ok(stored), raw)) => drop(self.remember(session.hash, session.tenant, raw, &stored)),
+                Err(refusal) if refusal.code == Code::SessionNotFound => self.forget(&session.hash),
+                Ok((Err(_), _)) | Err(_) => {}
+            }
+        }
+    }
+
     /// What this replica has of a session.
     pub fn known(&self, hash: &SessionHash) -> Option<Arc<Session>> {
         self.known.get(hash).map(|known| Arc::clone(&known.1))
@@ -364,11 +399,8 @@ impl Sessions {
 
     async fn keep(&self, hash: SessionHash, tenant: TenantId, stored: &Stored) -> Arc<Session> {
         let raw = Bytes::from(text(stored));
-        let shared = self.share(tenant, &hash, &raw).await;
-        if shared.is_err() {
-            // What stood there before must not stand in front of the database.
-            let gone = self.state.delete(&key(tenant, &hash)).await;
-            tracing::debug!(forgotten = gone.is_ok(), "a session is in the database only");
+        if let Err(error) = self.share(tenant, &hash, &raw).await {
+            tracing::debug!(%error, "a session is in the database only");
         }
         self.remember(hash, tenant, raw, stored)
     }
@@ -376,7 +408,7 @@ impl Sessions {
     /// Puts what is stored of a session in front of the database, for all replicas.
     async fn share(&self, tenant: TenantId, hash: &SessionHash, raw: &Bytes) -> Result<(), StateError> {
         match self.state.is_shared() {
-            true => self.state.put(&key(tenant, hash), raw.clone(), IDLE).await,
+            true => self.state.put_copy(&key(tenant, hash), raw.clone(), COPIED).await,
             false => Ok(()),
         }
     }
@@ -395,7 +427,8 @@ impl Sessions {
         let live = match self.known.get(&hash) {
             Some(known) => Arc::clone(&known.1.live),
             None => {
-                Live::new(Arc::clone(&self.replica), self.backlogs.of(tenant), self.may_have_missed(stored))
+                let (backlog, missed) = (self.backlogs.of(tenant), self.may_have_missed(stored));
+                Live::new(Arc::clone(&self.replica), backlog, missed, &stored.facts.version)
             }
         };
         let facts = &stored.facts;
@@ -442,8 +475,14 @@ impl Sessions {
         }
         let rows = self.db.tenant(session.tenant);
         if let Err(error) = rows.touch_session(&session.hash, expiry()).await {
-            // One that was ended meanwhile must not come back.
-            return tracing::debug!(error = error.detail(), "a session's life was not prolonged");
+            tracing::debug!(error = error.detail(), "a session's life was not prolonged");
+            if matches!(error, DbError::NotFound) && self.state.is_shared() {
+                // One that was ended meanwhile must not come back.
+                self.forget(&session.hash);
+                let deleted = self.state.delete(&key(session.tenant, &session.hash)).await;
+                tracing::debug!(deleted = deleted.is_ok(), "a session had ended");
+            }
+            return;
         }
         let Some(raw) = self.known.get(&session.hash).map(|known| known.0.clone()) else { return };
         if let Err(error) = self.share(session.tenant, &session.hash, &raw).await {

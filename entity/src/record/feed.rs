@@ -23,6 +23,9 @@ pub(super) trait Feed {
     /// for that long become `unknown`; how many.
     fn beat(&mut self, dead_after: Option<Duration>) -> Result<u64, FeedError>;
 
+    /// How many replicas, this one included, gave a heartbeat within this time.
+    fn replicas(&mut self, alive: Duration) -> Result<u32, FeedError>;
+
     /// Makes what this replica's previous life left running `unknown`; how many rows. Beats, too.
     fn close_previous_life(&mut self) -> Result<u64, FeedError>;
 }

@@ -108,6 +108,20 @@ impl Feed for PostgresFeed {
         }))
     }
 
+    fn replicas(&mut self, alive: Duration) -> Result<u32, FeedError> {
+        let living: i64 = self.runtime.block_on(self.link.run(async |connection| {
+            sqlx::query_scalar(concat!(
+                "SELECT count(*) FROM replicas WHERE heartbeat_at > ",
+                now!(),
+                " - $1"
+            ))
+            .bind(number(alive.as_micros() as u64))
+            .fetch_one(connection)
+            .await
+        }))?;
+        Ok(u32::try_from(living).unwrap_or(u32::MAX).max(1))
+    }
+
     fn close_previous_life(&mut self) -> Result<u64, FeedError> {
         let replica = self.replica;
         let closed = self.runtime.block_on(self.link.run(async |connection| {

@@ -98,6 +98,11 @@ impl Feed for SqliteFeed {
         Ok(closed as u64)
     }
 
+    /// One process uses the file.
+    fn replicas(&mut self, _: Duration) -> Result<u32, FeedError> {
+        Ok(1)
+    }
+
     fn close_previous_life(&mut self) -> Result<u64, FeedError> {
         let closed = self.connection.execute(
             "UPDATE mcp_tool_executions SET outcome = 'unknown', running_on = NULL \

@@ -271,6 +271,9 @@ impl Feeder {
                 self.reached_since.get_or_insert(now);
                 self.shared.database_health.works();
                 self.next_beat = now + pace.heartbeat;
+                if let Ok(replicas) = self.feed.replicas(pace.dead_after) {
+                    self.shared.replicas.store(replicas, Ordering::Relaxed);
+                }
                 if closed > 0 {
                     tracing::warn!(closed, "running executions of a dead replica are now unknown");
                 }

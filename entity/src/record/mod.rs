@@ -211,6 +211,8 @@ pub struct RecordStatus {
     pub oldest_age: Option<Duration>,
     /// What keeps the record from being written, and since when. None when all is well.
     pub failing: Option<(String, Timestamp)>,
+    /// Replicas that gave a heartbeat lately, this one included; 0 while that is not known.
+    pub replicas: u32,
     /// Refused calls whose row was given up, since there was no room for it.
     pub lost_refusals: u64,
 }

@@ -144,6 +144,7 @@ impl Recorder {
             journal_bytes: shared.journal.bytes(),
             oldest_age: *shared.oldest_age.lock(),
             failing: shared.journal_health.failure().or_else(|| shared.database_health.failure()),
+            replicas: shared.replicas.load(Ordering::Relaxed),
             lost_refusals: shared.lost_refusals.load(Ordering::Relaxed),
         }
     }

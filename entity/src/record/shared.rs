@@ -1,7 +1,7 @@
 //! What callers and the feeder share: the queue with its bounds, who waits for what, and how one wakes
 //! the other. Does not know SQL.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub database_health: Health,
     pub oldest_age: Mutex<Option<Duration>>,
     pub lost_refusals: AtomicU64,
+    /// Replicas that live, as the database last said; 0 until it did.
+    pub replicas: AtomicU32,
 }
 
 /// Who waits for a round; none when there will be no more rounds.
@@ -68,6 +70,7 @@ impl Shared {
             database_health: Health::new("the database"),
             oldest_age: Mutex::default(),
             lost_refusals: AtomicU64::new(0),
+            replicas: AtomicU32::new(0),
         }
     }
 

@@ -26,12 +26,19 @@ pub struct Admission {
     /// How long a refused call waits; none when it passed, and none when it never will: its cost is
     /// more than the quota's maximum.
     pub retry_after: Option<Duration>,
+    /// The maximum that was applied instead of the quota's, where this replica decided alone.
+    pub share: Option<u32>,
 }
 
 impl Admission {
     /// The answer where no limit is set.
-    pub const UNLIMITED: Admission =
-        Admission { allowed: true, remaining: u32::MAX, reset_after: Duration::ZERO, retry_after: None };
+    pub const UNLIMITED: Admission = Admission {
+        allowed: true,
+        remaining: u32::MAX,
+        reset_after: Duration::ZERO,
+        retry_after: None,
+        share: None,
+    };
 }
 
 impl Quota {
@@ -67,6 +74,7 @@ pub(super) fn decide(quota: &Quota, arrival: u64, now: u64, cost: u32) -> (Admis
         remaining: u32::try_from((tolerance - debt_after) / interval).unwrap_or(u32::MAX),
         reset_after: Duration::from_nanos(debt_after),
         retry_after: (!allowed && cost <= quota.max).then(|| Duration::from_nanos(wanted - tolerance)),
+        share: None,
     };
     (admission, (allowed && cost > 0).then(|| now.saturating_add(debt_after)))
 }

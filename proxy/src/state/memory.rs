@@ -71,6 +71,13 @@ impl MemoryState {
         self.arrivals.len()
     }
 
+    /// The values that live, each with the time that is left of it.
+    pub(super) fn living(&self) -> Vec<(StateKey, Bytes, Duration)> {
+        let now = Instant::now();
+        let living = self.values.iter().filter(|entry| entry.expires > now);
+        living.map(|entry| (entry.key().clone(), entry.bytes.clone(), entry.expires - now)).collect()
+    }
+
     /// Counts at once. A key that was seen costs one look-up and one compare-and-swap.
     pub fn admit_now(&self, key: LimitKey, quota: &Quota, cost: u32) -> Admission {
         if quota.is_unlimited() {

@@ -1,8 +1,10 @@
 //! State that replicas share: short-lived values, rate limits and live messages, in this process
-//! ([`MemoryState`]) or in Redis ([`RedisState`]). The one home of its key names. It knows nothing of
+//! ([`MemoryState`]), in Redis ([`RedisState`]), or in Redis with this process's memory while Redis is
+//! away ([`FallbackState`]). The one home of its key names. It knows nothing of
 //! sessions, limits or tasks, and nothing acknowledged may depend on it alone.
 
 mod channels;
+mod fallback;
 mod gcra;
 mod key;
 mod memory;
@@ -16,6 +18,7 @@ use futures_util::future::{BoxFuture, Either, Ready};
 use futures_util::stream::BoxStream;
 use protocol::{Code, Refusal};
 
+pub use self::fallback::{Alone, FallbackState};
 pub use self::gcra::{Admission, Quota};
 pub use self::key::{Bucket, LimitKey, StateKey};
 pub use self::memory::MemoryState;
@@ -38,6 +41,12 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Writes, whether or not the key is there; the value is gone after `ttl`.
     async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError>;
+
+    /// Writes a copy of what is kept elsewhere. A write that fails leaves no older copy behind: where
+    /// the store cannot be reached now, the key is deleted before it is read from the store again.
+    async fn put_copy(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
+        self.put(key, value, ttl).await
+    }
 
     /// Writes unless the key is there, and says whether it wrote.
     async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError>;

@@ -19,6 +19,7 @@ mod limits;
 mod malformed;
 mod oauth;
 mod operations;
+mod outages;
 mod pair;
 mod passing;
 mod real;
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
         ("stolen", stolen::CASES),
         ("bounds", bounds::CASES),
         ("replicas", replicas::CASES),
+        ("outages", outages::CASES),
         ("fidelity", fidelity::CASES),
         ("passing", passing::CASES),
         ("streams", streams::CASES),

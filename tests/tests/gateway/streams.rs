@@ -17,7 +17,7 @@ pub const CASES: &[Case] = cases![
     Every: a_revoked_keys_streams_end, a_deleted_agents_streams_end;
     Once: a_thousand_sessions_listen, a_thousand_subscriptions, nobody_waits_for_a_slow_reader,
         nobody_waits_for_who_is_gone, an_expired_tokens_stream_ends, a_revoked_key_among_a_thousand,
-        a_silent_stream_is_kept_alive;
+        a_silent_stream_is_kept_alive, only_new_clients_read_empty_events;
 ];
 
 const STREAMS: usize = 1_000;
@@ -292,5 +292,19 @@ async fn a_silent_stream_is_kept_alive(backend: Backend) {
         assert_eq!(told, Err(Silence::TimedOut), "{stream:?}");
         let alive = format!("{stream:?}").lines().any(|line| line.starts_with(':'));
         assert!(alive, "a comment within 25 s: {stream:?}");
+    }
+}
+
+/// 2025-11-25 lets a stream begin with an event of empty data; clients of earlier revisions (Gemini CLI 0.61
+/// among them) parse that as JSON.
+async fn only_new_clients_read_empty_events(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    let alice = app.as_agent("alice").await;
+    for version in tests::mcp_client::LEGACY {
+        let client = McpClient::legacy(&alice, "/mcp", version, json!({})).await;
+        let mut home = client.listen(None).await;
+        assert_eq!(home.next_within(Duration::from_secs(1)).await, Err(Silence::TimedOut), "{home:?}");
+        let begins = format!("{home:?}").contains("retry: 1000");
+        assert_eq!(begins, version == "2025-11-25", "{version}: {home:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! It knows no command but PING.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -38,9 +39,11 @@ pub(super) struct Keeper {
     timeout: Duration,
 }
 
-/// What callers tell the keeper.
+/// What callers tell the keeper, and each other.
 #[derive(Default)]
 struct Signs {
+    /// Connections up to this number did not answer somebody: nobody else waits for them.
+    silent: AtomicU64,
     /// An answer did not come: try whether the server still answers.
     doubt: Notify,
     /// The server said that it is not the master any more.
@@ -49,9 +52,10 @@ struct Signs {
 
 #[derive(Clone)]
 enum State {
-    /// Before the first attempt ended, or just after a connection was lost.
+    /// Before the first attempt ended.
     Connecting,
-    Up(MultiplexedConnection),
+    /// The connection, and its number. One that answered again after all has a new number.
+    Up(MultiplexedConnection, u64),
     Down {
         reason: String,
         since: jiff::Timestamp,
@@ -79,34 +83,61 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let deadline = Instant::now() + self.timeout;
-        let connection = self.connection(deadline).await?;
+        let (connection, number) = self.connection(deadline).await?;
         match timeout_at(deadline, work(connection)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if is_lost(&error) => {
-                self.signs.doubt.notify_one();
+                self.signs.is_silent(number);
                 Err(unavailable(error.to_string()))
             }
+            Ok(Err(error)) if is_away(&error) => Err(unavailable(error.to_string())),
             Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+                self.signs.silent.fetch_max(number, Ordering::Relaxed);
                 self.signs.moved.notify_one();
                 Err(unavailable(error.to_string()))
             }
             Ok(Err(error)) => Err(StateError::Unexpected { reason: error.to_string() }),
             Err(_) => {
-                self.signs.doubt.notify_one();
+                self.signs.is_silent(number);
                 Err(unavailable(format!("Redis gave no answer within {:?}", self.timeout)))
             }
         }
     }
 
-    async fn connection(&self, deadline: Instant) -> Result<MultiplexedConnection, StateError> {
+    /// Whether an operation would fail without being tried.
+    pub fn is_down(&self) -> bool {
+        self.signs.say_down(&self.state.borrow())
+    }
+
+    /// Waits for a connection with a higher number, and gives its number; for ever when the store is
+    /// closed.
+    pub async fn up_after(&self, number: u64) -> u64 {
+        let mut state = self.state.clone();
+        let is_newer = |state: &State| {
+            matches!(state, State::Up(_, newer) if *newer > number) && !self.signs.say_down(state)
+        };
+        let found = match state.wait_for(is_newer).await.as_deref() {
+            Ok(State::Up(_, number)) => Some(*number),
+            Ok(_) | Err(_) => None,
+        };
+        match found {
+            Some(number) => number,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn connection(&self, deadline: Instant) -> Result<(MultiplexedConnection, u64), StateError> {
         let fail = |reason: &str| Err(unavailable(reason.to_owned()));
-        if let State::Up(connection) = &*self.state.borrow() {
-            return Ok(connection.clone());
+        let silent = || fail("Redis gave no answer a moment ago, and is being tried");
+        match &*self.state.borrow() {
+            state @ State::Up(..) if self.signs.say_down(state) => return silent(),
+            State::Up(connection, number) => return Ok((connection.clone(), *number)),
+            State::Connecting | State::Down { .. } => {}
         }
         let mut state = self.state.clone();
         match timeout_at(deadline, state.wait_for(|state| !matches!(state, State::Connecting))).await {
             Ok(Ok(state)) => match &*state {
-                State::Up(connection) => Ok(connection.clone()),
+                State::Up(connection, number) => Ok((connection.clone(), *number)),
                 State::Down { reason, since } => {
                     Err(StateError::Unavailable { reason: reason.clone(), since: *since })
                 }
@@ -114,6 +145,22 @@ impl Link {
             },
             Ok(Err(_)) => fail("the gateway is stopping"),
             Err(_) => fail(&format!("no connection to Redis within {:?}", self.timeout)),
+        }
+    }
+}
+
+impl Signs {
+    /// A connection did not answer: nobody waits for it until the keeper has tried it.
+    fn is_silent(&self, number: u64) {
+        self.silent.fetch_max(number, Ordering::Relaxed);
+        self.doubt.notify_one();
+    }
+
+    fn say_down(&self, state: &State) -> bool {
+        match state {
+            State::Connecting => false,
+            State::Up(_, number) => *number <= self.silent.load(Ordering::Relaxed),
+            State::Down { .. } => true,
         }
     }
 }
@@ -126,15 +173,14 @@ impl Keeper {
 
     async fn keep(&self) {
         let mut pause = PAUSE.0;
+        let mut number = 0;
         loop {
             match self.connect().await {
                 Ok(connection) => {
                     tracing::info!("connected to Redis");
                     pause = PAUSE.0;
-                    self.state.send_replace(State::Up(connection.clone()));
-                    let reason = self.watch(connection).await;
-                    tracing::warn!(reason, "the connection to Redis is lost");
-                    self.state.send_replace(State::Connecting);
+                    let reason = self.watch(connection, &mut number).await;
+                    self.report_down(reason);
                 }
                 Err(reason) => {
                     self.report_down(reason);
@@ -170,8 +216,13 @@ impl Keeper {
     }
 
     /// Returns with the reason when the connection no longer answers.
-    async fn watch(&self, mut connection: MultiplexedConnection) -> String {
+    async fn watch(&self, mut connection: MultiplexedConnection, number: &mut u64) -> String {
+        let mut answers_again = true;
         loop {
+            if answers_again {
+                *number += 1;
+                self.state.send_replace(State::Up(connection.clone(), *number));
+            }
             tokio::select! {
                 () = sleep(HEARTBEAT) => {}
                 () = self.signs.doubt.notified() => {}
@@ -179,9 +230,10 @@ impl Keeper {
             }
             let ping = redis::cmd("PING");
             match timeout(self.timeout, ping.query_async::<()>(&mut connection)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => answers_again = *number <= self.signs.silent.load(Ordering::Relaxed),
                 Ok(Err(error)) if !is_lost(&error) => {
-                    tracing::debug!(%error, "Redis answers PING with an error")
+                    tracing::debug!(%error, "Redis answers PING with an error");
+                    answers_again = false;
                 }
                 Ok(Err(error)) => return error.to_string(),
                 Err(_) => return format!("no answer within {:?}", self.timeout),
@@ -193,7 +245,7 @@ impl Keeper {
         self.state.send_if_modified(|state| {
             let since = match state {
                 State::Down { since, .. } => *since,
-                State::Connecting | State::Up(_) => {
+                State::Connecting | State::Up(..) => {
                     tracing::warn!(reason, "Redis cannot be reached; trying again until it can");
                     jiff::Timestamp::now()
                 }
@@ -207,6 +259,12 @@ impl Keeper {
 /// Whether this connection is of no more use.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
+}
+
+/// Whether the server says that it cannot serve now: it loads its data, or waits for its master.
+fn is_away(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | TryAgain))
 }
 
 pub(super) fn unavailable(reason: String) -> StateError {

@@ -49,7 +49,23 @@ impl RedisState {
         Ok(Self { link, live, admit: Script::new(include_str!("admit.lua")), _stop: stop.drop_guard() })
     }
 
-    async fn admit_shared(&self, key: LimitKey, quota: Quota, cost: u32) -> Result<Admission, StateError> {
+    /// Whether Redis is known to be away: an operation would fail at once.
+    pub fn is_down(&self) -> bool {
+        self.link.is_down()
+    }
+
+    /// Waits until Redis is connected anew or answers again, and gives the number of that: 0 is before
+    /// the first.
+    pub(super) async fn up_after(&self, number: u64) -> u64 {
+        self.link.up_after(number).await
+    }
+
+    pub(super) async fn admit_shared(
+        &self,
+        key: LimitKey,
+        quota: Quota,
+        cost: u32,
+    ) -> Result<Admission, StateError> {
         let mut call = self.admit.key(key.to_string());
         call.arg(quota.interval(TICKS_PER_SECOND)).arg(quota.max).arg(cost);
         let run = |mut connection| async move { call.invoke_async(&mut connection).await };
@@ -59,6 +75,7 @@ impl RedisState {
             remaining,
             reset_after: Duration::from_micros(reset),
             retry_after: (!allowed && cost <= quota.max).then(|| Duration::from_micros(wait)),
+            share: None,
         })
     }
 }
