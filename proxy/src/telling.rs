@@ -121,7 +121,7 @@ fn names_error(line: &str) -> bool {
 
 fn mentions_error(line: &str) -> bool {
     let lower = line.to_lowercase();
-    const WORDS: [&str; 10] = [
+    const WORDS: [&str; 13] = [
         "error",
         "fatal",
         "failed",
@@ -132,6 +132,9 @@ fn mentions_error(line: &str) -> bool {
         "not found",
         "cannot",
         "panicked",
+        "unrecognized",
+        "invalid",
+        "unknown option",
     ];
     WORDS.iter().any(|word| lower.contains(word))
 }
