@@ -21,6 +21,7 @@ pub mod server;
 pub mod splice;
 pub mod state;
 pub mod stdio;
+mod telling;
 mod tls;
 pub mod upstream;
 pub mod view;

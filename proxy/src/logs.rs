@@ -67,12 +67,14 @@ impl LogRing {
         kept.lines.iter().skip(skipped).cloned().collect()
     }
 
-    /// The child's last words since then: what most often says why it ended.
-    pub fn last_stderr(&self, since: Timestamp) -> Option<String> {
+    /// Returns what the child wrote to stderr since then, oldest first.
+    pub fn stderr_since(&self, since: Timestamp) -> Vec<String> {
         let kept = self.kept.lock();
-        let mut newest = kept.lines.iter().rev().take_while(|line| line.at >= since);
-        let line = newest.find(|line| line.stream == "stderr")?;
-        Some(line.text.chars().take(300).collect())
+        let newest = kept.lines.iter().rev().take_while(|line| line.at >= since);
+        let mut lines: Vec<String> =
+            newest.filter(|line| line.stream == "stderr").map(|line| line.text.clone()).collect();
+        lines.reverse();
+        lines
     }
 }
 
@@ -92,6 +94,6 @@ mod tests {
         ring.stderr(b"0123456\xff");
         assert_eq!(ring.newest(10).len(), 1);
         ring.note("seen");
-        assert_eq!(ring.last_stderr(start), None);
+        assert_eq!(ring.stderr_since(start), Vec::<String>::new());
     }
 }

@@ -22,6 +22,7 @@ use crate::logs::LogRing;
 use crate::news::Tell;
 use crate::own::ClientName;
 use crate::server::StdioLaunch;
+use crate::telling;
 use crate::upstream::Introduction;
 
 /// After the child ended, how long its supervisor and the last of its stderr are waited for.
@@ -49,7 +50,7 @@ pub struct Link {
     pub handle: ChildHandle,
     /// What the child says about a `subscriptions/listen`.
     pub heard: Option<mpsc::Receiver<Heard>>,
-    pub started_at: Timestamp,
+    pub words: LastWords,
     grace: Duration,
 }
 
@@ -79,9 +80,11 @@ impl Link {
             standing,
         };
         let reader = Reader::new(wire.clone(), ears);
-        let life = Life { handle: handle.clone(), logs: plan.logs.clone(), silent, started_at };
+        let secrets = launch.env.values().cloned().collect::<Vec<_>>().into();
+        let words = LastWords { logs: plan.logs.clone(), started_at, secrets };
+        let life = Life { handle: handle.clone(), words: words.clone(), silent };
         tasks.spawn(life.run(reader, stdout, plan.limits.line_cap));
-        Ok(Link { wire, handle, heard: Some(heard), started_at, grace: plan.child.grace })
+        Ok(Link { wire, handle, heard: Some(heard), words, grace: plan.child.grace })
     }
 
     /// Ends the child in an orderly way and waits until nothing is left of it.
@@ -98,10 +101,9 @@ impl Link {
 /// The task that reads a child to its end and then says why it ended.
 struct Life {
     handle: ChildHandle,
-    logs: Arc<LogRing>,
+    words: LastWords,
     /// Told at the end of stderr.
     silent: Arc<Notify>,
-    started_at: Timestamp,
 }
 
 impl Life {
@@ -120,21 +122,49 @@ impl Life {
             // It was stopped, and whoever did that sees to the rest.
             return;
         }
-        self.logs.note(&*reason);
-        reader.wire.close(Refusal::new(Code::UpstreamFailed, reason).since(Timestamp::now()));
+        let refusal = Refusal::new(Code::UpstreamFailed, reason).since(Timestamp::now());
+        let refusal = self.words.added_to(refusal);
+        self.words.logs.note(refusal.reason.clone());
+        reader.wire.close(refusal);
         // Most often it is dead already. One that only closed its output is of no use any more.
         self.handle.end();
     }
 
-    /// How it ended and its last words, as far as they come soon.
+    /// Says how it ended, once its stderr is read, as far as that comes soon.
     async fn obituary(&self, who: &str) -> String {
         let ending = tokio::time::timeout(OBITUARY, self.handle.ended()).await;
         tokio::time::timeout(OBITUARY, self.silent.notified()).await.ok();
-        let words = self.logs.last_stderr(self.started_at);
-        let words = words.map(|line| format!("; its last line on stderr: {line}")).unwrap_or_default();
         match ending {
-            Ok(ending) => format!("`{who}` {ending}{words}"),
-            Err(_) => format!("`{who}` closed its input or output and is restarted{words}"),
+            Ok(ending) => format!("`{who}` {ending}"),
+            Err(_) => format!("`{who}` closed its input or output and is restarted"),
         }
+    }
+}
+
+/// What one child wrote to stderr, as a refusal shows it.
+#[derive(Clone)]
+pub struct LastWords {
+    logs: Arc<LogRing>,
+    started_at: Timestamp,
+    /// The values of the server's own variables: they are never shown.
+    secrets: Arc<[String]>,
+}
+
+impl LastWords {
+    /// Adds the line that names the error to the reason, the last lines to `data`, and a hint if the
+    /// cause is known.
+    pub fn added_to(&self, mut refusal: Refusal) -> Refusal {
+        let lines = self.logs.stderr_since(self.started_at);
+        if let Some(line) = telling::telling_line(&lines) {
+            let line = telling::redacted(line, &self.secrets);
+            refusal.reason = format!("{}; on stderr: {line}", refusal.reason).into();
+        }
+        if let Some(hint) = telling::hint(&lines) {
+            refusal = refusal.hint(hint);
+        }
+        if lines.is_empty() {
+            return refusal;
+        }
+        refusal.fact("stderr", telling::shown(&lines, &self.secrets))
     }
 }

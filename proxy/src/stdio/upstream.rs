@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::call::Call;
 use super::handshake;
-use super::link::{Link, StdioPlan};
+use super::link::{LastWords, Link, StdioPlan};
 use super::standing::Standing;
 use super::subscriptions::{Job, Subscriptions};
 use crate::server::StdioLaunch;
@@ -67,9 +67,8 @@ impl StdioUpstream {
         let initialized = match shaken {
             Ok(initialized) => Arc::new(initialized),
             Err(failure) => {
-                let last_words = plan.logs.last_stderr(link.started_at);
                 let answered = link.wire.is_open() && failure.refusal.code == Code::UpstreamFailed;
-                let refusal = not_started(&plan.who, failure.refusal, last_words);
+                let refusal = not_started(&plan.who, failure.refusal, &link.words);
                 link.wire.close(refusal.clone());
                 link.handle.end();
                 return Err(NotStarted { refusal, wrong_era: answered });
@@ -171,12 +170,13 @@ impl Upstream for StdioUpstream {
     }
 }
 
-fn not_started(who: &str, refusal: Refusal, last_words: Option<String>) -> Refusal {
+fn not_started(who: &str, refusal: Refusal, words: &LastWords) -> Refusal {
     if refusal.code != Code::TimedOut {
         return Refusal { code: Code::UpstreamUnavailable, ..refusal };
     }
-    let words = last_words.map(|line| format!("; its last line on stderr: {line}")).unwrap_or_default();
-    let reason = format!("`{who}` did not answer the handshake in time{words}");
-    Refusal::new(Code::UpstreamUnavailable, reason)
-        .hint("a first start may download a lot: raise the server's `startTimeoutMs`, or see its logs")
+    let reason = format!("`{who}` runs but did not answer the handshake in time: it waits for something");
+    words.added_to(
+        Refusal::new(Code::UpstreamUnavailable, reason)
+            .hint("a first start may download a lot: raise the server's `startTimeoutMs`, or see its logs"),
+    )
 }
