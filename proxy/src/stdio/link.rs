@@ -17,10 +17,11 @@ use super::reader::{ReadEnd, Reader};
 use super::standing::Heard;
 use super::stderr;
 use super::wire::{Wire, WireLimits};
-use crate::child::{ChildHandle, ChildPlan, ChildProcess};
+use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
 use crate::logs::LogRing;
 use crate::news::Tell;
 use crate::own::ClientName;
+use crate::pool::Processes;
 use crate::server::StdioLaunch;
 use crate::telling;
 use crate::upstream::Introduction;
@@ -43,6 +44,8 @@ pub struct StdioPlan {
     pub era: Era,
     pub news: Tell,
     pub logs: Arc<LogRing>,
+    /// All processes of the server, this one among them.
+    pub processes: Arc<Processes>,
 }
 
 pub struct Link {
@@ -58,8 +61,11 @@ impl Link {
     /// Starts the child and begins to read it.
     pub async fn open(plan: &StdioPlan, launch: &StdioLaunch, tasks: &TaskTracker) -> Result<Link, Refusal> {
         let started_at = Timestamp::now();
+        let making = plan.processes.make().await.ok_or_else(|| stopped(&plan.who))?;
         let child = ChildProcess::start(&plan.child, launch, tasks).await?;
         let ChildProcess { stdin, stdout, stderr, handle } = child;
+        plan.processes.add(handle.watch());
+        drop(making);
         let wire = Arc::new(Wire::new(plan.who.clone(), stdin, plan.limits));
         let silent = Arc::new(Notify::new());
         let (logs, end_of_stderr) = (plan.logs.clone(), silent.clone());
@@ -87,15 +93,23 @@ impl Link {
         Ok(Link { wire, handle, heard: Some(heard), words, grace: plan.child.grace })
     }
 
-    /// Ends the child in an orderly way and waits until nothing is left of it.
-    pub async fn stop(&self) {
-        let reason = format!("`{}` was stopped", self.wire.who());
-        self.wire.close(Refusal::new(Code::ServerStopped, reason));
+    /// Ends the child in an orderly way and waits until nothing is left of it. Says what that took.
+    pub async fn stop(&self) -> Needed {
+        self.wire.close(self.stopped());
         // The end of its input is the polite way; the supervisor has the others.
         tokio::time::timeout(self.grace, self.handle.ended()).await.ok();
         self.handle.end();
-        self.handle.over().await;
+        self.handle.over().await.max(Needed::EndOfInput)
     }
+
+    /// The refusal of requests to a child that was stopped.
+    pub fn stopped(&self) -> Refusal {
+        stopped(self.wire.who())
+    }
+}
+
+fn stopped(who: &str) -> Refusal {
+    Refusal::new(Code::ServerStopped, format!("`{who}` was stopped"))
 }
 
 /// The task that reads a child to its end and then says why it ended.

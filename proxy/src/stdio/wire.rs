@@ -194,6 +194,11 @@ impl Wire {
         }
     }
 
+    /// Whether the child has taken all that it was sent.
+    pub fn is_input_read(&self) -> bool {
+        self.shared.lock().outbox.is_read()
+    }
+
     /// The id of the only request that waits for its answer.
     pub fn only_in_flight(&self) -> Option<u64> {
         self.shared.lock().pending.only_waiting()
