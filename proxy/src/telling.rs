@@ -32,7 +32,7 @@ pub fn telling_line<S: AsRef<str>>(lines: &[S]) -> Option<&str> {
 /// What to do about a cause that is recognised.
 pub fn hint(lines: &[impl AsRef<str>]) -> Option<&'static str> {
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().any(|word| line.as_ref().contains(word)));
-    if has(&["Cannot find module", "ERR_MODULE_NOT_FOUND", "ModuleNotFoundError", "No module named"]) {
+    if has(&["Cannot find module", "Cannot find package", "ModuleNotFoundError", "No module named"]) {
         return Some("a module is missing: install the server's dependencies, or correct `args`");
     }
     if has(&["EADDRINUSE", "ddress already in use"]) {
@@ -147,7 +147,7 @@ fn names_variable(line: &str) -> bool {
     let variable = |word: &str| {
         word.len() > 3
             && word.contains('_')
-            && !word.starts_with("ERR_")
+            && !word.starts_with("ERR")
             && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     };
     missing.iter().any(|word| lower.contains(word))
