@@ -199,12 +199,18 @@ fn alive(app: &TestApp) -> usize {
 async fn a_stop_takes_all(backend: Backend) {
     let app = TestApp::start(backend, Settings::new().env("CHILD_STOP_GRACE_MS", 1000)).await;
     let operator = app.as_operator();
-    for (slug, arguments, stopped_by) in [
-        ("polite", &[][..], "end_of_input"),
-        ("parent", &["--grandchild"][..], "sigkill"),
-        ("stubborn", &["--ignore-eof"][..], "sigkill"),
+    let apart = "setsid sh -c \"trap '' TERM HUP INT; while :; do sleep 1; done\" </dev/null >/dev/null 2>&1 &\nexec \"$0\"";
+    for (registration, slug, stopped_by) in [
+        (Registration::bad("polite", &[]), "polite", "end_of_input"),
+        (Registration::bad("parent", &["--grandchild"]), "parent", "sigkill"),
+        (Registration::bad("stubborn", &["--ignore-eof"]), "stubborn", "sigkill"),
+        (
+            Registration::stdio("apart", "/bin/sh", &["-c", apart, programs::programs().fixture_bad]),
+            "apart",
+            "sigkill",
+        ),
     ] {
-        let server = operator.register(Registration::bad(slug, arguments)).await;
+        let server = operator.register(registration).await;
         operator.call(&format!("{slug}__echo"), json!({ "nonce": "a" })).await.result();
         let pid = operator.post(&server.path("/health"), json!({})).await.json_of(200)["pid"].clone();
         let stopped = operator.post(&server.path("/stop"), json!({})).await;
