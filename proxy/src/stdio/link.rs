@@ -19,6 +19,7 @@ use super::stderr;
 use super::wire::{Wire, WireLimits};
 use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
 use crate::logs::LogRing;
+use crate::masking::Secrets;
 use crate::news::Tell;
 use crate::own::ClientName;
 use crate::pool::Processes;
@@ -28,6 +29,9 @@ use crate::upstream::Introduction;
 
 /// After the child ended, how long its supervisor and the last of its stderr are waited for.
 const OBITUARY: Duration = Duration::from_millis(300);
+
+/// How many lines an error's `data.stderr` has at most.
+const SHOWN_LINES: usize = 10;
 
 /// How many words about a `subscriptions/listen` wait to be heard; more are lost.
 const STANDING_HEARD: usize = 64;
@@ -86,7 +90,7 @@ impl Link {
             standing,
         };
         let reader = Reader::new(wire.clone(), ears);
-        let secrets = launch.env.values().cloned().collect::<Vec<_>>().into();
+        let secrets = Arc::new(Secrets::new(launch.env.values()));
         let words = LastWords { logs: plan.logs.clone(), started_at, secrets };
         let life = Life { handle: handle.clone(), words: words.clone(), silent };
         tasks.spawn(life.run(reader, stdout, plan.limits.line_cap));
@@ -161,24 +165,24 @@ pub struct LastWords {
     logs: Arc<LogRing>,
     started_at: Timestamp,
     /// The values of the server's own variables: they are never shown.
-    secrets: Arc<[String]>,
+    secrets: Arc<Secrets>,
 }
 
 impl LastWords {
     /// Adds the line that names the error to the reason, the last lines to `data`, and a hint if the
     /// cause is known.
     pub fn added_to(&self, mut refusal: Refusal) -> Refusal {
-        let lines = self.logs.stderr_since(self.started_at);
+        let written = self.logs.stderr_since(self.started_at);
+        let lines = self.secrets.masked(&written);
         if let Some(line) = telling::telling_line(&lines) {
-            let line = telling::redacted(line, &self.secrets);
             refusal.reason = format!("{}; on stderr: {line}", refusal.reason).into();
         }
-        if let Some(hint) = telling::hint(&lines) {
+        if let Some(hint) = telling::hint(&written) {
             refusal = refusal.hint(hint);
         }
         if lines.is_empty() {
             return refusal;
         }
-        refusal.fact("stderr", telling::shown(&lines, &self.secrets))
+        refusal.fact("stderr", &lines[lines.len().saturating_sub(SHOWN_LINES)..])
     }
 }

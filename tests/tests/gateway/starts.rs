@@ -174,15 +174,20 @@ async fn a_silent_server_says_so(backend: Backend) {
 async fn secrets_are_not_shown(backend: Backend) {
     let app = TestApp::start(backend, Settings::new()).await;
     let operator = app.as_operator();
-    let script = app.path("leaky");
-    std::fs::write(&script, "echo \"Error: cannot log in with $TOKEN\" >&2\nexit 1\n").unwrap();
-    let leaky = Registration::stdio("leaky", "/bin/sh", &[&script.display().to_string()]);
-    operator.register(leaky.with("env", json!({ "TOKEN": "hunter2hunter2" }))).await;
-    let answer = operator.call("leaky__tool", json!({})).await;
-    answer.must(answer.text().contains("cannot log in with"), "the line is shown");
-    answer.must(!answer.text().contains("hunter2hunter2"), "and not the secret in it");
-    let shown = operator.get("/v1/mcp/servers/leaky").await;
-    shown.must(!shown.text().contains("hunter2hunter2"), "nor in the state's reason");
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----";
+    for (slug, value, secret) in
+        [("word", "hunter2hunter2", "hunter2"), ("short", "pw1", "pw1"), ("lines", key, "MIIEvQIBADANBgkq")]
+    {
+        let script = app.path(slug);
+        std::fs::write(&script, "echo \"Error: cannot log in with $TOKEN\" >&2\nexit 1\n").unwrap();
+        let leaky = Registration::stdio(slug, "/bin/sh", &[&script.display().to_string()]);
+        operator.register(leaky.with("env", json!({ "TOKEN": value }))).await;
+        let answer = operator.call(&format!("{slug}__tool"), json!({})).await;
+        answer.must(answer.text().contains("cannot log in with"), "the line is shown");
+        answer.must(!answer.text().contains(secret), "and not the secret in it");
+        let shown = operator.get(&format!("/v1/mcp/servers/{slug}")).await;
+        shown.must(!shown.text().contains(secret), "nor in the state's reason");
+    }
 }
 
 /// The processes that the gateway started and that live.
@@ -194,12 +199,18 @@ fn alive(app: &TestApp) -> usize {
 async fn a_stop_takes_all(backend: Backend) {
     let app = TestApp::start(backend, Settings::new().env("CHILD_STOP_GRACE_MS", 1000)).await;
     let operator = app.as_operator();
-    for (slug, arguments, stopped_by) in [
-        ("polite", &[][..], "end_of_input"),
-        ("parent", &["--grandchild"][..], "sigkill"),
-        ("stubborn", &["--ignore-eof"][..], "sigkill"),
+    let apart = "setsid sh -c \"trap '' TERM HUP INT; while :; do sleep 1; done\" </dev/null >/dev/null 2>&1 &\nexec \"$0\"";
+    for (registration, slug, stopped_by) in [
+        (Registration::bad("polite", &[]), "polite", "end_of_input"),
+        (Registration::bad("parent", &["--grandchild"]), "parent", "sigkill"),
+        (Registration::bad("stubborn", &["--ignore-eof"]), "stubborn", "sigkill"),
+        (
+            Registration::stdio("apart", "/bin/sh", &["-c", apart, programs::programs().fixture_bad]),
+            "apart",
+            "sigkill",
+        ),
     ] {
-        let server = operator.register(Registration::bad(slug, arguments)).await;
+        let server = operator.register(registration).await;
         operator.call(&format!("{slug}__echo"), json!({ "nonce": "a" })).await.result();
         let pid = operator.post(&server.path("/health"), json!({})).await.json_of(200)["pid"].clone();
         let stopped = operator.post(&server.path("/stop"), json!({})).await;
