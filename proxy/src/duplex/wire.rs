@@ -2,7 +2,7 @@
 //! and gives what comes in.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::RemotePlan;
 use crate::http::audience::{Asked, Audience, Whose};
 use crate::http::listen::{Honoured, honoured};
-use crate::message::{self, Message};
+use crate::message::{self, Meant, Message};
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// Messages that wait to be sent.
@@ -43,6 +43,8 @@ pub struct Wire {
     pub closed: CancellationToken,
     reason: OnceLock<Refusal>,
     waiting: Mutex<HashMap<u64, Waiting>>,
+    /// Whether a request was ever given up: its answer may still come.
+    has_given_up: AtomicBool,
     /// Subscriptions that are not acknowledged yet.
     subscribing: Mutex<HashMap<u64, oneshot::Sender<Honoured>>>,
     ids: AtomicU64,
@@ -60,6 +62,7 @@ impl Wire {
             closed: CancellationToken::new(),
             reason: OnceLock::new(),
             waiting: Mutex::default(),
+            has_given_up: AtomicBool::new(false),
             subscribing: Mutex::default(),
             ids: AtomicU64::new(0),
             queue,
@@ -172,12 +175,17 @@ impl Wire {
                     self.settle(id, Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
                 }
                 Message::Error { id, error } => {
+                    if message::is_repaired(error.as_bytes()) {
+                        self.plan.logs.note(format!("an odd `error`: {}", message::excerpt(text)));
+                    }
                     self.settle(id, Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
-                Message::Unreadable { ids, fault, original } => {
+                Message::Unreadable { meant, fault, original } => {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
-                    for id in self.meant(ids, &original) {
-                        let refusal = message::unreadable(self.who(), &fault, &original);
+                    let (ids, is_theirs) = self.meant(meant);
+                    for id in ids {
+                        let shown = is_theirs.then_some(&*original);
+                        let refusal = message::unreadable(self.who(), &fault, shown);
                         self.settle(id, Err(Failure { refusal, sent: true }));
                     }
                 }
@@ -195,14 +203,21 @@ impl Wire {
         }
     }
 
-    /// The requests that an unreadable answer was for: where it names none and says that a message could
-    /// not be read, the only one that waits.
-    fn meant(&self, ids: Vec<u64>, original: &str) -> Vec<u64> {
-        if !ids.is_empty() || !message::is_about_nothing_read(original) {
-            return ids;
+    /// Returns the requests that an unreadable answer was for, where it names none the only one that waits,
+    /// and whether it can be for no other.
+    fn meant(&self, meant: Meant) -> (Vec<u64>, bool) {
+        match meant {
+            Meant::Ids(ids) => {
+                let alone = ids.len() == 1;
+                (ids, alone)
+            }
+            Meant::Unnamed { about_notification: true } => (Vec::new(), false),
+            Meant::Unnamed { about_notification: false } => {
+                let waiting: Vec<u64> = self.waiting.lock().keys().copied().take(2).collect();
+                let is_theirs = !self.has_given_up.load(Ordering::Relaxed);
+                (if waiting.len() == 1 { waiting } else { Vec::new() }, is_theirs)
+            }
         }
-        let waiting: Vec<u64> = self.waiting.lock().keys().copied().take(2).collect();
-        if waiting.len() == 1 { waiting } else { ids }
     }
 
     fn asked(self: &Arc<Self>, id: &str, asked: &str, params: Option<&str>) {
@@ -256,6 +271,9 @@ struct GivenUp<'a> {
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         let waited = self.wire.waiting.lock().remove(&self.id).is_some();
+        if waited {
+            self.wire.has_given_up.store(true, Ordering::Relaxed);
+        }
         if waited && self.cancellable {
             let params = format!(r#"{{"requestId":{},"reason":"nobody waits for it any more"}}"#, self.id);
             self.wire.notify(method::CANCELLED, params.as_bytes());

@@ -13,9 +13,10 @@ use super::envelope;
 use super::lines::{LineBuffer, LineTooLong};
 use super::oddities::excerpt;
 use super::pending::Reply;
+use super::split::Split;
 use super::wire::Wire;
 use crate::child::ChildHandle;
-use crate::message::{self, Message, Messages};
+use crate::message::{self, Meant, Message, Messages, Nesting};
 use crate::upstream::{Failure, UpstreamAnswer};
 
 /// After the child ended or closed its input, how long the rest of its output is waited for.
@@ -23,6 +24,9 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// The pause after this many bytes without a single answer among them.
 const NOISE_BYTES: usize = 64 << 10;
 const NOISE_PAUSE: Duration = Duration::from_millis(5);
+/// How long the end of a line, or of a message over several lines, is waited for before what is there is
+/// looked at.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Why reading stopped.
 #[derive(Debug)]
@@ -40,15 +44,29 @@ pub struct Reader {
     unclaimed: Vec<u64>,
     /// Whether answers were delivered before the end of what was read at once.
     answered: bool,
+    /// A message whose first lines were read.
+    split: Option<Split>,
 }
 
 impl Reader {
     pub fn new(wire: Arc<Wire>, ears: Ears) -> Self {
-        Self { wire, ears, replies: Vec::new(), unclaimed: Vec::new(), answered: false }
+        Self { wire, ears, replies: Vec::new(), unclaimed: Vec::new(), answered: false, split: None }
     }
 
     /// Runs until nothing more is to be read.
-    pub async fn run(&mut self, mut stdout: pipe::Receiver, handle: &ChildHandle, cap: usize) -> ReadEnd {
+    pub async fn run(&mut self, stdout: pipe::Receiver, handle: &ChildHandle, cap: usize) -> ReadEnd {
+        let mut buffer = LineBuffer::new(cap);
+        let end = self.read_lines(stdout, handle, &mut buffer).await;
+        self.take_rest(&mut buffer);
+        end
+    }
+
+    async fn read_lines(
+        &mut self,
+        mut stdout: pipe::Receiver,
+        handle: &ChildHandle,
+        buffer: &mut LineBuffer,
+    ) -> ReadEnd {
         let wire = self.wire.clone();
         let last_words = async {
             tokio::select! {
@@ -58,15 +76,21 @@ impl Reader {
             tokio::time::sleep(LAST_WORDS).await;
         };
         let mut last_words = std::pin::pin!(last_words);
-        let mut buffer = LineBuffer::new(cap);
-        let mut noise = 0;
+        let (mut noise, mut looked) = (0, true);
         loop {
+            let unfinished = !looked && (self.split.is_some() || !buffer.rest().is_empty());
             let Ok(space) = buffer.space() else { return ReadEnd::LineTooLong };
             let read = tokio::select! {
                 biased;
                 read = stdout.read(space) => read,
                 () = &mut last_words => return ReadEnd::Over,
+                () = tokio::time::sleep(QUIET), if unfinished => {
+                    looked = true;
+                    self.take_rest(buffer);
+                    continue;
+                }
             };
+            looked = false;
             match read {
                 Ok(0) => return ReadEnd::Over,
                 Ok(read) => {
@@ -75,7 +99,7 @@ impl Reader {
                 }
                 Err(error) => return ReadEnd::Failed(error),
             }
-            match self.take_lines(&mut buffer) {
+            match self.take_lines(buffer) {
                 Ok(true) => noise = 0,
                 Ok(false) => {}
                 Err(LineTooLong) => return ReadEnd::LineTooLong,
@@ -104,6 +128,9 @@ impl Reader {
     fn take_line(&mut self, buffer: &mut LineBuffer, range: std::ops::Range<usize>) {
         let whole = buffer.bytes(range.clone());
         let line = message::trimmed(whole);
+        if self.split.is_some() {
+            return self.take_more(line);
+        }
         // Where a part of the line lies in the buffer.
         let place = |part: &str| {
             let start = range.start + (part.as_ptr() as usize - whole.as_ptr() as usize);
@@ -120,8 +147,61 @@ impl Reader {
                 let error = buffer.take(place);
                 self.replies.push((id, Ok(UpstreamAnswer::Error(error))));
             }
-            others => others.into_iter().for_each(|message| self.take_other(message, line)),
+            others => {
+                self.split = Split::begin(line, &others);
+                if self.split.is_none() {
+                    others.into_iter().for_each(|message| self.take_other(message, line));
+                }
+            }
         }
+    }
+}
+
+/// What is not one message in one line.
+impl Reader {
+    /// Takes a line after one that goes on.
+    fn take_more(&mut self, line: &[u8]) {
+        let read = envelope::read(line);
+        if Split::is_left_by(line, &read) {
+            self.end_split();
+            return read.into_iter().for_each(|message| self.take_other(message, line));
+        }
+        if let Some(split) = &mut self.split {
+            split.push(line);
+            if split.is_over() {
+                self.end_split();
+            }
+        }
+    }
+
+    /// Reads what there is of a message over several lines.
+    fn end_split(&mut self) {
+        let Some(split) = self.split.take() else { return };
+        let text = split.into_text();
+        self.ears.oddities.note(|| format!("a message over several lines: {}", excerpt(&text)));
+        message::read(&text).into_iter().for_each(|message| self.take_other(message, &text));
+    }
+
+    /// Looks at what has no line end, when nothing more comes: a message that is complete is taken, for
+    /// one that is not the rest may still come.
+    fn take_rest(&mut self, buffer: &mut LineBuffer) {
+        let rest = message::trimmed(buffer.rest());
+        match &mut self.split {
+            Some(split) => {
+                if split.would_end_with(rest) {
+                    split.push(rest);
+                    buffer.take_rest();
+                }
+                self.end_split();
+            }
+            None if message::begins_message(rest) && !Nesting::of(rest).is_open() => {
+                let text = buffer.take_rest();
+                self.ears.oddities.note(|| format!("a line without its end: {}", excerpt(&text)));
+                message::read(&text).into_iter().for_each(|message| self.take_other(message, &text));
+            }
+            None => {}
+        }
+        self.deliver();
     }
 }
 
@@ -134,6 +214,8 @@ impl Reader {
                 self.replies.push((id, Ok(result)));
             }
             Message::Error { id, error } => {
+                // One that is as it should be was taken before.
+                self.ears.oddities.note(|| format!("an odd `error`: {}", excerpt(line)));
                 self.replies.push((id, Ok(UpstreamAnswer::Error(error.into_owned().into()))));
             }
             Message::Request { id, method, params } => {
@@ -144,7 +226,7 @@ impl Reader {
                 self.deliver_first();
                 self.ears.told(&method, params);
             }
-            Message::Unreadable { ids, fault, original } => self.take_unreadable(ids, &fault, &original),
+            Message::Unreadable { meant, fault, original } => self.take_unreadable(meant, &fault, &original),
             Message::Noise if line.is_empty() => {}
             Message::Noise => {
                 self.ears
@@ -154,16 +236,25 @@ impl Reader {
         }
     }
 
-    /// An answer that no client can read fails the requests that it was meant for. Where it names none and
-    /// says that a message could not be read, that is the only one in flight.
-    fn take_unreadable(&mut self, mut ids: Vec<u64>, fault: &str, original: &str) {
+    /// An answer that no client can read fails the requests that it was meant for. Where it names none,
+    /// that is the only one that waits, if it is the only one.
+    fn take_unreadable(&mut self, meant: Meant, fault: &str, original: &str) {
         self.ears.oddities.note(|| format!("{fault}: {}", excerpt(original.as_bytes())));
-        if ids.is_empty() && message::is_about_nothing_read(original) {
-            self.deliver_first();
-            ids.extend(self.wire.only_in_flight());
-        }
+        let (ids, is_theirs) = match meant {
+            // What is for several requests is shown to none.
+            Meant::Ids(ids) => {
+                let alone = ids.len() == 1;
+                (ids, alone)
+            }
+            Meant::Unnamed { about_notification: true } => return,
+            Meant::Unnamed { about_notification: false } => {
+                self.deliver_first();
+                let only = self.wire.only_waiting();
+                (only.iter().map(|only| only.id).collect(), only.is_some_and(|only| only.since_ever))
+            }
+        };
         for id in ids {
-            let refusal = message::unreadable(self.wire.who(), fault, original);
+            let refusal = message::unreadable(self.wire.who(), fault, is_theirs.then_some(original));
             self.replies.push((id, Err(Failure { refusal, sent: true })));
         }
     }
