@@ -160,9 +160,8 @@ impl Link {
         for message in message::read(text) {
             match message {
                 Message::Result { id, result } if Some(id) == awaited => {
-                    found.get_or_insert_with(|| {
-                        Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes())))
-                    });
+                    found
+                        .get_or_insert_with(|| Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
                 }
                 Message::Error { id, error } if Some(id) == awaited => {
                     self.note_repair(error.as_bytes(), text);

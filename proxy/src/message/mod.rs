@@ -203,9 +203,10 @@ fn read_answer<'a>(text: &'a [u8], message: &Envelope<'a>) -> Message<'a> {
         None => return unreadable(unnamed(message), "it has no id"),
     };
     match (message.error, message.own_result(), message.result) {
-        (Some(_), Some(_), _) => {
-            unreadable(Meant::Ids(vec![id]), "it has both a `result` and an `error`, and only one may be there")
-        }
+        (Some(_), Some(_), _) => unreadable(
+            Meant::Ids(vec![id]),
+            "it has both a `result` and an `error`, and only one may be there",
+        ),
         (Some(error), None, _) => Message::Error { id, error: error::well_formed(error.get()) },
         (None, _, Some(result)) => Message::Result { id, result: result.get() },
         (None, _, None) => unreadable(Meant::Ids(vec![id]), "it has neither a `result` nor an `error`"),

@@ -20,8 +20,7 @@ struct Promise {
 }
 
 fn promise(asked: &str) -> Option<Promise> {
-    let array =
-        |member, needed, of_objects| Some(Promise { member, opening: b'[', needed, of_objects });
+    let array = |member, needed, of_objects| Some(Promise { member, opening: b'[', needed, of_objects });
     match asked {
         method::TOOLS_CALL => array("content", false, true),
         method::RESOURCES_READ => array("contents", true, true),

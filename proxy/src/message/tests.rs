@@ -49,7 +49,9 @@ fn what_a_server_may_send() {
             Message::Result { id: 2, result: "{}" },
         ])
     );
-    for (text, rest) in [(r#"{"id":1,"result":{}} done"#, None), (r#"{"id":1,"result":{}},{"id":2,"result":"#, Some(2))] {
+    for (text, rest) in
+        [(r#"{"id":1,"result":{}} done"#, None), (r#"{"id":1,"result":{}},{"id":2,"result":"#, Some(2))]
+    {
         let Messages::Several(read) = read(text.as_bytes()) else { panic!("{text}") };
         assert_eq!(read[0], Message::Result { id: 1, result: "{}" });
         match (&read[1], rest) {
@@ -191,7 +193,8 @@ fn an_odd_error_becomes_one_that_clients_read() {
         let Message::Error { id: 7, error: repaired } = one(&text) else { panic!("{text}") };
         assert!(is_repaired(repaired.as_bytes()));
         let repaired: Value = serde_json::from_slice(&with_request(repaired.as_bytes(), &"req")).unwrap();
-        let expected = if message.is_empty() { reason(what) } else { format!("{message} ({})", reason(what)) };
+        let expected =
+            if message.is_empty() { reason(what) } else { format!("{message} ({})", reason(what)) };
         assert_eq!(repaired["code"], code, "{repaired}");
         assert_eq!(repaired["message"], expected, "{repaired}");
         assert_eq!(repaired["data"]["requestId"], "req");
