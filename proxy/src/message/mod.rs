@@ -5,6 +5,7 @@ mod broken;
 mod error;
 mod nesting;
 mod result;
+mod surrogates;
 mod writing;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use serde_json::value::RawValue;
 pub use error::{code, error_of, held, is_repaired, unreadable, with_request};
 pub use nesting::{Nesting, begins_message};
 pub use result::fault_of_result;
+pub use surrogates::replaced as without_halves;
 pub use writing::{answer, excerpt, notification, request, slice};
 
 /// A message of a server.
