@@ -34,6 +34,8 @@ type Answered = Result<UpstreamAnswer, Failure>;
 struct Waiting {
     answer: oneshot::Sender<Answered>,
     sent: bool,
+    /// Whether it stays open: its answer means that it is over.
+    standing: bool,
 }
 
 pub struct Wire {
@@ -109,7 +111,8 @@ impl Wire {
     pub async fn request_as(&self, id: u64, request: &UpstreamRequest<'_>) -> Answered {
         let (answer, answered) = oneshot::channel();
         let _seat = self.audience.sit(id, request);
-        self.waiting.lock().insert(id, Waiting { answer, sent: false });
+        let standing = request.method == method::LISTEN;
+        self.waiting.lock().insert(id, Waiting { answer, sent: false, standing });
         let cancellable = request.method != method::INITIALIZE;
         let mut given_up = GivenUp { wire: self, id, cancellable };
         let text = message::request(id, request.method, request.params);
@@ -182,12 +185,7 @@ impl Wire {
                 }
                 Message::Unreadable { meant, fault, original } => {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
-                    let (ids, is_theirs) = self.meant(meant);
-                    for id in ids {
-                        let shown = is_theirs.then_some(&*original);
-                        let refusal = message::unreadable(self.who(), &fault, shown);
-                        self.settle(id, Err(Failure { refusal, sent: true }));
-                    }
+                    self.take_unreadable(meant, &fault, &original);
                 }
                 Message::Noise => {
                     self.plan.logs.note(format!("this is not JSON-RPC: {}", message::excerpt(text)));
@@ -203,21 +201,39 @@ impl Wire {
         }
     }
 
-    /// Returns the requests that an unreadable answer was for, where it names none the only one that waits,
-    /// and whether it can be for no other.
-    fn meant(&self, meant: Meant) -> (Vec<u64>, bool) {
+    /// An answer that no client can read fails the requests that it was meant for. Where it names none,
+    /// that is the only one that waits, unless its own answer comes soon.
+    fn take_unreadable(self: &Arc<Self>, meant: Meant, fault: &str, original: &str) {
+        let refusal = |shown: bool| message::unreadable(self.who(), fault, shown.then_some(original));
         match meant {
             Meant::Ids(ids) => {
-                let alone = ids.len() == 1;
-                (ids, alone)
+                // What is for several requests is shown to none.
+                let refusal = refusal(ids.len() == 1);
+                for id in ids {
+                    self.settle(id, Err(Failure { refusal: refusal.clone(), sent: true }));
+                }
             }
-            Meant::Unnamed { about_notification: true } => (Vec::new(), false),
+            Meant::Unnamed { about_notification: true } => {}
             Meant::Unnamed { about_notification: false } => {
-                let waiting: Vec<u64> = self.waiting.lock().keys().copied().take(2).collect();
-                let is_theirs = !self.has_given_up.load(Ordering::Relaxed);
-                (if waiting.len() == 1 { waiting } else { Vec::new() }, is_theirs)
+                let Some(id) = self.only_waiting() else { return };
+                let (wire, refusal) = (self.clone(), refusal(!self.has_given_up.load(Ordering::Relaxed)));
+                self.plan.tasks.spawn(async move {
+                    tokio::time::sleep(message::GRACE).await;
+                    let still = wire.waiting.lock().contains_key(&id);
+                    if still {
+                        wire.settle(id, Err(Failure { refusal, sent: true }));
+                    }
+                });
             }
         }
+    }
+
+    /// Returns the only request that waits for its answer, besides those that stay open.
+    fn only_waiting(&self) -> Option<u64> {
+        let waiting = self.waiting.lock();
+        let mut ids = waiting.iter().filter(|(_, waiting)| !waiting.standing).map(|(id, _)| *id);
+        let only = ids.next()?;
+        ids.next().is_none().then_some(only)
     }
 
     fn asked(self: &Arc<Self>, id: &str, asked: &str, params: Option<&str>) {

@@ -159,13 +159,15 @@ impl Link {
         let mut found = None;
         for message in message::read(text) {
             match message {
+                // The right answer counts, whatever is beside it; of two the first.
                 Message::Result { id, result } if Some(id) == awaited => {
-                    found
-                        .get_or_insert_with(|| Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
+                    let result = UpstreamAnswer::Result(text.slice_ref(result.as_bytes()));
+                    found = found.filter(Result::is_ok).or(Some(Ok(result)));
                 }
                 Message::Error { id, error } if Some(id) == awaited => {
                     self.note_repair(error.as_bytes(), text);
-                    found.get_or_insert_with(|| Ok(UpstreamAnswer::Error(message::slice(text, error))));
+                    let error = UpstreamAnswer::Error(message::slice(text, error));
+                    found = found.filter(Result::is_ok).or(Some(Ok(error)));
                 }
                 Message::Unreadable { meant, fault, original } => {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));

@@ -82,13 +82,18 @@ pub fn unreadable(who: &str, fault: &str, original: Option<&str>) -> Refusal {
     let reason = format!("`{who}` gave an answer that no client can read: {fault}");
     let refusal = Refusal::new(Code::UnreadableAnswer, reason);
     match original {
-        Some(original) => refusal.hint(HINT).fact("original", held(original)),
+        Some(original) => holding(refusal.hint(HINT), original.as_bytes()),
         None => refusal.hint(HIDDEN),
     }
 }
 
+/// Adds what a server sent to a refusal.
+pub fn holding(refusal: Refusal, original: &[u8]) -> Refusal {
+    refusal.fact("original", held(&String::from_utf8_lossy(original)))
+}
+
 /// Returns the original as JSON where it is JSON and small, else the beginning of its text.
-pub fn held(original: &str) -> Value {
+fn held(original: &str) -> Value {
     if original.len() <= ORIGINAL_BYTES {
         return serde_json::from_str(original).unwrap_or_else(|_| original.into());
     }

@@ -9,11 +9,12 @@ mod surrogates;
 mod writing;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-pub use error::{code, error_of, held, is_repaired, unreadable, with_request};
+pub use error::{code, error_of, holding, is_repaired, unreadable, with_request};
 pub use nesting::{Nesting, begins_message};
 pub use result::fault_of_result;
 pub use surrogates::replaced as without_halves;
@@ -51,6 +52,10 @@ pub enum Message<'a> {
     /// No JSON-RPC at all.
     Noise,
 }
+
+/// How long the right answer is waited for after one that names no request, before the only request that
+/// waits is failed with it: some servers also say things that nobody asked for.
+pub const GRACE: Duration = Duration::from_millis(200);
 
 /// The requests that an unreadable answer is for.
 #[derive(Debug, PartialEq, Eq)]

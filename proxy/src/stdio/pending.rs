@@ -71,6 +71,14 @@ impl Pending {
         waiting.next().is_none().then_some(only)
     }
 
+    /// Whether a request waits for its answer.
+    pub fn is_waiting(&self, id: u64) -> bool {
+        let place = self.places.get(id as usize & (MAX_IN_FLIGHT - 1));
+        place.is_some_and(|place| {
+            place.uses == id >> PLACE_BITS && matches!(place.state, PlaceState::Waiting(_))
+        })
+    }
+
     /// Whether a request was ever given up: its answer may still come.
     pub fn has_given_up(&self) -> bool {
         self.has_given_up

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use protocol::Refusal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -26,7 +27,7 @@ const NOISE_BYTES: usize = 64 << 10;
 const NOISE_PAUSE: Duration = Duration::from_millis(5);
 /// How long the end of a line, or of a message over several lines, is waited for before what is there is
 /// looked at.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Why reading stopped.
 #[derive(Debug)]
@@ -46,11 +47,28 @@ pub struct Reader {
     answered: bool,
     /// A message whose first lines were read.
     split: Option<Split>,
+    /// An answer that named no request, and the one that waited alone then.
+    unnamed: Option<Unnamed>,
+}
+
+struct Unnamed {
+    /// When the right answer is not waited for any longer.
+    until: Instant,
+    waiting: u64,
+    refusal: Refusal,
 }
 
 impl Reader {
     pub fn new(wire: Arc<Wire>, ears: Ears) -> Self {
-        Self { wire, ears, replies: Vec::new(), unclaimed: Vec::new(), answered: false, split: None }
+        Self {
+            wire,
+            ears,
+            replies: Vec::new(),
+            unclaimed: Vec::new(),
+            answered: false,
+            split: None,
+            unnamed: None,
+        }
     }
 
     /// Runs until nothing more is to be read.
@@ -58,6 +76,7 @@ impl Reader {
         let mut buffer = LineBuffer::new(cap);
         let end = self.read_lines(stdout, handle, &mut buffer).await;
         self.take_rest(&mut buffer);
+        self.end_unnamed();
         end
     }
 
@@ -79,14 +98,22 @@ impl Reader {
         let (mut noise, mut looked) = (0, true);
         loop {
             let unfinished = !looked && (self.split.is_some() || !buffer.rest().is_empty());
+            let quiet = unfinished.then(|| Instant::now() + QUIET);
+            let until = self.unnamed.as_ref().map(|unnamed| unnamed.until);
+            let due = quiet.into_iter().chain(until).min();
             let Ok(space) = buffer.space() else { return ReadEnd::LineTooLong };
             let read = tokio::select! {
                 biased;
                 read = stdout.read(space) => read,
                 () = &mut last_words => return ReadEnd::Over,
-                () = tokio::time::sleep(QUIET), if unfinished => {
-                    looked = true;
-                    self.take_rest(buffer);
+                () = sleep_until(due), if due.is_some() => {
+                    if due == quiet {
+                        looked = true;
+                        self.take_rest(buffer);
+                    }
+                    if due == until {
+                        self.end_unnamed();
+                    }
                     continue;
                 }
             };
@@ -154,6 +181,14 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -237,25 +272,35 @@ impl Reader {
     }
 
     /// An answer that no client can read fails the requests that it was meant for. Where it names none,
-    /// that is the only one that waits, if it is the only one.
+    /// that is the only one that waits, unless its own answer comes soon.
     fn take_unreadable(&mut self, meant: Meant, fault: &str, original: &str) {
         self.ears.oddities.note(|| format!("{fault}: {}", excerpt(original.as_bytes())));
-        let (ids, is_theirs) = match meant {
-            // What is for several requests is shown to none.
+        let wire = self.wire.clone();
+        let refusal = |shown: bool| message::unreadable(wire.who(), fault, shown.then_some(original));
+        match meant {
             Meant::Ids(ids) => {
-                let alone = ids.len() == 1;
-                (ids, alone)
+                // What is for several requests is shown to none.
+                let refusal = refusal(ids.len() == 1);
+                let failure = || Failure { refusal: refusal.clone(), sent: true };
+                self.replies.extend(ids.into_iter().map(|id| (id, Err(failure()))));
             }
-            Meant::Unnamed { about_notification: true } => return,
+            Meant::Unnamed { about_notification: true } => {}
             Meant::Unnamed { about_notification: false } => {
                 self.deliver_first();
-                let only = self.wire.only_waiting();
-                (only.iter().map(|only| only.id).collect(), only.is_some_and(|only| only.since_ever))
+                if let Some(only) = self.wire.only_waiting().filter(|_| self.unnamed.is_none()) {
+                    let (until, waiting) = (Instant::now() + message::GRACE, only.id);
+                    self.unnamed = Some(Unnamed { until, waiting, refusal: refusal(only.since_ever) });
+                }
             }
-        };
-        for id in ids {
-            let refusal = message::unreadable(self.wire.who(), fault, is_theirs.then_some(original));
-            self.replies.push((id, Err(Failure { refusal, sent: true })));
+        }
+    }
+
+    /// Fails the request that an answer without a name must have been for.
+    fn end_unnamed(&mut self) {
+        let Some(Unnamed { waiting, refusal, .. }) = self.unnamed.take() else { return };
+        if self.wire.is_waiting(waiting) {
+            self.replies.push((waiting, Err(Failure { refusal, sent: true })));
+            self.deliver();
         }
     }
 

@@ -212,6 +212,10 @@ impl Wire {
         Some(OnlyWaiting { id, since_ever: !shared.pending.has_given_up() })
     }
 
+    pub fn is_waiting(&self, id: u64) -> bool {
+        self.shared.lock().pending.is_waiting(id)
+    }
+
     /// Ends everything: the child's input is closed, whoever waits is refused. The first reason stays.
     pub fn close(&self, refusal: Refusal) {
         let mut wakers = Vec::new();

@@ -250,6 +250,16 @@ fn envelopes() -> Vec<Row> {
             format!(r#"{{"jsonrpc":"2.0","method":"notifications/x"}}{FINE}"#),
             Text("a"),
         ),
+        call(
+            "an answer without an id before the right one",
+            format!("{}{FINE}", r#"{"jsonrpc":"2.0","id":null,"result":{"content":[]}}"#),
+            Text("a"),
+        ),
+        call(
+            "an answer under another id before the right one",
+            format!(r#"{{"id":"s","result":{{}}}}{FINE}"#),
+            Text("a"),
+        ),
         call("an answer and text", format!("{FINE} done"), Text("a")),
         call("an answer and a comma", format!("{FINE},"), Text("a")),
         call("text and an answer", format!("INFO: {FINE}"), Line),

@@ -96,6 +96,7 @@ pub async fn a_handshake_that_cannot_be_read(backend: Backend) {
             let what = format!("{way:?}: {hello}: {}", answer.text());
             assert_eq!(fault_of_envelope(&answer.json()), None, "{what}");
             assert_eq!(answer.json()["error"]["code"], 50300, "{what}");
+            assert!(answer.json()["error"]["data"].get("original").is_some(), "{what}");
             assert!(took < START, "it took {took:?}: {what}");
         }
     }
