@@ -20,6 +20,8 @@ pub fn read<'a>(text: &'a [u8], error: &serde_json::Error) -> Message<'a> {
 #[derive(Default)]
 struct Seen {
     id: Option<u64>,
+    /// Whether there is an `id`, of whatever type.
+    has_id: bool,
     jsonrpc: bool,
     method: bool,
     /// `result` or `error`.
@@ -30,7 +32,10 @@ struct Seen {
 #[derive(Default)]
 struct Found {
     ids: Vec<u64>,
+    /// An answer without an id that can be read.
     unnamed: bool,
+    /// A message that is cut off before it shows what it is.
+    begun: bool,
 }
 
 impl Found {
@@ -38,7 +43,10 @@ impl Found {
         match seen.id {
             _ if seen.method && !seen.answer => {}
             Some(id) => self.ids.push(id),
-            None => self.unnamed |= seen.jsonrpc,
+            None => {
+                self.unnamed |= seen.jsonrpc && (seen.answer || seen.has_id);
+                self.begun |= seen.jsonrpc;
+            }
         }
     }
 }
@@ -62,7 +70,7 @@ fn meant(text: &[u8]) -> Option<Meant> {
                     b"jsonrpc" => seen.jsonrpc = true,
                     b"method" => seen.method = true,
                     b"result" | b"error" => seen.answer = true,
-                    b"id" if seen.id.is_none() => seen.id = leading_number(value),
+                    b"id" if !seen.has_id => (seen.has_id, seen.id) = (true, leading_number(value)),
                     _ => {}
                 }
             }
@@ -79,8 +87,8 @@ fn meant(text: &[u8]) -> Option<Meant> {
     found.add(&seen);
     match found {
         Found { ids, .. } if !ids.is_empty() => Some(Meant::Ids(ids)),
-        Found { unnamed: true, .. } => Some(Meant::Unnamed { about_notification: false }),
-        Found { .. } => None,
+        Found { unnamed: false, begun: false, .. } => None,
+        Found { unnamed, .. } => Some(Meant::Unnamed { about_notification: !unnamed }),
     }
 }
 

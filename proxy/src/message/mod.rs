@@ -5,7 +5,6 @@ mod broken;
 mod error;
 mod nesting;
 mod result;
-mod surrogates;
 mod writing;
 
 use std::borrow::Cow;
@@ -17,7 +16,6 @@ use serde_json::value::RawValue;
 pub use error::{code, error_of, holding, is_repaired, unreadable, with_request};
 pub use nesting::{Nesting, begins_message};
 pub use result::fault_of_result;
-pub use surrogates::replaced as without_halves;
 pub use writing::{answer, excerpt, notification, request, slice};
 
 /// A message of a server.
@@ -64,7 +62,8 @@ pub enum Meant {
     Ids(Vec<u64>),
     /// It has no id, or one of a type that is never given.
     Unnamed {
-        /// Whether it may be about a notification, which servers should not answer and some do.
+        /// Whether it may be a notification that is cut off, or be about one, which servers should not
+        /// answer and some do.
         about_notification: bool,
     },
 }
@@ -239,4 +238,5 @@ fn unnamed(message: &Envelope<'_>) -> Meant {
 }
 
 #[cfg(test)]
+#[path = "read_tests.rs"]
 mod tests;

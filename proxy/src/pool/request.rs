@@ -54,12 +54,6 @@ impl Entry {
                 Ok(answer) => {
                     self.went_well();
                     self.check(request.method, &answer)?;
-                    let answer = match answer {
-                        UpstreamAnswer::Result(result) => {
-                            UpstreamAnswer::Result(message::without_halves(result))
-                        }
-                        UpstreamAnswer::Error(error) => UpstreamAnswer::Error(message::without_halves(error)),
-                    };
                     return Ok(Delivered { answer, queue, upstream, attempts });
                 }
                 Err(failure) if self.may_retry(&failure, request.method, attempts, &running) => {}

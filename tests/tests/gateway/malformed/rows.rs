@@ -311,7 +311,6 @@ fn texts() -> Vec<Row> {
         call("names without quotes", r#"{"jsonrpc":"2.0","id":$ID,result:{content:[]}}"#, Line),
         call("a tab in a text", number("\"\t\""), Line),
         call("an escape that is none", number(r#""\x""#), Line),
-        call("half a surrogate pair", FINE.replace(r#""a""#, r#""a\ud83d""#), Text("a\u{fffd}")),
         // In a stream of events what is not UTF-8 becomes U+FFFD (HTML, section 9.2.5). A WebSocket ends
         // with it, which has a trial of its own.
         call("not UTF-8", not_utf8(), Line)
@@ -325,7 +324,8 @@ fn pieces() -> Vec<Row> {
         call("cut off in the result", r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"te"#, Line),
         call("cut off behind the id", r#"{"jsonrpc":"2.0","id":$ID,"#, Line),
         call("cut off in the id", r#"{"jsonrpc":"2.0","id":$ID"#, Line),
-        call("cut off before the id", r#"{"jsonrpc":"2.0","#, Line),
+        // On a line for all requests this may also be the beginning of a notification.
+        call("cut off before the id", r#"{"jsonrpc":"2.0","#, Line).only(&[Json, Event, HeldOpen]),
         call("a brace too few", FINE.strip_suffix('}').unwrap_or_default(), Line),
         call("a brace too many", format!("{FINE}}}"), Text("a")),
         call(

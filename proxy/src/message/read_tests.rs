@@ -119,6 +119,7 @@ fn an_unreadable_answer_may_name_nobody() {
         (r#"{"jsonrpc":"2.0","id":7.5,"result":NaN}"#, false),
         // It may be the beginning of another number.
         (r#"{"jsonrpc":"2.0","id":7"#, false),
+        (r#"{"jsonrpc":"2.0","#, true),
         (r#"{"jsonrpc":"2.0","id":null,"error":"no"}"#, false),
         (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"m"}}"#, false),
         (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"m"}}"#, true),
