@@ -339,6 +339,7 @@ fn pool_settings(
         line_cap: children.line_max_bytes,
         idle_timeout: Duration::from_millis(children.idle_timeout_ms),
         max_children: children.max_children,
+        stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,
         trusted_egress: way_out(config, declared_urls(config)),
         ..PoolSettings::new(program, environment)

@@ -45,6 +45,8 @@ pub struct HealthReport {
 /// The body of `/ready`.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ReadyReport {
+    /// `ok`, or `degraded` when a dependency is away.
+    pub status: &'static str,
     pub ready: bool,
     pub dependencies: Vec<Dependency>,
 }
@@ -91,7 +93,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let dependencies = check(&app).await;
     let ready = dependencies.iter().all(|dependency| dependency.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyReport { ready, dependencies })).into_response()
+    (status, Json(ReadyReport { status: if ready { "ok" } else { "degraded" }, ready, dependencies }))
+        .into_response()
 }
 
 /// Asks each dependency now.

@@ -72,6 +72,11 @@ pub struct ProblemBody<'a> {
     /// When asking again makes sense, in milliseconds from now.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    /// Further facts: `stderr`, the last lines of a server that did not start; `original`, an answer that
+    /// cannot be read.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    facts: Option<&'a serde_json::Map<String, serde_json::Value>>,
     /// Every wrong field, when a body or query is wrong.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Option<Vec<FieldError>>)]
@@ -122,6 +127,7 @@ impl Problem {
             rule: refusal.rule.as_deref(),
             since: refusal.since,
             retry_after_ms: refusal.retry_after.map(|wait| wait.as_millis() as u64),
+            facts: refusal.facts.as_deref(),
             errors,
             request_id: *request,
         }

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod header_params;
 pub mod http;
 mod logs;
+mod masking;
 pub mod message;
 pub mod news;
 pub mod own;

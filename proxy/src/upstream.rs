@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::child::Needed;
+
 /// Where requests go. One that has died stays dead: the pool makes a new one.
 #[async_trait]
 pub trait Upstream: Send + Sync {
@@ -34,8 +36,9 @@ pub trait Upstream: Send + Sync {
     /// Waits until it is dead, and says why. What lives in this process never is.
     async fn closed(&self) -> Refusal;
 
-    /// Ends it in an orderly way. Requests in flight are refused.
-    async fn stop(&self);
+    /// Ends it in an orderly way. Requests in flight are refused. Says what it took; nothing for what is
+    /// no process.
+    async fn stop(&self) -> Needed;
 }
 
 /// One request to an upstream.

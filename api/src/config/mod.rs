@@ -154,6 +154,7 @@ pub struct Children {
     pub idle_timeout_ms: u64,
     pub start_timeout_ms: u64,
     pub max_children: usize,
+    pub stop_grace_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

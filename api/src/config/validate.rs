@@ -109,7 +109,7 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
 }
 
 /// Every time in milliseconds, with its name and the least that it may be.
-fn times(config: &Config) -> [(&'static str, u64, u64); 9] {
+fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
     let Config { server, database, calls, children, record, .. } = config;
     [
         ("server.shutdown_grace_ms (SHUTDOWN_GRACE_MS)", server.shutdown_grace_ms, 0),
@@ -120,6 +120,7 @@ fn times(config: &Config) -> [(&'static str, u64, u64); 9] {
         ("calls.list_timeout_ms (LIST_TIMEOUT_MS)", calls.list_timeout_ms, 1),
         ("children.idle_timeout_ms (CHILD_IDLE_TIMEOUT_MS)", children.idle_timeout_ms, 0),
         ("children.start_timeout_ms (CHILD_START_TIMEOUT_MS)", children.start_timeout_ms, 1),
+        ("children.stop_grace_ms (CHILD_STOP_GRACE_MS)", children.stop_grace_ms, 0),
         ("record.interval_ms (RECORD_INTERVAL_MS)", record.interval_ms, 1),
     ]
 }

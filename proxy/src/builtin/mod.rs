@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::child::Needed;
 use crate::upstream::{Failure, Initialized, Upstream, UpstreamAnswer, UpstreamRequest};
 use arguments::ArgumentShape;
 
@@ -125,7 +126,9 @@ impl Upstream for BuiltinUpstream {
         std::future::pending().await
     }
 
-    async fn stop(&self) {}
+    async fn stop(&self) -> Needed {
+        Needed::Nothing
+    }
 }
 
 /// The results of `initialize` and of `server/discover`.

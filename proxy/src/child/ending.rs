@@ -2,6 +2,40 @@
 
 use std::fmt;
 
+/// What it took to end a child and all processes below it, in the order in which it is tried.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Needed {
+    /// It did not run.
+    #[default]
+    Nothing,
+    EndOfInput,
+    Terminate,
+    Kill,
+}
+
+impl Needed {
+    /// `end_of_input`, `sigterm` or `sigkill`.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Needed::Nothing => None,
+            Needed::EndOfInput => Some("end_of_input"),
+            Needed::Terminate => Some("sigterm"),
+            Needed::Kill => Some("sigkill"),
+        }
+    }
+
+    /// One line of the control socket, `needed sigterm`; none for what the supervisor does not do.
+    pub fn to_line(self) -> Option<String> {
+        (self >= Needed::Terminate).then(|| format!("needed {}\n", self.as_str().unwrap_or_default()))
+    }
+
+    pub fn parse(line: &str) -> Option<Needed> {
+        [Needed::Terminate, Needed::Kill]
+            .into_iter()
+            .find(|needed| needed.to_line().as_deref().map(str::trim_end) == Some(line))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
     Exited(i32),
@@ -63,6 +97,9 @@ mod tests {
     fn lines_read_back() {
         for ending in [Ending::Exited(3), Ending::Signalled(9)] {
             assert_eq!(Ending::parse(ending.to_line().unwrap().trim_end()), Some(ending));
+        }
+        for needed in [Needed::Terminate, Needed::Kill] {
+            assert_eq!(Needed::parse(needed.to_line().unwrap().trim_end()), Some(needed));
         }
         assert_eq!(Ending::Signalled(9).to_string(), "was ended by signal 9 (SIGKILL)");
     }

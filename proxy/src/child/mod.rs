@@ -20,8 +20,8 @@ mod supervise;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use ending::Ending;
-pub use process::{ChildHandle, ChildPlan, ChildProcess};
+pub use ending::{Ending, Needed};
+pub use process::{ChildHandle, ChildPlan, ChildProcess, ChildWatch};
 
 /// The whole of `<program> exec-child`: runs one command under supervision until it or the gateway is
 /// gone. `args` are those after `exec-child`. To be called before any thread or runtime is started.

@@ -21,7 +21,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::ending::Ending;
+use super::ending::{Ending, Needed};
 use super::lookup;
 use super::options::Options;
 use super::spawn::{SupervisorStart, start_supervisor};
@@ -125,6 +125,7 @@ fn pass_pipes(control: &StdUnixStream, stdin: &OwnedFd, stdout: &OwnedFd) -> io:
 struct Life {
     pid: Option<u32>,
     ending: Option<Ending>,
+    needed: Needed,
     /// The supervisor is gone too, and with it everything it watched.
     over: bool,
 }
@@ -154,11 +155,14 @@ impl ChildHandle {
         }
     }
 
-    /// Waits until nothing is left of it: no supervisor and no grandchild.
-    pub async fn over(&self) {
-        let mut life = self.life.clone();
-        // A closed channel means that whoever followed it is gone, so nothing more will be known.
-        life.wait_for(|life| life.over).await.ok();
+    /// Waits until nothing is left of it: no supervisor and no grandchild. Says which signal that took.
+    pub async fn over(&self) -> Needed {
+        self.watch().over().await
+    }
+
+    /// Watches it without keeping it alive.
+    pub fn watch(&self) -> ChildWatch {
+        ChildWatch(self.life.clone())
     }
 
     /// Orders SIGTERM to the whole group, a wait, then SIGKILL. Comes back at once.
@@ -167,13 +171,31 @@ impl ChildHandle {
     }
 }
 
+/// Sees the end of a child.
+#[derive(Clone)]
+pub struct ChildWatch(watch::Receiver<Life>);
+
+impl ChildWatch {
+    pub fn is_over(&self) -> bool {
+        self.0.borrow().over || self.0.has_changed().is_err()
+    }
+
+    /// See [`ChildHandle::over`].
+    pub async fn over(&self) -> Needed {
+        let mut life = self.0.clone();
+        // A closed channel means that whoever followed it is gone, so nothing more will be known.
+        life.wait_for(|life| life.over).await.map_or(Needed::Nothing, |life| life.needed)
+    }
+}
+
 /// Reads what the supervisor reports until it is gone, then collects it.
 async fn follow(reports: OwnedReadHalf, mut supervisor: Child, state: watch::Sender<Life>) {
     let mut lines = BufReader::with_capacity(128, reports).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        state.send_modify(|life| match line.strip_prefix("pid ") {
-            Some(pid) => life.pid = pid.parse().ok(),
-            None => life.ending = Ending::parse(&line).or(life.ending),
+        state.send_modify(|life| match (line.strip_prefix("pid "), Needed::parse(&line)) {
+            (Some(pid), _) => life.pid = pid.parse().ok(),
+            (None, Some(needed)) => life.needed = needed,
+            (None, None) => life.ending = Ending::parse(&line).or(life.ending),
         });
     }
     let life = *state.borrow();
@@ -182,6 +204,7 @@ async fn follow(reports: OwnedReadHalf, mut supervisor: Child, state: watch::Sen
         tracing::warn!(pid, "a supervisor is gone before its child");
         if let Some(group) = Pid::from_raw(pid as i32) {
             kill_process_group(group, Signal::KILL).ok();
+            state.send_modify(|life| life.needed = Needed::Kill);
         }
     }
     collect(&mut supervisor).await;

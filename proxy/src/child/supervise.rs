@@ -18,7 +18,7 @@ use rustix::process::{
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::descendants;
-use super::ending::Ending;
+use super::ending::{Ending, Needed};
 use super::options::Options;
 use super::spawn::spawn_child;
 
@@ -43,7 +43,10 @@ pub fn run(options: &Options) -> Result<u8, String> {
         tell(&mut control, &line);
     }
     let known = watch.ending.is_some();
-    watch.end_all(options.grace.unwrap_or(Duration::from_secs(1)));
+    let needed = watch.end_all(options.grace.unwrap_or(Duration::from_secs(1)));
+    if let Some(line) = needed.to_line() {
+        tell(&mut control, &line);
+    }
     if let (false, Some(line)) = (known, watch.ending.and_then(Ending::to_line)) {
         tell(&mut control, &line);
     }
@@ -145,8 +148,10 @@ impl Watch {
 
     /// SIGTERM to all, a wait, then SIGKILL until nothing is left. Something that forks faster than
     /// it is found gets away after 10 s, so that this process ends in any case.
-    fn end_all(&mut self, grace: Duration) {
+    fn end_all(&mut self, grace: Duration) -> Needed {
+        let mut needed = Needed::Nothing;
         if descendants::signal_all(Signal::TERM) > 0 {
+            needed = Needed::Terminate;
             let patience = Instant::now() + grace;
             while Instant::now() < patience && !descendants::living().is_empty() {
                 self.pause(Duration::from_millis(20));
@@ -158,12 +163,14 @@ impl Watch {
             if descendants::signal_all(Signal::KILL) == 0 {
                 break;
             }
+            needed = Needed::Kill;
             if self.ending.is_none() {
                 kill_process_group(self.child, Signal::KILL).ok();
             }
             self.pause(Duration::from_millis(5));
         }
         self.reap();
+        needed
     }
 
     /// Waits for a process to end, at most this long.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::listening::Listening;
 use super::wire::Wire;
+use crate::child::Needed;
 use crate::http::handshake::{about_us, hello, read_discovery, read_hello};
 use crate::http::listen::{self, Lists, Subscriptions};
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
@@ -97,8 +98,9 @@ impl Upstream for DuplexUpstream {
         self.wire.reason()
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Needed {
         self.wire.close(Refusal::new(Code::ServerStopped, format!("`{}` was stopped", self.wire.who())));
+        Needed::Nothing
     }
 }
 

@@ -16,6 +16,7 @@ use super::listen::{self, Lists, Subscriptions};
 use super::listening::Listening;
 use super::plan::RemotePlan;
 use super::standing;
+use crate::child::Needed;
 use crate::duplex::{self, DuplexUpstream};
 use crate::server::RemoteLaunch;
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
@@ -150,12 +151,13 @@ impl Upstream for HttpUpstream {
         self.link.reason()
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Needed {
         let was_open = self.link.is_open();
         self.link.close(Refusal::new(Code::ServerStopped, format!("`{}` was stopped", self.link.who())));
         if was_open {
             self.link.end_session(GOODBYE).await;
         }
+        Needed::Nothing
     }
 }
 

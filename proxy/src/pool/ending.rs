@@ -8,6 +8,7 @@ use protocol::Refusal;
 
 use super::backoff::Crashes;
 use super::entry::{Entry, Phase, Running};
+use crate::child::Needed;
 
 impl Entry {
     /// Ends one that lives but does not work any more; the next request starts another.
@@ -28,9 +29,10 @@ impl Entry {
     }
 
     /// Ends it and refuses requests until [`Entry::release`].
-    pub async fn hold(&self) {
-        if let Some(running) = self.take(Phase::Held) {
-            running.upstream.stop().await;
+    pub async fn hold(&self) -> Needed {
+        match self.take(Phase::Held) {
+            Some(running) => running.upstream.stop().await,
+            None => Needed::Nothing,
         }
     }
 

@@ -176,14 +176,26 @@ impl Entry {
                 if wrong_era {
                     self.pool.verdicts.doubt(&self.spec);
                 }
-                tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server did not start");
-                self.logs.note(format!("it did not start: {}", refusal.reason));
-                let mut life = self.life.lock();
-                if matches!(life.phase, Phase::Starting(_)) {
-                    life.crash(begun.elapsed(), refusal.clone(), self);
-                }
+                self.did_not_start(begun.elapsed(), &refusal);
                 Err(refusal)
             }
+        }
+    }
+
+    /// Counts a start that failed, unless it was stopped meanwhile.
+    pub fn did_not_start(&self, took: Duration, refusal: &Refusal) {
+        if refusal.code == Code::ServerStopped {
+            let mut life = self.life.lock();
+            if matches!(life.phase, Phase::Starting(_)) {
+                life.set(Phase::Idle { note: None });
+            }
+            return;
+        }
+        tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server did not start");
+        self.logs.note(format!("it did not start: {}", refusal.reason));
+        let mut life = self.life.lock();
+        if matches!(life.phase, Phase::Starting(_) | Phase::Idle { .. } | Phase::Crashed { .. }) {
+            life.crash(took, refusal.clone(), self);
         }
     }
 

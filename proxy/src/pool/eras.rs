@@ -30,13 +30,16 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The most verdicts that wait to be stored; the oldest go first.
 const UNSTORED: usize = 4096;
 
+/// What is told to those who wait: the eras, or why the server did not start.
+type Told = Option<Result<Eras, Refusal>>;
+
 /// What was found out here, and what is being found out.
 #[derive(Default)]
 pub struct Verdicts {
     /// By server and revision; read with every request. None where what was found earlier is doubted.
     found: ArcSwap<HashMap<(ServerId, i32), Option<EraVerdict>>>,
     unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
-    asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Option<Eras>>>,
+    asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Told>>,
     /// Of whom nothing was learned, and when: they are not asked again at once.
     unlearned: DashMap<(TenantId, ServerId, i32), Instant>,
 }
@@ -85,8 +88,10 @@ impl Pool {
         })
     }
 
-    /// The eras, found out when they are not known. One asks for all who wait. A server that cannot be
-    /// started counts as legacy, so that its start says why.
+    /// The eras, found out when they are not known. One asks for all who wait.
+    ///
+    /// # Errors
+    /// Why the server did not start, where that is what came of asking.
     pub async fn eras(
         &self,
         tenant: TenantId,
@@ -139,7 +144,7 @@ impl Pool {
             }
         };
         match tokio::time::timeout_at(deadline.into(), told.wait_for(Option::is_some)).await {
-            Ok(eras) => Ok(eras.ok().and_then(|eras| *eras).unwrap_or(Eras::LEGACY)),
+            Ok(told) => told.ok().and_then(|told| told.clone()).unwrap_or(Ok(Eras::LEGACY)),
             Err(_) => {
                 let reason = format!("`{}` is still being started to see which era it speaks", spec.slug);
                 Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"))
@@ -147,9 +152,15 @@ impl Pool {
         }
     }
 
-    async fn probe(&self, tenant: TenantId, spec: &ServerSpec, tell: watch::Sender<Option<Eras>>) {
-        let Outcome { eras, children } = probe::ask(&self.shared, tenant, spec).await;
-        if let Some(eras) = eras {
+    async fn probe(&self, tenant: TenantId, spec: &Arc<ServerSpec>, tell: watch::Sender<Told>) {
+        let begun = Instant::now();
+        let Outcome { eras, failed, children } = probe::ask(&self.shared, tenant, spec).await;
+        if let Some(refusal) = &failed {
+            // Its start is counted as that of the upstream, so that it is not tried again at once.
+            if let Ok(entry) = self.entry(&PoolKey::shared(tenant, spec, Era::Legacy), spec) {
+                entry.did_not_start(begun.elapsed(), refusal);
+            }
+        } else if let Some(eras) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
             self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
         } else {
@@ -158,7 +169,7 @@ impl Pool {
             unlearned.insert((tenant, spec.id, spec.revision), Instant::now());
         }
         self.shared.verdicts.asking.remove(&(tenant, spec.id, spec.revision));
-        tell.send_replace(Some(eras.unwrap_or(Eras::LEGACY)));
+        tell.send_replace(Some(failed.map_or(Ok(eras.unwrap_or(Eras::LEGACY)), Err)));
         for child in children {
             child.stop().await;
         }

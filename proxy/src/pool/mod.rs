@@ -9,6 +9,7 @@ mod eras;
 mod events;
 mod idle;
 mod probe;
+mod processes;
 mod request;
 mod seen;
 mod settings;
@@ -25,6 +26,7 @@ use protocol::mcp::Era;
 use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
 
+use crate::child::Needed;
 use crate::server::ServerSpec;
 use entry::{Entry, Unavailable};
 use futures_util::future::join_all;
@@ -34,6 +36,7 @@ use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
 
 pub use crate::news::News;
 pub use events::PoolEvent;
+pub use processes::Processes;
 pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 
@@ -178,11 +181,14 @@ impl Pool {
         self.release(tenant, spec, false).await
     }
 
-    /// Ends it and holds it down: requests are refused with `server_stopped` until `start`.
-    pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) {
+    /// Ends it and holds it down: requests are refused with `server_stopped` until `start`. Comes back
+    /// when the last process is gone, and says what that took.
+    pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Needed {
         self.shared.held.insert((tenant, spec.id), jiff::Timestamp::now());
-        let entries = self.shared.of(tenant, spec.id);
-        join_all(entries.iter().map(|entry| entry.hold())).await;
+        let (entries, processes) = (self.shared.of(tenant, spec.id), self.shared.processes(tenant, spec.id));
+        let (held, others) =
+            tokio::join!(join_all(entries.iter().map(|entry| entry.hold())), processes.end());
+        held.into_iter().max().unwrap_or_default().max(others)
     }
 
     /// Ends it, forgets earlier crashes and starts it again. Waits for the handshake.
@@ -192,6 +198,7 @@ impl Pool {
 
     async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
         self.shared.held.remove(&(tenant, spec.id));
+        self.shared.processes(tenant, spec.id).allow();
         let era = self.era_to_start(tenant, spec).await?;
         let wanted = self.entry(&PoolKey::shared(tenant, spec, era), spec)?;
         let entries = self.shared.of(tenant, spec.id);

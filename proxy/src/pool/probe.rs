@@ -1,14 +1,16 @@
-//! Finds out which eras a server speaks. Of a stdio server two children run side by side, one asked for
-//! each era, and both are thrown away: some servers end when they are asked in the wrong era, and some
-//! keep to the era in which they were first asked.
+//! Finds out which eras a server speaks. A stdio server is asked `server/discover`, and on an error
+//! `initialize` on the same process, which is then ended. One that ends or stays silent at the question is
+//! started once more and asked `initialize`; one that answers it well is, too, since some keep to the era in
+//! which they were first asked. One that ended before it read the question did not start: that is the
+//! answer for all who wait.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::TenantId;
 use protocol::mcp::{Era, Eras};
+use protocol::{Code, Refusal, TenantId};
 
-use super::shared::PoolShared;
+use super::shared::{PoolShared, Starting};
 use super::start;
 use crate::http;
 use crate::logs::LogRing;
@@ -16,13 +18,19 @@ use crate::server::{Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{Probe, ProbeChild};
 use crate::websocket;
 
-/// The least time that one child has after the other has answered. What starts slowly has as long as
-/// the other took.
-const SIBLING: Duration = Duration::from_secs(2);
+/// The least time that a child has to answer after it has read a question. What starts slowly has as long
+/// as that took.
+const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a child has read its question.
+const LOOK: Duration = Duration::from_millis(50);
+
+#[derive(Default)]
 pub struct Outcome {
     /// None when nothing was learned.
     pub eras: Option<Eras>,
+    /// Why it did not start, where that is what was learned.
+    pub failed: Option<Refusal>,
     /// To be stopped.
     pub children: Vec<ProbeChild>,
 }
@@ -42,7 +50,7 @@ pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outc
         logs.note(format!("it could not be found out which era it speaks: {}", refusal.reason));
         None
     });
-    Outcome { eras, children: Vec::new() }
+    Outcome { eras, ..Outcome::default() }
 }
 
 async fn ask_children(
@@ -52,75 +60,99 @@ async fn ask_children(
     launch: &StdioLaunch,
     logs: Arc<LogRing>,
 ) -> Outcome {
-    let places = match (pool.make_room(tenant).await, pool.make_room(tenant).await) {
-        (Ok(one), Ok(other)) => (one, other),
-        (Err(refusal), _) | (_, Err(refusal)) => {
-            logs.note(format!("it was not asked which era it speaks: {}", refusal.reason));
-            return Outcome { eras: None, children: Vec::new() };
-        }
-    };
-    let [modern, legacy] = [Era::Modern, Era::Legacy].map(|era| start::plan(pool, spec, era, logs.clone()));
-    let started = tokio::join!(
-        ProbeChild::start(&modern, launch, &pool.tasks),
-        ProbeChild::start(&legacy, launch, &pool.tasks),
-    );
-    let (modern, legacy) = match started {
-        (Ok(modern), Ok(legacy)) => (modern, legacy),
-        (Err(refusal), other) | (other, Err(refusal)) => {
-            logs.note(format!("it was not asked which era it speaks: {}", refusal.reason));
-            return Outcome { eras: None, children: other.into_iter().collect() };
-        }
-    };
-    let (to_modern, to_legacy) = ask_both(&modern, &legacy, spec.start_timeout).await;
-    let eras = judge(&to_modern, &to_legacy);
-    logs.note(format!(
-        "asked which era it speaks: {}; `server/discover`: {}; `initialize`: {}",
-        eras.map_or("not found out", Eras::as_str),
-        described(&to_modern),
-        described(&to_legacy),
-    ));
-    drop(places);
-    Outcome { eras, children: vec![modern, legacy] }
-}
-
-/// Both have as long as a start may take. As soon as one has answered well, silence of the other means
-/// something.
-async fn ask_both(modern: &ProbeChild, legacy: &ProbeChild, start_timeout: Duration) -> (Probe, Probe) {
-    let begun = Instant::now();
-    let limit = begun + start_timeout;
-    let latest = limit + start_timeout.max(SIBLING);
-    let patience = |first: &Probe| match first {
-        Probe::Speaks => Instant::now() + begun.elapsed().max(SIBLING),
-        Probe::Refuses(_) | Probe::Silent => limit,
-    };
-    let mut to_modern = std::pin::pin!(modern.ask(latest));
-    let mut to_legacy = std::pin::pin!(legacy.ask(latest));
-    tokio::select! {
-        modern = &mut to_modern => {
-            let legacy = tokio::time::timeout_at(patience(&modern).into(), to_legacy).await;
-            (modern, legacy.unwrap_or(Probe::Silent))
-        }
-        legacy = &mut to_legacy => {
-            let modern = tokio::time::timeout_at(patience(&legacy).into(), to_modern).await;
-            (modern.unwrap_or(Probe::Silent), legacy)
-        }
-        () = tokio::time::sleep_until(limit.into()) => (Probe::Silent, Probe::Silent),
+    let mut outcome = Outcome::default();
+    let asked = Asking { pool, tenant, spec, launch, logs: &logs }.eras(&mut outcome.children).await;
+    match asked {
+        Ok(eras) => outcome.eras = Some(eras),
+        Err(refusal) => outcome.failed = Some(refusal),
     }
+    outcome
 }
 
-fn judge(modern: &Probe, legacy: &Probe) -> Option<Eras> {
-    match (modern, legacy) {
-        (Probe::Speaks, Probe::Speaks) => Some(Eras::DUAL),
-        (Probe::Speaks, Probe::Refuses(_) | Probe::Silent) => Some(Eras::MODERN),
-        (Probe::Refuses(_) | Probe::Silent, Probe::Speaks) => Some(Eras::LEGACY),
-        (Probe::Refuses(_) | Probe::Silent, Probe::Refuses(_) | Probe::Silent) => None,
+struct Asking<'a> {
+    pool: &'a PoolShared,
+    tenant: TenantId,
+    spec: &'a ServerSpec,
+    launch: &'a StdioLaunch,
+    logs: &'a Arc<LogRing>,
+}
+
+impl Asking<'_> {
+    /// An error is why it did not start.
+    async fn eras(&self, children: &mut Vec<ProbeChild>) -> Result<Eras, Refusal> {
+        let (first, _place) = self.start(Era::Modern).await?;
+        let begun = Instant::now();
+        let to_modern = self.discover(&first, begun).await;
+        let to_legacy = match &to_modern {
+            Probe::Gone(refusal) | Probe::Silent(refusal) if !first.has_read() => {
+                let refusal = refusal.clone();
+                children.push(first);
+                return Err(refusal);
+            }
+            Probe::Refuses(_) => first.ask(Era::Legacy, begun + self.spec.start_timeout).await,
+            Probe::Speaks | Probe::Gone(_) | Probe::Silent(_) => Probe::Silent(self.unasked()),
+        };
+        children.push(first);
+        let to_legacy = match to_legacy {
+            Probe::Gone(refusal) if refusal.code == Code::ServerStopped => return Err(refusal),
+            Probe::Gone(_) | Probe::Silent(_) => {
+                let (second, _place) = self.start(Era::Legacy).await?;
+                let patience = match &to_modern {
+                    Probe::Speaks => begun.elapsed().max(PATIENCE),
+                    Probe::Refuses(_) | Probe::Gone(_) | Probe::Silent(_) => self.spec.start_timeout,
+                };
+                let answer = second.ask(Era::Legacy, Instant::now() + patience).await;
+                children.push(second);
+                answer
+            }
+            answered => answered,
+        };
+        self.logs.note(format!(
+            "asked which era it speaks: `server/discover`: {}; `initialize`: {}",
+            described(&to_modern),
+            described(&to_legacy),
+        ));
+        match (to_modern, to_legacy) {
+            (Probe::Speaks, Probe::Speaks) => Ok(Eras::DUAL),
+            (Probe::Speaks, _) => Ok(Eras::MODERN),
+            (_, Probe::Speaks) => Ok(Eras::LEGACY),
+            (_, Probe::Refuses(refusal) | Probe::Gone(refusal) | Probe::Silent(refusal)) => Err(refusal),
+        }
+    }
+
+    async fn start(&self, era: Era) -> Result<(ProbeChild, Starting<'_>), Refusal> {
+        let place = self.pool.make_room(self.tenant).await?;
+        let plan = start::plan(self.pool, self.tenant, self.spec, era, self.logs.clone());
+        Ok((ProbeChild::start(plan, self.launch, &self.pool.tasks).await?, place))
+    }
+
+    /// Asks `server/discover`. Whoever has read the question and says nothing for long is silent.
+    async fn discover(&self, child: &ProbeChild, begun: Instant) -> Probe {
+        let mut asking = std::pin::pin!(child.ask(Era::Modern, begun + self.spec.start_timeout));
+        let mut read = None;
+        loop {
+            tokio::select! {
+                answer = &mut asking => return answer,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if child.has_read() {
+                let (at, took) = *read.get_or_insert_with(|| (Instant::now(), begun.elapsed()));
+                if at.elapsed() >= took.max(PATIENCE) {
+                    return child.silent();
+                }
+            }
+        }
+    }
+
+    fn unasked(&self) -> Refusal {
+        Refusal::new(Code::UpstreamUnavailable, format!("`{}` was not asked", self.spec.slug))
     }
 }
 
 fn described(probe: &Probe) -> &str {
     match probe {
         Probe::Speaks => "answered",
-        Probe::Refuses(reason) => reason,
-        Probe::Silent => "silence",
+        Probe::Refuses(refusal) | Probe::Gone(refusal) => &refusal.reason,
+        Probe::Silent(_) => "silence",
     }
 }

@@ -15,6 +15,7 @@ use super::PoolKey;
 use super::entry::Entry;
 use super::eras::Verdicts;
 use super::events::PoolEvent;
+use super::processes::Processes;
 use super::settings::PoolSettings;
 use crate::logs::LogRing;
 use crate::upstream::Introduction;
@@ -30,6 +31,7 @@ pub struct PoolShared {
     /// Whom the upstreams of some keys are for.
     pub introductions: DashMap<PoolKey, Arc<Introduction>>,
     pub verdicts: Verdicts,
+    processes: DashMap<(TenantId, ServerId), Arc<Processes>>,
     pub events: broadcast::Sender<PoolEvent>,
     pub tasks: TaskTracker,
     pub closing: AtomicBool,
@@ -58,6 +60,11 @@ const EVENTS_KEPT: usize = 1024;
 const MANY_LOGS: usize = 1024;
 
 impl PoolShared {
+    /// The processes of a server for a tenant.
+    pub fn processes(&self, tenant: TenantId, server: ServerId) -> Arc<Processes> {
+        Arc::clone(&self.processes.entry((tenant, server)).or_default())
+    }
+
     pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Self {
         Self {
             settings,
@@ -67,6 +74,7 @@ impl PoolShared {
             logs: DashMap::new(),
             introductions: DashMap::new(),
             verdicts: Verdicts::default(),
+            processes: DashMap::new(),
             events: broadcast::channel(EVENTS_KEPT).0,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use protocol::mcp::Era;
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, TenantId};
 
 use super::entry::{Entry, Running};
 use super::events::PoolEvent;
@@ -56,7 +56,7 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
     let plan = StdioPlan {
         introduction: entry.pool.introductions.get(&entry.key).map(|it| it.value().clone()),
         news: news(entry),
-        ..plan(&entry.pool, &entry.spec, entry.key.era, entry.logs.clone())
+        ..plan(&entry.pool, entry.key.tenant, &entry.spec, entry.key.era, entry.logs.clone())
     };
     let deadline = Instant::now() + entry.spec.start_timeout;
     let upstream = StdioUpstream::start(&plan, launch, generation, deadline, &entry.pool.tasks).await?;
@@ -67,7 +67,13 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
 }
 
 /// How a child of a server is started that tells nothing and is for nobody in particular.
-pub fn plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) -> StdioPlan {
+pub fn plan(
+    pool: &PoolShared,
+    tenant: TenantId,
+    spec: &ServerSpec,
+    era: Era,
+    logs: Arc<LogRing>,
+) -> StdioPlan {
     let settings = &pool.settings;
     StdioPlan {
         who: spec.slug.as_str().into(),
@@ -75,7 +81,8 @@ pub fn plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) 
             supervisor: settings.supervisor.clone(),
             environment: settings.environment.iter().cloned().collect(),
             limits: settings.limits,
-            grace: settings.stop_grace,
+            // Half for the end of its input, half for SIGTERM.
+            grace: settings.stop_grace / 2,
         },
         limits: WireLimits {
             line_cap: settings.line_cap,
@@ -87,6 +94,7 @@ pub fn plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) 
         era,
         news: Arc::new(|_| {}),
         logs,
+        processes: pool.processes(tenant, spec.id),
     }
 }
 

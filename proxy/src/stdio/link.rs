@@ -17,16 +17,21 @@ use super::reader::{ReadEnd, Reader};
 use super::standing::Heard;
 use super::stderr;
 use super::wire::{Wire, WireLimits};
-use crate::child::{ChildHandle, ChildPlan, ChildProcess};
+use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
 use crate::logs::LogRing;
+use crate::masking::Secrets;
 use crate::news::Tell;
 use crate::own::ClientName;
+use crate::pool::Processes;
 use crate::server::StdioLaunch;
 use crate::telling;
 use crate::upstream::Introduction;
 
 /// After the child ended, how long its supervisor and the last of its stderr are waited for.
 const OBITUARY: Duration = Duration::from_millis(300);
+
+/// How many lines an error's `data.stderr` has at most.
+const SHOWN_LINES: usize = 10;
 
 /// How many words about a `subscriptions/listen` wait to be heard; more are lost.
 const STANDING_HEARD: usize = 64;
@@ -43,6 +48,8 @@ pub struct StdioPlan {
     pub era: Era,
     pub news: Tell,
     pub logs: Arc<LogRing>,
+    /// All processes of the server, this one among them.
+    pub processes: Arc<Processes>,
 }
 
 pub struct Link {
@@ -58,8 +65,11 @@ impl Link {
     /// Starts the child and begins to read it.
     pub async fn open(plan: &StdioPlan, launch: &StdioLaunch, tasks: &TaskTracker) -> Result<Link, Refusal> {
         let started_at = Timestamp::now();
+        let making = plan.processes.make().await.ok_or_else(|| stopped(&plan.who))?;
         let child = ChildProcess::start(&plan.child, launch, tasks).await?;
         let ChildProcess { stdin, stdout, stderr, handle } = child;
+        plan.processes.add(handle.watch());
+        drop(making);
         let wire = Arc::new(Wire::new(plan.who.clone(), stdin, plan.limits));
         let silent = Arc::new(Notify::new());
         let (logs, end_of_stderr) = (plan.logs.clone(), silent.clone());
@@ -80,22 +90,30 @@ impl Link {
             standing,
         };
         let reader = Reader::new(wire.clone(), ears);
-        let secrets = launch.env.values().cloned().collect::<Vec<_>>().into();
+        let secrets = Arc::new(Secrets::new(launch.env.values()));
         let words = LastWords { logs: plan.logs.clone(), started_at, secrets };
         let life = Life { handle: handle.clone(), words: words.clone(), silent };
         tasks.spawn(life.run(reader, stdout, plan.limits.line_cap));
         Ok(Link { wire, handle, heard: Some(heard), words, grace: plan.child.grace })
     }
 
-    /// Ends the child in an orderly way and waits until nothing is left of it.
-    pub async fn stop(&self) {
-        let reason = format!("`{}` was stopped", self.wire.who());
-        self.wire.close(Refusal::new(Code::ServerStopped, reason));
+    /// Ends the child in an orderly way and waits until nothing is left of it. Says what that took.
+    pub async fn stop(&self) -> Needed {
+        self.wire.close(self.stopped());
         // The end of its input is the polite way; the supervisor has the others.
         tokio::time::timeout(self.grace, self.handle.ended()).await.ok();
         self.handle.end();
-        self.handle.over().await;
+        self.handle.over().await.max(Needed::EndOfInput)
     }
+
+    /// The refusal of requests to a child that was stopped.
+    pub fn stopped(&self) -> Refusal {
+        stopped(self.wire.who())
+    }
+}
+
+fn stopped(who: &str) -> Refusal {
+    Refusal::new(Code::ServerStopped, format!("`{who}` was stopped"))
 }
 
 /// The task that reads a child to its end and then says why it ended.
@@ -147,24 +165,24 @@ pub struct LastWords {
     logs: Arc<LogRing>,
     started_at: Timestamp,
     /// The values of the server's own variables: they are never shown.
-    secrets: Arc<[String]>,
+    secrets: Arc<Secrets>,
 }
 
 impl LastWords {
     /// Adds the line that names the error to the reason, the last lines to `data`, and a hint if the
     /// cause is known.
     pub fn added_to(&self, mut refusal: Refusal) -> Refusal {
-        let lines = self.logs.stderr_since(self.started_at);
+        let written = self.logs.stderr_since(self.started_at);
+        let lines = self.secrets.masked(&written);
         if let Some(line) = telling::telling_line(&lines) {
-            let line = telling::redacted(line, &self.secrets);
             refusal.reason = format!("{}; on stderr: {line}", refusal.reason).into();
         }
-        if let Some(hint) = telling::hint(&lines) {
+        if let Some(hint) = telling::hint(&written) {
             refusal = refusal.hint(hint);
         }
         if lines.is_empty() {
             return refusal;
         }
-        refusal.fact("stderr", telling::shown(&lines, &self.secrets))
+        refusal.fact("stderr", &lines[lines.len().saturating_sub(SHOWN_LINES)..])
     }
 }

@@ -25,6 +25,8 @@ pub struct Outbox {
     written: u64,
     cap: usize,
     pipe: Option<Arc<pipe::Sender>>,
+    /// Whether all was read when the pipe was closed.
+    was_read: bool,
 }
 
 /// The child does not read what it is sent.
@@ -42,12 +44,19 @@ impl Outbox {
             written: 0,
             cap,
             pipe: Some(Arc::new(pipe)),
+            was_read: false,
         }
     }
 
     /// Where the next message begins in all that was ever queued.
     pub fn position(&self) -> u64 {
         self.queued
+    }
+
+    /// Whether the child has read all that it was sent, or had when its input was closed.
+    pub fn is_read(&self) -> bool {
+        let unread = |pipe: &Arc<pipe::Sender>| rustix::io::ioctl_fionread(&**pipe).unwrap_or(1);
+        self.pipe.as_ref().map_or(self.was_read, |pipe| self.waiting() == 0 && unread(pipe) == 0)
     }
 
     pub fn written(&self) -> u64 {
@@ -159,6 +168,7 @@ impl Outbox {
 
     /// The child sees the end of its input as soon as nobody writes any more.
     pub fn close(&mut self) {
+        self.was_read = self.is_read();
         self.pipe = None;
         self.queue = Vec::new();
         self.left_over = Vec::new();

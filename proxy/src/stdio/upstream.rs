@@ -15,6 +15,7 @@ use super::handshake;
 use super::link::{LastWords, Link, StdioPlan};
 use super::standing::Standing;
 use super::subscriptions::{Job, Subscriptions};
+use crate::child::Needed;
 use crate::server::StdioLaunch;
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
 
@@ -58,11 +59,18 @@ impl StdioUpstream {
     ) -> Result<StdioUpstream, NotStarted> {
         let mut link = Link::open(plan, launch, tasks).await?;
         let introduction = plan.introduction.as_deref();
-        let shaken = match plan.era {
-            Era::Legacy => {
-                handshake::legacy(&link.wire, &plan.client, introduction, generation, deadline).await
+        let shaking = async {
+            match plan.era {
+                Era::Legacy => {
+                    handshake::legacy(&link.wire, &plan.client, introduction, generation, deadline).await
+                }
+                Era::Modern => handshake::modern(&link.wire, &plan.client, generation, deadline).await,
             }
-            Era::Modern => handshake::modern(&link.wire, &plan.client, generation, deadline).await,
+        };
+        let stopping = plan.processes.stopping();
+        let shaken = tokio::select! {
+            shaken = shaking => shaken,
+            () = stopping.cancelled() => Err(Failure { refusal: link.stopped(), sent: true }),
         };
         let initialized = match shaken {
             Ok(initialized) => Arc::new(initialized),
@@ -71,6 +79,7 @@ impl StdioUpstream {
                 let refusal = not_started(&plan.who, failure.refusal, &link.words);
                 link.wire.close(refusal.clone());
                 link.handle.end();
+                link.handle.over().await;
                 return Err(NotStarted { refusal, wrong_era: answered });
             }
         };
@@ -165,14 +174,17 @@ impl Upstream for StdioUpstream {
         self.link.wire.reason().cloned().unwrap_or_else(unsaid)
     }
 
-    async fn stop(&self) {
-        self.link.stop().await;
+    async fn stop(&self) -> Needed {
+        self.link.stop().await
     }
 }
 
-fn not_started(who: &str, refusal: Refusal, words: &LastWords) -> Refusal {
-    if refusal.code != Code::TimedOut {
-        return Refusal { code: Code::UpstreamUnavailable, ..refusal };
+/// Why a child did not start, from what its first words came to.
+pub fn not_started(who: &str, refusal: Refusal, words: &LastWords) -> Refusal {
+    match refusal.code {
+        Code::TimedOut => {}
+        Code::ServerStopped => return refusal,
+        _ => return Refusal { code: Code::UpstreamUnavailable, ..refusal },
     }
     let reason = format!("`{who}` runs but did not answer the handshake in time: it waits for something");
     words.added_to(

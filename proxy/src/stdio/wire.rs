@@ -216,6 +216,11 @@ impl Wire {
         self.shared.lock().pending.is_waiting(id)
     }
 
+    /// Whether the child has taken all that it was sent.
+    pub fn is_input_read(&self) -> bool {
+        self.shared.lock().outbox.is_read()
+    }
+
     /// Ends everything: the child's input is closed, whoever waits is refused. The first reason stays.
     pub fn close(&self, refusal: Refusal) {
         let mut wakers = Vec::new();

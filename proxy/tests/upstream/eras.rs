@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::Trial;
-use protocol::Code;
 use protocol::mcp::{Era, Eras};
+use protocol::{Code, Refusal};
 use proxy::catalog::{Catalog, ListKind};
 use proxy::pool::News;
 use proxy::server::{EraVerdict, Launch};
@@ -31,6 +31,10 @@ pub fn tests() -> Vec<Trial> {
 
 async fn eras(app: &App, server: &Server) -> Eras {
     app.pool.eras(app.tenant, &server.spec, Instant::now() + Duration::from_secs(20)).await.unwrap()
+}
+
+async fn asked(app: &App, server: &Server) -> Result<Eras, Refusal> {
+    app.pool.eras(app.tenant, &server.spec, Instant::now() + Duration::from_secs(20)).await
 }
 
 fn probes(server: &Server) -> usize {
@@ -82,25 +86,24 @@ async fn another_revision() {
 
 async fn eras_are_found_out() {
     let app = App::new();
-    for (word, found) in [
-        ("legacy", Eras::LEGACY),
-        ("modern", Eras::MODERN),
-        ("dual", Eras::DUAL),
-        ("dies", Eras::LEGACY),
-        ("future", Eras::LEGACY),
-    ] {
+    for (word, found) in
+        [("legacy", Eras::LEGACY), ("modern", Eras::MODERN), ("dual", Eras::DUAL), ("dies", Eras::LEGACY)]
+    {
         let server = app.fixture(&["era", word]);
         assert_eq!(app.pool.known_eras(&server.spec), None);
         assert_eq!(eras(&app, &server).await, found, "{word}: {}", server.log());
-        assert_eq!(app.pool.known_eras(&server.spec), (word != "future").then_some(found), "{word}");
+        assert_eq!(app.pool.known_eras(&server.spec), Some(found), "{word}");
         assert!(server.status().pid.is_none(), "what was asked is not used");
-        if found.legacy && word != "future" {
+        if found.legacy {
             server.assert_well().await;
         }
         if found.modern {
             server.in_era(Era::Modern).assert_well().await;
         }
     }
+    let future = app.fixture(&["era", "future"]);
+    refused(asked(&app, &future).await, Code::UpstreamUnavailable, "refused the handshake");
+    assert_eq!(app.pool.known_eras(&future.spec), None);
     let stored = app.pool.take_found();
     assert_eq!(stored.len(), 4);
     assert!(app.pool.take_found().is_empty());
@@ -179,23 +182,20 @@ async fn all_who_wait_share_one_probe() {
 async fn no_verdict_without_an_answer() {
     let app = App::with(|settings| settings.backoff_base = Duration::from_secs(20));
     let silent = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300));
-    assert_eq!(eras(&app, &silent).await, Eras::LEGACY);
+    refused(asked(&app, &silent).await, Code::UpstreamUnavailable, "did not answer the handshake in time");
     assert_eq!(app.pool.known_eras(&silent.spec), None);
     let absent = app.command("uvx-of-nobody", &[], |_| {});
-    assert_eq!(eras(&app, &absent).await, Eras::LEGACY);
-    let full = App::with(|settings| settings.max_children = 1);
-    assert_eq!(eras(&full, &full.fixture(&[])).await, Eras::LEGACY);
-    assert!(app.pool.take_found().is_empty() && full.pool.take_found().is_empty());
+    refused(asked(&app, &absent).await, Code::UpstreamUnavailable, "uvx-of-nobody");
 
     let ends = app.fixture(&["exit-at-once"]);
     for _ in 0..2 {
-        assert_eq!(eras(&app, &ends).await, Eras::LEGACY);
+        refused(asked(&app, &ends).await, Code::UpstreamUnavailable, "something is missing here");
+    }
+    for _ in 0..2 {
+        assert_eq!(eras(&app, &ends).await, Eras::LEGACY, "it is left alone, and its start says why");
         refused(ends.echo("x").await, Code::UpstreamUnavailable, "something is missing here");
     }
-    let asked = probes(&ends);
-    assert_eq!(asked, 1, "nothing was learned, and it is not asked again at once");
-    assert_eq!(eras(&app, &ends).await, Eras::LEGACY);
-    assert_eq!(probes(&ends), asked, "it is left alone");
+    assert!(app.pool.take_found().is_empty());
 }
 
 async fn a_start_is_in_the_right_era() {

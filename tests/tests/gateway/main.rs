@@ -34,6 +34,7 @@ mod rpc;
 mod sdk;
 mod sessions;
 mod soak;
+mod starts;
 mod startup;
 mod stdio_door;
 mod stdio_lines;
@@ -64,6 +65,7 @@ fn main() -> std::process::ExitCode {
         ("stdio_lines", stdio_lines::CASES),
         ("records", records::CASES),
         ("children", children::CASES),
+        ("starts", starts::CASES),
         ("identity", identity::CASES),
         ("strict", strict::CASES),
         ("oauth", oauth::CASES),

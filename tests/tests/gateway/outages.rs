@@ -110,7 +110,8 @@ impl Bench {
     }
 }
 
-/// Calls in loops from a second before the outage to two after it.
+/// Calls in loops from 2.5 s before the outage to two after it. Who the agent is was just made: replicas
+/// look once a second whether the registry changed, and look callers up again then.
 async fn load(app: &TestApp, what: &str, outage: impl Future<Output = ()>) -> Counts {
     let agent = app.as_agent("alice").await;
     let load = Load::default();
@@ -119,7 +120,7 @@ async fn load(app: &TestApp, what: &str, outage: impl Future<Output = ()>) -> Co
             [Kind::Rpc, Kind::Session].map(|kind| load.calls(agent.clone(), kind, number))
         }));
     let outage = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
         outage.await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         load.over.store(true, Ordering::Relaxed);

@@ -186,24 +186,37 @@ pub async fn start_server(
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
 
+/// A server that was stopped, and what that took.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = StoppedServer)]
+pub struct StoppedBody {
+    #[serde(flatten)]
+    server: ServerBody,
+    /// What ended the last of its processes: the end of its input, or a signal. Null when none ran.
+    #[schema(pattern = "^(end_of_input|sigterm|sigkill)$")]
+    stopped_by: Option<&'static str>,
+}
+
 /// Stops the server for this tenant and holds it down: calls are refused until it is started.
 ///
-/// Needs `servers:write`.
+/// Answers when the last of its processes is gone. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "It is stopped.", body = ServerBody), Always, Named, Filtered, Sent, Contested)
+    responses((status = 200, description = "It is stopped.", body = StoppedBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn stop_server(
     acting: Acting,
     State(app): State<Arc<App>>,
     Name(name): Name,
     _: NoBody,
-) -> Result<Json<ServerBody>, Problem> {
+) -> Result<Json<StoppedBody>, Problem> {
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
-    app.gateway.pool.stop(acting.tenant(), &spec).await;
-    Ok(Json(Showing::to(&app, &acting).await?.server(server)))
+    let stopped_by = app.gateway.pool.stop(acting.tenant(), &spec).await.as_str();
+    let server = Showing::to(&app, &acting).await?.server(server);
+    Ok(Json(StoppedBody { server, stopped_by }))
 }
 
 /// Stops the server, forgets earlier crashes, and starts it again.
