@@ -80,7 +80,9 @@ impl Reply {
         let id = self.id.as_deref().unwrap_or("null");
         match &self.answer {
             Answer::Result(result) => jsonrpc::write_result(out, id, result),
-            Answer::Error(error) => jsonrpc::write_error(out, id, error),
+            Answer::Error(error) => {
+                jsonrpc::write_error(out, id, &proxy::message::with_request(error, &self.request));
+            }
             Answer::Refused(refusal) => {
                 jsonrpc::write_error(out, id, &jsonrpc::error_object(refusal, &self.request));
             }

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::jsonrpc::{self, Body, Incoming, Malformed};
-use proxy::message::{self, Message};
+use proxy::message::{self, Meant, Message};
 use proxy::stdio::envelope;
 use proxy::stdio::lines::LineBuffer;
 
@@ -126,10 +126,11 @@ fn one(line: &[u8], message: &Message<'_>) {
     match message {
         Message::Result { result, .. } => whole(result),
         Message::Error { error, .. } => assert!(fuzz::is_json(error.as_bytes())),
-        Message::Unreadable { ids, fault, original } => {
+        Message::Unreadable { meant, fault, original } => {
             let written = |id: &u64| String::from_utf8_lossy(line).contains(&id.to_string());
+            let ids: &[u64] = if let Meant::Ids(ids) = meant { ids } else { &[] };
             assert!(ids.iter().all(written), "an id is nowhere in the line");
-            let refusal = message::unreadable("s", fault, original);
+            let refusal = message::unreadable("s", fault, Some(original));
             assert!(fuzz::is_json(&jsonrpc::error_object(&refusal, &"req")));
         }
         Message::Request { id, params, .. } => {

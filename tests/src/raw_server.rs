@@ -1,6 +1,10 @@
 //! An MCP server of the legacy era that answers with exactly the text that the request brings along, on
 //! standard streams, Streamable HTTP (as JSON or as an event) and WebSocket. In the text `$ID` stands for
-//! the request's id, `$TOKEN` for its progress token.
+//! the request's id, `$TOKEN` for its progress token, `$PID` for the number of the process. What it answers to other methods can be told it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,26 +13,94 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// How long a stream of events is held open after its answer.
+const HELD: Duration = Duration::from_secs(60);
 
 /// The text of a request's answer, for a tool's argument, a prompt's name or a resource's URI.
 pub fn packed(text: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// What it writes for a request; nothing for a notification.
-pub fn reply(message: &Value) -> Option<Vec<u8>> {
-    let id = message.get("id")?;
-    let params = &message["params"];
-    let packed = match message["method"].as_str()? {
-        "tools/call" => params["arguments"]["text"].as_str(),
-        "prompts/get" => params["name"].as_str(),
-        "resources/read" => params["uri"].as_str().and_then(|uri| uri.strip_prefix("raw:")),
-        "completion/complete" => params["ref"]["name"].as_str(),
-        other => return Some(usual(id, other, params)),
-    };
-    let text = URL_SAFE_NO_PAD.decode(packed?).expect("the text is packed");
-    let token = &params["_meta"]["progressToken"];
-    Some(with(&with(&text, b"$ID", id), b"$TOKEN", token))
+fn unpacked(packed: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(packed).expect("the text is packed")
+}
+
+/// How an answer is put on its transport; each means something on one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    Usual,
+    /// Standard streams: without a line end.
+    Bare,
+    /// WebSocket: as a binary frame.
+    Binary,
+    /// Events: with a byte-order mark before the stream.
+    Marked,
+    /// None at all.
+    Silent,
+}
+
+impl Manner {
+    const ALL: [Manner; 5] = [Manner::Usual, Manner::Bare, Manner::Binary, Manner::Marked, Manner::Silent];
+
+    /// The tool's argument `manner`.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// What is written for a request.
+pub struct Reply {
+    text: Vec<u8>,
+    manner: Manner,
+}
+
+/// What it answers to methods whose requests bring no text along, `initialize` for instance.
+#[derive(Default)]
+pub struct Raw {
+    said: HashMap<String, Vec<Vec<u8>>>,
+}
+
+impl Raw {
+    /// Answers the method with this text, and with the next one where a cursor says which.
+    pub fn saying(mut self, method: &str, texts: &[&str]) -> Raw {
+        self.said.insert(method.to_owned(), texts.iter().map(|text| text.as_bytes().to_vec()).collect());
+        self
+    }
+
+    /// The arguments by which the program says the same.
+    pub fn arguments(&self) -> Vec<String> {
+        let pairs = self.said.iter().flat_map(|(method, texts)| [method.clone(), packed(&texts[0])]);
+        pairs.collect()
+    }
+
+    /// What it writes for a request; nothing for a notification.
+    pub fn reply(&self, message: &Value) -> Option<Reply> {
+        let id = message.get("id")?;
+        let params = &message["params"];
+        let method = message["method"].as_str()?;
+        let manner = Manner::ALL.into_iter().find(|manner| params["arguments"]["manner"] == manner.name());
+        let manner = manner.unwrap_or(Manner::Usual);
+        if let Some(texts) = self.said.get(method) {
+            // The cursor is the number of the page.
+            let page = params["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+            let text = texts.get(page).expect("the cursor was given");
+            return Some(Reply { text: with(text, b"$ID", id), manner });
+        }
+        let text = match method {
+            "tools/call" => unpacked(params["arguments"]["text"].as_str()?),
+            "prompts/get" => unpacked(params["name"].as_str()?),
+            "resources/read" => unpacked(params["uri"].as_str()?.strip_prefix("raw:")?),
+            "completion/complete" => unpacked(params["ref"]["name"].as_str()?),
+            other => usual(other, params),
+        };
+        let token = &params["_meta"]["progressToken"];
+        let text = with(&with(&text, b"$ID", id), b"$TOKEN", token);
+        let text = with(&text, b"$PID", &std::process::id().into());
+        Some(Reply { text, manner }).filter(|reply| reply.manner != Manner::Silent)
+    }
 }
 
 /// The text with a value wherever the mark stands.
@@ -43,7 +115,7 @@ fn with(text: &[u8], mark: &[u8], value: &Value) -> Vec<u8> {
     out
 }
 
-fn usual(id: &Value, method: &str, params: &Value) -> Vec<u8> {
+fn usual(method: &str, params: &Value) -> Vec<u8> {
     let result = match method {
         "initialize" => json!({
             "protocolVersion": params["protocolVersion"],
@@ -53,38 +125,53 @@ fn usual(id: &Value, method: &str, params: &Value) -> Vec<u8> {
         "tools/list" => json!({ "tools": [{ "name": "raw", "inputSchema": { "type": "object" } }] }),
         "ping" => json!({}),
         _ => {
-            let error = json!({ "code": -32601, "message": "no such method" });
-            return json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string().into_bytes();
+            let error = r#"{"code":-32601,"message":"no such method"}"#;
+            return format!(r#"{{"jsonrpc":"2.0","id":$ID,"error":{error}}}"#).into_bytes();
         }
     };
-    json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string().into_bytes()
+    format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#).into_bytes()
 }
 
-/// Serves standard input to its end.
-pub fn serve_stdio() {
+/// Serves standard input to its end. Arguments come in pairs: a method, and the packed text of its answer.
+pub fn serve_stdio(arguments: &[String]) {
     use std::io::{BufRead, Write};
+    let mut raw = Raw::default();
+    for pair in arguments.chunks_exact(2) {
+        raw.said.insert(pair[0].clone(), vec![unpacked(&pair[1])]);
+    }
     for line in std::io::stdin().lock().lines() {
         let message = serde_json::from_str(&line.expect("a line is text")).expect("a line is JSON");
-        if let Some(reply) = reply(&message) {
-            let mut out = std::io::stdout().lock();
-            out.write_all(&[&reply, &b"\n"[..]].concat()).and_then(|()| out.flush()).expect("somebody reads");
-        }
+        let Some(Reply { text, manner }) = raw.reply(&message) else { continue };
+        let end = if manner == Manner::Bare { &b""[..] } else { b"\n" };
+        let mut out = std::io::stdout().lock();
+        out.write_all(&[&text, end].concat()).and_then(|()| out.flush()).expect("somebody reads");
     }
 }
 
-/// Serves HTTP on a free port, as JSON or as an event; answers the address.
-pub async fn serve_http(as_event: bool) -> String {
+/// The form of an answer by HTTP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    /// A stream that ends after its event.
+    Event,
+    /// A stream that goes on after its event.
+    HeldOpen,
+}
+
+/// Serves HTTP on a free port; answers the address.
+pub async fn serve_http(raw: Raw, form: Form) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = format!("http://{}/mcp", listener.local_addr().expect("it has an address"));
+    let raw = Arc::new(raw);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(http(BufReader::new(stream), as_event));
+            tokio::spawn(http(raw.clone(), BufReader::new(stream), form));
         }
     });
     address
 }
 
-async fn http(mut stream: BufReader<TcpStream>, as_event: bool) -> std::io::Result<()> {
+async fn http(raw: Arc<Raw>, mut stream: BufReader<TcpStream>, form: Form) -> std::io::Result<()> {
     loop {
         let (mut line, mut length, mut is_post) = (String::new(), 0, None);
         while stream.read_line(&mut line).await? > 2 {
@@ -97,34 +184,54 @@ async fn http(mut stream: BufReader<TcpStream>, as_event: bool) -> std::io::Resu
         let Some(is_post) = is_post else { return Ok(()) };
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
-        let reply = serde_json::from_slice(&body).ok().and_then(|message| reply(&message));
+        let message: Option<Value> = serde_json::from_slice(&body).ok();
+        let reply = message.as_ref().and_then(|message| raw.reply(message));
+        let silent = message.is_some_and(|message| message.get("id").is_some()) && reply.is_none();
+        if silent {
+            tokio::time::sleep(HELD).await;
+        }
         let (status, kind, text) = match reply {
             _ if !is_post => ("405 Method Not Allowed", "text/plain", Vec::new()),
             None => ("202 Accepted", "text/plain", Vec::new()),
-            Some(text) if as_event => {
-                ("200 OK", "text/event-stream", [b"data: ", &text[..], b"\n\n"].concat())
-            }
-            Some(text) => ("200 OK", "application/json", text),
+            Some(reply) if form == Form::Json => ("200 OK", "application/json", reply.text),
+            Some(reply) => ("200 OK", "text/event-stream", event(&reply)),
         };
-        let head =
-            format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", text.len());
+        let held = form == Form::HeldOpen && kind == "text/event-stream";
+        let end =
+            if held { "connection: close".to_owned() } else { format!("content-length: {}", text.len()) };
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{end}\r\n\r\n");
         stream.get_mut().write_all(&[head.as_bytes(), &text].concat()).await?;
+        if held {
+            tokio::time::sleep(HELD).await;
+            return Ok(());
+        }
     }
 }
 
+/// Each line of the text is a line of the event's data.
+fn event(reply: &Reply) -> Vec<u8> {
+    let mut out = if reply.manner == Manner::Marked { b"\xef\xbb\xbf".to_vec() } else { Vec::new() };
+    for line in reply.text.split(|byte| *byte == b'\n') {
+        out.extend_from_slice(&[b"data: ", line, b"\n"].concat());
+    }
+    out.push(b'\n');
+    out
+}
+
 /// Serves WebSockets on a free port; answers the address.
-pub async fn serve_websocket() -> String {
+pub async fn serve_websocket(raw: Raw) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = format!("ws://{}/ws", listener.local_addr().expect("it has an address"));
+    let raw = Arc::new(raw);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(websocket(stream));
+            tokio::spawn(websocket(raw.clone(), stream));
         }
     });
     address
 }
 
-async fn websocket(stream: TcpStream) -> Option<()> {
+async fn websocket(raw: Arc<Raw>, stream: TcpStream) -> Option<()> {
     use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
     let speaks = |_: &Request, mut response: Response| {
         response.headers_mut().insert("sec-websocket-protocol", "mcp".parse().expect("it is a value"));
@@ -133,10 +240,13 @@ async fn websocket(stream: TcpStream) -> Option<()> {
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, speaks).await.ok()?;
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };
-        if let Some(reply) = serde_json::from_str(&text).ok().and_then(|message| reply(&message)) {
-            // A frame of text is UTF-8, or none.
-            socket.send(Message::text(String::from_utf8_lossy(&reply).into_owned())).await.ok()?;
-        }
+        let Some(reply) = serde_json::from_str(&text).ok().and_then(|message| raw.reply(&message)) else {
+            continue;
+        };
+        let kind = if reply.manner == Manner::Binary { Data::Binary } else { Data::Text };
+        // As it is: a frame of text that is not UTF-8 too.
+        let frame = Frame::message(reply.text, OpCode::Data(kind), true);
+        socket.send(Message::Frame(frame)).await.ok()?;
     }
     Some(())
 }

@@ -131,10 +131,11 @@ impl Mirrored {
                 return;
             };
             let Ok(result) = response.outcome else { return };
-            cursor = self.learn(result);
-            if cursor.is_none() {
+            let next = self.learn(result).filter(|next| !next.is_empty() && Some(next) != cursor.as_ref());
+            if next.is_none() {
                 break;
             }
+            cursor = next;
         }
         self.tools.lock().asked = true;
     }

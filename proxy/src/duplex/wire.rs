@@ -2,7 +2,7 @@
 //! and gives what comes in.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::RemotePlan;
 use crate::http::audience::{Asked, Audience, Whose};
 use crate::http::listen::{Honoured, honoured};
-use crate::message::{self, Message};
+use crate::message::{self, Meant, Message};
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// Messages that wait to be sent.
@@ -34,6 +34,8 @@ type Answered = Result<UpstreamAnswer, Failure>;
 struct Waiting {
     answer: oneshot::Sender<Answered>,
     sent: bool,
+    /// Whether it stays open: its answer means that it is over.
+    standing: bool,
 }
 
 pub struct Wire {
@@ -43,6 +45,8 @@ pub struct Wire {
     pub closed: CancellationToken,
     reason: OnceLock<Refusal>,
     waiting: Mutex<HashMap<u64, Waiting>>,
+    /// Whether a request was ever given up: its answer may still come.
+    has_given_up: AtomicBool,
     /// Subscriptions that are not acknowledged yet.
     subscribing: Mutex<HashMap<u64, oneshot::Sender<Honoured>>>,
     ids: AtomicU64,
@@ -60,6 +64,7 @@ impl Wire {
             closed: CancellationToken::new(),
             reason: OnceLock::new(),
             waiting: Mutex::default(),
+            has_given_up: AtomicBool::new(false),
             subscribing: Mutex::default(),
             ids: AtomicU64::new(0),
             queue,
@@ -106,7 +111,8 @@ impl Wire {
     pub async fn request_as(&self, id: u64, request: &UpstreamRequest<'_>) -> Answered {
         let (answer, answered) = oneshot::channel();
         let _seat = self.audience.sit(id, request);
-        self.waiting.lock().insert(id, Waiting { answer, sent: false });
+        let standing = request.method == method::LISTEN;
+        self.waiting.lock().insert(id, Waiting { answer, sent: false, standing });
         let cancellable = request.method != method::INITIALIZE;
         let mut given_up = GivenUp { wire: self, id, cancellable };
         let text = message::request(id, request.method, request.params);
@@ -172,14 +178,14 @@ impl Wire {
                     self.settle(id, Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
                 }
                 Message::Error { id, error } => {
+                    if message::is_repaired(error.as_bytes()) {
+                        self.plan.logs.note(format!("an odd `error`: {}", message::excerpt(text)));
+                    }
                     self.settle(id, Ok(UpstreamAnswer::Error(message::slice(text, error))));
                 }
-                Message::Unreadable { ids, fault, original } => {
+                Message::Unreadable { meant, fault, original } => {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
-                    for id in self.meant(ids, &original) {
-                        let refusal = message::unreadable(self.who(), &fault, &original);
-                        self.settle(id, Err(Failure { refusal, sent: true }));
-                    }
+                    self.take_unreadable(meant, &fault, &original);
                 }
                 Message::Noise => {
                     self.plan.logs.note(format!("this is not JSON-RPC: {}", message::excerpt(text)));
@@ -195,14 +201,39 @@ impl Wire {
         }
     }
 
-    /// The requests that an unreadable answer was for: where it names none and says that a message could
-    /// not be read, the only one that waits.
-    fn meant(&self, ids: Vec<u64>, original: &str) -> Vec<u64> {
-        if !ids.is_empty() || !message::is_about_nothing_read(original) {
-            return ids;
+    /// An answer that no client can read fails the requests that it was meant for. Where it names none,
+    /// that is the only one that waits, unless its own answer comes soon.
+    fn take_unreadable(self: &Arc<Self>, meant: Meant, fault: &str, original: &str) {
+        let refusal = |shown: bool| message::unreadable(self.who(), fault, shown.then_some(original));
+        match meant {
+            Meant::Ids(ids) => {
+                // What is for several requests is shown to none.
+                let refusal = refusal(ids.len() == 1);
+                for id in ids {
+                    self.settle(id, Err(Failure { refusal: refusal.clone(), sent: true }));
+                }
+            }
+            Meant::Unnamed { about_notification: true } => {}
+            Meant::Unnamed { about_notification: false } => {
+                let Some(id) = self.only_waiting() else { return };
+                let (wire, refusal) = (self.clone(), refusal(!self.has_given_up.load(Ordering::Relaxed)));
+                self.plan.tasks.spawn(async move {
+                    tokio::time::sleep(message::GRACE).await;
+                    let still = wire.waiting.lock().contains_key(&id);
+                    if still {
+                        wire.settle(id, Err(Failure { refusal, sent: true }));
+                    }
+                });
+            }
         }
-        let waiting: Vec<u64> = self.waiting.lock().keys().copied().take(2).collect();
-        if waiting.len() == 1 { waiting } else { ids }
+    }
+
+    /// Returns the only request that waits for its answer, besides those that stay open.
+    fn only_waiting(&self) -> Option<u64> {
+        let waiting = self.waiting.lock();
+        let mut ids = waiting.iter().filter(|(_, waiting)| !waiting.standing).map(|(id, _)| *id);
+        let only = ids.next()?;
+        ids.next().is_none().then_some(only)
     }
 
     fn asked(self: &Arc<Self>, id: &str, asked: &str, params: Option<&str>) {
@@ -256,6 +287,9 @@ struct GivenUp<'a> {
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         let waited = self.wire.waiting.lock().remove(&self.id).is_some();
+        if waited {
+            self.wire.has_given_up.store(true, Ordering::Relaxed);
+        }
         if waited && self.cancellable {
             let params = format!(r#"{{"requestId":{},"reason":"nobody waits for it any more"}}"#, self.id);
             self.wire.notify(method::CANCELLED, params.as_bytes());

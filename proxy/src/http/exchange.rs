@@ -106,11 +106,7 @@ impl<'a> Exchange<'a> {
                 Some(answer) => answer.map_err(unreadable),
                 None => match message::error_of(&text) {
                     Some((None, error)) => Ok(UpstreamAnswer::Error(message::slice(&text, error))),
-                    _ => Err(unreadable(message::unreadable(
-                        link.who(),
-                        "it is no answer to the request",
-                        &String::from_utf8_lossy(&text),
-                    ))),
+                    _ => Err(self.no_answer(&text)),
                 },
             },
             Reply::Events(events) => self.follow(events).await,
@@ -119,9 +115,17 @@ impl<'a> Exchange<'a> {
                 if link.is_legacy() && self.is_about_session(status, id, &error) {
                     return Err(self.session_lost());
                 }
+                link.note_repair(&error, &error);
                 Ok(UpstreamAnswer::Error(error))
             }
         }
+    }
+
+    /// The body is no answer, or one to another request.
+    fn no_answer(&self, text: &[u8]) -> Trouble {
+        let original = String::from_utf8_lossy(text);
+        let shown = (!self.link.may_be_anothers(text, self.id)).then_some(&*original);
+        unreadable(message::unreadable(self.link.who(), "it is no answer to the request", shown))
     }
 
     /// Reads the stream to the answer. Where the server gave ids, one that breaks before goes on.

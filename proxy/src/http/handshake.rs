@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::Code;
 use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta, method};
+use protocol::{Code, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -71,7 +71,10 @@ pub fn read_hello(who: &str, answer: UpstreamAnswer, generation: u64) -> Result<
     let result = result_of(who, answer)?;
     let Ok(Shape { protocol_version }) = serde_json::from_slice(&result) else {
         let shown = excerpt(&result);
-        return Err(failed(format!("`{who}` answered the handshake without a protocol version: {shown}")));
+        return Err(failed(
+            format!("`{who}` answered the handshake without a protocol version: {shown}"),
+            &result,
+        ));
     };
     if !LEGACY_VERSIONS.contains(&protocol_version.as_str()) {
         tracing::warn!(server = who, protocol_version, "a revision that is not known here");
@@ -83,7 +86,7 @@ pub fn read_discovery(who: &str, answer: UpstreamAnswer, generation: u64) -> Res
     let result = result_of(who, answer)?;
     if !speaks_modern(&result) {
         let shown = excerpt(&result);
-        return Err(failed(format!("`{who}` does not offer the revision {MODERN}: {shown}")));
+        return Err(failed(format!("`{who}` does not offer the revision {MODERN}: {shown}"), &result));
     }
     Ok(Initialized { era: Era::Modern, result, protocol_version: MODERN.to_owned(), generation })
 }
@@ -119,11 +122,12 @@ fn result_of(who: &str, answer: UpstreamAnswer) -> Result<Bytes, Trouble> {
     match answer {
         UpstreamAnswer::Result(result) => Ok(result),
         UpstreamAnswer::Error(error) => {
-            Err(failed(format!("`{who}` refused the handshake: {}", excerpt(&error))))
+            Err(failed(format!("`{who}` refused the handshake: {}", excerpt(&error)), &error))
         }
     }
 }
 
-fn failed(reason: String) -> Trouble {
-    Trouble::new(Code::UpstreamFailed, reason, true)
+fn failed(reason: String, original: &[u8]) -> Trouble {
+    let refusal = Refusal::new(Code::UpstreamFailed, reason);
+    Trouble::from_refusal(message::holding(refusal, original), true)
 }

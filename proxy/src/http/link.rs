@@ -17,7 +17,7 @@ use super::line::{Line, Reply};
 use super::plan::RemotePlan;
 use crate::egress::Method;
 use crate::egress::header::{HeaderMap, HeaderValue};
-use crate::message::{self, Message};
+use crate::message::{self, Meant, Message};
 use crate::server::RemoteLaunch;
 use crate::upstream::{Params, UpstreamAnswer};
 
@@ -159,36 +159,79 @@ impl Link {
         let mut found = None;
         for message in message::read(text) {
             match message {
+                // The right answer counts, whatever is beside it; of two the first.
                 Message::Result { id, result } if Some(id) == awaited => {
-                    found = Some(Ok(UpstreamAnswer::Result(text.slice_ref(result.as_bytes()))));
+                    let result = UpstreamAnswer::Result(text.slice_ref(result.as_bytes()));
+                    found = found.filter(Result::is_ok).or(Some(Ok(result)));
                 }
                 Message::Error { id, error } if Some(id) == awaited => {
-                    found = Some(Ok(UpstreamAnswer::Error(message::slice(text, error))));
+                    self.note_repair(error.as_bytes(), text);
+                    let error = UpstreamAnswer::Error(message::slice(text, error));
+                    found = found.filter(Result::is_ok).or(Some(Ok(error)));
                 }
-                // An error that names no request can only be for the one that this stream belongs to.
-                Message::Unreadable { ids, original, .. }
-                    if awaited.is_some() && ids.is_empty() && message::is_unnamed_error(&original) =>
-                {
-                    let error = message::error_of(original.as_bytes()).map(|(_, error)| error.into_owned());
-                    found = error.map(|error| Ok(UpstreamAnswer::Error(error.into())));
-                }
-                Message::Unreadable { ids, fault, original }
-                    if awaited.is_some_and(|awaited| {
-                        ids.contains(&awaited) || message::is_about_nothing_read(&original)
-                    }) =>
-                {
+                Message::Unreadable { meant, fault, original } => {
                     self.plan.logs.note(format!("{fault}: {}", message::excerpt(original.as_bytes())));
-                    found = Some(Err(message::unreadable(self.who(), &fault, &original)));
+                    if let Some(awaited) = awaited {
+                        found = found.or_else(|| self.unreadable(awaited, &meant, &fault, &original));
+                    }
                 }
-                Message::Result { .. } | Message::Error { .. } | Message::Unreadable { .. } => {
-                    tracing::debug!(server = self.who(), "an answer for which nobody waits here");
+                Message::Result { id, .. } | Message::Error { id, .. } => {
+                    self.plan.logs.note(format!("an answer under id {id}, for which nobody waits here"));
                 }
-                Message::Noise => {}
+                Message::Noise => {
+                    self.plan.logs.note(format!("this is not JSON-RPC: {}", message::excerpt(text)));
+                }
                 Message::Notification { method, params } => self.audience.hear(whose, &method, params),
                 Message::Request { id, method, params } => self.asked(whose, scope, id, &method, params),
             }
         }
         found
+    }
+
+    /// Returns what an answer that no client can read comes to for the request whose stream it came on. One
+    /// that names no request can only be for that.
+    fn unreadable(
+        &self,
+        awaited: u64,
+        meant: &Meant,
+        fault: &str,
+        original: &str,
+    ) -> Option<Result<UpstreamAnswer, Refusal>> {
+        let shown = match meant {
+            Meant::Ids(ids) if !ids.contains(&awaited) => return None,
+            // What is for several requests is shown to none.
+            Meant::Ids(ids) => (ids.len() == 1).then_some(original),
+            Meant::Unnamed { .. } => Some(original),
+        };
+        let error = match meant {
+            Meant::Unnamed { .. } => message::error_of(original.as_bytes()),
+            Meant::Ids(_) => None,
+        };
+        Some(match error {
+            Some((_, error)) => Ok(UpstreamAnswer::Error(error.into_owned().into())),
+            None => Err(message::unreadable(self.who(), fault, shown)),
+        })
+    }
+
+    /// Notes an error that had to be repaired.
+    pub fn note_repair(&self, error: &[u8], original: &[u8]) {
+        if message::is_repaired(error) {
+            self.plan.logs.note(format!("an odd `error`: {}", message::excerpt(original)));
+        }
+    }
+
+    /// Whether a text has an answer to another request than the one that it came for.
+    pub fn may_be_anothers(&self, text: &[u8], awaited: u64) -> bool {
+        let given = self.ids.load(Ordering::Relaxed);
+        let anothers = |id: u64| id != awaited && id <= given;
+        message::read(text).into_iter().any(|message| match message {
+            Message::Result { id, .. } | Message::Error { id, .. } => anothers(id),
+            Message::Unreadable { meant: Meant::Ids(ids), .. } => ids.into_iter().any(anothers),
+            Message::Unreadable { meant: Meant::Unnamed { .. }, .. }
+            | Message::Request { .. }
+            | Message::Notification { .. }
+            | Message::Noise => false,
+        })
     }
 
     /// A request of the server: answered at once, or when somebody has answered it, unless its `scope`

@@ -101,8 +101,10 @@ impl Entry {
     fn check(&self, asked: &str, answer: &UpstreamAnswer) -> Result<(), Unavailable> {
         let UpstreamAnswer::Result(result) = answer else { return Ok(()) };
         let Some(fault) = message::fault_of_result(asked, result) else { return Ok(()) };
+        self.logs.note(format!("{fault}: {}", message::excerpt(result)));
         let original = String::from_utf8_lossy(result);
-        Err(Unavailable::Refused(message::unreadable(self.spec.slug.as_str(), &fault, &original)))
+        let refusal = message::unreadable(self.spec.slug.as_str(), &fault, Some(&original));
+        Err(Unavailable::Refused(refusal))
     }
 
     fn went_well(&self) {

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::call::Call;
 use super::oddities::excerpt;
 use super::wire::Wire;
+use crate::message;
 use crate::own::{self, ClientName};
 use crate::upstream::{Failure, Initialized, Introduction, Params, UpstreamAnswer, UpstreamRequest};
 
@@ -44,14 +45,13 @@ pub async fn modern(
     let result = match discover(wire, client, deadline).await? {
         UpstreamAnswer::Result(result) => result,
         UpstreamAnswer::Error(error) => {
-            return Err(refused(format!("`{who}` refused `server/discover`: {}", excerpt(&error))));
+            return Err(refused(format!("`{who}` refused `server/discover`: {}", excerpt(&error)), &error));
         }
     };
     if !speaks_modern(&result) {
         let shown = excerpt(&result);
-        return Err(refused(format!(
-            "`{who}` does not list {MODERN} among its `supportedVersions`: {shown}"
-        )));
+        let reason = format!("`{who}` does not list {MODERN} among its `supportedVersions`: {shown}");
+        return Err(refused(reason, &result));
     }
     Ok(Initialized { era: Era::Modern, result, protocol_version: MODERN.to_owned(), generation })
 }
@@ -86,8 +86,9 @@ fn hello(client: &ClientName, introduction: Option<&Introduction>) -> String {
     format!(r#"{{"protocolVersion":"{LEGACY_LATEST}","capabilities":{capabilities},"clientInfo":{client}}}"#)
 }
 
-fn refused(reason: String) -> Failure {
-    Failure { refusal: Refusal::new(Code::UpstreamFailed, reason), sent: true }
+fn refused(reason: String, original: &[u8]) -> Failure {
+    let refusal = message::holding(Refusal::new(Code::UpstreamFailed, reason), original);
+    Failure { refusal, sent: true }
 }
 
 fn read(who: &str, answer: UpstreamAnswer, generation: u64) -> Result<Initialized, Failure> {
@@ -99,12 +100,13 @@ fn read(who: &str, answer: UpstreamAnswer, generation: u64) -> Result<Initialize
     let result = match answer {
         UpstreamAnswer::Result(result) => result,
         UpstreamAnswer::Error(error) => {
-            return Err(refused(format!("`{who}` refused the handshake: {}", excerpt(&error))));
+            return Err(refused(format!("`{who}` refused the handshake: {}", excerpt(&error)), &error));
         }
     };
     let Ok(Shape { protocol_version }) = serde_json::from_slice(&result) else {
         let shown = excerpt(&result);
-        return Err(refused(format!("`{who}` answered the handshake without a protocol version: {shown}")));
+        let reason = format!("`{who}` answered the handshake without a protocol version: {shown}");
+        return Err(refused(reason, &result));
     };
     if !LEGACY_VERSIONS.contains(&protocol_version.as_str()) {
         tracing::warn!(server = who, protocol_version, "a revision that is not known here");

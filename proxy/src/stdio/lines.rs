@@ -74,6 +74,18 @@ impl LineBuffer {
         Bytes::from(taken).slice(range)
     }
 
+    /// What came after the last whole line.
+    pub fn rest(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// Takes what came after the last whole line.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        let rest = self.rest().to_vec();
+        (self.start, self.searched) = (self.end, self.end);
+        rest
+    }
+
     fn reset(&mut self) {
         (self.start, self.end, self.searched) = (0, 0, 0);
         if self.data.len() > CAPACITY {

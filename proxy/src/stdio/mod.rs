@@ -18,6 +18,7 @@ mod pending;
 mod probe;
 mod questions;
 mod reader;
+mod split;
 mod standing;
 mod stderr;
 mod subscriptions;

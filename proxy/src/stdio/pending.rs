@@ -26,6 +26,7 @@ pub struct Pending {
     in_flight: usize,
     /// No deadline lies before this; none when nobody waits for one.
     next_deadline: Option<Instant>,
+    has_given_up: bool,
     /// Of those that are not answered yet.
     pub listeners: Listeners,
 }
@@ -59,12 +60,28 @@ impl Pending {
         self.in_flight
     }
 
-    /// The only request that waits for its answer.
-    pub fn only_waiting(&self) -> Option<u64> {
-        let waiting = |(_, place): &(usize, &Place)| matches!(place.state, PlaceState::Waiting(_));
-        let mut waiting = self.places.iter().enumerate().filter(waiting);
-        let (index, place) = waiting.next()?;
-        waiting.next().is_none().then_some(place.uses << PLACE_BITS | index as u64)
+    /// Returns the only request that waits for its answer, besides those that stay open.
+    pub fn only_waiting(&self, standing: &[u64]) -> Option<u64> {
+        let waiting = |(index, place): (usize, &Place)| {
+            let id = place.uses << PLACE_BITS | index as u64;
+            (matches!(place.state, PlaceState::Waiting(_)) && !standing.contains(&id)).then_some(id)
+        };
+        let mut waiting = self.places.iter().enumerate().filter_map(waiting);
+        let only = waiting.next()?;
+        waiting.next().is_none().then_some(only)
+    }
+
+    /// Whether a request waits for its answer.
+    pub fn is_waiting(&self, id: u64) -> bool {
+        let place = self.places.get(id as usize & (MAX_IN_FLIGHT - 1));
+        place.is_some_and(|place| {
+            place.uses == id >> PLACE_BITS && matches!(place.state, PlaceState::Waiting(_))
+        })
+    }
+
+    /// Whether a request was ever given up: its answer may still come.
+    pub fn has_given_up(&self) -> bool {
+        self.has_given_up
     }
 
     /// Whether more than so many wait for their answer.
@@ -153,7 +170,10 @@ impl Pending {
     pub fn forget(&mut self, id: u64) -> Option<GivenUp> {
         let cancellable = self.place(id)?.cancellable;
         match self.release(id)? {
-            PlaceState::Waiting(_) => Some(GivenUp { id, cancellable }),
+            PlaceState::Waiting(_) => {
+                self.has_given_up = true;
+                Some(GivenUp { id, cancellable })
+            }
             PlaceState::Done(_) | PlaceState::Free => None,
         }
     }
@@ -180,6 +200,7 @@ impl Pending {
             given_up.push(GivenUp { id, cancellable: place.cancellable });
         }
         self.next_deadline = next;
+        self.has_given_up |= !given_up.is_empty();
         for given_up in &given_up {
             self.deafen(given_up.id);
         }

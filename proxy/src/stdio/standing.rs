@@ -41,7 +41,7 @@ impl Standing {
     ) -> Result<Standing, Failure> {
         let request = UpstreamRequest::new(method, Params::raw(params.as_bytes()), deadline);
         let id = wire.send(&request, true, Waker::noop())?;
-        wire.count_standing(true);
+        wire.count_standing(id, true);
         Ok(Standing { wire: wire.clone(), id })
     }
 
@@ -60,7 +60,7 @@ impl Future for Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.wire.count_standing(false);
+        self.wire.count_standing(self.id, false);
         // Does nothing if it was answered.
         self.wire.give_up(self.id);
     }

@@ -34,6 +34,13 @@ pub enum WriteStyle {
     DirectUpTo(usize),
 }
 
+/// The only request that waits for its answer.
+pub struct OnlyWaiting {
+    pub id: u64,
+    /// Whether all before it were answered, so that no answer to another one can come any more.
+    pub since_ever: bool,
+}
+
 pub struct Wire {
     pub(super) shared: Mutex<Shared>,
     limits: WireLimits,
@@ -52,7 +59,7 @@ pub(super) struct Shared {
     pending: Pending,
     pub outbox: Outbox,
     /// Requests that stay open as long as the child runs.
-    standing: usize,
+    standing: Vec<u64>,
 }
 
 impl Wire {
@@ -61,7 +68,7 @@ impl Wire {
             shared: Mutex::new(Shared {
                 pending: Pending::default(),
                 outbox: Outbox::new(stdin, limits.write_cap),
-                standing: 0,
+                standing: Vec::new(),
             }),
             limits,
             who,
@@ -109,7 +116,7 @@ impl Wire {
         };
         outbox.push_request(id, request.method, request.params);
         let WriteStyle::DirectUpTo(few) = self.limits.write_style;
-        let direct = if pending.in_flight() <= few + *standing { outbox.claim() } else { None };
+        let direct = if pending.in_flight() <= few + standing.len() { outbox.claim() } else { None };
         let task = direct.is_none() && outbox.reserve();
         drop(shared);
         if nearer {
@@ -167,14 +174,18 @@ impl Wire {
     pub fn addressee(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
         let shared = self.shared.lock();
         // A request whose caller does not listen may be the one that it is about.
-        let alone = one_client || !shared.pending.more_wait_than(shared.standing + 1);
+        let alone = one_client || !shared.pending.more_wait_than(shared.standing.len() + 1);
         alone.then(|| shared.pending.listeners.addressee(one_client)).flatten()
     }
 
     /// One more request (or one less) that stays open, and is not counted among those in flight.
-    pub fn count_standing(&self, more: bool) {
+    pub fn count_standing(&self, id: u64, more: bool) {
         let mut shared = self.shared.lock();
-        shared.standing = if more { shared.standing + 1 } else { shared.standing.saturating_sub(1) };
+        if more {
+            shared.standing.push(id);
+        } else {
+            shared.standing.retain(|standing| *standing != id);
+        }
     }
 
     /// Gives replies to those who wait; `unclaimed` keeps the ids for which nobody does.
@@ -194,14 +205,20 @@ impl Wire {
         }
     }
 
+    /// Returns the request that an answer without an id is for, which is the only one that waits.
+    pub fn only_waiting(&self) -> Option<OnlyWaiting> {
+        let shared = self.shared.lock();
+        let id = shared.pending.only_waiting(&shared.standing)?;
+        Some(OnlyWaiting { id, since_ever: !shared.pending.has_given_up() })
+    }
+
+    pub fn is_waiting(&self, id: u64) -> bool {
+        self.shared.lock().pending.is_waiting(id)
+    }
+
     /// Whether the child has taken all that it was sent.
     pub fn is_input_read(&self) -> bool {
         self.shared.lock().outbox.is_read()
-    }
-
-    /// The id of the only request that waits for its answer.
-    pub fn only_in_flight(&self) -> Option<u64> {
-        self.shared.lock().pending.only_waiting()
     }
 
     /// Ends everything: the child's input is closed, whoever waits is refused. The first reason stays.

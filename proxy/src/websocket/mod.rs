@@ -77,7 +77,11 @@ async fn read(wire: Arc<Wire>, mut stream: SplitStream<Frames>) {
                     frame.map(|frame| format!(" ({} {})", frame.code, frame.reason)).unwrap_or_default();
                 break format!("closed the connection{said}");
             }
-            Ok(Some(Ok(Message::Binary(_)))) => wire.plan.logs.note("a binary frame, which is not MCP"),
+            Ok(Some(Ok(Message::Binary(bytes)))) => {
+                // Not as it should be, but what is in it may be a message.
+                wire.plan.logs.note("a binary frame, which is not MCP");
+                wire.take(&bytes);
+            }
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
             Ok(Some(Err(error))) => break explained(&error),
             Ok(None) => break "closed the connection".to_owned(),

@@ -1,5 +1,6 @@
 //! The raw server on standard input and output.
 
 fn main() {
-    tests::raw_server::serve_stdio();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    tests::raw_server::serve_stdio(&arguments);
 }

@@ -1,7 +1,10 @@
 //! What each server lists: tools, resources, templates and prompts, as it gave them, kept until it
 //! says that they changed. Knows nothing of callers; who may see what is the policy's business.
 
-use std::collections::HashMap;
+mod page;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +15,9 @@ use protocol::{Code, Members, Refusal, ServerId, names};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::page::Page;
 use crate::header_params::{self, HeaderParam};
+use crate::message;
 use crate::pool::{Pool, PoolKey};
 use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
@@ -213,7 +218,7 @@ impl Catalog {
         if !has_capability(&initialized.result, kind.capability()) {
             return Ok(listing);
         }
-        let mut cursor: Option<String> = None;
+        let (mut cursor, mut cursors) = (None::<String>, HashSet::new());
         let (mut seen, mut bytes) = (0, 0);
         for _ in 0..MAX_PAGES {
             let page = self.page(key, spec, kind, cursor.as_deref(), deadline).await?;
@@ -232,8 +237,16 @@ impl Catalog {
                 add(&mut listing, spec, kind, raw);
             }
             match page.next {
-                Some(next) if cursor.as_ref() != Some(&next) && !next.is_empty() => cursor = Some(next),
-                Some(_) | None => break,
+                // A cursor that was given before leads round in a circle.
+                Some(next) if cursors.insert(next.clone()) => cursor = Some(next),
+                Some(next) => {
+                    listing.notes.push(format!(
+                        "the list ends: the cursor `{}` came before",
+                        message::excerpt(next.as_bytes())
+                    ));
+                    break;
+                }
+                None => break,
             }
         }
         listing.notes.truncate(MAX_NOTES);
@@ -253,7 +266,7 @@ impl Catalog {
         let params = self.pool.own_params(key.era, cursor.into_iter().collect());
         let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
         match self.pool.request(key, spec, request).await?.answer {
-            UpstreamAnswer::Result(result) => read_page(&result, kind).map(Some).map_err(|problem| {
+            UpstreamAnswer::Result(result) => page::read(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
                 Refusal::new(Code::UpstreamFailed, reason)
                     .hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
@@ -270,34 +283,6 @@ impl Catalog {
             }
         }
     }
-}
-
-struct Page {
-    items: Vec<Box<RawValue>>,
-    next: Option<String>,
-}
-
-fn read_page(result: &[u8], kind: ListKind) -> Result<Page, String> {
-    #[derive(Deserialize)]
-    struct Lists {
-        tools: Option<Vec<Box<RawValue>>>,
-        resources: Option<Vec<Box<RawValue>>>,
-        #[serde(rename = "resourceTemplates")]
-        resource_templates: Option<Vec<Box<RawValue>>>,
-        prompts: Option<Vec<Box<RawValue>>>,
-        #[serde(rename = "nextCursor")]
-        next_cursor: Option<String>,
-    }
-    let lists: Lists =
-        serde_json::from_slice(result).map_err(|error| format!("something that is no list: {error}"))?;
-    let items = match kind {
-        ListKind::Tools => lists.tools,
-        ListKind::Resources => lists.resources,
-        ListKind::ResourceTemplates => lists.resource_templates,
-        ListKind::Prompts => lists.prompts,
-    };
-    let items = items.ok_or_else(|| format!("no `{}`", kind.member()))?;
-    Ok(Page { items, next: lists.next_cursor })
 }
 
 fn add(listing: &mut Listing, spec: &ServerSpec, kind: ListKind, raw: Box<RawValue>) {
@@ -393,7 +378,7 @@ fn has_capability(initialize: &[u8], capability: &str) -> bool {
     #[derive(Deserialize)]
     struct Initialize<'a> {
         #[serde(borrow)]
-        capabilities: Option<HashMap<&'a str, &'a RawValue>>,
+        capabilities: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
     }
     serde_json::from_slice::<Initialize<'_>>(initialize)
         .ok()

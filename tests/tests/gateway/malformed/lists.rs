@@ -1,0 +1,105 @@
+//! Lists that a server gives in pages: where they end, and what becomes of those that are none.
+
+use tests::raw_server::Raw;
+use tests::{Backend, McpClient, TestApp, Value, json};
+
+use super::rows::Way;
+use super::{gateway, registration};
+
+/// A page with the tool of this name, and what follows it.
+fn page(tool: &str, next: &str) -> String {
+    let tool = json!({ "name": tool, "inputSchema": { "type": "object" } });
+    format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"tools":[{tool}]{next}}}}}"#)
+}
+
+async fn register(app: &TestApp, slug: &str, pages: &[String]) {
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    let raw = Raw::default().saying("tools/list", &pages);
+    let body = registration(slug, Way::Json, raw).await;
+    app.as_operator().post("/v1/mcp/servers", body).await.status(201);
+}
+
+/// The names of the server's tools and the next cursor, at all endpoints for all servers.
+async fn among_all(app: &TestApp, slug: &str) -> [(Vec<String>, Value); 2] {
+    let operator = app.as_operator();
+    let client = McpClient::modern(&operator, "/mcp");
+    let of_mcp = client.result("tools/list", json!({})).await;
+    let of_rpc = operator.rpc("tools/list", json!({})).await.json()["result"].clone();
+    [of_mcp, of_rpc].map(|list| (names(&list, &format!("{slug}__")), list["nextCursor"].clone()))
+}
+
+fn names(list: &Value, prefix: &str) -> Vec<String> {
+    let tools = list["tools"].as_array().unwrap_or_else(|| panic!("it is no list: {list}"));
+    let names =
+        tools.iter().filter_map(|tool| tool["name"].as_str()?.strip_prefix(prefix).map(str::to_owned));
+    names.collect()
+}
+
+pub async fn an_empty_cursor_ends_a_list(backend: Backend) {
+    let app = gateway(backend).await;
+    for (slug, next) in [
+        ("empty", r#","nextCursor":"""#),
+        ("null", r#","nextCursor":null"#),
+        ("number", r#","nextCursor":7"#),
+        ("object", r#","nextCursor":{}"#),
+    ] {
+        register(&app, slug, &[page("one", next)]).await;
+        for (names, next) in among_all(&app, slug).await {
+            assert_eq!((names, next), (vec!["one".to_owned()], Value::Null), "{slug}");
+        }
+        let own = McpClient::modern(&app.as_operator(), &format!("/mcp/s/{slug}"));
+        let list = own.result("tools/list", json!({})).await;
+        assert_eq!(names(&list, ""), ["one"], "{slug}");
+        assert!(list.get("nextCursor").is_none(), "{slug}: {list}");
+    }
+}
+
+pub async fn a_cursor_that_does_not_move_ends_a_list(backend: Backend) {
+    let app = gateway(backend).await;
+    let same = [page("one", r#","nextCursor":"1""#), page("two", r#","nextCursor":"1""#)];
+    let round = [
+        page("one", r#","nextCursor":"1""#),
+        page("two", r#","nextCursor":"2""#),
+        page("three", r#","nextCursor":"1""#),
+    ];
+    register(&app, "same", &same).await;
+    register(&app, "round", &round).await;
+    for (slug, expected) in [("same", &["one", "two"][..]), ("round", &["one", "two", "three"])] {
+        for (names, next) in among_all(&app, slug).await {
+            assert_eq!(names, expected, "{slug}");
+            assert_eq!(next, Value::Null, "{slug}");
+        }
+    }
+    let own = McpClient::modern(&app.as_operator(), "/mcp/s/same");
+    let first = own.result("tools/list", json!({})).await;
+    let second = own.result("tools/list", json!({ "cursor": first["nextCursor"] })).await;
+    assert_eq!((names(&first, ""), names(&second, "")), (vec!["one".to_owned()], vec!["two".to_owned()]));
+    assert!(second.get("nextCursor").is_none(), "{second}");
+}
+
+pub async fn lists_that_are_none(backend: Backend) {
+    let app = gateway(backend).await;
+    let operator = app.as_operator();
+    register(&app, "fine", &[page("one", "")]).await;
+    for (number, result) in
+        [r#""tools""#, "null", "[]", "{}", r#"{"tools":null}"#, r#"{"tools":{}}"#, r#"{"tools":"a"}"#, "NaN"]
+            .into_iter()
+            .enumerate()
+    {
+        let slug = format!("odd{number}");
+        register(&app, &slug, &[format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#)]).await;
+        let error =
+            McpClient::modern(&operator, &format!("/mcp/s/{slug}")).error("tools/list", json!({})).await;
+        assert_eq!(super::fault_of_unreadable(&error), None, "{result}: {error}");
+        let all = McpClient::modern(&operator, "/mcp").result("tools/list", json!({})).await;
+        assert_eq!(names(&all, "fine__"), ["one"], "{result}: the others are listed");
+        let missing = all["_meta"]["trunkline/unavailable"].as_array().expect("some are missing").clone();
+        let reason = missing.iter().find(|missing| missing["server"] == *slug).expect("it is named");
+        assert_eq!(reason["code"], "unreadable_answer", "{result}: {reason}");
+    }
+    let one = r#"{"tools":[null,7,{"name":5},{"name":"one","inputSchema":{"type":"object"}}],"resources":5}"#;
+    register(&app, "some", &[format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{one}}}"#)]).await;
+    for (names, _) in among_all(&app, "some").await {
+        assert_eq!(names, ["one"], "what can be read is listed");
+    }
+}
