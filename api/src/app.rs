@@ -15,21 +15,21 @@ use proxy::pool::{Pool, PoolSettings};
 use proxy::state::{FallbackState, MemoryState, RedisSettings, RedisState, StateStore};
 
 use crate::authn::Authn;
-use crate::config::{self, Config, without_password};
-use crate::directory::Directory;
-use crate::gateway::Gateway;
-use crate::health::Health;
-use crate::hub::Hub;
-use crate::limits::Limits;
-use crate::oauth::Resources;
-use crate::open_streams::OpenStreams;
-use crate::recorder::Recorder;
-use crate::relay::Relay;
-use crate::remote;
-use crate::secrets::SecretFiles;
-use crate::serve;
+use crate::authn::oauth::Resources;
+use crate::config;
+use crate::config::secrets::SecretFiles;
+use crate::config::{Config, remote_address, without_password};
+use crate::http::listener;
+use crate::mcp::tasks::Tasks;
+use crate::ops::health::Health;
+use crate::pipeline::Gateway;
+use crate::pipeline::directory::Directory;
+use crate::pipeline::limits::Limits;
+use crate::pipeline::recorder::Recorder;
 use crate::session::Sessions;
-use crate::tasks::Tasks;
+use crate::session::stream_quota::OpenStreams;
+use crate::subscriptions::dispatcher::Hub;
+use crate::subscriptions::replica_bus::Relay;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -118,7 +118,7 @@ impl App {
             sessions,
             hub: Arc::new(hub),
             tasks: Tasks { state: Arc::clone(&state) },
-            streams: OpenStreams::new(serve::connections()),
+            streams: OpenStreams::new(listener::connections()),
             seal: secrets.seal(&config.auth).map_err(StartError::usage)?,
             plain: Arc::new(Client::plain()),
             authn,
@@ -297,7 +297,7 @@ fn way_out(config: &Config, trusted: Vec<Url>) -> Egress {
 
 fn declared_urls(config: &Config) -> Vec<Url> {
     let urls = config.servers.iter().filter_map(|server| server.url.as_deref()?.parse().ok());
-    urls.flat_map(|url: Url| [remote::as_http(&url), url]).collect()
+    urls.flat_map(|url: Url| [remote_address::as_http(&url), url]).collect()
 }
 
 fn identity_urls(config: &Config) -> Vec<Url> {

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{self, EX_USAGE, StartError};
-use crate::config::{self, Config, Mistakes, Sources, env_example};
-use crate::secrets::SecretFiles;
-use crate::stdio_door::place::{self, Wanted};
-use crate::{health_check, logs, metrics, openapi, run};
+use crate::app::{EX_USAGE, StartError};
+use crate::config::secrets::SecretFiles;
+use crate::config::{Config, Mistakes, Sources, env_example};
+use crate::ops::{health_check, logs, metrics};
+use crate::stdio_server::place;
+use crate::stdio_server::place::Wanted;
+use crate::{app, config, openapi, run};
 
 /// A registry and gateway for MCP servers. Without a command it starts the gateway.
 #[derive(Parser)]

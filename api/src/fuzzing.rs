@@ -6,10 +6,10 @@ use entity::Seal;
 use protocol::{Caller, CallerKind, Code, Scopes, TenantId};
 use proxy::bridge::Sealer;
 
-use crate::ask::{self, Ask};
-use crate::dialect::{self, Endpoint, Said};
-use crate::gateway::Form;
-use crate::tickets::Tickets;
+use crate::mcp::context::{Endpoint, Form, Said};
+use crate::mcp::request::Ask;
+use crate::mcp::sealed_tokens::Tickets;
+use crate::mcp::{negotiation, request};
 
 /// What was made of a request before anything is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,17 +36,17 @@ pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> 
             sent.append(name, value);
         }
     }
-    let asked = match ask::read(Form::JsonRpc, &endpoint, body, 100) {
+    let asked = match request::read(Form::JsonRpc, &endpoint, body, 100) {
         Ok(asked) => asked,
         Err(refused) => return Some(Verdict::Refused(refused.refusal.code)),
     };
     let caller = somebody();
-    Some(match (dialect::modern_client(&caller, &endpoint, Said(&sent), asked.heading()), &asked) {
+    Some(match (negotiation::modern_client(&caller, &endpoint, Said(&sent), asked.heading()), &asked) {
         (Err(refusal), _) => Verdict::Refused(refusal.code),
-        (Ok(_), ask::Asked::One(Ask::Wrong(wrong), _)) => Verdict::Refused(wrong.refusal.code),
+        (Ok(_), request::Asked::One(Ask::Wrong(wrong), _)) => Verdict::Refused(wrong.refusal.code),
         (Ok(Some(_)), _) => Verdict::Modern,
-        (Ok(None), ask::Asked::One(..)) => Verdict::Legacy,
-        (Ok(None), ask::Asked::Batch(_)) => Verdict::Batch,
+        (Ok(None), request::Asked::One(..)) => Verdict::Legacy,
+        (Ok(None), request::Asked::Batch(_)) => Verdict::Batch,
     })
 }
 

@@ -11,8 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, StartError};
-use crate::config::{self, Config, LogFormat};
-use crate::{metrics, routes, serve, wanted};
+use crate::config;
+use crate::config::{Config, LogFormat};
+use crate::http::{listener, routes};
+use crate::ops::metrics;
+use crate::subscriptions::replica_interest;
 
 /// How often the registry's change counter is read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -60,7 +63,7 @@ pub async fn live(
     up: impl FnOnce(&App, Listens),
 ) -> Result<(), StartError> {
     let figures = metrics::install();
-    let connections = serve::connections();
+    let connections = listener::connections();
     // Bound first: a taken port is found before anything is written.
     let listener = bind(&config, config.server.port, config::PORT).await?;
     let figures_listener = match config.server.enable_metrics {
@@ -76,7 +79,7 @@ pub async fn live(
 
     if let Some(listener) = figures_listener {
         let router = routes::figures(&app, figures.clone());
-        tasks.spawn(serve::serve(listener, router, 64, stop.clone(), Duration::from_secs(1)));
+        tasks.spawn(listener::serve(listener, router, 64, stop.clone(), Duration::from_secs(1)));
     }
     tasks.spawn(every(LOOK, stop.clone(), {
         let app = Arc::clone(&app);
@@ -111,7 +114,7 @@ pub async fn live(
         }
     }));
     let stopped = Arc::new(OnceLock::new());
-    tasks.spawn(every(wanted::TELL, stop.clone(), {
+    tasks.spawn(every(replica_interest::TELL, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
@@ -134,7 +137,7 @@ pub async fn live(
     });
 
     let grace = Duration::from_millis(config.server.shutdown_grace_ms);
-    serve::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
+    listener::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
     stop.cancel();
     tasks.close();
     // One time for all: what is in flight has had its part of it.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use protocol::{AgentId, Refusal, Scope, TenantId};
 
-use super::{Authn, Identified, Proof, presented};
+use crate::authn::{Authn, Identified, Proof, presented};
 
 /// For whom something stays open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

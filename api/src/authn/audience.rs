@@ -3,7 +3,7 @@
 use protocol::{Code, Refusal};
 use serde::Deserialize;
 
-use crate::oauth::ResourceUri;
+use crate::authn::oauth::ResourceUri;
 
 /// Where a token may be used.
 pub enum Audience {

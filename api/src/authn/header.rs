@@ -7,7 +7,7 @@ use jsonwebtoken::Header;
 use protocol::Refusal;
 use serde_json::{Map, Value};
 
-use super::tokens::invalid;
+use crate::authn::tokens::invalid;
 
 /// Reads the header of a token.
 ///

@@ -7,7 +7,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use protocol::{Code, Refusal};
 use proxy::egress::Egress;
 
-use super::discovery;
+use crate::authn::discovery;
 
 /// How long fetched keys are used before they are fetched again.
 const FRESH: Duration = Duration::from_secs(600);

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use protocol::{Caller, CallerKind, Code, CredentialId, Refusal};
 use sha2::{Digest, Sha256};
 
-use super::Identified;
-use super::presented::KEY_PREFIX;
+use crate::authn::Identified;
+use crate::authn::presented::KEY_PREFIX;
 
 /// A key as it is shown once.
 pub struct NewKey {

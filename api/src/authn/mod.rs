@@ -8,6 +8,7 @@ mod discovery;
 mod header;
 mod jwks;
 mod keys;
+pub mod oauth;
 mod presented;
 mod tokens;
 
@@ -25,8 +26,8 @@ use protocol::{AgentId, Caller, CallerKind, Code, Refusal, Role, Scope, Scopes, 
 use proxy::egress::Egress;
 use tokio::sync::Semaphore;
 
+use crate::authn::oauth::ResourceUri;
 use crate::config;
-use crate::oauth::ResourceUri;
 
 pub use again::Owner;
 pub use keys::NewKey;

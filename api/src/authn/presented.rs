@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, header};
 use protocol::{Code, Refusal};
 
-use crate::headers::{AGENT, API_KEY, TENANT};
+use crate::http::headers::{AGENT, API_KEY, TENANT};
 
 /// How every API key starts.
 pub const KEY_PREFIX: &str = "mcp_live_";
@@ -45,7 +45,7 @@ pub fn read(headers: &HeaderMap) -> Result<Presented<'_>, Refusal> {
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
-    let Some(value) = crate::headers::single(headers, name)? else { return Ok(None) };
+    let Some(value) = crate::http::headers::single(headers, name)? else { return Ok(None) };
     match value.to_str() {
         Ok("") | Err(_) => {
             Err(Refusal::new(Code::InvalidCredential, format!("the header {name} is empty or not text")))

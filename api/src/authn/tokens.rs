@@ -13,12 +13,11 @@ use proxy::egress::Egress;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::audience::{Audience, OneOrMany};
-use super::header;
-use super::jwks::{Jwks, Source};
-use super::{BELIEVED, Identified};
+use crate::authn::audience::{Audience, OneOrMany};
+use crate::authn::jwks::{Jwks, Source};
+use crate::authn::oauth::ResourceUri;
+use crate::authn::{BELIEVED, Identified, header};
 use crate::config;
-use crate::oauth::ResourceUri;
 
 /// The HS256 secrets in force.
 pub struct Secrets {

@@ -6,8 +6,7 @@ use entity::Transport;
 use protocol::Slug;
 use serde::{Deserialize, Serialize};
 
-use super::MAX_MILLIS;
-use crate::remote;
+use crate::config::{MAX_MILLIS, remote_address};
 
 /// A `[[servers]]` entry: global, and kept in step with the file.
 #[derive(Clone, Deserialize, Serialize)]
@@ -74,17 +73,20 @@ impl DeclaredServer {
                 refuse(!self.args.is_empty(), "args: do not belong to a remote server");
                 refuse(!self.env.is_empty(), "env: does not belong to a remote server");
                 refuse(self.cwd.is_some(), "cwd: does not belong to a remote server");
-                match self.url.as_deref().map(|url| remote::url(url, transport)) {
+                match self.url.as_deref().map(|url| remote_address::url(url, transport)) {
                     None => refuse(true, "url: a remote server needs one"),
                     Some(Err(mistake)) => refuse(true, &format!("url: {mistake}")),
                     Some(Ok(_)) => {}
                 }
                 for (name, value) in &self.headers {
-                    if let Err(mistake) = remote::header(name, value) {
+                    if let Err(mistake) = remote_address::header(name, value) {
                         refuse(true, &format!("headers: {mistake}"));
                     }
                 }
-                refuse(remote::twice(self.headers.keys()).is_some(), "headers: a name stands there twice");
+                refuse(
+                    remote_address::twice(self.headers.keys()).is_some(),
+                    "headers: a name stands there twice",
+                );
             }
         }
         mistakes

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::environment::ENVIRONMENT;
-use super::{Config, DeclaredServer, MANUAL, Mistakes, validate};
+use crate::config::environment::ENVIRONMENT;
+use crate::config::{Config, DeclaredServer, MANUAL, Mistakes, validate};
 
 /// Where settings come from besides the defaults.
 #[derive(Default)]

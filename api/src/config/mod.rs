@@ -4,6 +4,8 @@
 mod declared;
 mod environment;
 mod load;
+pub mod remote_address;
+pub mod secrets;
 mod validate;
 
 use std::path::PathBuf;

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, MAX_MILLIS};
-use crate::remote;
+use crate::config::{Config, MAX_MILLIS, remote_address};
 
 /// Clocks that are further apart are wrong, and a token that ended is no good.
 const MAX_LEEWAY: u64 = 300;
@@ -55,7 +54,7 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         "server.public_url (PUBLIC_URL): http or https, a host and maybe a port is wanted, and no path",
     );
     refuse(
-        !crate::logs::is_level(&config.log.level),
+        !crate::ops::logs::is_level(&config.log.level),
         "log.level (LOG_LEVEL): error, warn, info, debug, trace, or a filter such as `info,proxy=debug` is wanted",
     );
     refuse(host(config).is_none(), "server.host (HOST): an IP address or `localhost` is wanted");
@@ -151,11 +150,11 @@ pub fn life(text: &str) -> Option<Duration> {
 }
 
 fn is_origin(text: &str) -> bool {
-    let Ok(url) = remote::address(text, &["http", "https"]) else { return false };
+    let Ok(url) = remote_address::address(text, &["http", "https"]) else { return false };
     let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     url.path() == "/" && bare && url.password().is_none()
 }
 
 fn is_http(text: &str) -> bool {
-    remote::address(text, &["http", "https"]).is_ok()
+    remote_address::address(text, &["http", "https"]).is_ok()
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::problem::ProblemBody;
+use crate::http::problem::ProblemBody;
 use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named, Sent};
 
 /// What stands beside the routes of REST.
@@ -12,7 +12,7 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
 #[openapi(
     paths(
         call_mcp, listen_mcp, end_mcp, call_mcp_server, listen_mcp_server, end_mcp_server,
-        call_rpc, execute_tool, crate::health::health, crate::health::ready),
+        call_rpc, execute_tool, crate::ops::health::health, crate::ops::health::ready),
     components(schemas(RpcRequest, RpcAnswer, RpcError, RpcErrorFacts, ProblemBody<'static>))
 )]
 pub struct Doors;
@@ -118,7 +118,7 @@ struct RpcErrorFacts {
         (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
     )
 )]
-#[expect(dead_code, reason = "a description; the door is crate::doors::rpc")]
+#[expect(dead_code, reason = "a description; the door is crate::http::rpc")]
 fn call_rpc() {}
 
 macro_rules! mcp_door {
@@ -145,7 +145,7 @@ macro_rules! mcp_door {
                 (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
             )
         )]
-        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        #[expect(dead_code, reason = "a description; the door is crate::http::streamable")]
         fn $call() {}
 
         /// Reads what a legacy session is told outside its requests.
@@ -169,7 +169,7 @@ macro_rules! mcp_door {
                 (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
             )
         )]
-        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        #[expect(dead_code, reason = "a description; the door is crate::http::streamable")]
         fn $listen() {}
 
         /// Ends a legacy session.
@@ -190,7 +190,7 @@ macro_rules! mcp_door {
                 (status = 503, description = "Something that is needed is away: 50300.", body = RpcAnswer)
             )
         )]
-        #[expect(dead_code, reason = "a description; the door is crate::doors::mcp")]
+        #[expect(dead_code, reason = "a description; the door is crate::http::streamable")]
         fn $end() {}
     };
 }
@@ -247,5 +247,5 @@ struct ExecutedBody {
     post, path = "/v1/mcp/execute", tag = "call", request_body = ExecuteBody,
     responses((status = 200, description = "How it ended.", body = ExecutedBody), Always, Named, Filtered, Sent)
 )]
-#[expect(dead_code, reason = "a description; the door is crate::doors::execute")]
+#[expect(dead_code, reason = "a description; the door is crate::http::execute")]
 fn execute_tool() {}

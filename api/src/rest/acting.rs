@@ -10,7 +10,7 @@ use entity::{Actor, TenantScope};
 use protocol::{Caller, Code, Refusal, RequestId, Scope, TenantId};
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// The caller of this request.
 #[derive(Clone, Debug)]

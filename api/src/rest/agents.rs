@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
     AgentIdText, AgentSlug, Always, Contested, Filtered, Moment, Named, Sent, TenantIdText,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
     AgentIdText, Always, AuditIdText, Filtered, KeyIdText, Moment, Named, RequestIdText, TenantIdText,

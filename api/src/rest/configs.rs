@@ -14,15 +14,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
     AgentIdText, Always, Conditional, ConfigIdText, Contested, Filtered, Moment, Named, Sent, ServerIdText,
 };
 use crate::rest::find;
-use crate::rest::input::form::{self, Read};
+use crate::rest::input::form::Read;
 use crate::rest::input::parameters::any;
-use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload};
+use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
 use crate::rest::listed::{Created, PageOf, created};
 
 /// An answer with the row's ETag.

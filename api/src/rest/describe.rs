@@ -166,7 +166,7 @@ impl ToSchema for Life {
 
 /// Fails unless the schema has just the members that a reader listed when it met an unknown one.
 #[cfg(test)]
-pub fn same_members<T: ToSchema>(refused: crate::problem::Problem) {
+pub fn same_members<T: ToSchema>(refused: crate::http::problem::Problem) {
     let said = refused.refusal().reason.clone();
     let (_, listed) = said.rsplit_once("the members are ").expect("the reader lists its members");
     let mut listed: Vec<&str> = listed.split(", ").collect();

@@ -5,7 +5,7 @@ use entity::{Agent, DbError, Server, Tenant, TenantScope};
 use protocol::{AgentId, ServerId, Slug, TenantId};
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// A server that the tenant sees: its own, or a global one.
 pub async fn server(rows: TenantScope<'_>, name: &str) -> Result<Server, Problem> {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::authn::Authn;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
     AgentIdText, Always, Filtered, KeyIdText, Moment, Named, ScopeText, Sent, TenantIdText,

@@ -5,7 +5,7 @@
 use protocol::{Code, Refusal, Scope, Scopes, TenantId};
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::find;
 

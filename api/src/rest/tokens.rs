@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::authn::TokenClaims;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Filtered, Life, Moment, Named, ScopeText, Sent};
 use crate::rest::input::{Fields, Payload, form};

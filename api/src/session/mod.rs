@@ -2,7 +2,10 @@
 //! SQL with the shared state in front, so that any replica serves them. Another caller's session is
 //! not found. The id itself is never stored, only its SHA-256.
 
-pub mod live;
+pub mod backlog;
+pub mod state;
+pub mod stream;
+pub mod stream_quota;
 mod upkeep;
 
 use std::sync::Arc;
@@ -26,10 +29,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use live::{Live, Voice};
+use state::{Live, Voice};
 
-use crate::backlog::Backlogs;
-use crate::dialect::Endpoint;
+use crate::mcp::context::Endpoint;
+use crate::session::backlog::Backlogs;
 
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use entity::DbError;
 use jiff::Timestamp;
 
-use super::{IDLE, Session, SessionHash, Sessions, Stored, expiry, key};
+use crate::session::{IDLE, Session, SessionHash, Sessions, Stored, expiry, key};
 
 /// How long one is kept in memory while nothing of it goes on; its row stays.
 const REMEMBERED: Duration = Duration::from_secs(300);

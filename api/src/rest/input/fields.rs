@@ -4,8 +4,8 @@
 use protocol::{Code, Refusal};
 use serde_json::{Map, Value};
 
-use super::strict::Strict;
-use crate::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem};
+use crate::rest::input::strict::Strict;
 
 /// The members not taken yet, and the mistakes so far.
 pub struct Fields {

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use protocol::{Role, Scope, Scopes, Slug};
 use serde_json::Value;
 
-use super::fields::{kind_of, shortened};
-use crate::config::MAX_MILLIS;
-use crate::remote;
+use crate::config::{MAX_MILLIS, remote_address};
+use crate::rest::input::fields::{kind_of, shortened};
 
 /// What a form answers: the value, or the end of a sentence that begins with the field's name.
 pub type Read<T> = Result<T, String>;
@@ -127,10 +126,10 @@ impl SecretNames {
         match self {
             SecretNames::Variables => Ok(()),
             SecretNames::Headers => {
-                if let Some(name) = remote::twice(values.clone().map(|(name, _)| name)) {
+                if let Some(name) = remote_address::twice(values.clone().map(|(name, _)| name)) {
                     return Err(format!("has `{}` twice", shortened(name)));
                 }
-                values.into_iter().try_for_each(|(name, value)| remote::header(name, value))
+                values.into_iter().try_for_each(|(name, value)| remote_address::header(name, value))
             }
         }
     }

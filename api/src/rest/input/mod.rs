@@ -15,8 +15,8 @@ use bytes::Bytes;
 use protocol::{Code, Refusal};
 
 use crate::app::App;
-use crate::problem::Problem;
-use crate::{doors, headers};
+use crate::http::problem::Problem;
+use crate::http::{body, headers};
 
 pub use fields::Fields;
 pub use parameters::Parameters;
@@ -121,7 +121,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn collect(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    Ok(doors::take(request.into_body(), limit).await?)
+    Ok(body::take(request.into_body(), limit).await?)
 }
 
 #[cfg(test)]

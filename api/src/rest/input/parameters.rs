@@ -8,9 +8,9 @@ use axum::http::request::Parts;
 use entity::Page;
 use protocol::{Code, Refusal};
 
-use super::fields::shortened;
-use super::form::Read;
-use crate::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem};
+use crate::rest::input::fields::shortened;
+use crate::rest::input::form::Read;
 
 /// The query, not read yet; none when it cannot be decoded.
 pub struct Parameters(Option<Vec<(String, String)>>);

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};

@@ -4,10 +4,10 @@ use entity::{NewServer, Secrets, SecretsPatch, Server, ServerPatch, Transport};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::describe::ServerSlug;
-use crate::rest::input::Fields;
-use crate::rest::input::form::{self, SecretNames};
+use crate::rest::input::form::SecretNames;
+use crate::rest::input::{Fields, form};
 use crate::rest::servers::remote::{as_spelled, remote_url, stays_at_home};
 use crate::rest::servers::values::{absolute, concurrency, era, is_global, retry, transport};
 

@@ -19,7 +19,7 @@ use protocol::Scope;
 use proxy::pool::State as Health;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Conditional, Contested, Filtered, Named, Sent};
 use crate::rest::find;

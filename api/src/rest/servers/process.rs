@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, Sent, ServerIdText};
 use crate::rest::find;

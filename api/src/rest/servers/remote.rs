@@ -7,10 +7,10 @@ use entity::{Secrets, Server, Transport};
 use proxy::egress::{Egress, EgressError, Url};
 use serde_json::Value;
 
-use crate::problem::{FieldError, Problem};
-use crate::remote;
-use crate::rest::input::Fields;
-use crate::rest::input::form::{self, Read};
+use crate::config::remote_address;
+use crate::http::problem::{FieldError, Problem};
+use crate::rest::input::form::Read;
+use crate::rest::input::{Fields, form};
 
 /// Changes of secret values by name; none takes a name away.
 type Changes = BTreeMap<String, Option<String>>;
@@ -20,7 +20,7 @@ pub fn remote_url(transport: Option<Transport>) -> impl Fn(&Value) -> Read<Strin
     move |value| {
         let text = form::text(1, 2048)(value)?;
         match transport {
-            Some(transport) => remote::url(&text, transport).map(|_| text),
+            Some(transport) => remote_address::url(&text, transport).map(|_| text),
             None => Ok(text),
         }
     }
@@ -44,7 +44,7 @@ pub fn stays_at_home(
     headers: Option<&Option<Changes>>,
 ) {
     let (Some(Some(new)), Some(old)) = (url, &server.url) else { return };
-    if remote::same_origin(old, new) {
+    if remote_address::same_origin(old, new) {
         return;
     }
     let given = |name: &&str| match headers {
@@ -66,7 +66,7 @@ pub fn stays_at_home(
 /// 422 for an address in the URL that the guard does not let pass.
 pub fn reachable(egress: &Egress, url: Option<&str>) -> Result<(), Problem> {
     let Some(url) = url.and_then(|url| Url::parse(url).ok()) else { return Ok(()) };
-    match egress.check_literal(&remote::as_http(&url)) {
+    match egress.check_literal(&remote_address::as_http(&url)) {
         Ok(()) => Ok(()),
         Err(EgressError::NotPublic { address, kind, .. }) => {
             let detail = format!(

@@ -5,7 +5,7 @@ use entity::{NewServer, Server, ServerPatch, Transport};
 use protocol::{Code, Refusal, Scope};
 
 use crate::config::{Config, decides_program};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
 

@@ -4,7 +4,8 @@
 use entity::Transport;
 use serde_json::{Value, json};
 
-use crate::rest::input::form::{self, Read};
+use crate::rest::input::form;
+use crate::rest::input::form::Read;
 
 pub fn transport(value: &Value) -> Read<Transport> {
     let name = form::text(0, 100)(value)?;

@@ -1,0 +1,88 @@
+//! `POST /v1/mcp/execute`: one tool call as plain REST.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::http;
+use crate::http::problem::Problem;
+use crate::mcp::context::{Endpoint, Form};
+use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
+use crate::ops::metrics;
+
+/// Calls one tool and answers with its outcome.
+pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let arrival = http::arrival(&parts);
+    match app.gateway.handle(http::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
+        Ok(Handled { pace, replies: Replies::One(Some(reply)), .. }) => {
+            let mut response = answered(reply, arrival.request);
+            http::set_pace(&mut response, pace);
+            response
+        }
+        Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), arrival.request),
+        Err(turned_away) => {
+            let mut response = refused(turned_away.refusal, arrival.request);
+            http::set_pace(&mut response, turned_away.pace.unwrap_or_default());
+            response
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Executed<'a> {
+    execution_id: ExecutionId,
+    outcome: Outcome,
+    result: Option<&'a RawValue>,
+    error: Option<Box<RawValue>>,
+    duration_ms: f64,
+    tokens_used: u32,
+}
+
+fn answered(reply: Reply, request: RequestId) -> Response {
+    let facts = match (&reply.facts, &reply.answer) {
+        (Some(facts), _) => *facts,
+        (None, Answer::Refused(refusal)) => return refused(refusal.clone(), request),
+        (None, Answer::Result(_) | Answer::Error(_)) => {
+            return refused(Refusal::new(Code::Internal, "a call without facts"), request);
+        }
+    };
+    match reply.answer {
+        // What is not there is 404, known before the call or only by it.
+        Answer::Refused(refusal) if matches!(refusal.code.http(), 403 | 404 | 422 | 429) => {
+            refused(refusal, request)
+        }
+        Answer::Refused(refusal) => {
+            let error = serde_json::value::to_raw_value(&refusal.data(&request)).ok();
+            executed(&facts, None, error)
+        }
+        Answer::Error(error) => executed(&facts, None, serde_json::from_slice(&error).ok()),
+        Answer::Result(result) => executed(&facts, serde_json::from_slice(&result).ok(), None),
+    }
+}
+
+fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<Box<RawValue>>) -> Response {
+    Json(Executed {
+        execution_id: facts.execution,
+        outcome: facts.outcome,
+        result,
+        error,
+        duration_ms: facts.duration.as_micros() as f64 / 1000.0,
+        tokens_used: facts.tokens_in + facts.tokens_out,
+    })
+    .into_response()
+}
+
+fn refused(refusal: Refusal, request: RequestId) -> Response {
+    metrics::refused(refusal.code);
+    let mut response = Problem::new(refusal.clone(), request).into_response();
+    http::set_refusal_headers(&mut response, &refusal);
+    response
+}

@@ -1,0 +1,119 @@
+//! Sockets: accepts connections, serves them, and stops in an orderly way.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use protocol::RequestId;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::http::body::RequestBody;
+use crate::http::connection::{Connection, HEAD_WITHIN};
+use crate::http::middleware::Arrival;
+
+/// Connections at once; further ones wait in the system's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// File descriptors that connections leave to the record, the database and the children.
+const RESERVED: usize = 512;
+
+/// How many connections there may be: as many as the system's limit of descriptors allows, which is
+/// raised as far as this process may (getrlimit(2)).
+pub fn connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let files = current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    MAX_CONNECTIONS.min(files.saturating_sub(RESERVED)).max(files.min(64) / 2)
+}
+
+/// Serves until the token is cancelled, then finishes what is in flight, at most for `grace`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let graceful = GracefulShutdown::new();
+    let tasks = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(connections));
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.header_read_timeout(HEAD_WITHIN);
+    loop {
+        let (place, accepted) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection cannot be set to send at once");
+        }
+        let router = router.clone();
+        let service = service_fn(move |request| answer(router.clone(), request, peer));
+        let stream = Connection::new(stream, stop.clone());
+        http.timer(stream.head_timer());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still in flight when the time to finish them was over");
+    }
+}
+
+type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    (place, listener.accept().await)
+}
+
+async fn answer(
+    mut router: Router,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<axum::response::Response, Infallible> {
+    let (mut head, incoming) = request.into_parts();
+    head.extensions.insert(Arrival { peer, request: RequestId::new() });
+    if incoming.is_end_stream() {
+        return router.call(hyper::Request::from_parts(head, Body::empty())).await;
+    }
+    let body = RequestBody::new(incoming, &head.headers);
+    head.extensions.insert(body.clone());
+    let mut response = router.call(hyper::Request::from_parts(head, Body::new(body.clone()))).await?;
+    body.settle(&mut response).await;
+    Ok(response)
+}

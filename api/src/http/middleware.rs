@@ -1,0 +1,185 @@
+//! The edge of every request: its id, the guard against pages that talk to local services, the access
+//! log and the figures. Knows nothing of what is asked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, Refusal, RequestId};
+
+use crate::http;
+use crate::http::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
+use crate::http::host::{Host, named};
+use crate::http::problem::Problem;
+use crate::mcp::context::Refused;
+use crate::ops::metrics;
+
+/// What the accept loop knows of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub peer: SocketAddr,
+    pub request: RequestId,
+}
+
+/// Which hosts and origins may be named. Browsers send both; a page of another origin that was led
+/// here by a changed DNS answer names its own host (DNS rebinding).
+#[derive(Debug)]
+pub struct Guard {
+    pub hosts: Vec<String>,
+    pub origins: Vec<String>,
+    /// The address that is listened on.
+    pub bound: IpAddr,
+}
+
+/// Around every route.
+pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = known_method(request.method());
+    let uri = request.uri().clone();
+    let mut response = match guard.check(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            metrics::refused(refusal.code);
+            match uri.path().starts_with(http::MCP) {
+                true => {
+                    let id = http::unread_id(request.extensions()).await;
+                    http::rpc::refused(&arrival.request, Refused::from(refusal).under(id))
+                }
+                false => Problem::new(refusal, arrival.request).into_response(),
+            }
+        }
+    };
+    let id = arrival.request.to_string();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let took = started.elapsed();
+    let status = response.status().as_u16();
+    metrics::http(method, route.as_ref().map_or("other", MatchedPath::as_str), status, took);
+    tracing::info!(
+        target: "access",
+        message = "request",
+        requestId = id,
+        method,
+        path = uri.path(),
+        statusCode = status,
+        duration = took.as_micros() as f64 / 1000.0,
+        ip = %arrival.peer.ip(),
+    );
+    response
+}
+
+impl Guard {
+    fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+        let named = named(headers, uri)?;
+        let host = named.text;
+        if !self.allows_host(named) {
+            return Err(Refusal::new(
+                Code::HostNotAllowed,
+                "this gateway does not answer under the host name that was used",
+            )
+            .rule("allowed hosts: loopback names, the bound address, ALLOWED_HOSTS")
+            .hint("the operator adds the name to ALLOWED_HOSTS"));
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else { return without_origin(headers) };
+        let allowed =
+            origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.allows_origin(origin, host));
+        if allowed {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::OriginNotAllowed, "pages of this origin may not call the gateway")
+            .rule("allowed origins: the same host, ALLOWED_ORIGINS")
+            .hint("the operator adds the origin to ALLOWED_ORIGINS"))
+    }
+
+    fn allows_host(&self, host: Host<'_>) -> bool {
+        let is = |allowed: &String| {
+            allowed.eq_ignore_ascii_case(host.text) || allowed.eq_ignore_ascii_case(host.name)
+        };
+        if self.hosts.iter().any(is) {
+            return true;
+        }
+        match host.name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            // An address cannot be rebound; on a listener for other machines each of its own may be used.
+            Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
+            Err(_) => host.name.eq_ignore_ascii_case("localhost"),
+        }
+    }
+
+    fn allows_origin(&self, origin: &str, host: &str) -> bool {
+        let same = ["http://", "https://"].iter().any(|scheme| {
+            origin.strip_prefix(scheme).is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+        });
+        same || self.origins.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
+    }
+}
+
+/// Browsers name no origin for images and the like of other pages, but say that they are another's.
+fn without_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+    let says = |name, value: &str| headers.get(name).is_some_and(|header| header == value);
+    if says(SEC_FETCH_SITE, "cross-site") && !says(SEC_FETCH_MODE, "navigate") {
+        return Err(Refusal::new(
+            Code::OriginNotAllowed,
+            "pages of other sites may not load from the gateway",
+        )
+        .rule("header Sec-Fetch-Site"));
+    }
+    Ok(())
+}
+
+/// Methods by name, for labels: whatever a client invents is `other`.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard {
+            hosts: vec!["gw.example".into()],
+            origins: vec!["https://app.example".into()],
+            bound: "127.0.0.1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for host in
+            ["localhost", "LOCALHOST:8100", "127.0.0.1:1", "[::1]:8100", "gw.example", "gw.example:443"]
+        {
+            assert!(guard().allows_host(Host::parse(host).unwrap()), "{host}");
+        }
+        for host in ["evil.example", "10.0.0.1", "localhost.evil.example", "127.0.0.1.evil.example:80"] {
+            assert!(!guard().allows_host(Host::parse(host).unwrap()), "{host}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        assert!(guard().allows_origin("http://localhost:8100", "localhost:8100"));
+        assert!(guard().allows_origin("https://app.example", "localhost:8100"));
+        for origin in
+            ["null", "http://localhost:3000", "https://evil.example", "http://app.example", "localhost:8100"]
+        {
+            assert!(!guard().allows_origin(origin, "localhost:8100"), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `GET /.well-known/oauth-protected-resource[/path]`: where a client of an MCP endpoint gets its
+//! tokens (RFC 9728). Needs no credential, and answers for every slug alike.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, Refusal};
+
+use crate::app::App;
+use crate::authn::oauth;
+use crate::authn::oauth::WELL_KNOWN;
+use crate::http;
+use crate::http::problem::Problem;
+
+/// Without a path it is the document of the whole catalog's endpoint, for clients that look there only.
+pub async fn resource_metadata(State(app): State<Arc<App>>, request: Request) -> Response {
+    let path = match request.uri().path().strip_prefix(WELL_KNOWN).unwrap_or_default() {
+        "" | "/" => http::MCP,
+        path => path,
+    };
+    if !oauth::is_endpoint(path) {
+        let refusal = Refusal::new(Code::NotFound, "there is no MCP endpoint at this path")
+            .hint("endpoints are /mcp, /mcp/s/{slug} and /mcp/rpc");
+        return Problem::from(refusal).into_response();
+    }
+    match app.resources.at(request.headers(), request.uri(), path).document() {
+        Some(document) => Json(document).into_response(),
+        None if app.resources.issuer().is_some() => {
+            let reason = "under this host the gateway has no name of its own, so no token can be for it";
+            let refusal = Refusal::new(Code::NotFound, reason)
+                .rule("server.public_url (PUBLIC_URL)")
+                .hint("the operator says as PUBLIC_URL under which address clients know the gateway");
+            Problem::from(refusal).into_response()
+        }
+        None => Problem::from(no_server(&app)).into_response(),
+    }
+}
+
+/// Why there is no authorization server at this gateway, and what to do. Who asks did not say which key it
+/// has, so that all that can be wrong with it is named.
+pub fn no_server(app: &App) -> Refusal {
+    let refusal = |reason: String| Refusal::new(Code::NotFound, reason).rule("auth.jwt_issuer (JWT_ISSUER)");
+    match app.resources.issuer() {
+        Some(issuer) => refusal(format!("this gateway is no authorization server; {issuer} issues its tokens"))
+            .hint(format!("GET {WELL_KNOWN}{} names it to clients", http::MCP)),
+        // Some clients black out what looks like a header with a key in it, so none is written out here.
+        None => refusal(
+            "the API key is missing, unknown, expired or revoked; this gateway has no OAuth login".to_owned(),
+        )
+        .hint(
+            "Send a valid key in the header X-MCP-Key, or in the header Authorization as a bearer token; the 401 \
+             says what is wrong with the present one. An administrator makes keys with POST /v1/keys.",
+        ),
+    }
+}

@@ -1,0 +1,74 @@
+//! All routes and all layers, each in one place, in the order in which a reader would look for them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::RETRY_AFTER;
+use axum::middleware;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::app::App;
+use crate::authn::oauth::WELL_KNOWN;
+use crate::http::headers::{REQUEST_ID, SESSION_ID};
+use crate::http::middleware::{Guard, edge};
+use crate::http::{problem, streamable};
+use crate::ops::{health, metrics};
+use crate::{http, openapi, rest};
+
+/// The gateway's own listener.
+pub fn gateway(app: &Arc<App>) -> Router {
+    let guard = Arc::new(Guard {
+        hosts: app.config.all_hosts(),
+        origins: app.config.server.allowed_origins.clone(),
+        bound: app.config.bind_address(),
+    });
+    let (rest, _) = rest::router().split_for_parts();
+    // Around known routes only: an unknown path is 404 for everybody.
+    let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), http::rest_auth::admit));
+    let router = Router::new()
+        .route(http::MCP, post(streamable::post_all).get(streamable::get_all).delete(streamable::delete_all))
+        .route(
+            &format!("{}{{slug}}", http::SERVER),
+            post(streamable::post_one).get(streamable::get_one).delete(streamable::delete_one),
+        )
+        .route(http::RPC, post(http::rpc::rpc))
+        .route(WELL_KNOWN, get(http::oauth_metadata::resource_metadata))
+        .route(&format!("{WELL_KNOWN}/{{*path}}"), get(http::oauth_metadata::resource_metadata))
+        .merge(http::authorization::routes())
+        .route("/v1/mcp/execute", post(http::execute::execute_tool))
+        .merge(rest)
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .merge(openapi::routes())
+        .layer(middleware::from_fn(problem::finish))
+        .layer(CatchPanicLayer::custom(problem::of_panic));
+    // Around everything, in the order in which a request meets them, last one first.
+    let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
+    router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))
+}
+
+/// Pages of the allowed origins may read the answers; nobody else's browser may.
+fn cors(app: &App) -> CorsLayer {
+    let origins = &app.config.server.allowed_origins;
+    let origins = origins.iter().filter_map(|origin| origin.trim_end_matches('/').parse().ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods(tower_http::cors::AllowMethods::mirror_request())
+        .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, RETRY_AFTER, SESSION_ID])
+}
+
+/// The figures' listener.
+pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+    let app = Arc::clone(app);
+    let show = move || {
+        let (app, handle) = (Arc::clone(&app), handle.clone());
+        async move {
+            metrics::scrape(&app).await.publish();
+            handle.render() + &metrics::process_lines()
+        }
+    };
+    Router::new().route("/metrics", get(show))
+}

@@ -1,0 +1,114 @@
+//! `POST /mcp/rpc`: plain JSON-RPC 2.0, JSON in, JSON out, no session.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{Code, jsonrpc};
+
+use crate::app::App;
+use crate::authn::oauth::ResourceUri;
+use crate::http;
+use crate::mcp::context::{Endpoint, Form, Refused};
+use crate::mcp::response::{Handled, Replies, Reply};
+use crate::ops::metrics;
+
+/// Serves one message or one batch.
+pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let arrival = http::arrival(&parts);
+    match app.gateway.handle(http::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
+        Ok(handled) => answered(handled),
+        Err(refused) => {
+            let refused = refused.under(http::unread_id(&parts.extensions).await);
+            turned_away(&arrival.request, refused, &http::resource_of(&app, &parts))
+        }
+    }
+}
+
+fn answered(handled: Handled) -> Response {
+    let mut response = match &handled.replies {
+        Replies::One(None) => StatusCode::ACCEPTED.into_response(),
+        Replies::One(Some(reply)) => single(reply),
+        Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
+        Replies::Many(replies) => batch(replies),
+    };
+    http::set_pace(&mut response, handled.pace);
+    response
+}
+
+fn single(reply: &Reply) -> Response {
+    let mut out = Vec::new();
+    reply.write(&mut out);
+    let mut response = json(out);
+    if let Some(refusal) = reply.refusal() {
+        metrics::refused(refusal.code);
+        *response.status_mut() = status(refusal.code);
+        http::set_refusal_headers(&mut response, refusal);
+    }
+    response
+}
+
+pub fn batch(replies: &[Reply]) -> Response {
+    let mut out = vec![b'['];
+    for (index, reply) in replies.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        reply.write(&mut out);
+    }
+    out.push(b']');
+    json(out)
+}
+
+fn turned_away(request: &protocol::RequestId, away: Refused, resource: &ResourceUri<'_>) -> Response {
+    metrics::refused(away.refusal.code);
+    let refusal = away.refusal.clone();
+    let mut response = refused(request, away);
+    if matches!(
+        refusal.code,
+        Code::MissingMeta | Code::HeaderMismatch | Code::UnsupportedVersion | Code::MethodNotFound
+    ) {
+        // An answer like any other here: the statuses of 2026-07-28 belong to its own doors.
+        *response.status_mut() = StatusCode::OK;
+    }
+    http::challenge(&mut response, &refusal, resource);
+    response
+}
+
+/// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
+pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
+    let Refused { refusal, id, pace, .. } = refused;
+    let mut out = Vec::new();
+    jsonrpc::write_error(
+        &mut out,
+        id.as_deref().unwrap_or("null"),
+        &jsonrpc::error_object(&refusal, request),
+    );
+    let mut response = json(out);
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    http::set_refusal_headers(&mut response, &refusal);
+    if let Some(pace) = pace {
+        http::set_pace(&mut response, pace);
+    }
+    response
+}
+
+/// JSON-RPC errors are answers: only what is no request at all, or comes too often, has a status of
+/// its own.
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::ParseError | Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::RateLimited | Code::ConcurrencyLimited => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::OK,
+    }
+}
+
+pub fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

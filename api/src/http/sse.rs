@@ -1,0 +1,251 @@
+//! A stream of messages as server-sent events: numbered for clients that may come back, kept alive by
+//! comments, ended when the client's credential is no good any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use jiff::Timestamp;
+use protocol::Scope;
+use proxy::http::sse::{self, Outgoing};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::authn::Owner;
+use crate::http;
+use crate::http::headers::ACCEL_BUFFERING;
+use crate::session::stream::{Event, Reading, Stream};
+use crate::session::stream_quota::Place;
+
+/// A comment after so long without a message; the credential is looked at as often.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// The shortest time between two looks at a credential, however often the registry changes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// Time for a look; then messages go on, and it is tried again later.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// When a look that failed is repeated.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// When a client that lost its connection is to come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where a reader is: the id of an event is `mark-stream-number`. The mark is that of the replica which
+/// numbered it, new at each start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    pub stream: u32,
+    pub after: u64,
+}
+
+impl Cursor {
+    pub fn start() -> Self {
+        Self { stream: 0, after: 0 }
+    }
+
+    /// Reads a `Last-Event-ID`, and whether this replica gave it: another one's numbers mean nothing here.
+    pub fn parse(id: &str, mark: &str) -> Option<(Self, bool)> {
+        let (from, rest) = id.split_once('-')?;
+        let (stream, after) = rest.split_once('-')?;
+        Some((Self { stream: stream.parse().ok()?, after: after.parse().ok()? }, from == mark))
+    }
+}
+
+/// Whose stream it is, which is looked at again and again.
+pub struct Watch {
+    pub app: Arc<App>,
+    pub parts: Arc<Parts>,
+    /// For whom it stays open, where it does from its beginning.
+    pub owner: Option<Owner>,
+    /// Cancelled when another reader took over, or the session ended.
+    pub ended: Option<CancellationToken>,
+    /// Its place among the open streams, where it is not its request that holds one.
+    pub _place: Option<Place>,
+}
+
+/// Ends the work for a client that has gone.
+pub struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Reader {
+    mark: Arc<str>,
+    stream: Arc<Stream>,
+    after: u64,
+    begun: bool,
+    stopping: CancellationToken,
+    watch: Watch,
+    /// Tells of changes that may have ended the credential.
+    registry: tokio::sync::watch::Receiver<()>,
+    /// When something was written last.
+    spoke: Instant,
+    /// When the credential was looked at last, and when that is due again.
+    looked: Option<Instant>,
+    due: Instant,
+    /// Held as long as somebody reads.
+    _work: Option<AbortOnDrop>,
+    _reading: Reading,
+}
+
+/// The response whose body is the stream.
+pub fn response(
+    stream: Arc<Stream>,
+    cursor: Cursor,
+    stopping: CancellationToken,
+    watch: Watch,
+    work: Option<AbortOnDrop>,
+) -> Response {
+    let mark = Arc::clone(&watch.app.gateway.hub.relay.replica);
+    let registry = watch.app.gateway.directory.registry();
+    let reader = Reader {
+        mark,
+        _reading: stream.reading(),
+        stream,
+        after: cursor.after,
+        begun: false,
+        stopping,
+        watch,
+        registry,
+        spoke: Instant::now(),
+        looked: None,
+        due: Instant::now(),
+        _work: work,
+    };
+    let body = stream::unfold(reader, |mut reader| async move {
+        let bytes = reader.next().await?;
+        Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.begun, true)
+            && let Some(number) = self.stream.number()
+        {
+            if !self.stream.may_be_empty() {
+                // Clients of earlier revisions parse the empty data and give up (Gemini CLI 0.61).
+                sse::comment(&mut out, "");
+                return Some(out.into());
+            }
+            // So that a client knows where to go on before the first message (SEP-1699).
+            let id = format!("{}-{number}-{}", self.mark, self.after);
+            sse::write(
+                &mut out,
+                &Outgoing { id: Some(&id), retry: Some(RETRY), data: Some(""), ..Outgoing::default() },
+            );
+            return Some(out.into());
+        }
+        let ended = self.watch.ended.clone().unwrap_or_default();
+        loop {
+            let owner = self.watch.owner.or_else(|| self.stream.standing());
+            if let Some(owner) = owner {
+                self.hear();
+                if self.due <= Instant::now() && !self.is_still_allowed(owner).await {
+                    return None;
+                }
+            }
+            let wake = owner.map_or(self.spoke + KEEP_ALIVE, |_| self.due.min(self.spoke + KEEP_ALIVE));
+            tokio::select! {
+                biased;
+                event = self.stream.next(self.after) => {
+                    self.write(&mut out, &event?);
+                    break;
+                }
+                () = ended.cancelled() => return None,
+                () = self.stopping.cancelled() => return None,
+                Ok(()) = self.registry.changed(), if owner.is_some() => {
+                    self.registry.mark_changed();
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if self.spoke.elapsed() >= KEEP_ALIVE {
+                        sse::comment(&mut out, "");
+                        break;
+                    }
+                }
+            }
+        }
+        self.spoke = Instant::now();
+        Some(out.into())
+    }
+
+    /// After a change of the registry, a look is due: at once, or a moment after the last one.
+    fn hear(&mut self) {
+        if self.registry.has_changed().unwrap_or(false) {
+            self.registry.mark_unchanged();
+            let now = Instant::now();
+            let soon = self.looked.map_or(now, |looked| now.max(looked + BETWEEN_LOOKS));
+            self.due = self.due.min(soon);
+        }
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
+        self.after = event.number;
+        let id = self.stream.number().map(|number| format!("{}-{number}-{}", self.mark, event.number));
+        let data = std::str::from_utf8(&event.message).unwrap_or_default();
+        let outgoing =
+            Outgoing { event: Some("message"), id: id.as_deref(), data: Some(data), ..Outgoing::default() };
+        sse::write(out, &outgoing);
+    }
+
+    /// A call that was allowed when it began is finished; what stays open for ever needs a credential that
+    /// is good now. Not being able to look is no reason to end anything.
+    async fn is_still_allowed(&mut self, owner: Owner) -> bool {
+        let Watch { app, parts, .. } = &self.watch;
+        // Boxed, since each of many streams would keep the place for it.
+        let proof = http::proof(app, parts);
+        let look = Box::pin(app.gateway.authn.look_again(&proof, owner, Scope::ToolsCall));
+        let looked = tokio::time::timeout(LOOK_WITHIN, look).await;
+        let now = Instant::now();
+        self.looked = Some(now);
+        match looked {
+            Ok(Ok(until)) => {
+                self.due = now + until.map_or(KEEP_ALIVE, |until| KEEP_ALIVE.min(left(until)));
+                true
+            }
+            Ok(Err(refusal)) if matches!(refusal.code.http(), 401 | 403 | 404) => false,
+            Ok(Err(_)) | Err(_) => {
+                self.due = now + LOOK_AGAIN;
+                true
+            }
+        }
+    }
+}
+
+/// How long until a credential ends, to the next millisecond.
+fn left(until: Timestamp) -> Duration {
+    let left = Timestamp::now().duration_until(until);
+    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_events() {
+        let cursor = Cursor { stream: 3, after: 17 };
+        assert_eq!(Cursor::parse("m-3-17", "m"), Some((cursor, true)));
+        assert_eq!(Cursor::parse("n-3-17", "m"), Some((cursor, false)));
+        for bad in ["", "3-17", "m-3", "m-3-", "m--1", "m-a-b", "m-3-17-1", "m-99999999999-1"] {
+            assert_eq!(Cursor::parse(bad, "m"), None, "{bad}");
+        }
+    }
+}

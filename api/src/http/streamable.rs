@@ -1,0 +1,384 @@
+//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon
+//! as there is something to say before the answer, with a stream of server-sent events. GET reads what
+//! a legacy session is told outside any request; DELETE ends the session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::mcp::{Era, MODERN};
+use protocol::{Caller, Code, Refusal, RequestId, Slug, jsonrpc};
+
+use crate::app::App;
+use crate::authn::Owner;
+use crate::config::LimitRefusals;
+use crate::http;
+use crate::http::detached::{Handling, Lasting, streamed};
+use crate::http::headers::SESSION_ID;
+use crate::http::rpc::json;
+use crate::http::sse;
+use crate::http::sse::Cursor;
+use crate::mcp::context::{Endpoint, Form, Inbound, Refused, Said};
+use crate::mcp::response::{Answer, Handled, Replies, Reply};
+use crate::ops::metrics;
+use crate::pipeline::limits::Cost;
+use crate::session::stream::Stream;
+
+/// An answer that takes longer than this comes as a stream, so that nobody between takes the
+/// connection for dead.
+const STREAM_AFTER: Duration = Duration::from_secs(10);
+
+pub async fn post_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    post(app, Endpoint::All, request).await
+}
+
+pub async fn post_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => post(app, endpoint, request).await,
+        Err(refusal) => nowhere(request, refusal).await,
+    }
+}
+
+pub async fn get_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    get(app, Endpoint::All, request).await
+}
+
+pub async fn get_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => get(app, endpoint, request).await,
+        Err(refusal) => nowhere(request, refusal).await,
+    }
+}
+
+pub async fn delete_all(State(app): State<Arc<App>>, request: Request) -> Response {
+    delete(app, Endpoint::All, request).await
+}
+
+pub async fn delete_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
+    match endpoint(&slug) {
+        Ok(endpoint) => delete(app, endpoint, request).await,
+        Err(refusal) => nowhere(request, refusal).await,
+    }
+}
+
+fn endpoint(slug: &str) -> Result<Endpoint, Refusal> {
+    slug.parse::<Slug>().map(Endpoint::One).map_err(|_| {
+        Refusal::new(Code::UnknownServer, "the path names no server").hint("GET /v1/mcp/servers lists slugs")
+    })
+}
+
+async fn nowhere(request: Request, refusal: Refusal) -> Response {
+    let (parts, _) = request.into_parts();
+    early(&parts, refusal.into()).await
+}
+
+async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let parts = Arc::new(http::own_head(parts));
+    let streams = accepts(&parts.headers, "text/event-stream");
+    if !streams && !accepts(&parts.headers, "application/json") {
+        return not_acceptable(&parts, "application/json and text/event-stream").await;
+    }
+    let request = http::arrival(&parts).request;
+    let stream = Arc::new(Stream::default());
+    let handling: Handling = Box::pin({
+        let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
+        async move {
+            let inbound = http::inbound(&app, &parts, body, Form::JsonRpc, &endpoint);
+            let stream = streams.then_some(&stream);
+            app.gateway.handle(Inbound { stream, ..inbound }).await
+        }
+    });
+    // A legacy client that goes away has not taken its request back.
+    let mut handling = Lasting::new(&app, &stream, handling);
+    let answered = tokio::select! {
+        biased;
+        done = handling.next() => Some(done),
+        () = stream.touched(), if streams => None,
+        () = late(&stream), if streams => None,
+    };
+    match answered {
+        // Something was said first: it must come first.
+        Some(done) if streams && stream.has_unread() => {
+            streamed(&app, &parts, stream, Box::pin(async { done }))
+        }
+        Some(Ok(handled)) => plain(handled),
+        Some(Err(away)) if away.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
+            limited(&parts, away)
+        }
+        Some(Err(away)) => {
+            let away = away.under(http::unread_id(&parts.extensions).await);
+            turned_away(&app, &parts, away)
+        }
+        None => match handling.take() {
+            Some(handling) => streamed(&app, &parts, stream, handling),
+            None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
+        },
+    }
+}
+
+/// Waits until the answer takes too long to come alone. That to `initialize` comes alone however long it
+/// takes: its session is named in a header.
+async fn late(stream: &Stream) {
+    loop {
+        tokio::time::sleep(STREAM_AFTER).await;
+        if stream.may_begin() {
+            return;
+        }
+    }
+}
+
+/// The answer as JSON.
+fn plain(handled: Handled) -> Response {
+    let era = handled.era;
+    let mut response = match &handled.replies {
+        Replies::One(None) => StatusCode::ACCEPTED.into_response(),
+        Replies::One(Some(reply)) => single(reply, era),
+        Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
+        Replies::Many(replies) => super::rpc::batch(replies),
+    };
+    http::set_pace(&mut response, handled.pace);
+    response
+}
+
+fn single(reply: &Reply, era: Era) -> Response {
+    let mut out = Vec::new();
+    reply.write(&mut out);
+    let mut response = json(out);
+    *response.status_mut() = status(reply, era);
+    if let Some(refusal) = reply.refusal() {
+        metrics::refused(refusal.code);
+        http::set_refusal_headers(&mut response, refusal);
+    }
+    if let Some(id) = reply.session.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
+    response
+}
+
+/// Errors have a status of their own where 2026-07-28 gives them one; a legacy session's are answers,
+/// since 404 would mean that the session is gone.
+fn status(reply: &Reply, era: Era) -> StatusCode {
+    use protocol::mcp::code;
+    if let Some(refusal) = reply.refusal()
+        && matches!(
+            refusal.code,
+            Code::ParseError
+                | Code::InvalidRequest
+                | Code::RateLimited
+                | Code::SessionRequired
+                | Code::SessionNotFound
+                | Code::MissingMeta
+        )
+    {
+        return StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::BAD_REQUEST);
+    }
+    let code = reply.error_code().filter(|_| era == Era::Modern).and_then(|code| i32::try_from(code).ok());
+    match code {
+        Some(code) if code == Code::MethodNotFound.rpc() => StatusCode::NOT_FOUND,
+        Some(
+            code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY | code::UNSUPPORTED_PROTOCOL_VERSION,
+        ) => StatusCode::BAD_REQUEST,
+        Some(_) | None => StatusCode::OK,
+    }
+}
+
+/// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
+/// section 5).
+fn refused(request: RequestId, away: Refused) -> Response {
+    let Refused { refusal, id, pace, .. } = away;
+    metrics::refused(refusal.code);
+    let mut out = Vec::new();
+    let facts = None;
+    let reply = Reply {
+        id: id.map(Into::into),
+        answer: Answer::Refused(refusal.clone()),
+        facts,
+        request,
+        session: None,
+    };
+    reply.write(&mut out);
+    let mut response = json(out);
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    http::set_refusal_headers(&mut response, &refusal);
+    if refusal.code == Code::MethodNotAllowed {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    http::set_pace(&mut response, pace.unwrap_or_default());
+    response
+}
+
+/// A tool call over its limit, as a result that says so: many client frameworks lose what an HTTP status
+/// says, and some never return from such a call (docs/clients.md).
+fn limited(parts: &Parts, away: Refused) -> Response {
+    metrics::refused(away.refusal.code);
+    let modern = Said(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
+    let era = if modern { Era::Modern } else { Era::Legacy };
+    let request = http::arrival(parts).request;
+    let result = jsonrpc::refused_result(&away.refusal, &request, era);
+    let reply = Reply {
+        id: away.id.map(Into::into),
+        answer: Answer::Result(result.into()),
+        facts: None,
+        request,
+        session: None,
+    };
+    let mut response = single(&reply, era);
+    http::set_refusal_headers(&mut response, &away.refusal);
+    http::set_pace(&mut response, away.pace.unwrap_or_default());
+    response
+}
+
+fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
+    let refusal = away.refusal.clone();
+    let mut response = refused(http::arrival(parts).request, away);
+    http::challenge(&mut response, &refusal, &http::resource_of(app, parts));
+    response
+}
+
+async fn not_acceptable(parts: &Parts, what: &str) -> Response {
+    let refusal = Refusal::new(Code::NotAcceptable, format!("the header Accept must list {what}"));
+    early(parts, refusal.into()).await
+}
+
+/// Refuses a request that nobody looked at, under its id if that can be read.
+async fn early(parts: &Parts, away: Refused) -> Response {
+    let id = http::unread_id(&parts.extensions).await;
+    refused(http::arrival(parts).request, away.under(id))
+}
+
+/// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut any = false;
+    for value in headers.get_all(header::ACCEPT) {
+        any = true;
+        let Ok(value) = value.to_str() else { continue };
+        let main = wanted.split('/').next().unwrap_or_default();
+        let listed = value.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
+        for one in listed {
+            let whole_kind = one.strip_suffix("/*").is_some_and(|kind| kind.eq_ignore_ascii_case(main));
+            if one.eq_ignore_ascii_case(wanted) || one == "*/*" || whole_kind {
+                return true;
+            }
+        }
+    }
+    !any
+}
+
+/// The caller and its session, for what is no message.
+async fn session(
+    app: &App,
+    endpoint: &Endpoint,
+    parts: &Parts,
+    cost: Cost,
+) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
+    let proof = http::proof(app, parts);
+    let caller = app.gateway.authn.identify(&proof).await?;
+    caller.require(protocol::Scope::ToolsCall)?;
+    app.gateway.limits.admit_all(&caller, cost).await?;
+    let caller = app.gateway.authn.named(caller, &proof).await?;
+    let said = Said(&parts.headers);
+    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
+        let reason = "this revision has no sessions: send requests by POST";
+        return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
+    }
+    let id = said.session()?.ok_or_else(|| {
+        // Clients try GET without a session to see whether there is a stream: 405 says no.
+        Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
+            .hint("send initialize by POST, then name its Mcp-Session-Id here")
+    })?;
+    let session = app.gateway.sessions.find(&caller, endpoint.key(), id).await?;
+    Ok((caller, session))
+}
+
+/// Reads the session's home, or goes on with a stream that was cut off.
+async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if !accepts(&parts.headers, "text/event-stream") {
+        return not_acceptable(&parts, "text/event-stream").await;
+    }
+    let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
+    let placed =
+        found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, caller, session)));
+    let (place, caller, session) = match placed {
+        Ok(found) => found,
+        Err(away) => return turned_away(&app, &parts, away),
+    };
+    // Only what is known can be seen to change.
+    if let Err(refusal) = app.gateway.directory.view(session.tenant).await {
+        return turned_away(&app, &parts, refusal.into());
+    }
+    let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
+        Ok(last) => last.and_then(|last| last.to_str().ok()),
+        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+    };
+    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica));
+    let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
+        Some((cursor, ours)) => match session.live.find(cursor.stream).filter(|_| ours) {
+            Some(stream) => {
+                let after = cursor.after.min(stream.last());
+                (stream, Cursor { after, ..cursor })
+            }
+            // The session's home instead would be waited on in vain for an answer.
+            None => return turned_away(&app, &parts, gone(cursor).into()),
+        },
+        // The home begins anew in each process, with what nobody has read.
+        None => {
+            let home = Arc::clone(&session.live.home);
+            let read = home.read();
+            (home, Cursor { stream: 0, after: read })
+        }
+    };
+    if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
+        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
+        let restoring = Arc::clone(&app);
+        app.tasks.spawn(async move {
+            crate::subscriptions::handlers::restore(&restoring.gateway, &session).await
+        });
+    }
+    if cursor.stream == 0 {
+        crate::subscriptions::dispatcher::tell_missed(&session);
+    }
+    // Messages of the home go to one reader only.
+    let ended = (cursor.stream == 0).then(|| session.live.take_over());
+    if ended.is_some() {
+        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
+        app.gateway.hub.relay.tell(crate::subscriptions::replica_bus::Message::Read { session }).await;
+    }
+    let (stopping, watch) = (
+        app.stopping.clone(),
+        sse::Watch {
+            app: Arc::clone(&app),
+            parts: Arc::new(http::own_head(parts)),
+            owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
+            ended,
+            _place: Some(place),
+        },
+    );
+    sse::response(stream, cursor, stopping, watch, None)
+}
+
+fn gone(cursor: Cursor) -> Refusal {
+    let reason = format!("the stream {} of this session is not here any more", cursor.stream);
+    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
+}
+
+async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let closed = async {
+        // Giving back is never refused for its number.
+        let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
+        app.gateway.sessions.close(&session).await?;
+        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
+        app.gateway.hub.relay.tell(crate::subscriptions::replica_bus::Message::Closed { session }).await;
+        Ok::<(), Refused>(())
+    };
+    match closed.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(away) => turned_away(&app, &parts, away),
+    }
+}

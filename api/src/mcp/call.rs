@@ -1,0 +1,151 @@
+//! A call on its way: its name in the route's words, its delivery under a permit, its reply.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::Refusal;
+use protocol::mcp::method;
+use proxy::bridge::Errand;
+use proxy::pool::Delivered;
+use proxy::route::{Name, Permit, Verb};
+use proxy::upstream::{Params, UpstreamAnswer};
+use serde_json::value::RawValue;
+
+use crate::mcp::context::Context;
+use crate::mcp::request::{Call, Shape, Target};
+use crate::mcp::response::{Answer, Facts, Reply};
+use crate::mcp::sealed_tokens::StateSeal;
+use crate::mcp::{execute, param_headers, resource_uris};
+use crate::pipeline::Gateway;
+
+impl<'a> Call<'a> {
+    /// A tool call whose parameters are put together here.
+    pub fn of_tool(id: Option<&'a RawValue>, arguments: Cow<'a, RawValue>) -> Self {
+        Self {
+            id,
+            verb: Verb::CallTool,
+            method: "".into(),
+            target: Target::Own { server: "".into(), name: "".into() },
+            head: r#"{"name":"#.into(),
+            tail: format!(r#","arguments":{}}}"#, arguments.get()).into(),
+            arguments: Some(arguments),
+            marked: false,
+            timeout: None,
+            agent: None,
+            shape: Shape::Plain,
+        }
+    }
+
+    /// The name in the route's words, or the task whose server must be found first.
+    pub fn name(&self) -> Result<Name<'_>, &str> {
+        Ok(match &self.target {
+            Target::Exposed(name) => Name::Exposed(name),
+            Target::Own { server, name } => Name::Own { server, name },
+            Target::Operation { service, operation } => Name::Operation { server: service, name: operation },
+            Target::Direct { server, name } => Name::Direct { server: server.as_str(), name },
+            Target::Task(task) => return Err(task),
+        })
+    }
+
+    pub fn arguments(&self) -> &[u8] {
+        self.arguments.as_ref().map_or(b"", |arguments| arguments.get().as_bytes())
+    }
+
+    pub fn method(&self) -> &str {
+        match self.verb {
+            Verb::CallTool => method::TOOLS_CALL,
+            Verb::ReadResource => method::RESOURCES_READ,
+            Verb::GetPrompt => method::PROMPTS_GET,
+            Verb::Complete => method::COMPLETE,
+            Verb::Pass => &self.method,
+        }
+    }
+
+    /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
+    pub async fn deliver(
+        &self,
+        gateway: &Gateway,
+        context: Context<'_>,
+        mut permit: Permit,
+        started: Instant,
+    ) -> Result<Delivered, Refusal> {
+        let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
+        // A start has a time of its own, which does not count towards the call's.
+        let deadline = started + permit.spec().start_timeout + timeout;
+        let (tenant, client) = (context.caller.tenant, &context.talk.client);
+        gateway.bridge.settle_eras(tenant, permit.spec(), deadline).await?;
+        permit.look_at(gateway.bridge.list_key(tenant, permit.spec(), client));
+        gateway.catalog.settle(&mut permit, deadline).await?;
+        let headers = param_headers::check(context, self, &gateway.catalog, &permit, deadline).await?;
+        if !gateway.hub.wanted.is_empty() {
+            let key = gateway.bridge.key(tenant, permit.spec(), client);
+            gateway.hub.wanted.watch(&gateway.pool, &key, permit.spec()).await;
+        }
+        let route = permit.route();
+        let name = serde_json::to_string(&*route.name).expect("a string is JSON");
+        let params = match self.verb {
+            Verb::Pass => Params::raw(self.head.as_bytes()),
+            _ => Params::spliced(self.head.as_bytes(), name.as_bytes(), self.tail.as_bytes()),
+        };
+        let errand = Errand {
+            client,
+            method: self.method(),
+            params,
+            marked: self.marked,
+            timeout,
+            voice: context.talk.voice.clone(),
+            sealer: &StateSeal {
+                seal: &gateway.seal,
+                caller: context.caller,
+                server: permit.spec().id,
+                method: self.method(),
+                name: &route.name,
+                arguments: self.arguments(),
+            },
+            headers: &headers,
+        };
+        let delivered = gateway.bridge.deliver(tenant, permit.spec(), errand).await?;
+        if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {
+            gateway.tasks.note(context, &permit.spec().slug, result).await;
+        }
+        Ok(delivered)
+    }
+
+    /// A resource of the whole catalog is answered under the URI that was asked for.
+    fn as_asked(&self, answer: Bytes) -> Bytes {
+        match (self.verb, &self.target) {
+            (Verb::ReadResource, Target::Exposed(asked)) => resource_uris::under(asked, answer),
+            _ => answer,
+        }
+    }
+
+    pub fn refused(&self, context: Context<'_>, refusal: Refusal) -> Reply {
+        Reply {
+            id: self.id.map(|id| id.get().into()),
+            answer: Answer::Refused(refusal),
+            facts: None,
+            request: context.request,
+            session: None,
+        }
+    }
+
+    /// The reply in the wanted form.
+    pub fn reply(&self, context: Context<'_>, delivered: Result<Delivered, Refusal>, facts: Facts) -> Reply {
+        let answer = match delivered.map(|delivered| delivered.answer) {
+            Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => {
+                execute::service_answer(&result, &facts)
+            }
+            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.as_asked(result)),
+            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.as_asked(error)),
+            Err(refusal) => Answer::Refused(refusal),
+        };
+        Reply {
+            id: self.id.map(|id| id.get().into()),
+            answer,
+            facts: Some(facts),
+            request: context.request,
+            session: None,
+        }
+    }
+}

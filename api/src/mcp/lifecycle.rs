@@ -1,0 +1,197 @@
+//! Methods that the gateway answers itself: the handshake of either era, `ping`, log levels and
+//! subscriptions, and the description of services.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
+use protocol::{Code, Refusal};
+use proxy::bridge::{Client, Level, handshake};
+use proxy::route::find_server;
+use proxy::upstream::Initialized;
+use serde_json::{Value, json};
+
+use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::request::{Local, LocalMethod};
+use crate::mcp::response::{Answer, Reply};
+use crate::mcp::services;
+use crate::pipeline::Gateway;
+use crate::session::{Facts, Session};
+use crate::subscriptions::handlers;
+use crate::subscriptions::replica_bus::{Message, session_text};
+
+/// What clients read about the catalog as a whole.
+const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
+    A server that is missing from a list is named in the list's _meta with the reason.";
+
+pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -> Reply {
+    let mut session = None;
+    let answer = match &local.method {
+        LocalMethod::Ping => Ok(Answer::Result("{}".into())),
+        LocalMethod::Initialize { version, capabilities, info } => {
+            let version = version.as_deref().filter(|version| LEGACY_VERSIONS.contains(version));
+            let facts = Facts {
+                version: version.unwrap_or(LEGACY_LATEST).to_owned(),
+                capabilities: capabilities.map(ToOwned::to_owned),
+                info: info.map(ToOwned::to_owned),
+                level: None,
+                subscriptions: Vec::new(),
+            };
+            Box::pin(initialize(gateway, context, facts)).await.map(|(answer, id)| {
+                session = id;
+                answer
+            })
+        }
+        LocalMethod::Discover => Box::pin(discover(gateway, context)).await,
+        LocalMethod::SetLevel { level } => Box::pin(set_level(gateway, context, *level)).await,
+        LocalMethod::Subscription { uri, begin } => {
+            Box::pin(handlers::change(gateway, context, uri, *begin)).await
+        }
+        LocalMethod::Listen(wanted) => {
+            Box::pin(handlers::listen(gateway, context, wanted.clone(), local.id)).await
+        }
+        LocalMethod::ListServices => Box::pin(services::list(gateway, context)).await.map(json_answer),
+        LocalMethod::DescribeService { service } => {
+            services::describe(gateway, context, service).await.map(json_answer)
+        }
+    };
+    Reply {
+        id: Some(local.id.get().into()),
+        answer: answer.unwrap_or_else(Answer::Refused),
+        facts: None,
+        request: context.request,
+        session,
+    }
+}
+
+fn json_answer(value: Value) -> Answer {
+    Answer::Result(value.to_string().into())
+}
+
+/// The gateway, as it names itself to clients.
+pub fn server_info() -> Value {
+    json!({ "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// The whole catalog changes with the registry, so its lists can always change. Where there is nothing
+/// but answers, nobody can be told.
+fn capabilities(endpoint: &Endpoint) -> Value {
+    if *endpoint == Endpoint::Plain {
+        return json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} });
+    }
+    json!({
+        "tools": { "listChanged": true },
+        "resources": { "subscribe": true, "listChanged": true },
+        "prompts": { "listChanged": true },
+        "completions": {},
+        "logging": {},
+    })
+}
+
+/// Begins a legacy session; on the plain door there is none, and what follows stands for itself.
+async fn initialize(
+    gateway: &Gateway,
+    context: Context<'_>,
+    facts: Facts,
+) -> Result<(Answer, Option<Box<str>>), Refusal> {
+    let version = facts.version.clone();
+    let whole = |capabilities: Value| {
+        json_answer(json!({
+            "protocolVersion": version,
+            "capabilities": capabilities,
+            "serverInfo": server_info(),
+            "instructions": INSTRUCTIONS,
+        }))
+    };
+    let endpoint = context.talk.endpoint;
+    let slug = match endpoint {
+        Endpoint::Plain => return Ok((whole(capabilities(endpoint)), None)),
+        Endpoint::All => None,
+        Endpoint::One(slug) => Some(slug),
+    };
+    if let Some(slug) = slug {
+        // Before anything is made: a server that may not be used has no sessions.
+        let view = gateway.directory.view(context.caller.tenant).await?;
+        find_server(&view, slug.as_str())?.policy(context.caller.agent).server()?;
+    }
+    let (id, session) = gateway.sessions.open(context.caller, endpoint, facts).await?;
+    let answer = match slug {
+        None => Ok(whole(capabilities(endpoint))),
+        Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client)
+            .await
+            .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
+    };
+    if answer.is_err() {
+        gateway.sessions.close(&session).await.ok();
+    }
+    Ok((answer?, Some(id.into())))
+}
+
+/// What one server said of itself; it is started when it does not run.
+pub async fn handshaken(
+    gateway: &Gateway,
+    context: Context<'_>,
+    slug: &str,
+    client: &Client,
+) -> Result<Arc<Initialized>, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let policy = find_server(&view, slug)?.policy(context.caller.agent);
+    policy.server()?;
+    let deadline = Instant::now() + policy.spec.start_timeout;
+    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+    // What serves this client alone is started by its first call.
+    let key = gateway.bridge.list_key(view.tenant, &policy.spec, client);
+    gateway.pool.initialized(&key, &policy.spec, deadline).await
+}
+
+async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Refusal> {
+    if context.talk.client.era == Era::Legacy {
+        return Err(Refusal::new(
+            Code::MethodNotFound,
+            "there is no method `server/discover` before 2026-07-28",
+        )
+        .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
+    }
+    if let Endpoint::One(slug) = context.talk.endpoint {
+        let client = &context.talk.client;
+        let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
+        return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
+    }
+    Ok(json_answer(json!({
+        "resultType": "complete",
+        "supportedVersions": [MODERN],
+        "capabilities": capabilities(context.talk.endpoint),
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": { meta::SERVER_INFO: server_info() },
+    })))
+}
+
+pub fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
+    context.talk.session.as_ref().ok_or_else(|| {
+        Refusal::new(Code::SessionRequired, "this needs a session, which this door does not keep")
+            .hint("use /mcp or /mcp/s/{slug}")
+    })
+}
+
+/// The least level of log messages for this session; upstreams are told too.
+async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
+    let session = session(context)?;
+    let endpoint = context.talk.endpoint;
+    let change = |facts: &mut Facts| {
+        facts.level = Some(level.as_str().to_owned());
+        Ok(())
+    };
+    gateway.sessions.change(context.caller, endpoint, session, change).await?;
+    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let reached =
+        view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
+    futures_util::future::join_all(
+        reached
+            .map(|member| gateway.bridge.set_level(view.tenant, &member.spec, &context.talk.client, level)),
+    )
+    .await;
+    Ok(Answer::Result("{}".into()))
+}

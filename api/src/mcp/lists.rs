@@ -1,0 +1,277 @@
+//! Lists: those of all servers merged in a stable order and given out in pages, or that of one server
+//! as it gives it. A server that is missing is named with its reason; it neither empties the list nor
+//! holds it up beyond a deadline. A list is filtered for its caller, so nobody else may keep it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use protocol::mcp::Era;
+use protocol::members::raw;
+use protocol::{Code, Members, Refusal};
+use proxy::bridge::{Errand, Sealer, results};
+use proxy::catalog::{ListKind, Listing};
+use proxy::header_params;
+use proxy::policy::Policy;
+use proxy::route::find_server;
+use proxy::server::{Launch, ServerSpec};
+use proxy::upstream::{Params, UpstreamAnswer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::lifecycle::server_info;
+use crate::mcp::request::List;
+use crate::mcp::response::{Answer, Reply};
+use crate::mcp::sealed_tokens::Tickets;
+use crate::pipeline::Gateway;
+use crate::session::principal;
+
+/// The `_meta` key under which missing servers are named.
+pub const UNAVAILABLE: &str = "trunkline/unavailable";
+
+/// Most items on one page of a merged list.
+const PAGE: usize = 1_000;
+
+/// Answers one of the four list methods.
+pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> Reply {
+    let caller = principal(context.caller);
+    let tenant = context.caller.tenant.to_string();
+    let bound = [tenant.as_str(), &caller, context.talk.endpoint.key(), list.kind.method()];
+    let cursors = Tickets::new(&gateway.seal, "cursor", &bound);
+    let answer = match context.talk.endpoint {
+        Endpoint::One(slug) => one(gateway, context, &list, slug.as_str(), &cursors).await,
+        Endpoint::All | Endpoint::Plain => merged(gateway, context, &list, &cursors).await,
+    };
+    Reply {
+        id: Some(list.id.get().into()),
+        answer: answer.unwrap_or_else(Answer::Refused),
+        facts: None,
+        request: context.request,
+        session: None,
+    }
+}
+
+/// One server's own list, as it gives it, without what this caller may not see.
+async fn one(
+    gateway: &Gateway,
+    context: Context<'_>,
+    list: &List<'_>,
+    slug: &str,
+    cursors: &dyn Sealer,
+) -> Result<Answer, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let member = find_server(&view, slug)?;
+    let policy = member.policy(context.caller.agent);
+    policy.server()?;
+    let spec = &policy.spec;
+    let deadline = Instant::now() + spec.start_timeout + gateway.list_timeout;
+    gateway.bridge.settle_eras(view.tenant, spec, deadline).await?;
+    let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
+    let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
+    let errand = Errand {
+        client: &context.talk.client,
+        method: list.kind.method(),
+        params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
+        marked: list.marked,
+        timeout: gateway.list_timeout,
+        voice: context.talk.voice.clone(),
+        sealer: cursors,
+        headers: &[],
+    };
+    match gateway.bridge.deliver(view.tenant, spec, errand).await?.answer {
+        UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
+        UpstreamAnswer::Result(result) => {
+            let text = std::str::from_utf8(&result).unwrap_or_default();
+            let Ok(mut members) = Members::read(text) else { return Ok(Answer::Result(result)) };
+            let next = members.get("nextCursor").map(|next| serde_json::from_str::<String>(next.get()));
+            match next {
+                Some(Ok(next)) if !next.is_empty() && Some(&next) != cursor.as_ref() => {
+                    members.set_text("nextCursor", &cursors.seal(&next));
+                }
+                // What leads nowhere, or to this page again, is the end.
+                Some(_) => members.retain(|name| name != "nextCursor"),
+                None => {}
+            }
+            if list.kind == ListKind::Tools
+                && (policy.selects_tools() || mirrors(spec, &result))
+                && let Some(kept) = members.get("tools").and_then(|tools| visible(&policy, tools))
+            {
+                members.set("tools", kept);
+            }
+            if context.talk.client.era == Era::Modern {
+                members.set_text("cacheScope", "private");
+            }
+            Ok(Answer::Result(members.write().into()))
+        }
+    }
+}
+
+fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
+    let mut members = Members::read(params)
+        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
+    members.set_text("cursor", cursor);
+    Ok(members.write())
+}
+
+/// Whether parameters of a remote server's tools are mirrored into headers, perhaps wrongly.
+fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
+    matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
+}
+
+/// Without the tools that the policy hides, and those that a client of a remote server must leave out
+/// because of what they want mirrored. What has no name is hidden too.
+fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Tool<'a> {
+        name: String,
+        #[serde(borrow)]
+        input_schema: Option<&'a RawValue>,
+    }
+    let remote = matches!(policy.spec.launch, Launch::Http(_));
+    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
+    let seen = |tool: &&RawValue| {
+        serde_json::from_str::<Tool<'_>>(tool.get()).is_ok_and(|tool| {
+            let mirrored =
+                tool.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
+            mirrored && policy.tool(&tool.name).is_ok()
+        })
+    };
+    let kept: Vec<&str> = tools.iter().filter(|tool| seen(tool)).map(|tool| tool.get()).collect();
+    Some(raw(format!("[{}]", kept.join(","))))
+}
+
+async fn merged(
+    gateway: &Gateway,
+    context: Context<'_>,
+    list: &List<'_>,
+    cursors: &dyn Sealer,
+) -> Result<Answer, Refusal> {
+    // The place after which the page begins: server and item.
+    let after = match &list.cursor {
+        Some(cursor) => Some(cursors.open(cursor)?),
+        None => None,
+    };
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let deadline = Instant::now() + gateway.list_timeout;
+    let asked = view.members().iter().map(|member| {
+        let policy = member.policy(context.caller.agent);
+        let (tenant, client) = (view.tenant, &context.talk.client);
+        async move {
+            let listing = async {
+                policy.server()?;
+                gateway.bridge.settle_eras(tenant, &policy.spec, deadline).await?;
+                let key = gateway.bridge.list_key(tenant, &policy.spec, client);
+                gateway.catalog.list(&key, &policy.spec, list.kind, deadline).await
+            };
+            let listing = in_time(gateway.list_timeout, &policy, listing).await;
+            (policy, listing)
+        }
+    });
+    let lists = join_all(asked).await;
+    let page = Page { kind: list.kind, era: context.talk.client.era, after: after.as_deref(), cursors };
+    Ok(Answer::Result(page.write(&lists).into()))
+}
+
+/// A server that must be started first is not waited for longer than the list's own time.
+async fn in_time(
+    limit: Duration,
+    policy: &Policy,
+    listing: impl Future<Output = Result<Arc<Listing>, Refusal>>,
+) -> Result<Arc<Listing>, Refusal> {
+    tokio::time::timeout(limit, listing).await.unwrap_or_else(|_| {
+        let reason = format!("server `{}` did not answer within {} ms", policy.spec.slug, limit.as_millis());
+        Err(Refusal::new(Code::TimedOut, reason).hint("it may still be starting; list again in a moment"))
+    })
+}
+
+struct Page<'a> {
+    kind: ListKind,
+    era: Era,
+    after: Option<&'a str>,
+    cursors: &'a dyn Sealer,
+}
+
+impl Page<'_> {
+    fn write(&self, lists: &[(Policy, Result<Arc<Listing>, Refusal>)]) -> Vec<u8> {
+        let mut out = format!(r#"{{"{}":["#, self.kind.member()).into_bytes();
+        let mut missing = Vec::new();
+        let mut count = 0;
+        let mut last = None;
+        let mut more = false;
+        let mut skipping = self.after;
+        for (policy, listing) in lists {
+            let listing = match listing {
+                Ok(listing) => listing,
+                Err(refusal) => {
+                    missing.push(explained(policy, refusal));
+                    continue;
+                }
+            };
+            for item in &listing.items {
+                if self.kind == ListKind::Tools && policy.tool(&item.name).is_err() {
+                    continue;
+                }
+                if let Some(after) = skipping {
+                    // Servers are in the order of their slugs; what is gone by now is passed by.
+                    let (slug, name) = after.split_once('\n').unwrap_or((after, ""));
+                    let own = policy.spec.slug.as_str();
+                    if own < slug {
+                        continue;
+                    }
+                    if own == slug && listing.find(name).is_some() {
+                        if *item.name == *name {
+                            skipping = None;
+                        }
+                        continue;
+                    }
+                    skipping = None;
+                }
+                if count == PAGE {
+                    more = true;
+                    break;
+                }
+                if count > 0 {
+                    out.push(b',');
+                }
+                count += 1;
+                last = Some((policy.spec.slug.as_str(), &item.name));
+                match results::tool_for(self.era, self.kind, &item.exposed) {
+                    Some(tool) => out.extend_from_slice(tool.as_bytes()),
+                    None => out.extend_from_slice(item.exposed.as_bytes()),
+                }
+            }
+        }
+        out.push(b']');
+        if let (true, Some((slug, name))) = (more, last) {
+            let cursor = json!(self.cursors.seal(&format!("{slug}\n{name}")));
+            out.extend_from_slice(format!(r#","nextCursor":{cursor}"#).as_bytes());
+        }
+        let mut about = serde_json::Map::new();
+        if !missing.is_empty() {
+            about.insert(UNAVAILABLE.to_owned(), Value::Array(missing));
+        }
+        if self.era == Era::Modern {
+            about.insert(protocol::mcp::meta::SERVER_INFO.to_owned(), server_info());
+            out.extend_from_slice(br#","resultType":"complete","ttlMs":0,"cacheScope":"private""#);
+        }
+        if !about.is_empty() {
+            out.extend_from_slice(format!(r#","_meta":{}"#, Value::Object(about)).as_bytes());
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// Why a server is not in the list.
+fn explained(policy: &Policy, refusal: &Refusal) -> Value {
+    json!({
+        "server": policy.spec.slug,
+        "code": refusal.code.as_str(),
+        "reason": refusal.reason,
+        "rule": refusal.rule,
+        "since": refusal.since,
+        "hint": refusal.hint,
+    })
+}

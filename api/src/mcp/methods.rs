@@ -1,0 +1,395 @@
+//! The method table: what each method means here, and where in its parameters the name stands.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use protocol::jsonrpc::{Incoming, Message};
+use protocol::mcp::method;
+use protocol::{Code, Refusal};
+use proxy::bridge::Level;
+use proxy::catalog::ListKind;
+use proxy::route::Verb;
+use proxy::splice;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::mcp::context::Endpoint;
+use crate::mcp::execute;
+use crate::mcp::request::{
+    Answered, Ask, Call, Heading, List, Local, LocalMethod, MAX_SUBSCRIPTIONS, Notice, Shape, Target, Wanted,
+    Wrong, kind_of, object, short_enough, string, wrong, wrong_params,
+};
+
+/// One message, and what its headers repeat.
+pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Ask<'a>, Heading<'a>) {
+    match incoming {
+        Incoming::Message(message) => {
+            let id = message.id;
+            match heading(&message) {
+                Ok(heading) => (read_message(message, endpoint, heading.meta), heading),
+                Err(refusal) => {
+                    let (method, is_request) = (message.method, id.is_some());
+                    let heading = Heading { method, meta: None, name: None, is_request };
+                    (Ask::Wrong(Wrong { id, refusal }), heading)
+                }
+            }
+        }
+        Incoming::Response(response) => {
+            let outcome = response.outcome.map(RawValue::get).map_err(RawValue::get);
+            let ask = match endpoint {
+                Endpoint::Plain => Ask::Wrong(Wrong {
+                    id: Some(response.id),
+                    refusal: Refusal::new(
+                        Code::InvalidRequest,
+                        "this is a response; nothing here waits for one",
+                    ),
+                }),
+                Endpoint::All | Endpoint::One(_) => Ask::Answered(Answered { id: response.id, outcome }),
+            };
+            (ask, Heading { method: "".into(), meta: None, name: None, is_request: false })
+        }
+    }
+}
+
+fn heading<'a>(message: &Message<'a>) -> Result<Heading<'a>, Refusal> {
+    let params = message.params.map(RawValue::get).filter(|params| params.starts_with('{'));
+    let meta = match params {
+        Some(params) => meta(params)?,
+        None => None,
+    };
+    // Only a modern request has headers that repeat a name, and it always has `_meta`.
+    let name = match params.filter(|_| meta.is_some()) {
+        Some(params) => name(&message.method, params)?,
+        None => None,
+    };
+    Ok(Heading { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
+}
+
+/// The `_meta` of parameters. Most have none, and are not parsed for it. A name may be written with
+/// escapes; one that is given twice is refused, since two readers could take different ones.
+fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
+    #[derive(Deserialize)]
+    struct Meta<'a> {
+        #[serde(borrow, rename = "_meta")]
+        meta: Option<&'a RawValue>,
+    }
+    let bytes = params.as_bytes();
+    if memmem::find(bytes, br#""_meta""#).is_none() && memmem::find(bytes, br"\u").is_none() {
+        return Ok(None);
+    }
+    Ok(serde_json::from_str::<Meta<'_>>(params).map_err(wrong_params)?.meta)
+}
+
+/// What `Mcp-Name` repeats.
+fn name<'a>(asked: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Names<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+        #[serde(borrow)]
+        task_id: Option<&'a RawValue>,
+    }
+    let names: Names<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let raw = match asked {
+        method::TOOLS_CALL | method::PROMPTS_GET => names.name,
+        method::RESOURCES_READ => names.uri,
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => names.task_id,
+        _ => None,
+    };
+    Ok(raw.and_then(string))
+}
+
+fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a RawValue>) -> Ask<'a> {
+    let params = message.params;
+    let Some(id) = message.id else {
+        return Ask::Notice(Notice { method: message.method, params });
+    };
+    let local = |method| Ok(Ask::Local(Local { id, method }));
+    let marked = meta.is_some();
+    let read = match message.method.as_ref() {
+        method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, marked),
+        method::RESOURCES_READ => call(id, Verb::ReadResource, params, endpoint, marked),
+        method::PROMPTS_GET => call(id, Verb::GetPrompt, params, endpoint, marked),
+        method::COMPLETE => complete(id, params, endpoint, marked),
+        method::TOOLS_LIST => list(id, ListKind::Tools, params, marked),
+        method::RESOURCES_LIST => list(id, ListKind::Resources, params, marked),
+        method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, marked),
+        method::PROMPTS_LIST => list(id, ListKind::Prompts, params, marked),
+        method::PING => local(LocalMethod::Ping),
+        method::INITIALIZE => initialize(id, params),
+        method::DISCOVER => local(LocalMethod::Discover),
+        method::SET_LEVEL => set_level(id, params),
+        method::SUBSCRIBE => subscription(id, params, true),
+        method::UNSUBSCRIBE => subscription(id, params, false),
+        method::LISTEN => listen(id, params),
+        method::EXECUTE if *endpoint == Endpoint::Plain => execute::service(id, params),
+        method::LIST_SERVICES if *endpoint == Endpoint::Plain => local(LocalMethod::ListServices),
+        method::DESCRIBE_SERVICE if *endpoint == Endpoint::Plain => describe(id, params),
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
+            task(id, message.method, params, marked)
+        }
+        // It would show the tasks of all callers that share the server.
+        method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
+            .hint("keep the taskId that each call gave")),
+        _ => pass(id, message.method, params, endpoint, marked),
+    };
+    read.unwrap_or_else(|refusal| Ask::Wrong(Wrong { id: Some(id), refusal }))
+}
+
+fn call<'a>(
+    id: &'a RawValue,
+    verb: Verb,
+    params: Option<&'a RawValue>,
+    endpoint: &Endpoint,
+    marked: bool,
+) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
+    }
+    let params = object(params)?;
+    let named: Named<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let (member, raw) = match verb {
+        Verb::ReadResource => ("uri", named.uri),
+        Verb::CallTool | Verb::GetPrompt | Verb::Complete | Verb::Pass => ("name", named.name),
+    };
+    let raw = raw.ok_or_else(|| wrong(format!("params.{member} is missing")))?;
+    let name = string(raw).ok_or_else(|| wrong(format!("params.{member} is a string")))?;
+    short_enough(member, &name)?;
+    if let Some(arguments) = named.arguments.filter(|arguments| !arguments.get().starts_with('{')) {
+        return Err(wrong(format!("params.arguments is an object, not {}", kind_of(arguments.get()))));
+    }
+    let cut = splice::around(params, raw.get());
+    Ok(Ask::Call(Call {
+        verb,
+        target: target(endpoint, name),
+        head: cut.head.into(),
+        tail: cut.tail.into(),
+        arguments: named.arguments.map(Cow::Borrowed),
+        marked,
+        ..Call::bare(id)
+    }))
+}
+
+/// One server's own names, or names of the whole catalog.
+fn target<'a>(endpoint: &Endpoint, name: Cow<'a, str>) -> Target<'a> {
+    match endpoint {
+        Endpoint::One(slug) => Target::Direct { server: slug.clone(), name },
+        Endpoint::All | Endpoint::Plain => Target::Exposed(name),
+    }
+}
+
+fn complete<'a>(
+    id: &'a RawValue,
+    params: Option<&'a RawValue>,
+    endpoint: &Endpoint,
+    marked: bool,
+) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Complete<'a> {
+        #[serde(borrow, rename = "ref")]
+        reference: Reference<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Reference<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+    }
+    let params = object(params)?;
+    let complete: Complete<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let raw = match complete.reference.kind.as_ref() {
+        "ref/prompt" => complete.reference.name.ok_or_else(|| wrong("params.ref.name is missing"))?,
+        "ref/resource" => complete.reference.uri.ok_or_else(|| wrong("params.ref.uri is missing"))?,
+        _ => return Err(wrong("params.ref.type is `ref/prompt` or `ref/resource`")),
+    };
+    let name = string(raw).ok_or_else(|| wrong("params.ref names its prompt or resource by a string"))?;
+    short_enough("ref", &name)?;
+    let cut = splice::around(params, raw.get());
+    Ok(Ask::Call(Call {
+        verb: Verb::Complete,
+        target: target(endpoint, name),
+        head: cut.head.into(),
+        tail: cut.tail.into(),
+        marked,
+        ..Call::bare(id)
+    }))
+}
+
+/// A method that is not known here goes to the one server that is meant, as it is.
+fn pass<'a>(
+    id: &'a RawValue,
+    asked: Cow<'a, str>,
+    params: Option<&'a RawValue>,
+    endpoint: &Endpoint,
+    marked: bool,
+) -> Result<Ask<'a>, Refusal> {
+    let Endpoint::One(slug) = endpoint else {
+        let asked: String = asked.chars().take(100).collect();
+        let hint = match endpoint {
+            Endpoint::Plain => {
+                "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute"
+            }
+            _ => "a method of one server's own is taken at /mcp/s/{slug}",
+        };
+        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));
+    };
+    short_enough("method", &asked)?;
+    let of_servers = [method::SAMPLE, method::ELICIT, method::LIST_ROOTS];
+    if asked.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*asked) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("`{asked}` is no request of a client")));
+    }
+    Ok(Ask::Call(Call {
+        verb: Verb::Pass,
+        method: asked,
+        target: Target::Direct { server: slug.clone(), name: "".into() },
+        head: params.map_or("{}", RawValue::get).into(),
+        marked,
+        ..Call::bare(id)
+    }))
+}
+
+/// A task is its caller's, and goes to the server that has it.
+fn task<'a>(
+    id: &'a RawValue,
+    asked: Cow<'a, str>,
+    params: Option<&'a RawValue>,
+    marked: bool,
+) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Task<'a> {
+        #[serde(borrow)]
+        task_id: Option<&'a RawValue>,
+    }
+    let params = object(params)?;
+    let task: Task<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let task = task.task_id.and_then(string).ok_or_else(|| wrong("params.taskId is a string"))?;
+    short_enough("taskId", &task)?;
+    Ok(Ask::Call(Call {
+        verb: Verb::Pass,
+        method: asked,
+        target: Target::Task(task),
+        head: params.into(),
+        marked,
+        ..Call::bare(id)
+    }))
+}
+
+fn list<'a>(
+    id: &'a RawValue,
+    kind: ListKind,
+    params: Option<&'a RawValue>,
+    marked: bool,
+) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Cursor<'a> {
+        #[serde(borrow)]
+        cursor: Option<Cow<'a, str>>,
+    }
+    let params = object(params)?;
+    let cursor = serde_json::from_str::<Cursor<'a>>(params).map_err(wrong_params)?.cursor;
+    Ok(Ask::List(List { id, kind, cursor, params, marked }))
+}
+
+fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialize<'a> {
+        #[serde(borrow)]
+        protocol_version: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        capabilities: Option<&'a RawValue>,
+        #[serde(borrow)]
+        client_info: Option<&'a RawValue>,
+    }
+    let read: Initialize<'a> = match params {
+        Some(_) => serde_json::from_str(object(params)?).map_err(wrong_params)?,
+        None => Initialize::default(),
+    };
+    let object_of = |value: Option<&'a RawValue>| value.filter(|value| value.get().starts_with('{'));
+    Ok(Ask::Local(Local {
+        id,
+        method: LocalMethod::Initialize {
+            version: read.protocol_version,
+            capabilities: object_of(read.capabilities),
+            info: object_of(read.client_info),
+        },
+    }))
+}
+
+fn set_level<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct SetLevel<'a> {
+        #[serde(borrow)]
+        level: Cow<'a, str>,
+    }
+    let asked: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
+    let level = Level::parse(&asked.level).ok_or_else(|| {
+        let names = Level::ALL.map(Level::as_str).join(", ");
+        wrong(format!("params.level is one of {names}"))
+    })?;
+    Ok(Ask::Local(Local { id, method: LocalMethod::SetLevel { level } }))
+}
+
+fn subscription<'a>(id: &'a RawValue, params: Option<&'a RawValue>, begin: bool) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Subscription<'a> {
+        #[serde(borrow)]
+        uri: Cow<'a, str>,
+    }
+    let asked: Subscription<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
+    short_enough("uri", &asked.uri)?;
+    Ok(Ask::Local(Local { id, method: LocalMethod::Subscription { uri: asked.uri, begin } }))
+}
+
+fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Listen {
+        notifications: Wanted,
+    }
+    let asked: Listen = serde_json::from_str(object(params)?).map_err(wrong_params)?;
+    if asked.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+        return Err(wrong(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
+    }
+    Ok(Ask::Local(Local { id, method: LocalMethod::Listen(asked.notifications) }))
+}
+
+fn describe<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+    #[derive(Deserialize)]
+    struct Describe<'a> {
+        #[serde(borrow)]
+        service: Cow<'a, str>,
+    }
+    let describe: Describe<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
+    Ok(Ask::Local(Local { id, method: LocalMethod::DescribeService { service: describe.service } }))
+}
+
+impl<'a> Call<'a> {
+    fn bare(id: &'a RawValue) -> Self {
+        Self {
+            id: Some(id),
+            verb: Verb::Pass,
+            method: "".into(),
+            target: Target::Exposed("".into()),
+            head: "".into(),
+            tail: "".into(),
+            arguments: None,
+            marked: false,
+            timeout: None,
+            agent: None,
+            shape: Shape::Plain,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! MCP as its clients speak it: requests read and negotiated, and what the gateway answers itself.
+
+pub mod call;
+pub mod context;
+pub mod execute;
+pub mod lifecycle;
+pub mod lists;
+pub mod methods;
+pub mod negotiation;
+pub mod notifications;
+pub mod param_headers;
+pub mod request;
+pub mod resource_uris;
+pub mod response;
+pub mod sealed_tokens;
+pub mod services;
+pub mod tasks;

@@ -1,0 +1,217 @@
+//! What a message is spoken in: its era, its revision, what its client declared, its session. A modern
+//! request says all of it itself; a legacy one says it once, in `initialize`, and then by its session.
+
+use std::sync::Arc;
+
+use protocol::mcp::{Era, LEGACY_VERSIONS, MODERN, WITH_BATCHES, meta, method};
+use protocol::{Caller, Code, Refusal};
+use proxy::bridge::client::hash;
+use proxy::bridge::{Client, Level};
+use proxy::upstream::Listener;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::http::headers;
+use crate::mcp::context::{Endpoint, Said, Talk, mismatch};
+use crate::mcp::request::Heading;
+use crate::pipeline::Gateway;
+use crate::session::principal;
+use crate::session::state::{Telling, Voice};
+use crate::session::stream::Stream;
+
+/// What a modern request says of its client.
+#[derive(Deserialize, Default)]
+struct About<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
+    info: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
+    level: Option<&'a RawValue>,
+}
+
+/// Modern only if the message itself says so, or a version is named that is no legacy one. The header
+/// alone is no proof: legacy clients send it too.
+fn era(about: &About<'_>, version: Option<&str>) -> Era {
+    let says = about.version.is_some() || about.capabilities.is_some();
+    let named = version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version));
+    if says || named { Era::Modern } else { Era::Legacy }
+}
+
+/// Finds out what a body is spoken in.
+pub async fn talk<'a>(
+    gateway: &Gateway,
+    caller: &Caller,
+    endpoint: &'a Endpoint,
+    said: Said<'a>,
+    stream: Option<&'a Arc<Stream>>,
+    heading: Option<&Heading<'_>>,
+) -> Result<Talk<'a>, Refusal> {
+    let begins = heading.is_some_and(|heading| heading.is_request && heading.method == method::INITIALIZE);
+    if let Some(stream) = stream.filter(|_| !begins) {
+        stream.let_begin();
+    }
+    // It is refused also where it is not needed, since somebody else may read the other one.
+    said.session()?;
+    if let Some(client) = modern_client(caller, endpoint, said, heading)? {
+        let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
+        return Ok(Talk { endpoint, client: Arc::new(client), session: None, voice, stream, said });
+    }
+    if *endpoint == Endpoint::Plain || begins {
+        let client = Arc::clone(&gateway.plain);
+        return Ok(Talk { endpoint, client, session: None, voice: None, stream, said });
+    }
+    let id = said.session()?.ok_or_else(|| {
+        Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id").hint(
+            "send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session",
+        )
+    })?;
+    let session = Box::pin(gateway.sessions.find(caller, endpoint.key(), id)).await?;
+    if heading.is_none() && session.facts.version != WITH_BATCHES {
+        let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
+        return Err(Refusal::new(Code::InvalidRequest, reason));
+    }
+    let voice = stream.map(|stream| {
+        session.live.number(stream);
+        let (live, stream) = (Arc::downgrade(&session.live), Arc::clone(stream));
+        Arc::new(Voice { live, stream }) as Arc<dyn Listener>
+    });
+    Ok(Talk { endpoint, client: Arc::clone(&session.client), session: Some(session), voice, stream, said })
+}
+
+/// The client of a modern message; none of a legacy one, whose client is its session's.
+pub fn modern_client(
+    caller: &Caller,
+    endpoint: &Endpoint,
+    said: Said<'_>,
+    heading: Option<&Heading<'_>>,
+) -> Result<Option<Client>, Refusal> {
+    let about = match heading.and_then(|heading| heading.meta) {
+        Some(about) if about.get().starts_with('{') => {
+            serde_json::from_str(about.get()).map_err(|error| {
+                Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
+            })?
+        }
+        Some(_) => return Err(Refusal::new(Code::MissingMeta, "params._meta is an object")),
+        None => About::default(),
+    };
+    let version = said.version()?;
+    if era(&about, version) == Era::Legacy {
+        return Ok(None);
+    }
+    let heading = heading.ok_or_else(|| {
+        Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
+    })?;
+    modern(caller, endpoint, said, heading, &about, version).map(Some)
+}
+
+/// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.
+/// The tasks of 2026-07-28 are an extension with other methods.
+const REMOVED: [&str; 7] = [
+    method::INITIALIZE,
+    method::PING,
+    method::SET_LEVEL,
+    method::SUBSCRIBE,
+    method::UNSUBSCRIBE,
+    method::TASKS_RESULT,
+    method::TASKS_LIST,
+];
+
+/// The rules of 2026-07-28 for one request: basic ("_meta") and basic/transports/streamable-http
+/// ("Server Validation"), in the order in which the conformance suite expects their errors.
+fn modern(
+    caller: &Caller,
+    endpoint: &Endpoint,
+    said: Said<'_>,
+    heading: &Heading<'_>,
+    about: &About<'_>,
+    version: Option<&str>,
+) -> Result<Client, Refusal> {
+    let http = *endpoint != Endpoint::Plain;
+    if !heading.is_request {
+        // A notification may leave out what a request must say.
+        return Ok(Client::new(Era::Modern, MODERN, None));
+    }
+    let missing = |name: &str| {
+        Refusal::new(Code::MissingMeta, format!("params._meta has no usable `{name}`"))
+            .rule("2026-07-28, basic, \"_meta\"")
+    };
+    let text = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+    let wanted = about.version.and_then(text).ok_or_else(|| missing(meta::PROTOCOL_VERSION))?;
+    let capabilities = about
+        .capabilities
+        .filter(|capabilities| capabilities.get().starts_with('{'))
+        .ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
+    match version {
+        Some(version) if version != wanted => {
+            return Err(mismatch(format!("MCP-Protocol-Version says {version}, params._meta says {wanted}")));
+        }
+        None if http => return Err(mismatch("the header MCP-Protocol-Version is missing")),
+        Some(_) | None => {}
+    }
+    if wanted != MODERN {
+        return Err(Refusal::new(Code::UnsupportedVersion, format!("revision {wanted} is not spoken here"))
+            .fact("supported", vec![MODERN])
+            .fact("requested", wanted));
+    }
+    if http || said.one(&headers::METHOD)?.is_some() {
+        same_method(said, heading)?;
+    }
+    if REMOVED.contains(&&*heading.method) {
+        return Err(Refusal::new(
+            Code::MethodNotFound,
+            format!("{MODERN} has no method `{}`", heading.method),
+        ));
+    }
+    if http || said.one(&headers::NAME)?.is_some() {
+        same_name(said, heading)?;
+    }
+    let mut client = Client::new(Era::Modern, wanted, Some(capabilities.to_owned()));
+    client.info = about.info.map(ToOwned::to_owned);
+    client.level = about.level.and_then(text).and_then(|level| Level::parse(&level));
+    if client.can.anything() {
+        client.owner = hash(&(caller.tenant, principal(caller)));
+    }
+    Ok(client)
+}
+
+fn same_method(said: Said<'_>, heading: &Heading<'_>) -> Result<(), Refusal> {
+    match said.one(&headers::METHOD)? {
+        Some(said) if said == heading.method => Ok(()),
+        Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", heading.method))),
+        None => Err(mismatch("the header Mcp-Method is missing")),
+    }
+}
+
+fn same_name(said: Said<'_>, heading: &Heading<'_>) -> Result<(), Refusal> {
+    let Some(name) = &heading.name else { return Ok(()) };
+    let Some(said) = said.one(&headers::NAME)? else {
+        return Err(mismatch("the header Mcp-Name is missing"));
+    };
+    let decoded = proxy::header_params::decode(said)
+        .map_err(|problem| mismatch(format!("Mcp-Name cannot be read: {problem}")))?;
+    match decoded == **name {
+        true => Ok(()),
+        false => Err(mismatch(format!("Mcp-Name says `{decoded}`, the body `{name}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_itself_says_its_era() {
+        let about = |json: &'static str| serde_json::from_str::<About<'_>>(json).unwrap();
+        let none = about("{}");
+        assert_eq!(era(&none, None), Era::Legacy);
+        assert_eq!(era(&none, Some("2025-06-18")), Era::Legacy);
+        assert_eq!(era(&none, Some("2026-07-28")), Era::Modern);
+        assert_eq!(era(&none, Some("v999")), Era::Modern);
+        let says = about(r#"{"io.modelcontextprotocol/protocolVersion":3}"#);
+        assert_eq!(era(&says, Some("2025-06-18")), Era::Modern);
+        assert_eq!(era(&about(r#"{"progressToken":1}"#), None), Era::Legacy);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a client tells without asking anything: that it takes a request back, that its roots changed,
+//! its answers to questions.
+
+use protocol::mcp::method;
+use protocol::{Code, Refusal};
+use proxy::upstream::UpstreamAnswer;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::request::{Answered, Notice};
+use crate::mcp::response;
+use crate::mcp::response::Reply;
+use crate::pipeline::Gateway;
+use crate::subscriptions::replica_bus::{Answer, Message, session_text};
+
+/// Takes a notification. None is answered.
+pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notice<'_>) -> Option<Reply> {
+    match notice.method.as_ref() {
+        method::INITIALIZED => {}
+        method::CANCELLED => cancel(gateway, context, notice.params).await,
+        other if other.starts_with(method::NOTIFICATIONS) => {
+            pass(gateway, context, other, notice.params).await;
+        }
+        // A request without an id would be carried out by some servers, and asks for no permit.
+        other => tracing::debug!(method = other.chars().take(100).collect::<String>(), "not a notification"),
+    }
+    None
+}
+
+/// A legacy client takes a request back. A modern one closes the request's stream instead.
+async fn cancel(gateway: &Gateway, context: Context<'_>, params: Option<&RawValue>) {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cancelled<'a> {
+        #[serde(borrow)]
+        request_id: &'a RawValue,
+    }
+    let Some(session) = &context.talk.session else { return };
+    let Some(Ok(cancelled)) = params.map(|params| serde_json::from_str::<Cancelled<'_>>(params.get())) else {
+        return;
+    };
+    let id = cancelled.request_id.get();
+    if !session.live.cancel(id) {
+        let session = session_text(&session.hash);
+        gateway.hub.relay.tell(Message::Cancelled { session, id: id.to_owned() }).await;
+    }
+}
+
+/// Everything else goes to the upstreams that serve this client: all that it alone is served by, or the
+/// one server that is meant.
+async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Option<&RawValue>) {
+    let Ok(view) = gateway.directory.view(context.caller.tenant).await else { return };
+    let client = &context.talk.client;
+    for member in view.members() {
+        let meant = context.talk.endpoint.slug() == Some(&member.spec.slug);
+        if *context.talk.endpoint == Endpoint::Plain || member.policy(context.caller.agent).server().is_err()
+        {
+            continue;
+        }
+        let key = gateway.bridge.key(view.tenant, &member.spec, client);
+        let alone = key.owner != 0;
+        // What all callers share is told nothing in the name of one of them that the specification knows.
+        let meant = meant && !matches!(told, method::ROOTS_CHANGED | method::PROGRESS);
+        if (meant || alone) && gateway.pool.is_running(&key) {
+            gateway.pool.notify(&key, told, params.map_or("", RawValue::get).as_bytes());
+        }
+    }
+}
+
+/// The client's answer to a question, which may have been asked by another replica.
+pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Answered<'_>) -> Option<Reply> {
+    let Some(session) = &context.talk.session else {
+        let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
+        return Some(Reply {
+            id: Some(answered.id.get().into()),
+            answer: response::Answer::Refused(refusal),
+            facts: None,
+            request: context.request,
+            session: None,
+        });
+    };
+    // Our ids are strings.
+    let id: String = serde_json::from_str(answered.id.get()).unwrap_or_default();
+    let answer = match answered.outcome {
+        Ok(result) => UpstreamAnswer::Result(result.to_owned().into()),
+        Err(error) => UpstreamAnswer::Error(error.to_owned().into()),
+    };
+    if !session.live.answer(&id, answer) {
+        let answer = match answered.outcome {
+            Ok(result) => Answer::Result(result.to_owned()),
+            Err(error) => Answer::Error(error.to_owned()),
+        };
+        let own = session.live.numbers(&id);
+        let session = session_text(&session.hash);
+        let told = gateway.hub.relay.tell(Message::Answered { session, id, answer }).await;
+        if !told && !own {
+            let reason = "another replica asked this question, and replicas cannot reach each other now";
+            let refusal = Refusal::new(Code::StateUnavailable, reason)
+                .hint("send the answer again shortly, or to the replica that asked");
+            return Some(Reply {
+                id: Some(answered.id.get().into()),
+                answer: response::Answer::Refused(refusal),
+                facts: None,
+                request: context.request,
+                session: None,
+            });
+        }
+    }
+    None
+}

@@ -1,0 +1,98 @@
+//! What the pipeline answers, before a door gives it its form.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::mcp::Era;
+use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
+use serde_json::value::RawValue;
+
+use crate::mcp::context::Context;
+use crate::pipeline::limits::Pace;
+
+/// All replies to one request.
+pub struct Handled {
+    pub pace: Pace,
+    pub era: Era,
+    pub replies: Replies,
+}
+
+pub enum Replies {
+    /// None for a notification.
+    One(Option<Reply>),
+    /// In the order of the batch; notifications have left no reply.
+    Many(Vec<Reply>),
+}
+
+/// The reply to one message.
+pub struct Reply {
+    /// The request's id as it was written; none when it could not be read.
+    pub id: Option<Box<str>>,
+    pub answer: Answer,
+    /// Of a call that is on record.
+    pub facts: Option<Facts>,
+    pub request: RequestId,
+    /// The id of the session that this reply begins.
+    pub session: Option<Box<str>>,
+}
+
+pub enum Answer {
+    /// A raw `result`.
+    Result(Bytes),
+    /// A raw error object, from the upstream.
+    Error(Bytes),
+    Refused(Refusal),
+}
+
+/// What the record says of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    pub execution: ExecutionId,
+    pub outcome: Outcome,
+    pub duration: Duration,
+    pub tokens_in: u32,
+    pub tokens_out: u32,
+}
+
+impl Reply {
+    /// To a request that its client took back.
+    pub fn cancelled(context: Context<'_>, id: &RawValue) -> Self {
+        Self {
+            id: Some(id.get().into()),
+            answer: Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
+            facts: None,
+            request: context.request,
+            session: None,
+        }
+    }
+
+    /// The code of an error, whoever refused.
+    pub fn error_code(&self) -> Option<i64> {
+        match &self.answer {
+            Answer::Result(_) => None,
+            Answer::Error(error) => proxy::catalog::error_code(error),
+            Answer::Refused(refusal) => Some(refusal.code.rpc().into()),
+        }
+    }
+
+    /// The JSON-RPC message. An id that could not be read is answered as null.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let id = self.id.as_deref().unwrap_or("null");
+        match &self.answer {
+            Answer::Result(result) => jsonrpc::write_result(out, id, result),
+            Answer::Error(error) => {
+                jsonrpc::write_error(out, id, &proxy::message::with_request(error, &self.request));
+            }
+            Answer::Refused(refusal) => {
+                jsonrpc::write_error(out, id, &jsonrpc::error_object(refusal, &self.request));
+            }
+        }
+    }
+
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.answer {
+            Answer::Refused(refusal) => Some(refusal),
+            Answer::Result(_) | Answer::Error(_) => None,
+        }
+    }
+}

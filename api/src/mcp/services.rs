@@ -1,0 +1,85 @@
+//! `mcp.listServices` and `mcp.describeService`: the servers as earlier gateways described theirs.
+
+use std::time::Instant;
+
+use protocol::Refusal;
+use proxy::catalog::{ListKind, Listing};
+use proxy::policy::Policy;
+use proxy::server::Launch;
+use proxy::view::{Member, TenantView};
+use serde_json::{Value, json};
+
+use crate::mcp::context::Context;
+use crate::pipeline::Gateway;
+
+pub async fn list(gateway: &Gateway, context: Context<'_>) -> Result<Value, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let entries: Vec<Value> = view
+        .members()
+        .iter()
+        .map(|member| {
+            let policy = member.policy(context.caller.agent);
+            let key = gateway.bridge.list_key(view.tenant, &member.spec, &context.talk.client);
+            let tools = gateway.catalog.known(&key, ListKind::Tools);
+            entry(gateway, &view, member, &policy, tools.as_deref())
+        })
+        .collect();
+    Ok(json!({ "services": entries }))
+}
+
+/// One service with its tools; it is started when its tools are not known yet.
+pub async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
+    let view = gateway.directory.view(context.caller.tenant).await?;
+    let member = proxy::route::find_server(&view, service)?;
+    let policy = member.policy(context.caller.agent);
+    policy.server()?;
+    let deadline = Instant::now() + gateway.list_timeout;
+    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+    let key = gateway.bridge.list_key(view.tenant, &policy.spec, &context.talk.client);
+    let tools = gateway.catalog.list(&key, &policy.spec, ListKind::Tools, deadline).await?;
+    let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
+    entry["tools"] = visible(&policy, &tools)
+        .map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null))
+        .collect();
+    Ok(entry)
+}
+
+fn entry(
+    gateway: &Gateway,
+    view: &TenantView,
+    member: &Member,
+    policy: &Policy,
+    tools: Option<&Listing>,
+) -> Value {
+    let spec = &member.spec;
+    let status = gateway.pool.status(view.tenant, spec.id);
+    let refused = policy.server().err();
+    let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
+    let tokens =
+        tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
+    json!({
+        "name": spec.slug,
+        "title": spec.name,
+        "description": spec.description,
+        "category": spec.category,
+        "version": spec.version,
+        "location": "server",
+        "transport": match &spec.launch {
+            Launch::Builtin { .. } => "builtin",
+            Launch::Stdio(_) => "stdio",
+            Launch::Http(_) => "streamable-http",
+            Launch::Websocket(_) => "websocket",
+            Launch::Unsupported { transport } => transport,
+        },
+        "state": if refused.is_some() { "disabled" } else { status.state.as_str() },
+        "stateReason": refused.map(|refusal| refusal.reason.into_owned()).or(status.reason),
+        "stateSince": status.since,
+        "commands": commands,
+        "capabilities": commands.as_ref().map(|_| ["tools"]),
+        "tokenCost": tokens.map(|tokens| json!({ "definitions": tokens, "estimated": true })),
+    })
+}
+
+fn visible<'a>(policy: &'a Policy, tools: &'a Listing) -> impl Iterator<Item = &'a proxy::catalog::Item> {
+    tools.items.iter().filter(|item| policy.tool(&item.name).is_ok())
+}

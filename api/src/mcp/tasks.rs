@@ -1,0 +1,83 @@
+//! Whose task is which (tasks extension, and the legacy experiment): a task id is a handle that only
+//! the caller who got it may use, and it goes back to the server that gave it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use memchr::memmem;
+use protocol::mcp::Era;
+use protocol::{Code, Refusal, Slug};
+use proxy::state::{StateKey, StateStore};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::mcp::context::Context;
+use crate::session::principal;
+
+/// How long a task is remembered.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+pub struct Tasks {
+    pub state: Arc<dyn StateStore>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Owned {
+    principal: String,
+    server: Slug,
+}
+
+impl Tasks {
+    /// Remembers the task that a result began, if it did.
+    pub async fn note(&self, context: Context<'_>, server: &Slug, result: &[u8]) {
+        let Some(task) = begun(result) else { return };
+        let owned = Owned { principal: principal(context.caller), server: server.clone() };
+        let value = serde_json::to_vec(&owned).expect("plain data").into();
+        if let Err(error) = self.state.put(&key(context, &task), value, LIFE).await {
+            tracing::warn!(%error, "a task cannot be remembered; its caller will not find it");
+        }
+    }
+
+    /// The server that has this caller's task.
+    pub async fn server(&self, context: Context<'_>, task: &str) -> Result<Slug, Refusal> {
+        let client = &context.talk.client;
+        let declares = || {
+            let declared = client.capabilities.as_deref().map_or("", |declared| declared.get());
+            memmem::find(declared.as_bytes(), EXTENSION.as_bytes()).is_some()
+        };
+        if client.era == Era::Modern && !declares() {
+            return Err(Refusal::new(Code::MissingCapability, "tasks need the extension to be declared")
+                .fact("requiredCapabilities", serde_json::json!({ "extensions": { EXTENSION: {} } })));
+        }
+        let unknown = || Refusal::new(Code::InvalidParams, "this caller has no such task");
+        let owned = self.state.get(&key(context, task)).await?.ok_or_else(unknown)?;
+        let owned: Owned = serde_json::from_slice(&owned).map_err(|_| unknown())?;
+        let here = context.talk.endpoint.slug().is_none_or(|slug| *slug == owned.server);
+        match here && owned.principal == principal(context.caller) {
+            true => Ok(owned.server),
+            false => Err(unknown()),
+        }
+    }
+}
+
+/// Of this caller: servers number their tasks as they like, and one caller's must not hide another's.
+fn key(context: Context<'_>, task: &str) -> StateKey {
+    let owned = format!("{}\n{task}", principal(context.caller));
+    let hash: String = Sha256::digest(owned).iter().map(|byte| format!("{byte:02x}")).collect();
+    StateKey::tenant(context.caller.tenant, &format!("mcp-task:{hash}"))
+}
+
+/// The id of the task that a result began: modern at the top, legacy in `task`.
+fn begun(result: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Begun {
+        task_id: Option<String>,
+        task: Option<Box<Begun>>,
+    }
+    memmem::find(result, br#""taskId""#)?;
+    let begun: Begun = serde_json::from_slice(result).ok()?;
+    begun.task_id.or_else(|| begun.task.and_then(|task| task.task_id))
+}

@@ -1,0 +1,105 @@
+//! The OpenAPI document, and Swagger UI that shows it. The routes of REST describe themselves; here
+//! is what they share, and the doors, which stand beside them.
+
+mod doors;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, ResponseBuilder, SecurityRequirement,
+};
+use utoipa::openapi::{OpenApiBuilder, tag::TagBuilder};
+use utoipa::{OpenApi as _, PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::App;
+use crate::http::headers::API_KEY;
+use crate::http::problem::{FieldError, MEDIA_TYPE, ProblemBody};
+use crate::rest;
+use crate::rest::describe;
+
+use doors::Doors;
+
+/// What the tags of the document stand for, in its order.
+const TAGS: [(&str, &str); 10] = [
+    ("mcp", "For MCP clients: Streamable HTTP, revisions 2024-11-05 to 2026-07-28."),
+    ("call", "Calling tools: JSON-RPC, and one call as plain REST."),
+    ("servers", "The registry of MCP servers, and how each is doing."),
+    ("configs", "What a tenant or one of its agents may do with a server."),
+    ("executions", "The record of calls."),
+    ("tenants", "Tenants: the boundary nothing crosses."),
+    ("agents", "Agents: the clients of a tenant."),
+    ("keys", "API keys and tokens."),
+    ("audit", "Who changed what."),
+    ("operations", "Whether the gateway lives and is ready."),
+];
+
+const ABOUT: &str = "Trunkline is a registry and gateway for MCP servers: tenants register servers, agents reach every \
+tool through one endpoint, and every call is on record.\n\nCallers send an API key (`X-MCP-Key`) or a token \
+(`Authorization: Bearer`). A caller from the gateway's own machine needs neither where the loopback bypass is on. \
+`X-Agent-Id` names the agent of a caller that has none of its own, `X-Tenant-Id` the tenant that an operator acts \
+for. Refusals are `application/problem+json` with a stable `code`, a sentence, and a hint where there is something \
+to do.";
+
+/// The whole document.
+pub fn document() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Trunkline")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()))
+        .build();
+    let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
+    // Any one of them, or none from a trusted connection.
+    let security = [
+        SecurityRequirement::new("key", [] as [&str; 0]),
+        SecurityRequirement::new("bearer", [] as [&str; 0]),
+        SecurityRequirement::default(),
+    ];
+    let mut shared = OpenApiBuilder::new().info(info).tags(Some(tags)).security(Some(security)).build();
+    shared.merge(Doors::openapi());
+    let (_, mut document) = OpenApiRouter::with_openapi(shared).merge(rest::router()).split_for_parts();
+    add_components(&mut document);
+    document
+}
+
+/// The document as it is served and committed.
+pub fn text() -> String {
+    let mut text = document().to_pretty_json().expect("the document is JSON");
+    text.push('\n');
+    text
+}
+
+/// `/openapi.json`, and Swagger UI at `/docs`: all of it from this program, nothing from elsewhere.
+pub fn routes() -> Router<Arc<App>> {
+    let config = utoipa_swagger_ui::Config::from("/openapi.json").try_it_out_enabled(true);
+    SwaggerUi::new("/docs").url("/openapi.json", document()).config(config).into()
+}
+
+/// What routes refer to by name.
+fn add_components(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    components.schemas.extend(describe::texts());
+    components.schemas.insert("FieldError".to_owned(), FieldError::schema());
+    components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
+    for (name, about) in describe::PROBLEMS {
+        let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+        let response = ResponseBuilder::new().description(*about).content(MEDIA_TYPE, problem).build();
+        components.responses.insert((*name).to_owned(), response.into());
+    }
+    let key = ApiKeyValue::with_description(API_KEY.as_str(), "An API key, from `POST /v1/keys`.");
+    components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A token from `POST /v1/tokens` or your identity provider; an API key is taken here too.",
+        ))
+        .build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! Operations: metrics, logs and health.
+
+pub mod health;
+pub mod health_check;
+pub mod logs;
+pub mod metrics;

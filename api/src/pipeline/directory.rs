@@ -1,0 +1,335 @@
+//! From rows to what the pipeline works with: a view per tenant, kept until the registry changes,
+//! here or on another replica.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use entity::{Db, SealError, Server, ServerConfig, Transport};
+use parking_lot::Mutex;
+use protocol::mcp::Eras;
+use protocol::{Refusal, ServerId, Slug, TenantId};
+use proxy::catalog::Catalog;
+use proxy::policy::{ConfigSpec, Patterns};
+use proxy::pool::Pool;
+use proxy::route::{Name, Route};
+use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
+use proxy::view::{Member, TenantView};
+use tokio::sync::{broadcast, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::authn::Authn;
+use crate::config;
+use crate::mcp::context::Context;
+use crate::mcp::request::Call;
+use crate::pipeline::Gateway;
+
+/// The views of all tenants that called lately.
+pub struct Directory {
+    db: Db,
+    authn: Arc<Authn>,
+    pool: Pool,
+    catalog: Arc<Catalog>,
+    defaults: Defaults,
+    views: DashMap<TenantId, Arc<TenantView>>,
+    /// Grows with each change, so that a view read before a change is not kept after it.
+    generation: AtomicU64,
+    /// The registry's own counter as it was last seen.
+    seen: AtomicI64,
+    /// When servers were used since the last time it was written, microseconds; 0 for not.
+    used: DashMap<ServerId, AtomicI64>,
+    /// Verdicts on servers' eras that are not written down yet.
+    found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
+    retiring: TaskTracker,
+    changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
+    registry: watch::Sender<()>,
+}
+
+/// How many changed tenants a slow reader may lag behind.
+const CHANGES_KEPT: usize = 1024;
+
+struct Defaults {
+    timeout: Duration,
+    start_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl Directory {
+    pub fn new(
+        db: Db,
+        authn: Arc<Authn>,
+        pool: Pool,
+        catalog: Arc<Catalog>,
+        config: &config::Config,
+    ) -> Self {
+        Self {
+            db,
+            authn,
+            pool,
+            catalog,
+            defaults: Defaults {
+                timeout: Duration::from_millis(config.calls.default_timeout_ms),
+                start_timeout: Duration::from_millis(config.children.start_timeout_ms),
+                idle_timeout: Duration::from_millis(config.children.idle_timeout_ms),
+            },
+            views: DashMap::new(),
+            generation: AtomicU64::new(0),
+            seen: AtomicI64::new(-1),
+            used: DashMap::new(),
+            found: Mutex::default(),
+            retiring: TaskTracker::new(),
+            changes: broadcast::channel(CHANGES_KEPT).0,
+            registry: watch::Sender::new(()),
+        }
+    }
+
+    /// Tenants for whom something has changed, and at which servers, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<(TenantId, Vec<Slug>)> {
+        self.changes.subscribe()
+    }
+
+    /// Tells of each change of the registry, after what was known before is forgotten.
+    pub fn registry(&self) -> watch::Receiver<()> {
+        self.registry.subscribe()
+    }
+
+    /// What this tenant's callers can reach.
+    pub async fn view(&self, tenant: TenantId) -> Result<Arc<TenantView>, Refusal> {
+        if let Some(view) = self.views.get(&tenant) {
+            return Ok(Arc::clone(&view));
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        // Boxed: it is seldom, and streams would keep the place for it.
+        let view = Arc::new(Box::pin(self.load(tenant)).await?);
+        self.views.insert(tenant, Arc::clone(&view));
+        if generation != self.generation.load(Ordering::Acquire) {
+            self.views.remove(&tenant);
+        }
+        Ok(view)
+    }
+
+    /// Finds where a call goes.
+    pub async fn resolve(
+        &self,
+        gateway: &Gateway,
+        context: Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Route, Refusal> {
+        let (caller, client) = (context.caller, &context.talk.client);
+        let view = self.view(caller.tenant).await?;
+        let server;
+        let name = match call.name() {
+            Ok(name) => name,
+            Err(task) => {
+                server = gateway.tasks.server(context, task).await?;
+                Name::Direct { server: server.as_str(), name: "" }
+            }
+        };
+        let key = |member: &Member| gateway.bridge.list_key(view.tenant, &member.spec, client);
+        let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
+        self.note_use(route.policy.spec.id);
+        Ok(route)
+    }
+
+    /// Notes that a server is used now.
+    fn note_use(&self, server: ServerId) {
+        let now = jiff::Timestamp::now().as_microsecond();
+        match self.used.get(&server) {
+            Some(used) => used.store(now, Ordering::Relaxed),
+            None => drop(self.used.insert(server, AtomicI64::new(now))),
+        }
+    }
+
+    /// Tenants, agents, credentials, servers or configs have changed: forgets what was known, and ends
+    /// the children of servers that are gone or different.
+    pub async fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.authn.forget();
+        self.registry.send_replace(());
+        let earlier: Vec<Arc<TenantView>> = self.views.iter().map(|view| Arc::clone(&view)).collect();
+        self.views.clear();
+        for view in earlier {
+            let now = match self.view(view.tenant).await {
+                Ok(now) => now,
+                // It is read again at the next call, and the children stay until then.
+                Err(refusal) => {
+                    tracing::warn!(%refusal, "a tenant's servers cannot be read");
+                    continue;
+                }
+            };
+            let changed = now.differs(&view);
+            if !changed.is_empty() {
+                // Nobody may be listening.
+                self.changes.send((view.tenant, changed)).ok();
+            }
+            let kept: HashMap<ServerId, &ServerSpec> =
+                now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
+            for member in view.members() {
+                let old = &member.spec;
+                if old.enabled && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
+                    self.catalog.forget(old.id);
+                    let (pool, gone) = (self.pool.clone(), old.id);
+                    // Calls in flight are finished first; who changed the server does not wait for that.
+                    self.retiring.spawn(async move { pool.retire(gone).await });
+                }
+            }
+        }
+    }
+
+    /// Looks once whether another replica changed the registry, and writes back what is written late.
+    pub async fn tick(&self) {
+        match self.db.change_count().await {
+            Ok(count) if self.seen.swap(count, Ordering::AcqRel) != count => self.changed().await,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = error.detail(), "the change counter cannot be read"),
+        }
+        self.note_eras().await;
+    }
+
+    /// Writes down which eras servers were found to speak; what cannot be written is tried again.
+    async fn note_eras(&self) {
+        let mut found = std::mem::take(&mut *self.found.lock());
+        found.extend(self.pool.take_found());
+        for (at, (server, revision, verdict)) in found.iter().enumerate() {
+            let EraVerdict { eras, found_at } = *verdict;
+            if let Err(error) = self.db.operator().record_eras(*server, *revision, eras, found_at).await {
+                tracing::warn!(error = error.detail(), "the eras of servers cannot be written");
+                self.found.lock().extend_from_slice(&found[at..]);
+                return;
+            }
+        }
+    }
+
+    /// Writes back when servers and keys were used.
+    pub async fn touch(&self) {
+        let used: Vec<(ServerId, jiff::Timestamp)> = self
+            .used
+            .iter()
+            .filter_map(|entry| {
+                let at = entry.value().swap(0, Ordering::Relaxed);
+                (at != 0)
+                    .then(|| jiff::Timestamp::from_microsecond(at).ok().map(|at| (*entry.key(), at)))
+                    .flatten()
+            })
+            .collect();
+        let servers =
+            async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
+        for outcome in [servers.await, self.authn.touch().await] {
+            if let Err(error) = outcome {
+                tracing::warn!(error = error.detail(), "the times of last use cannot be written");
+            }
+        }
+    }
+
+    async fn load(&self, tenant: TenantId) -> Result<TenantView, Refusal> {
+        let rows = self.db.tenant(tenant);
+        let refused = |error: entity::DbError| {
+            tracing::error!(error = error.detail(), "a tenant's servers cannot be read");
+            error.refusal()
+        };
+        let servers = rows.visible_servers().await.map_err(refused)?;
+        let configs = rows.all_configs().await.map_err(refused)?;
+        let servers = servers.iter().map(|server| Arc::new(self.spec(server))).collect();
+        let configs = configs.iter().map(|row| (row.server, row.agent, Arc::new(config_spec(row)))).collect();
+        Ok(TenantView::new(tenant, servers, configs))
+    }
+
+    /// A row as the upstream side needs it, with the defaults filled in.
+    pub fn spec(&self, server: &Server) -> ServerSpec {
+        let millis = |value: Option<i64>, default: Duration| {
+            value.and_then(|value| u64::try_from(value).ok()).map_or(default, Duration::from_millis)
+        };
+        ServerSpec {
+            id: server.id,
+            owner: server.tenant,
+            slug: server.slug.clone(),
+            name: server.name.clone(),
+            version: server.version.clone(),
+            description: server.description.clone(),
+            category: server.category.clone(),
+            launch: launch(server),
+            revision: server.revision,
+            enabled: server.enabled,
+            timeout: millis(server.timeout_ms, self.defaults.timeout),
+            start_timeout: millis(server.start_timeout_ms, self.defaults.start_timeout),
+            idle_timeout: Some(millis(server.idle_timeout_ms, self.defaults.idle_timeout)),
+            max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
+            retries: retries(server),
+            era: Eras::parse(&server.era),
+            found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
+        }
+    }
+}
+
+/// `retry.attempts`: how often what may be repeated is tried again.
+fn retries(server: &Server) -> u8 {
+    let attempts = server.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
+    attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(0)
+}
+
+/// Whether what runs for the one serves the other as well.
+fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
+    new.enabled
+        && old.revision == new.revision
+        && old.max_concurrency == new.max_concurrency
+        && old.idle_timeout == new.idle_timeout
+        && old.start_timeout == new.start_timeout
+        && old.retries == new.retries
+}
+
+fn launch(server: &Server) -> Launch {
+    match server.transport {
+        Transport::Builtin => {
+            Launch::Builtin { provider: server.command.clone().unwrap_or_else(|| server.slug.to_string()) }
+        }
+        Transport::Stdio => match server.env.expose() {
+            Ok(env) => Launch::Stdio(StdioLaunch {
+                command: server.command.clone().unwrap_or_default(),
+                args: server.args.clone(),
+                env: env.clone(),
+                cwd: server.cwd.as_ref().map(Into::into),
+                limits: ChildLimits::default(),
+            }),
+            Err(error) => unopened(server)(error),
+        },
+        Transport::StreamableHttp => remote(server).map_or_else(unopened(server), Launch::Http),
+        Transport::Websocket => remote(server).map_or_else(unopened(server), Launch::Websocket),
+    }
+}
+
+fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
+    let headers = server.headers.expose()?.clone();
+    let trusted = server.managed_by == entity::ManagedBy::Config;
+    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers, trusted })
+}
+
+/// Without the secrets it was given, a server is not reached at all.
+fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
+    move |error| {
+        tracing::error!(server = %server.id, %error, "a server's secrets cannot be opened");
+        let transport = server.transport.as_str();
+        Launch::Unsupported { transport: format!("{transport} with secrets sealed under another master key") }
+    }
+}
+
+/// Patterns were checked when they were written; one that no longer reads blocks everything rather
+/// than nothing.
+fn config_spec(row: &ServerConfig) -> ConfigSpec {
+    let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
+        Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {
+            tracing::error!(config = %row.id, problem, "a config's patterns cannot be read");
+            Patterns::parse(otherwise.iter().copied()).unwrap_or_default()
+        })
+    };
+    ConfigSpec {
+        id: row.id,
+        for_agent: row.agent.is_some(),
+        enabled: row.enabled,
+        allowed_tools: row.allowed_tools.as_ref().map(|allowed| patterns(allowed, &[])),
+        blocked_tools: row.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
+        timeout: row.timeout_ms.and_then(|timeout| u64::try_from(timeout).ok()).map(Duration::from_millis),
+        updated_at: row.updated_at,
+    }
+}

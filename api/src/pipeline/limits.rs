@@ -1,0 +1,174 @@
+//! Rate limits per agent and per tenant: counters of what requests ask for. Where the counters are kept
+//! (this process, or Redis for all replicas) is the state store's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{Caller, Code, Refusal};
+use proxy::state::{self, Admission, LimitKey, Quota, StateStore};
+
+use crate::config;
+use crate::mcp::context::Refused;
+
+/// What is counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bucket {
+    /// Calls, reads, lists and completions at the MCP endpoints.
+    Calls,
+    /// Protocol messages that ask for nothing: handshakes, pings, notifications, streams.
+    Upkeep,
+    /// REST.
+    Rest,
+}
+
+/// How much wider the limit of protocol messages is than that of calls. A client framework that opens
+/// a session for each call spends five of them on it.
+const UPKEEP_FACTOR: u32 = 10;
+
+/// What a request's messages count, by bucket. What gives something back (a cancellation, the end of a
+/// subscription) counts nothing, so that it is never refused.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Cost {
+    pub calls: u32,
+    pub upkeep: u32,
+}
+
+impl Cost {
+    pub const CALL: Cost = Cost { calls: 1, upkeep: 0 };
+    pub const UPKEEP: Cost = Cost { calls: 0, upkeep: 1 };
+    pub const NOTHING: Cost = Cost { calls: 0, upkeep: 0 };
+
+    /// What is left to count of it after this much.
+    pub fn after(self, counted: Cost) -> Cost {
+        let Cost { calls, upkeep } = self;
+        Cost { calls: calls.saturating_sub(counted.calls), upkeep: upkeep.saturating_sub(counted.upkeep) }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::NOTHING, |sum, one| Cost {
+            calls: sum.calls.saturating_add(one.calls),
+            upkeep: sum.upkeep.saturating_add(one.upkeep),
+        })
+    }
+}
+
+/// The agent's and the tenant's limits.
+pub struct Limits {
+    store: Arc<dyn StateStore>,
+    agent: Option<Quota>,
+    tenant: Option<Quota>,
+}
+
+/// Where the caller stands with its limit, for the answer's headers; none when it has no limit.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pace(pub Option<Standing>);
+
+impl Pace {
+    /// This one, or the other where this one says nothing.
+    pub fn or(self, other: Pace) -> Pace {
+        Pace(self.0.or(other.0))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// `agent` or `tenant`.
+    pub whose: &'static str,
+    pub max: u32,
+    pub window: Duration,
+    pub remaining: u32,
+    /// Until all of it may be used at once again.
+    pub reset_after: Duration,
+}
+
+impl Limits {
+    pub fn new(store: Arc<dyn StateStore>, limits: &config::Limits) -> Self {
+        let quota = |max| (max > 0).then(|| Quota { max, window: Duration::from_millis(limits.window_ms) });
+        Self { store, agent: quota(limits.max_requests), tenant: quota(limits.tenant_max_requests) }
+    }
+
+    /// Counts the messages of a request, or refuses them all. A request without a cost passes.
+    pub async fn admit_all(&self, caller: &Caller, cost: Cost) -> Result<Pace, Refused> {
+        let mut pace = Pace::default();
+        if cost.upkeep > 0 {
+            pace = self.admit(caller, Bucket::Upkeep, cost.upkeep).await?;
+        }
+        if cost.calls > 0 {
+            pace = self.admit(caller, Bucket::Calls, cost.calls).await?;
+        }
+        Ok(pace)
+    }
+
+    /// Counts `cost` requests of this caller in one bucket, or refuses them all.
+    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
+        let (own, shared) = match bucket {
+            Bucket::Calls => (state::Bucket::Caller, state::Bucket::Tenant),
+            Bucket::Upkeep => (state::Bucket::CallerUpkeep, state::Bucket::TenantUpkeep),
+            Bucket::Rest => (state::Bucket::CallerRest, state::Bucket::Tenant),
+        };
+        let wide = |quota: &Option<Quota>| match bucket {
+            Bucket::Upkeep => {
+                quota.map(|quota| Quota::new(quota.max.saturating_mul(UPKEEP_FACTOR), quota.window))
+            }
+            Bucket::Calls | Bucket::Rest => *quota,
+        };
+        // The agent first: what it is refused must not use up its tenant's share.
+        let agent = LimitKey::new(caller.tenant, own, caller.limit_key());
+        let own = self.count(agent, wide(&self.agent).as_ref(), cost, "agent").await?;
+        let tenant = LimitKey::new(caller.tenant, shared, caller.tenant.0);
+        let shared = self.count(tenant, wide(&self.tenant).as_ref(), cost, "tenant").await?;
+        Ok(if own.0.is_some() { own } else { shared })
+    }
+
+    async fn count(
+        &self,
+        key: LimitKey,
+        quota: Option<&Quota>,
+        cost: u32,
+        whose: &'static str,
+    ) -> Result<Pace, Refused> {
+        let Some(quota) = quota else { return Ok(Pace(None)) };
+        let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
+        // Alone, a replica grants its share only.
+        let quota = &Quota { max: admission.share.unwrap_or(quota.max), ..*quota };
+        let pace = Pace(Some(Standing {
+            whose,
+            max: quota.max,
+            window: quota.window,
+            remaining: admission.remaining,
+            reset_after: admission.reset_after,
+        }));
+        if admission.allowed {
+            return Ok(pace);
+        }
+        Err(Refused { pace: Some(pace), ..Refused::from(used_up(quota, &admission, cost, whose)) })
+    }
+}
+
+/// Milliseconds below a second, else whole seconds.
+fn readable(wait: Duration) -> String {
+    match wait.as_millis() {
+        short @ 0..1000 => format!("{short} ms"),
+        long => format!("{} s", long.div_ceil(1000)),
+    }
+}
+
+fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refusal {
+    let (max, window) = (quota.max, quota.window.as_secs_f64());
+    let reason = if cost > max {
+        format!("{cost} requests at once are more than this {whose}'s limit of {max} in {window} s")
+    } else {
+        format!("this {whose}'s limit of {max} requests in {window} s is used up")
+    };
+    let refusal = Refusal::new(Code::RateLimited, reason).rule(format!("limit {whose} {max} per {window} s"));
+    match admission.retry_after {
+        Some(wait) => refusal
+            .retry_after(wait)
+            .hint(format!("try again in {}, or ask the operator for a higher limit", readable(wait))),
+        None => refusal
+            .retry_after(quota.window)
+            .hint("send smaller batches, or ask the operator for a higher limit"),
+    }
+}

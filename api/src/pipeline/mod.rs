@@ -1,0 +1,140 @@
+//! What happens to a message, in order. Each stage is a line here and a module elsewhere: who, how
+//! often, what, where, may they, write it down, call, close the record. This file knows the stages;
+//! it does not know HTTP, SQL, Redis or child processes.
+
+pub mod directory;
+pub mod limits;
+pub mod recorder;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use entity::Seal;
+use proxy::bridge::{Bridge, Client};
+use proxy::catalog::Catalog;
+use proxy::pool::Pool;
+
+use crate::authn::Authn;
+use crate::mcp::context::{Context, Inbound, Refused, UnreadBody};
+use crate::mcp::request::{Ask, Asked, Call};
+use crate::mcp::response::{Handled, Reply};
+use crate::mcp::tasks::Tasks;
+use crate::mcp::{lifecycle, lists, negotiation, notifications, request};
+use crate::pipeline::directory::Directory;
+use crate::pipeline::limits::{Cost, Limits};
+use crate::pipeline::recorder::Recorder;
+use crate::session::Sessions;
+use crate::session::stream_quota::OpenStreams;
+use crate::subscriptions::dispatcher::Hub;
+
+/// The pipeline and what its stages need.
+pub struct Gateway {
+    pub authn: Arc<Authn>,
+    pub limits: Limits,
+    pub directory: Arc<Directory>,
+    pub catalog: Arc<Catalog>,
+    pub recorder: Recorder,
+    pub pool: Pool,
+    pub bridge: Bridge,
+    pub sessions: Arc<Sessions>,
+    pub hub: Arc<Hub>,
+    pub tasks: Tasks,
+    pub streams: Arc<OpenStreams>,
+    /// Seals what clients keep for us.
+    pub seal: Seal,
+    /// The client of those who say nothing of themselves.
+    pub plain: Arc<Client>,
+    pub max_batch: usize,
+    /// How long a list of all servers waits for one of them.
+    pub list_timeout: Duration,
+}
+
+impl Gateway {
+    /// Serves what came in by any door. An error means that nothing was looked at: the caller was
+    /// not known, came too often, or sent something that is not a message.
+    pub async fn handle<B: UnreadBody>(&self, inbound: Inbound<'_, B>) -> Result<Handled, Refused> {
+        // Who: everything after this line happens in one tenant's name.
+        let caller = self.authn.identify(&inbound.proof).await?;
+        caller.require(protocol::Scope::ToolsCall)?;
+
+        // How often: a body that is not small is a call, and is counted before it is read. So a flood
+        // costs no more than reading small bodies, whose requests' ids refusals repeat.
+        let counted = if inbound.body.is_small() { Cost::NOTHING } else { Cost::CALL };
+        let pace = self.limits.admit_all(&caller, counted).await?;
+
+        // What: only the envelope, names and cursors are read; the rest stays as it was written.
+        let body = inbound.body.read().await;
+        let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
+        let asked = body.and_then(|body| request::read(inbound.form, inbound.endpoint, body, self.max_batch));
+        let cost = asked.as_ref().map_or(Cost::CALL, Asked::cost).after(counted);
+        let rest = self.limits.admit_all(&caller, cost).await.map_err(|refused| refused.of(&asked))?;
+        let pace = rest.or(pace);
+        let asked = asked.map_err(|refused| refused.paced(pace))?;
+        let caller = self.authn.named(caller, &inbound.proof).await?;
+        let caller = self.authn.speaking_as(caller, asked.agent()).await?;
+
+        // In which era, and in which session, if any.
+        let Inbound { endpoint, said, stream, request, trace, .. } = inbound;
+        let talk = negotiation::talk(self, &caller, endpoint, said, stream, asked.heading()).await;
+        let talk = talk.map_err(|refusal| Refused::from(refusal).paced(pace).under(asked.id()))?;
+
+        let context = Context { caller: &caller, talk: &talk, request, trace };
+        let replies = asked.each(|ask| self.serve(context, ask)).await;
+        Ok(Handled { pace, era: talk.client.era, replies })
+    }
+
+    /// Serves one message of a known caller, unless its client takes it back.
+    async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
+        let Some((live, id)) = context.talk.live().zip(ask.id()) else {
+            return self.answer(context, ask).await;
+        };
+        let flight = live.begin(id.get());
+        tokio::select! {
+            biased;
+            () = flight.token.cancelled() => Some(Reply::cancelled(context, id)),
+            reply = self.answer(context, ask) => reply,
+        }
+    }
+
+    async fn answer(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
+        match ask {
+            // Boxed: the places of all three would be kept by each request, and some stay open for ever.
+            Ask::Call(call) => Some(Box::pin(self.call(context, call)).await),
+            Ask::List(list) => Some(Box::pin(lists::answer(self, context, list)).await),
+            Ask::Local(local) => Some(Box::pin(lifecycle::answer(self, context, local)).await),
+            Ask::Wrong(wrong) => Some(wrong.reply(context)),
+            Ask::Notice(notice) => notifications::take(self, context, notice).await,
+            Ask::Answered(answered) => notifications::answered(self, context, answered).await,
+        }
+    }
+
+    /// Calls one upstream. No record, no call; closing the record never fails the reply.
+    async fn call(&self, context: Context<'_>, call: Call<'_>) -> Reply {
+        let started = Instant::now();
+
+        // Where: the name becomes a server and that server's own name.
+        let route = match self.directory.resolve(self, context, &call).await {
+            Ok(route) => route,
+            Err(refusal) => return call.refused(context, refusal),
+        };
+
+        // May they: the permit is what the next steps need; a refusal is on record too.
+        let permit = match route.permit() {
+            Ok(permit) => permit,
+            Err(refused) => return self.recorder.denied(context, &call, *refused),
+        };
+
+        // Write it down: durable before anything happens outside.
+        let record = match self.recorder.begin(context, &call, &permit).await {
+            Ok(record) => record,
+            Err(refusal) => return call.refused(context, refusal),
+        };
+
+        // Call.
+        let delivered = call.deliver(self, context, permit, started).await;
+
+        // Close the record, whatever happened.
+        let facts = record.close(&delivered, started.elapsed());
+        call.reply(context, delivered, facts)
+    }
+}

@@ -1,0 +1,212 @@
+//! Writes calls down: what the pipeline knows, in the words of the record. How a record becomes
+//! durable is the `entity` crate's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::record::{self, Begin, Finish, Kind, OpenRecord, RecordedError};
+use memchr::memmem;
+use protocol::{ExecutionId, Outcome, Refusal};
+use proxy::pool::Delivered;
+use proxy::route::{Permit, Route, Verb};
+use proxy::upstream::UpstreamAnswer;
+use serde::Deserialize;
+
+use crate::mcp::context::Context;
+use crate::mcp::request::Call;
+use crate::mcp::response::{Facts, Reply};
+use crate::ops::metrics;
+
+/// The pipeline's pen.
+pub struct Recorder {
+    pub record: record::Recorder,
+    /// Most bytes of redacted arguments kept for one call.
+    pub argument_bytes: usize,
+}
+
+/// A call that is on record and not finished.
+pub struct Open {
+    id: ExecutionId,
+    /// None for what is not recorded: completions.
+    record: Option<OpenRecord>,
+    server: Arc<str>,
+    verb: Verb,
+    argument_bytes: usize,
+}
+
+impl Recorder {
+    /// Durable when this returns.
+    pub async fn begin(
+        &self,
+        context: Context<'_>,
+        call: &Call<'_>,
+        permit: &Permit,
+    ) -> Result<Open, Refusal> {
+        let route = permit.route();
+        let id = ExecutionId::new();
+        let record = match kind(route.verb) {
+            Some(kind) => Some(self.record.begin(self.entry(id, kind, context, call, route)).await?),
+            None => None,
+        };
+        Ok(Open {
+            id,
+            record,
+            server: route.policy.spec.slug.shared(),
+            verb: route.verb,
+            argument_bytes: call.arguments().len(),
+        })
+    }
+
+    /// A refused call is one finished row.
+    pub fn denied(&self, context: Context<'_>, call: &Call<'_>, (route, refusal): (Route, Refusal)) -> Reply {
+        let outcome = refusal.code.outcome();
+        metrics::operation(route.policy.spec.slug.as_str(), route.verb, outcome, Duration::ZERO, 0, 0);
+        if let Some(kind) = kind(route.verb) {
+            let entry = self.entry(ExecutionId::new(), kind, context, call, &route);
+            self.record
+                .refused(entry, Finish { error: Some(recorded(&refusal)), ..Finish::bare(outcome, 0) });
+        }
+        call.refused(context, refusal)
+    }
+
+    fn entry(
+        &self,
+        id: ExecutionId,
+        kind: Kind,
+        context: Context<'_>,
+        call: &Call<'_>,
+        route: &Route,
+    ) -> Begin {
+        let arguments = call.arguments();
+        Begin {
+            id,
+            request: context.request,
+            trace_id: context.trace,
+            tenant: context.caller.tenant,
+            agent: context.caller.agent,
+            credential: context.caller.credential,
+            caller_kind: context.caller.kind,
+            kind,
+            server: route.policy.spec.id,
+            server_slug: route.policy.spec.slug.shared(),
+            tool: route.name.to_string(),
+            started_at: jiff::Timestamp::now(),
+            arguments: (!arguments.is_empty()).then(|| record::redact(arguments, self.argument_bytes)),
+            digest: record::digest(arguments),
+            argument_bytes: u32::try_from(arguments.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Open {
+    /// Finishes the record. Never fails: what happened has happened.
+    pub fn close(self, delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
+        let (outcome, error) = judge(delivered);
+        let result_bytes = match delivered {
+            Ok(Delivered {
+                answer: UpstreamAnswer::Result(bytes) | UpstreamAnswer::Error(bytes), ..
+            }) => bytes.len(),
+            Err(_) => 0,
+        };
+        let facts = Facts {
+            execution: self.id,
+            outcome,
+            duration: took,
+            tokens_in: estimated_tokens(self.argument_bytes),
+            tokens_out: estimated_tokens(result_bytes),
+        };
+        metrics::operation(&self.server, self.verb, outcome, took, facts.tokens_in, facts.tokens_out);
+        if let Some(record) = self.record {
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            let (queue, upstream, attempts) = match delivered {
+                Ok(delivered) => (delivered.queue, delivered.upstream, delivered.attempts),
+                Err(_) => (Duration::ZERO, Duration::ZERO, 1),
+            };
+            record.close(Finish {
+                outcome,
+                duration_us: micros(took),
+                queue_us: micros(queue),
+                upstream_us: micros(upstream),
+                attempts,
+                result_bytes: result_bytes as u64,
+                tokens_in: facts.tokens_in,
+                tokens_out: facts.tokens_out,
+                tokens_estimated: true,
+                error,
+            });
+        }
+        facts
+    }
+}
+
+fn kind(verb: Verb) -> Option<Kind> {
+    match verb {
+        Verb::CallTool => Some(Kind::ToolsCall),
+        Verb::ReadResource => Some(Kind::ResourcesRead),
+        Verb::GetPrompt => Some(Kind::PromptsGet),
+        Verb::Complete | Verb::Pass => None,
+    }
+}
+
+/// How it ended, and what is kept of an error.
+fn judge(delivered: &Result<Delivered, Refusal>) -> (Outcome, Option<Box<RecordedError>>) {
+    match delivered.as_ref().map(|delivered| &delivered.answer) {
+        Ok(UpstreamAnswer::Result(result)) if is_tool_error(result) => (Outcome::ToolError, None),
+        Ok(UpstreamAnswer::Result(_)) => (Outcome::Ok, None),
+        Ok(UpstreamAnswer::Error(error)) => (Outcome::ProtocolError, Some(upstream_error(error))),
+        Err(refusal) => (refusal.code.outcome(), Some(recorded(refusal))),
+    }
+}
+
+fn recorded(refusal: &Refusal) -> Box<RecordedError> {
+    Box::new(RecordedError::new(refusal.code.as_str(), &refusal.reason, refusal.rule.clone()))
+}
+
+fn upstream_error(error: &[u8]) -> Box<RecordedError> {
+    #[derive(Deserialize)]
+    struct ErrorObject {
+        code: i64,
+        #[serde(default)]
+        message: String,
+    }
+    let read = serde_json::from_slice(error)
+        .unwrap_or(ErrorObject { code: 0, message: "an error without a code".into() });
+    Box::new(RecordedError::new(read.code.to_string(), &read.message, None))
+}
+
+/// Whether a tool's result says `"isError": true` at its top. The text is searched first, since nearly
+/// no result has it and parsing a large one costs more than the rest of the call.
+fn is_tool_error(result: &[u8]) -> bool {
+    let says_true = |at: usize| {
+        let rest = &result[at + br#""isError""#.len()..];
+        let value = rest.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
+        value.is_some_and(|value| rest[value..].starts_with(b"true"))
+    };
+    if !memmem::find_iter(result, br#""isError""#).any(says_true) {
+        return false;
+    }
+    #[derive(Deserialize)]
+    struct ToolResult {
+        #[serde(default, rename = "isError")]
+        is_error: bool,
+    }
+    serde_json::from_slice::<ToolResult>(result).is_ok_and(|result| result.is_error)
+}
+
+/// The estimate that is used where no tokenizer ran: four bytes a token.
+fn estimated_tokens(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_error_is_told_by_the_top_member_only() {
+        assert!(is_tool_error(br#"{"content":[],"isError" : true}"#));
+        assert!(!is_tool_error(br#"{"content":[],"isError":false}"#));
+        assert!(!is_tool_error(br#"{"structuredContent":{"isError":true}}"#));
+        assert!(!is_tool_error(br#"{"content":[{"text":"\"isError\":true"}]}"#));
+    }
+}

@@ -1,0 +1,57 @@
+//! Unit tests of streams: what waits, what is kept, what is lost.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reader_that_comes_back_reads_on() {
+    let stream = Stream::default();
+    stream.keep_as(1, Weak::new());
+    for text in ["a", "b", "c"] {
+        stream.say(text);
+    }
+    assert_eq!(stream.next(0).await.unwrap().message, "a");
+    assert_eq!(stream.next(1).await.unwrap().message, "b");
+    assert_eq!(stream.next(1).await.unwrap().message, "b", "it is kept");
+    stream.end();
+    assert_eq!(stream.next(2).await.unwrap().message, "c");
+    assert!(stream.next(3).await.is_none());
+}
+
+#[test]
+fn a_slow_reader_loses_notifications_and_nothing_else() {
+    let stream = Arc::new(Stream::default());
+    let _reading = stream.reading();
+    for _ in 0..10 * MAX_EVENTS {
+        stream.say("n");
+    }
+    stream.must_say("answer");
+    let queue = stream.queue.lock();
+    assert_eq!(queue.events.len(), MAX_EVENTS + 1);
+    assert_eq!(queue.events.back().unwrap().message, "answer");
+}
+
+#[tokio::test]
+async fn one_message_of_each_topic_waits_for_an_absent_reader() {
+    let backlogs = crate::session::backlog::Backlogs::default();
+    let stream = Stream::default();
+    stream.keep_as(0, Weak::new());
+    stream.charge_to(&backlogs.of(protocol::TenantId::new()));
+    for round in 0..600 {
+        stream.say_about(Topic::List("tools"), "tools");
+        stream.say_about(Topic::Resource("a".into()), format!("a{round:03}"));
+        stream.say("log");
+    }
+    assert_eq!(stream.queue.lock().unread(), MAX_EVENTS_ABSENT);
+    assert_eq!(backlogs.bytes(), stream.bytes());
+    let mut read = Vec::new();
+    while stream.has_unread() {
+        read.push(stream.next(stream.read()).await.unwrap().message);
+    }
+    assert_eq!(read.iter().filter(|message| *message == "tools").count(), 1);
+    assert_eq!(read.last().unwrap(), "a599", "the newest is what waits");
+    stream.say_about(Topic::List("tools"), "tools");
+    assert_eq!(stream.next(stream.read()).await.unwrap().message, "tools", "read ones count no more");
+    assert_eq!(stream.queue.lock().unread_bytes, 0);
+    drop(stream);
+    assert_eq!(backlogs.bytes(), 0);
+}

@@ -1,0 +1,422 @@
+//! Who wants to hear of changes: open `subscriptions/listen` requests and the home streams of legacy
+//! sessions. Changes come from upstreams, from the registry and from other replicas.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures_util::StreamExt;
+use protocol::mcp::{meta, method};
+use protocol::{AgentId, Caller, Members, TenantId, names};
+use proxy::bridge::is_lane;
+use proxy::pool::{News, Pool, PoolKey};
+use proxy::upstream::UpstreamAnswer;
+use proxy::view::Member;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authn::Owner;
+use crate::mcp::context::Endpoint;
+use crate::mcp::request::Wanted;
+use crate::pipeline::directory::Directory;
+use crate::session::stream::{Stream, Topic};
+use crate::session::{Session, Sessions, stream};
+use crate::subscriptions::replica_bus;
+use crate::subscriptions::replica_bus::{Answer, Change, Message, Relay, What};
+use crate::subscriptions::replica_interest::Wanted as WantedResources;
+
+/// How long changes are gathered.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Most different changes of one moment; more are lost.
+const MOST_GATHERED: usize = 10_000;
+
+/// After a lost connection.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub struct Hub {
+    directory: Arc<Directory>,
+    sessions: Arc<Sessions>,
+    pub relay: Arc<Relay>,
+    pool: Pool,
+    listens: DashMap<u64, Listen>,
+    next: AtomicU64,
+    pub ending: CancellationToken,
+    pub wanted: Arc<WantedResources>,
+    tasks: TaskTracker,
+}
+
+/// An open `subscriptions/listen`.
+struct Listen {
+    tenant: TenantId,
+    agent: Option<AgentId>,
+    /// Whose upstreams tell it things beside the shared ones.
+    owner: u64,
+    endpoint: Endpoint,
+    wanted: Wanted,
+    /// The request's id, as it was written.
+    id: Box<RawValue>,
+    stream: Arc<Stream>,
+}
+
+/// Ends a listen when dropped.
+pub struct Listening {
+    hub: Arc<Hub>,
+    number: u64,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.hub.listens.remove(&self.number);
+    }
+}
+
+impl Hub {
+    pub fn new(directory: Arc<Directory>, sessions: Arc<Sessions>, relay: Arc<Relay>, pool: Pool) -> Hub {
+        Hub {
+            directory,
+            sessions,
+            relay,
+            pool,
+            listens: DashMap::new(),
+            next: AtomicU64::new(1),
+            ending: CancellationToken::new(),
+            wanted: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Begins a listen: the acknowledgement is its first message.
+    pub fn listen(
+        self: &Arc<Self>,
+        caller: &Caller,
+        owner: u64,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        id: &RawValue,
+        stream: &Arc<Stream>,
+    ) -> Listening {
+        let (tenant, agent) = (caller.tenant, caller.agent);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let honoured = serde_json::to_string(&wanted).expect("plain data");
+        let params =
+            format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
+        stream.stand(Owner { tenant, agent });
+        stream.charge_to(&self.sessions.backlogs.of(tenant));
+        stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
+        let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
+        self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });
+        Listening { hub: Arc::clone(self), number }
+    }
+
+    /// Passes changes on until the end. What an upstream says again and again within a moment is passed
+    /// on once, so that a talkative one does not make the others unheard.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut events = self.pool.events();
+        let mut registry = self.directory.changes();
+        let mut gathered: HashMap<(PoolKey, String), Change> = HashMap::new();
+        let mut ticks = tokio::time::interval(MOMENT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = events.recv() => match event {
+                    Ok(event) if gathered.len() < MOST_GATHERED => {
+                        let change = change(event.key, event.news);
+                        gathered.insert((event.key, change.what.name().to_owned()), change);
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::debug!(lost, "changes came faster than they could be gathered");
+                        self.pass_everything().await;
+                    }
+                    Err(RecvError::Closed) => break,
+                },
+                changed = registry.recv() => match changed {
+                    Ok((tenant, servers)) => {
+                        // Each replica sees the registry's changes itself.
+                        let what = What::Lists { servers };
+                        self.pass(&Change { tenant, server: None, owner: 0, what }).await;
+                    }
+                    Err(RecvError::Lagged(_)) => self.pass_everything().await,
+                    Err(RecvError::Closed) => break,
+                },
+                _ = ticks.tick(), if !gathered.is_empty() => {
+                    for (_, change) in gathered.drain() {
+                        self.pass(&change).await;
+                        self.relay.tell(Message::Changed(change)).await;
+                    }
+                }
+            }
+        }
+        self.ending.cancel();
+    }
+
+    /// Something was lost: whoever listens is told that all lists may have changed.
+    async fn pass_everything(&self) {
+        let mut tenants: HashSet<TenantId> = self.listens.iter().map(|listen| listen.tenant).collect();
+        tenants.extend(self.sessions.tenants());
+        for tenant in tenants {
+            let Ok(view) = self.directory.view(tenant).await else { continue };
+            let servers = view.members().iter().map(|member| member.spec.slug.clone()).collect();
+            self.pass(&Change { tenant, server: None, owner: 0, what: What::Lists { servers } }).await;
+        }
+    }
+
+    /// Hears other replicas until the end.
+    pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
+        let hearing = async {
+            loop {
+                match self.relay.hear().await {
+                    Ok(mut messages) => {
+                        while let Some(message) = messages.next().await {
+                            self.take(message).await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "other replicas cannot be heard yet"),
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = hearing => {}
+        }
+    }
+
+    async fn take(self: &Arc<Self>, message: Message) {
+        let known = |session: &str| {
+            let hash = replica_bus::session_hash(session)?;
+            self.sessions.known(&hash)
+        };
+        match message {
+            Message::Changed(change) => self.pass(&change).await,
+            Message::Wanted { wanted } => {
+                self.wanted.hear(wanted);
+                // Others' answers and cancellations do not wait for it.
+                let hub = Arc::clone(self);
+                self.tasks.spawn(async move { hub.watch_for_others().await });
+            }
+            Message::Answered { session, id, answer } => {
+                if let Some(session) = known(&session) {
+                    let answer = match answer {
+                        Answer::Result(result) => UpstreamAnswer::Result(result.into()),
+                        Answer::Error(error) => UpstreamAnswer::Error(error.into()),
+                    };
+                    session.live.answer(&id, answer);
+                }
+            }
+            Message::Cancelled { session, id } => {
+                if let Some(session) = known(&session) {
+                    session.live.cancel(&id);
+                }
+            }
+            Message::Renewed { session } => {
+                if let Some(session) = known(&session) {
+                    self.sessions.renew(&session).await;
+                }
+            }
+            Message::Read { session } => {
+                if let Some(session) = known(&session) {
+                    session.live.give_away();
+                }
+            }
+            Message::Missed => {
+                let hub = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    hub.sessions.renew_read().await;
+                    hub.pass_everything().await;
+                });
+            }
+            Message::Closed { session } => {
+                if let Some(hash) = replica_bus::session_hash(&session) {
+                    self.sessions.forget(&hash);
+                }
+            }
+        }
+    }
+
+    /// Tells other replicas of which resources this one wants to hear.
+    pub async fn tell_wanted(&self) {
+        self.wanted.tidy();
+        let wanted = self.wanted.here();
+        if !wanted.is_empty() {
+            self.relay.tell(Message::Wanted { wanted }).await;
+        }
+    }
+
+    /// What runs here tells of what others want to hear of. What is started later is seen to by the call
+    /// that starts it.
+    async fn watch_for_others(&self) {
+        for key in self.pool.keys() {
+            let Ok(view) = self.directory.view(key.tenant).await else { continue };
+            let member = view.members().iter().find(|member| member.spec.id == key.server);
+            if let Some(member) = member.filter(|_| self.pool.is_running(&key)) {
+                self.wanted.watch(&self.pool, &key, &member.spec).await;
+            }
+        }
+    }
+
+    /// Tells everybody here who wants to hear of it.
+    async fn pass(&self, change: &Change) {
+        if self.listens.is_empty() && self.sessions.is_empty() {
+            return;
+        }
+        let view = match self.directory.view(change.tenant).await {
+            Ok(view) => view,
+            Err(refusal) => return tracing::warn!(%refusal, "a change cannot be passed on"),
+        };
+        let member = change.server.and_then(|server| view.members().iter().find(|one| one.spec.id == server));
+        if change.server.is_some() && member.is_none() {
+            return;
+        }
+        for listen in &self.listens {
+            let mine = change.owner == 0 || is_lane(change.owner, listen.owner);
+            if mine
+                && listen.tenant == change.tenant
+                && concerns(change, &listen.endpoint)
+                && reaches(&listen.endpoint, member, listen.agent)
+            {
+                listen.tell(&change.what, member);
+            }
+        }
+        for session in self.sessions.heard(change.tenant) {
+            let mine = change.owner == 0 || change.owner == session.client.owner;
+            if mine
+                && concerns(change, &session.endpoint)
+                && reaches(&session.endpoint, member, session.agent)
+            {
+                tell(&session, &change.what, member);
+            }
+        }
+    }
+}
+
+fn change(key: PoolKey, news: News) -> Change {
+    let what = match news {
+        News::ToolsChanged => What::Tools,
+        News::ResourcesChanged => What::Resources,
+        News::PromptsChanged => What::Prompts,
+        News::ResourceUpdated { uri, params } => {
+            What::Resource { uri: uri.to_string(), params: params.to_string() }
+        }
+        News::Task { params } => What::Task { params: params.to_string() },
+    };
+    Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
+}
+
+/// Whether a change of the registry is about what this endpoint shows.
+fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
+    match (&change.what, endpoint) {
+        (What::Lists { servers }, Endpoint::One(slug)) => servers.contains(slug),
+        _ => true,
+    }
+}
+
+/// Whether a change at this server is seen at this endpoint, by this agent.
+fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
+    let Some(member) = member else { return true };
+    endpoint.slug().is_none_or(|slug| *slug == member.spec.slug) && member.policy(agent).server().is_ok()
+}
+
+/// The lists that a change is about, as their notifications.
+fn lists(what: &What) -> &'static [&'static str] {
+    match what {
+        What::Lists { .. } => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
+        What::Tools => &[method::TOOLS_CHANGED],
+        What::Resources => &[method::RESOURCES_CHANGED],
+        What::Prompts => &[method::PROMPTS_CHANGED],
+        What::Resource { .. } | What::Task { .. } => &[],
+    }
+}
+
+/// A resource's URI as it is known at this endpoint.
+fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
+    match (endpoint, member) {
+        (Endpoint::All | Endpoint::Plain, Some(member)) => names::exposed_resource(&member.spec.slug, uri),
+        _ => uri.to_owned(),
+    }
+}
+
+fn tell(session: &Session, what: &What, member: Option<&Member>) {
+    let home = &session.live.home;
+    for list in lists(what) {
+        home.say_about(Topic::List(list), stream::notification(list, None));
+    }
+    if let What::Resource { uri, params } = what {
+        let uri = exposed(&session.endpoint, member, uri);
+        if session.facts.subscriptions.contains(&uri)
+            && let Ok(mut params) = Members::read(params)
+        {
+            params.set_text("uri", &uri);
+            about(&mut params, None);
+            let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
+            home.say_about(Topic::Resource(uri.into()), told);
+        }
+    }
+}
+
+/// Tells a session that was not known here before that each list may have changed meanwhile.
+pub fn tell_missed(session: &Session) {
+    if session.live.missed.swap(false, Ordering::Relaxed) {
+        for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
+            session.live.home.say_about(Topic::List(list), stream::notification(list, None));
+        }
+    }
+}
+
+/// Tells a session that a resource may have changed while nobody listened to its server.
+pub fn tell_maybe_updated(session: &Session, uri: &str) {
+    let params = serde_json::json!({ "uri": uri }).to_string();
+    let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
+    session.live.home.say_about(Topic::Resource(uri.into()), told);
+}
+
+/// The upstream's own words about the gateway's listen give way to those about the client's.
+fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
+    let own = params.get("_meta").map(ToOwned::to_owned);
+    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
+    about.retain(|name| !name.starts_with(meta::RESERVED));
+    if let Some(id) = listen {
+        about.set(meta::SUBSCRIPTION_ID, id.to_owned());
+    }
+    match about.is_empty() {
+        true => params.retain(|name| name != "_meta"),
+        false => params.set("_meta", about.to_raw()),
+    }
+}
+
+impl Listen {
+    fn tell(&self, what: &What, member: Option<&Member>) {
+        for list in lists(what) {
+            let wanted = match *list {
+                method::TOOLS_CHANGED => self.wanted.tools_list_changed,
+                method::PROMPTS_CHANGED => self.wanted.prompts_list_changed,
+                _ => self.wanted.resources_list_changed,
+            };
+            if wanted {
+                self.say(Topic::List(list), list, Members::default());
+            }
+        }
+        if let What::Resource { uri, params } = what {
+            let uri = exposed(&self.endpoint, member, uri);
+            if self.wanted.resource_subscriptions.contains(&uri)
+                && let Ok(mut params) = Members::read(params)
+            {
+                params.set_text("uri", &uri);
+                self.say(Topic::Resource(uri.into()), method::RESOURCE_UPDATED, params);
+            }
+        }
+    }
+
+    /// Every message says to which listen it belongs.
+    fn say(&self, topic: Topic, told: &str, mut params: Members<'_>) {
+        about(&mut params, Some(&self.id));
+        self.stream.say_about(topic, stream::notification(told, Some(&params.write())));
+    }
+}

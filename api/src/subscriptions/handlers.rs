@@ -1,0 +1,184 @@
+//! Subscriptions to resources, in the words of either era, and the open `subscriptions/listen`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::mcp::{Era, meta};
+use protocol::{AgentId, Code, Refusal, TenantId};
+use proxy::bridge::Client;
+use proxy::route::{Name, Verb, find_member};
+use proxy::upstream::{Initialized, UpstreamAnswer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::lifecycle::{handshaken, session};
+use crate::mcp::request::{MAX_SUBSCRIPTIONS, Wanted};
+use crate::mcp::response::Answer;
+use crate::pipeline::Gateway;
+use crate::session::{Facts, Session};
+use crate::subscriptions::replica_bus::{Message, session_text};
+use crate::subscriptions::replica_interest::Subscribed;
+
+/// Who subscribes, and where.
+struct Subscriber<'a> {
+    tenant: TenantId,
+    agent: Option<AgentId>,
+    endpoint: &'a Endpoint,
+    client: &'a Client,
+}
+
+impl Subscriber<'_> {
+    /// Subscribes at the upstream that has the resource, if this caller may use it.
+    async fn subscribe(&self, gateway: &Gateway, uri: &str) -> Result<Result<Subscribed, Answer>, Refusal> {
+        let view = gateway.directory.view(self.tenant).await?;
+        let name = match self.endpoint {
+            Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
+            Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
+        };
+        let (member, own) = find_member(&view, Verb::ReadResource, name)?;
+        let policy = member.policy(self.agent);
+        policy.server()?;
+        let deadline = Instant::now() + policy.spec.start_timeout;
+        gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
+        let key = match self.client.era {
+            Era::Modern => gateway.bridge.list_key(view.tenant, &policy.spec, self.client),
+            Era::Legacy => gateway.bridge.key(view.tenant, &policy.spec, self.client),
+        };
+        match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
+            UpstreamAnswer::Result(_) => {
+                let (wanted, pool) = (Arc::clone(&gateway.hub.wanted), gateway.pool.clone());
+                let subscribed =
+                    Subscribed { pool, key, uri: own.into_owned(), wanted: Some(Arc::clone(&wanted)) };
+                wanted.note(subscribed.resource());
+                gateway.hub.tell_wanted().await;
+                Ok(Ok(subscribed))
+            }
+            UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
+        }
+    }
+}
+
+/// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
+pub async fn restore(gateway: &Gateway, session: &Session) {
+    let subscriber = Subscriber {
+        tenant: session.tenant,
+        agent: session.agent,
+        endpoint: &session.endpoint,
+        client: &session.client,
+    };
+    for uri in &session.facts.subscriptions {
+        if session.live.holds(uri) {
+            continue;
+        }
+        match subscriber.subscribe(gateway, uri).await {
+            Ok(Ok(subscribed)) => {
+                session.live.hold(uri, Some(Box::new(subscribed)));
+                crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
+            }
+            Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
+            Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
+        }
+    }
+}
+
+fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
+    Subscriber {
+        tenant: context.caller.tenant,
+        agent: context.caller.agent,
+        endpoint: context.talk.endpoint,
+        client: &context.talk.client,
+    }
+}
+
+pub async fn change(
+    gateway: &Gateway,
+    context: Context<'_>,
+    uri: &str,
+    begin: bool,
+) -> Result<Answer, Refusal> {
+    let session = session(context)?;
+    if begin && !session.live.holds(uri) {
+        match subscriber(context).subscribe(gateway, uri).await? {
+            Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
+            Err(answer) => return Ok(answer),
+        }
+    }
+    let change = |facts: &mut Facts| {
+        facts.subscriptions.retain(|one| one != uri);
+        if begin && facts.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let reason = format!("this session has {MAX_SUBSCRIPTIONS} subscriptions already");
+            return Err(Refusal::new(Code::InvalidParams, reason));
+        }
+        if begin {
+            facts.subscriptions.push(uri.to_owned());
+        }
+        Ok(())
+    };
+    let changed = gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await;
+    if !begin || changed.is_err() {
+        session.live.hold(uri, None);
+    }
+    changed?;
+    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    Ok(Answer::Result("{}".into()))
+}
+
+/// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
+pub async fn listen(
+    gateway: &Gateway,
+    context: Context<'_>,
+    wanted: Wanted,
+    id: &RawValue,
+) -> Result<Answer, Refusal> {
+    let client = &context.talk.client;
+    let Some(stream) = context.talk.stream.filter(|_| client.era == Era::Modern) else {
+        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
+            .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
+    };
+    let _place = gateway.streams.open(context.caller)?;
+    let mut honoured = match context.talk.endpoint {
+        Endpoint::One(slug) => {
+            let initialized = Box::pin(handshaken(gateway, context, slug.as_str(), client)).await?;
+            declared(&initialized, &wanted)
+        }
+        Endpoint::All | Endpoint::Plain => {
+            // Only what is known can be seen to change.
+            gateway.directory.view(context.caller.tenant).await?;
+            wanted.clone()
+        }
+    };
+    honoured.task_ids.clear();
+    honoured.resource_subscriptions.clear();
+    let mut held = Vec::new();
+    for uri in &wanted.resource_subscriptions {
+        match Box::pin(subscriber(context).subscribe(gateway, uri)).await {
+            Ok(Ok(subscribed)) => {
+                held.push(subscribed);
+                honoured.resource_subscriptions.push(uri.clone());
+            }
+            Ok(Err(_)) => {}
+            Err(refusal) => tracing::debug!(%refusal, uri, "a resource cannot be subscribed to"),
+        }
+    }
+    let hub = &gateway.hub;
+    let (caller, endpoint) = (context.caller, context.talk.endpoint);
+    let _listening = hub.listen(caller, client.owner, endpoint, honoured, id, stream);
+    hub.ending.cancelled().await;
+    drop(held);
+    Ok(Answer::Result(
+        format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get()).into(),
+    ))
+}
+
+/// What of it the server itself tells.
+fn declared(initialized: &Initialized, wanted: &Wanted) -> Wanted {
+    let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
+    let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;
+    Wanted {
+        tools_list_changed: wanted.tools_list_changed && changes("tools"),
+        prompts_list_changed: wanted.prompts_list_changed && changes("prompts"),
+        resources_list_changed: wanted.resources_list_changed && changes("resources"),
+        ..Wanted::default()
+    }
+}

@@ -1,0 +1,6 @@
+//! Change notifications: which streams are subscribed, here and on other replicas.
+
+pub mod dispatcher;
+pub mod handlers;
+pub mod replica_bus;
+pub mod replica_interest;
