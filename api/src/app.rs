@@ -27,9 +27,9 @@ use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::recorder::Recorder;
 use crate::session::Sessions;
-use crate::session::stream_quota::OpenStreams;
-use crate::subscriptions::dispatcher::Hub;
-use crate::subscriptions::replica_bus::Relay;
+use crate::session::stream_quota::StreamQuota;
+use crate::subscriptions::dispatcher::Dispatcher;
+use crate::subscriptions::replica_bus::ReplicaBus;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -87,7 +87,7 @@ impl App {
         first_key(&db, &config, &secrets, tenant).await?;
 
         let (state, fallback) = state_store(&config)?;
-        let egress = way_out(&config, Vec::new());
+        let egress = egress_client(&config, Vec::new());
         let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
@@ -96,7 +96,7 @@ impl App {
             db.clone(),
             &config.auth,
             secrets.jwt(&config.auth).map_err(StartError::usage)?,
-            way_out(&config, identity_urls(&config)),
+            egress_client(&config, identity_urls(&config)),
             bound.is_loopback(),
         ));
         let directory = Arc::new(Directory::new(
@@ -109,16 +109,16 @@ impl App {
         let record = Record::open(&db, record_settings(&config)).await.map_err(|error| {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;
-        let relay = Arc::new(Relay::new(Arc::clone(&state)));
+        let bus = Arc::new(ReplicaBus::new(Arc::clone(&state)));
         let sessions =
-            Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&relay.replica), pool.clone()));
-        let hub = Hub::new(Arc::clone(&directory), Arc::clone(&sessions), relay, pool.clone());
+            Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&bus.replica), pool.clone()));
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), Arc::clone(&sessions), bus, pool.clone());
         let gateway = Gateway {
             bridge: Bridge::new(pool.clone()),
             sessions,
-            hub: Arc::new(hub),
+            dispatcher: Arc::new(dispatcher),
             tasks: Tasks { state: Arc::clone(&state) },
-            streams: OpenStreams::new(listener::connections()),
+            stream_quota: StreamQuota::new(listener::connections()),
             seal: secrets.seal(&config.auth).map_err(StartError::usage)?,
             plain: Arc::new(Client::plain()),
             authn,
@@ -286,7 +286,7 @@ fn declared(server: &config::DeclaredServer) -> NewServer {
 
 /// A way out on which these addresses may be private, since they are the operator's own. One for
 /// identity and one for servers, so that nobody reaches the identity provider by registering a server.
-fn way_out(config: &Config, trusted: Vec<Url>) -> Egress {
+fn egress_client(config: &Config, trusted: Vec<Url>) -> Egress {
     Egress::new(EgressSettings {
         allow: config.egress.allow.clone(),
         timeout: Duration::from_millis(config.calls.http_timeout_ms),
@@ -341,7 +341,7 @@ fn pool_settings(
         max_children: children.max_children,
         stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,
-        trusted_egress: way_out(config, declared_urls(config)),
+        trusted_egress: egress_client(config, declared_urls(config)),
         ..PoolSettings::new(program, environment)
     })
 }

@@ -6,9 +6,9 @@ use entity::Seal;
 use protocol::{Caller, CallerKind, Code, Scopes, TenantId};
 use proxy::bridge::Sealer;
 
-use crate::mcp::context::{Endpoint, Form, Said};
-use crate::mcp::request::Ask;
-use crate::mcp::sealed_tokens::Tickets;
+use crate::mcp::context::{Endpoint, Form, McpHeaders};
+use crate::mcp::request::Request;
+use crate::mcp::sealed_tokens::SealedTokens;
 use crate::mcp::{negotiation, request};
 
 /// What was made of a request before anything is looked up.
@@ -36,18 +36,23 @@ pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> 
             sent.append(name, value);
         }
     }
-    let asked = match request::read(Form::JsonRpc, &endpoint, body, 100) {
-        Ok(asked) => asked,
+    let requests = match request::read(Form::JsonRpc, &endpoint, body, 100) {
+        Ok(requests) => requests,
         Err(refused) => return Some(Verdict::Refused(refused.refusal.code)),
     };
     let caller = somebody();
-    Some(match (negotiation::modern_client(&caller, &endpoint, Said(&sent), asked.heading()), &asked) {
-        (Err(refusal), _) => Verdict::Refused(refusal.code),
-        (Ok(_), request::Asked::One(Ask::Wrong(wrong), _)) => Verdict::Refused(wrong.refusal.code),
-        (Ok(Some(_)), _) => Verdict::Modern,
-        (Ok(None), request::Asked::One(..)) => Verdict::Legacy,
-        (Ok(None), request::Asked::Batch(_)) => Verdict::Batch,
-    })
+    Some(
+        match (negotiation::modern_client(&caller, &endpoint, McpHeaders(&sent), requests.head()), &requests)
+        {
+            (Err(refusal), _) => Verdict::Refused(refusal.code),
+            (Ok(_), request::RequestBatch::One(Request::Invalid(wrong), _)) => {
+                Verdict::Refused(wrong.refusal.code)
+            }
+            (Ok(Some(_)), _) => Verdict::Modern,
+            (Ok(None), request::RequestBatch::One(..)) => Verdict::Legacy,
+            (Ok(None), request::RequestBatch::Batch(_)) => Verdict::Batch,
+        },
+    )
 }
 
 fn somebody() -> Caller {
@@ -73,10 +78,10 @@ impl Seals {
     }
 
     pub fn seal(&self, bound: &[&str], text: &str) -> String {
-        Tickets::new(&self.0, "requestState", bound).seal(text)
+        SealedTokens::new(&self.0, "requestState", bound).seal(text)
     }
 
     pub fn open(&self, bound: &[&str], sealed: &str) -> Option<String> {
-        Tickets::new(&self.0, "requestState", bound).open(sealed).ok()
+        SealedTokens::new(&self.0, "requestState", bound).open(sealed).ok()
     }
 }

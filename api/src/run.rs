@@ -118,11 +118,11 @@ pub async fn live(
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
-            async move { app.gateway.hub.tell_wanted().await }
+            async move { app.gateway.dispatcher.publish_interest().await }
         }
     }));
-    tasks.spawn(Arc::clone(&app.gateway.hub).run(stop.clone()));
-    tasks.spawn(Arc::clone(&app.gateway.hub).hear(stop.clone()));
+    tasks.spawn(Arc::clone(&app.gateway.dispatcher).run(stop.clone()));
+    tasks.spawn(Arc::clone(&app.gateway.dispatcher).hear(stop.clone()));
     tasks.spawn({
         let (app, stop, stopped) = (Arc::clone(&app), stop.clone(), Arc::clone(&stopped));
         async move {
@@ -131,7 +131,7 @@ pub async fn live(
             // Open streams and questions would keep their connections for ever.
             app.gateway.sessions.refuse_questions();
             app.gateway.bridge.give_up_parked();
-            app.gateway.hub.ending.cancel();
+            app.gateway.dispatcher.ending.cancel();
             app.stopping.cancel();
         }
     });

@@ -67,14 +67,14 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
             for reply in &replies {
                 let mut one = Vec::new();
                 reply.write(&mut one);
-                stream.must_say(one);
+                stream.send(one);
             }
         }
         // Nothing was said before a request was turned away, so this was not a stream then.
         Err(away) => tracing::debug!(refusal = %away.refusal, "turned away after a stream had begun"),
     }
     if !out.is_empty() {
-        stream.must_say(out);
+        stream.send(out);
     }
     stream.end();
 }

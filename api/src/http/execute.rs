@@ -19,17 +19,17 @@ use crate::ops::metrics;
 /// Calls one tool and answers with its outcome.
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let arrival = http::arrival(&parts);
+    let connection = http::connection_info(&parts);
     match app.gateway.handle(http::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
-        Ok(Handled { pace, replies: Replies::One(Some(reply)), .. }) => {
-            let mut response = answered(reply, arrival.request);
-            http::set_pace(&mut response, pace);
+        Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
+            let mut response = answered(reply, connection.request);
+            http::set_rate_limit(&mut response, rate_limit);
             response
         }
-        Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), arrival.request),
+        Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
         Err(turned_away) => {
-            let mut response = refused(turned_away.refusal, arrival.request);
-            http::set_pace(&mut response, turned_away.pace.unwrap_or_default());
+            let mut response = refused(turned_away.refusal, connection.request);
+            http::set_rate_limit(&mut response, turned_away.rate_limit.unwrap_or_default());
             response
         }
     }

@@ -21,7 +21,7 @@ use tower::Service;
 
 use crate::http::body::RequestBody;
 use crate::http::connection::{Connection, HEAD_WITHIN};
-use crate::http::middleware::Arrival;
+use crate::http::middleware::ConnectionInfo;
 
 /// Connections at once; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -107,7 +107,7 @@ async fn answer(
     peer: SocketAddr,
 ) -> Result<axum::response::Response, Infallible> {
     let (mut head, incoming) = request.into_parts();
-    head.extensions.insert(Arrival { peer, request: RequestId::new() });
+    head.extensions.insert(ConnectionInfo { peer, request: RequestId::new() });
     if incoming.is_end_stream() {
         return router.call(hyper::Request::from_parts(head, Body::empty())).await;
     }

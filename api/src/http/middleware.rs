@@ -1,4 +1,4 @@
-//! The edge of every request: its id, the guard against pages that talk to local services, the access
+//! The edge of every request: its id, the guard against pages that protocol to local services, the access
 //! log and the figures. Knows nothing of what is asked.
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::ops::metrics;
 
 /// What the accept loop knows of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
+pub struct ConnectionInfo {
     pub peer: SocketAddr,
     pub request: RequestId,
 }
@@ -38,7 +38,7 @@ pub struct Guard {
 /// Around every route.
 pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
+    let connection = *request.extensions().get::<ConnectionInfo>().expect("the accept loop puts it there");
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
     let uri = request.uri().clone();
@@ -49,13 +49,13 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
             match uri.path().starts_with(http::MCP) {
                 true => {
                     let id = http::unread_id(request.extensions()).await;
-                    http::rpc::refused(&arrival.request, Refused::from(refusal).under(id))
+                    http::rpc::refused(&connection.request, Refused::from(refusal).under(id))
                 }
-                false => Problem::new(refusal, arrival.request).into_response(),
+                false => Problem::new(refusal, connection.request).into_response(),
             }
         }
     };
-    let id = arrival.request.to_string();
+    let id = connection.request.to_string();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -70,7 +70,7 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         path = uri.path(),
         statusCode = status,
         duration = took.as_micros() as f64 / 1000.0,
-        ip = %arrival.peer.ip(),
+        ip = %connection.peer.ip(),
     );
     response
 }

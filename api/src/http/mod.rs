@@ -30,9 +30,9 @@ use crate::authn::oauth::ResourceUri;
 use crate::authn::{Proof, oauth};
 use crate::http::body::{JsonBody, RequestBody};
 use crate::http::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
-use crate::http::middleware::Arrival;
-use crate::mcp::context::{Endpoint, Form, Inbound, Said};
-use crate::pipeline::limits::{Pace, Standing};
+use crate::http::middleware::ConnectionInfo;
+use crate::mcp::context::{Endpoint, Form, Inbound, McpHeaders};
+use crate::pipeline::limits::{QuotaState, RateLimitState};
 
 /// Where the doors that speak JSON-RPC are.
 pub const MCP: &str = "/mcp";
@@ -70,12 +70,12 @@ fn inbound<'a>(
     endpoint: &'a Endpoint,
 ) -> Inbound<'a, JsonBody<'a>> {
     Inbound {
-        request: arrival(parts).request,
+        request: connection_info(parts).request,
         proof: proof(app, parts),
         body: JsonBody::new(parts, body, app.config.server.max_body_bytes),
         form,
         endpoint,
-        said: Said(&parts.headers),
+        said: McpHeaders(&parts.headers),
         stream: None,
         trace: trace(&parts.headers),
     }
@@ -83,7 +83,11 @@ fn inbound<'a>(
 
 /// What a request says about its caller.
 fn proof<'a>(app: &'a App, parts: &'a Parts) -> Proof<'a> {
-    Proof { peer: arrival(parts).peer.ip(), headers: &parts.headers, resource: resource_of(app, parts) }
+    Proof {
+        peer: connection_info(parts).peer.ip(),
+        headers: &parts.headers,
+        resource: resource_of(app, parts),
+    }
 }
 
 /// What a request called, as the resource that a token is for.
@@ -103,8 +107,8 @@ pub async fn unread_id(extensions: &Extensions) -> Option<String> {
     id.map(|id| id.get().to_owned())
 }
 
-fn arrival(parts: &Parts) -> Arrival {
-    *parts.extensions.get::<Arrival>().expect("the accept loop puts it there")
+fn connection_info(parts: &Parts) -> ConnectionInfo {
+    *parts.extensions.get::<ConnectionInfo>().expect("the accept loop puts it there")
 }
 
 /// The trace id of a `traceparent` header, if it is a valid one and the only one (W3C Trace Context,
@@ -117,8 +121,8 @@ fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
 }
 
 /// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
-pub fn set_pace(response: &mut Response, pace: Pace) {
-    let Some(Standing { whose, max, window, remaining, reset_after }) = pace.0 else { return };
+pub fn set_rate_limit(response: &mut Response, rate_limit: RateLimitState) {
+    let Some(QuotaState { whose, max, window, remaining, reset_after }) = rate_limit.0 else { return };
     let mut set = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(name, value);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::authn::oauth;
-use crate::http::middleware::Arrival;
+use crate::http::middleware::ConnectionInfo;
 
 /// The content type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -197,7 +197,8 @@ pub fn of_panic(_: Box<dyn std::any::Any + Send>) -> Response {
 /// A layer around every route: a problem learns which request it answers, and what the router itself
 /// refuses (no such path, not this method) becomes a problem as well.
 pub async fn finish(request: Request, next: Next) -> Response {
-    let Some(Arrival { request: id, .. }) = request.extensions().get::<Arrival>().copied() else {
+    let Some(ConnectionInfo { request: id, .. }) = request.extensions().get::<ConnectionInfo>().copied()
+    else {
         return next.run(request).await;
     };
     let mut response = next.run(request).await;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::http;
-use crate::http::middleware::Arrival;
+use crate::http::middleware::ConnectionInfo;
 use crate::http::problem::Problem;
 use crate::mcp::context::Refused;
 use crate::ops::metrics;
@@ -17,28 +17,28 @@ use crate::rest::acting::Acting;
 
 /// A layer around the REST routes.
 pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let arrival = *request.extensions().get::<Arrival>().expect("the accept loop puts it there");
+    let connection = *request.extensions().get::<ConnectionInfo>().expect("the accept loop puts it there");
     let resource = app.resources.of(request.headers(), request.uri());
-    let proof = crate::authn::Proof { peer: arrival.peer.ip(), headers: request.headers(), resource };
+    let proof = crate::authn::Proof { peer: connection.peer.ip(), headers: request.headers(), resource };
     let admitted: Result<_, Refused> = async {
         let caller = app.gateway.authn.identify(&proof).await?;
-        let pace = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;
+        let rate_limit = app.gateway.limits.admit(&caller, Bucket::Rest, 1).await?;
         let caller = app.gateway.authn.named(caller, &proof).await?;
-        Ok((caller, pace))
+        Ok((caller, rate_limit))
     }
     .await;
     match admitted {
-        Ok((caller, pace)) => {
-            let acting = Acting { caller, request: arrival.request, ip: Some(arrival.peer.ip()) };
+        Ok((caller, rate_limit)) => {
+            let acting = Acting { caller, request: connection.request, ip: Some(connection.peer.ip()) };
             request.extensions_mut().insert(acting);
             let mut response = next.run(request).await;
-            http::set_pace(&mut response, pace);
+            http::set_rate_limit(&mut response, rate_limit);
             response
         }
-        Err(Refused { refusal, pace, .. }) => {
+        Err(Refused { refusal, rate_limit, .. }) => {
             metrics::refused(refusal.code);
-            let mut response = Problem::new(refusal, arrival.request).into_response();
-            http::set_pace(&mut response, pace.unwrap_or_default());
+            let mut response = Problem::new(refusal, connection.request).into_response();
+            http::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
             response
         }
     }

@@ -18,12 +18,12 @@ use crate::ops::metrics;
 /// Serves one message or one batch.
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let arrival = http::arrival(&parts);
+    let connection = http::connection_info(&parts);
     match app.gateway.handle(http::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
         Ok(handled) => answered(handled),
         Err(refused) => {
             let refused = refused.under(http::unread_id(&parts.extensions).await);
-            turned_away(&arrival.request, refused, &http::resource_of(&app, &parts))
+            turned_away(&connection.request, refused, &http::resource_of(&app, &parts))
         }
     }
 }
@@ -35,7 +35,7 @@ fn answered(handled: Handled) -> Response {
         Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
         Replies::Many(replies) => batch(replies),
     };
-    http::set_pace(&mut response, handled.pace);
+    http::set_rate_limit(&mut response, handled.rate_limit);
     response
 }
 
@@ -80,7 +80,7 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
 
 /// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
 pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
-    let Refused { refusal, id, pace, .. } = refused;
+    let Refused { refusal, id, rate_limit, .. } = refused;
     let mut out = Vec::new();
     jsonrpc::write_error(
         &mut out,
@@ -91,8 +91,8 @@ pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     http::set_refusal_headers(&mut response, &refusal);
-    if let Some(pace) = pace {
-        http::set_pace(&mut response, pace);
+    if let Some(rate_limit) = rate_limit {
+        http::set_rate_limit(&mut response, rate_limit);
     }
     response
 }

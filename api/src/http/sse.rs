@@ -20,7 +20,7 @@ use crate::authn::Owner;
 use crate::http;
 use crate::http::headers::ACCEL_BUFFERING;
 use crate::session::stream::{Event, Reading, Stream};
-use crate::session::stream_quota::Place;
+use crate::session::stream_quota::StreamPermit;
 
 /// A comment after so long without a message; the credential is looked at as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -67,7 +67,7 @@ pub struct Watch {
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
     /// Its place among the open streams, where it is not its request that holds one.
-    pub _place: Option<Place>,
+    pub _place: Option<StreamPermit>,
 }
 
 /// Ends the work for a client that has gone.
@@ -106,7 +106,7 @@ pub fn response(
     watch: Watch,
     work: Option<AbortOnDrop>,
 ) -> Response {
-    let mark = Arc::clone(&watch.app.gateway.hub.relay.replica);
+    let mark = Arc::clone(&watch.app.gateway.dispatcher.bus.replica);
     let registry = watch.app.gateway.directory.registry();
     let reader = Reader {
         mark,

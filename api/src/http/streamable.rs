@@ -21,7 +21,7 @@ use crate::http::headers::SESSION_ID;
 use crate::http::rpc::json;
 use crate::http::sse;
 use crate::http::sse::Cursor;
-use crate::mcp::context::{Endpoint, Form, Inbound, Refused, Said};
+use crate::mcp::context::{Endpoint, Form, Inbound, McpHeaders, Refused};
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
 use crate::ops::metrics;
 use crate::pipeline::limits::Cost;
@@ -82,7 +82,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     if !streams && !accepts(&parts.headers, "application/json") {
         return not_acceptable(&parts, "application/json and text/event-stream").await;
     }
-    let request = http::arrival(&parts).request;
+    let request = http::connection_info(&parts).request;
     let stream = Arc::new(Stream::default());
     let handling: Handling = Box::pin({
         let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
@@ -97,7 +97,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let answered = tokio::select! {
         biased;
         done = handling.next() => Some(done),
-        () = stream.touched(), if streams => None,
+        () = stream.readable(), if streams => None,
         () = late(&stream), if streams => None,
     };
     match answered {
@@ -140,7 +140,7 @@ fn plain(handled: Handled) -> Response {
         Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
         Replies::Many(replies) => super::rpc::batch(replies),
     };
-    http::set_pace(&mut response, handled.pace);
+    http::set_rate_limit(&mut response, handled.rate_limit);
     response
 }
 
@@ -189,7 +189,7 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
 /// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
 /// section 5).
 fn refused(request: RequestId, away: Refused) -> Response {
-    let Refused { refusal, id, pace, .. } = away;
+    let Refused { refusal, id, rate_limit, .. } = away;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
     let facts = None;
@@ -208,7 +208,7 @@ fn refused(request: RequestId, away: Refused) -> Response {
     if refusal.code == Code::MethodNotAllowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
-    http::set_pace(&mut response, pace.unwrap_or_default());
+    http::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
     response
 }
 
@@ -216,9 +216,9 @@ fn refused(request: RequestId, away: Refused) -> Response {
 /// says, and some never return from such a call (docs/clients.md).
 fn limited(parts: &Parts, away: Refused) -> Response {
     metrics::refused(away.refusal.code);
-    let modern = Said(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
+    let modern = McpHeaders(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
     let era = if modern { Era::Modern } else { Era::Legacy };
-    let request = http::arrival(parts).request;
+    let request = http::connection_info(parts).request;
     let result = jsonrpc::refused_result(&away.refusal, &request, era);
     let reply = Reply {
         id: away.id.map(Into::into),
@@ -229,13 +229,13 @@ fn limited(parts: &Parts, away: Refused) -> Response {
     };
     let mut response = single(&reply, era);
     http::set_refusal_headers(&mut response, &away.refusal);
-    http::set_pace(&mut response, away.pace.unwrap_or_default());
+    http::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
     response
 }
 
 fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
     let refusal = away.refusal.clone();
-    let mut response = refused(http::arrival(parts).request, away);
+    let mut response = refused(http::connection_info(parts).request, away);
     http::challenge(&mut response, &refusal, &http::resource_of(app, parts));
     response
 }
@@ -248,7 +248,7 @@ async fn not_acceptable(parts: &Parts, what: &str) -> Response {
 /// Refuses a request that nobody looked at, under its id if that can be read.
 async fn early(parts: &Parts, away: Refused) -> Response {
     let id = http::unread_id(&parts.extensions).await;
-    refused(http::arrival(parts).request, away.under(id))
+    refused(http::connection_info(parts).request, away.under(id))
 }
 
 /// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
@@ -281,7 +281,7 @@ async fn session(
     caller.require(protocol::Scope::ToolsCall)?;
     app.gateway.limits.admit_all(&caller, cost).await?;
     let caller = app.gateway.authn.named(caller, &proof).await?;
-    let said = Said(&parts.headers);
+    let said = McpHeaders(&parts.headers);
     if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
         let reason = "this revision has no sessions: send requests by POST";
         return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
@@ -303,7 +303,7 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     }
     let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
     let placed =
-        found.and_then(|(caller, session)| Ok((app.gateway.streams.open(&caller)?, caller, session)));
+        found.and_then(|(caller, session)| Ok((app.gateway.stream_quota.open(&caller)?, caller, session)));
     let (place, caller, session) = match placed {
         Ok(found) => found,
         Err(away) => return turned_away(&app, &parts, away),
@@ -316,9 +316,9 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         Ok(last) => last.and_then(|last| last.to_str().ok()),
         Err(refusal) => return turned_away(&app, &parts, refusal.into()),
     };
-    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.hub.relay.replica));
+    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.dispatcher.bus.replica));
     let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
-        Some((cursor, ours)) => match session.live.find(cursor.stream).filter(|_| ours) {
+        Some((cursor, ours)) => match session.state.find(cursor.stream).filter(|_| ours) {
             Some(stream) => {
                 let after = cursor.after.min(stream.last());
                 (stream, Cursor { after, ..cursor })
@@ -328,12 +328,12 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         },
         // The home begins anew in each process, with what nobody has read.
         None => {
-            let home = Arc::clone(&session.live.home);
+            let home = Arc::clone(&session.state.get_stream);
             let read = home.read();
             (home, Cursor { stream: 0, after: read })
         }
     };
-    if session.facts.subscriptions.iter().any(|uri| !session.live.holds(uri)) {
+    if session.facts.subscriptions.iter().any(|uri| !session.state.holds(uri)) {
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
         app.tasks.spawn(async move {
@@ -344,10 +344,14 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         crate::subscriptions::dispatcher::tell_missed(&session);
     }
     // Messages of the home go to one reader only.
-    let ended = (cursor.stream == 0).then(|| session.live.take_over());
+    let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
     if ended.is_some() {
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway.hub.relay.tell(crate::subscriptions::replica_bus::Message::Read { session }).await;
+        app.gateway
+            .dispatcher
+            .bus
+            .publish(crate::subscriptions::replica_bus::Message::Read { session })
+            .await;
     }
     let (stopping, watch) = (
         app.stopping.clone(),
@@ -374,7 +378,11 @@ async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response
         let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
         app.gateway.sessions.close(&session).await?;
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway.hub.relay.tell(crate::subscriptions::replica_bus::Message::Closed { session }).await;
+        app.gateway
+            .dispatcher
+            .bus
+            .publish(crate::subscriptions::replica_bus::Message::Closed { session })
+            .await;
         Ok::<(), Refused>(())
     };
     match closed.await {

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::mcp::context::Context;
 use crate::mcp::request::{Call, Shape, Target};
 use crate::mcp::response::{Answer, Facts, Reply};
-use crate::mcp::sealed_tokens::StateSeal;
+use crate::mcp::sealed_tokens::RequestStateSeal;
 use crate::mcp::{execute, param_headers, resource_uris};
 use crate::pipeline::Gateway;
 
@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
+    /// Sends it, under its permit. Where the server's names are not known yet, it is requests for them.
     pub async fn deliver(
         &self,
         gateway: &Gateway,
@@ -73,14 +73,14 @@ impl<'a> Call<'a> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
         // A start has a time of its own, which does not count towards the call's.
         let deadline = started + permit.spec().start_timeout + timeout;
-        let (tenant, client) = (context.caller.tenant, &context.talk.client);
+        let (tenant, client) = (context.caller.tenant, &context.protocol.client);
         gateway.bridge.settle_eras(tenant, permit.spec(), deadline).await?;
         permit.look_at(gateway.bridge.list_key(tenant, permit.spec(), client));
         gateway.catalog.settle(&mut permit, deadline).await?;
         let headers = param_headers::check(context, self, &gateway.catalog, &permit, deadline).await?;
-        if !gateway.hub.wanted.is_empty() {
+        if !gateway.dispatcher.interest.is_empty() {
             let key = gateway.bridge.key(tenant, permit.spec(), client);
-            gateway.hub.wanted.watch(&gateway.pool, &key, permit.spec()).await;
+            gateway.dispatcher.interest.watch(&gateway.pool, &key, permit.spec()).await;
         }
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
@@ -94,8 +94,8 @@ impl<'a> Call<'a> {
             params,
             marked: self.marked,
             timeout,
-            voice: context.talk.voice.clone(),
-            sealer: &StateSeal {
+            voice: context.protocol.voice.clone(),
+            sealer: &RequestStateSeal {
                 seal: &gateway.seal,
                 caller: context.caller,
                 server: permit.spec().id,
@@ -112,10 +112,10 @@ impl<'a> Call<'a> {
         Ok(delivered)
     }
 
-    /// A resource of the whole catalog is answered under the URI that was asked for.
+    /// A resource of the whole catalog is answered under the URI that was requests for.
     fn as_asked(&self, answer: Bytes) -> Bytes {
         match (self.verb, &self.target) {
-            (Verb::ReadResource, Target::Exposed(asked)) => resource_uris::under(asked, answer),
+            (Verb::ReadResource, Target::Exposed(requests)) => resource_uris::under(requests, answer),
             _ => answer,
         }
     }

@@ -13,10 +13,10 @@ use proxy::upstream::Listener;
 
 use crate::authn::Proof;
 use crate::http::headers;
-use crate::mcp::request::Asked;
-use crate::pipeline::limits::Pace;
+use crate::mcp::request::RequestBatch;
+use crate::pipeline::limits::RateLimitState;
 use crate::session::Session;
-use crate::session::state::Live;
+use crate::session::state::SessionState;
 use crate::session::stream::Stream;
 
 /// A message as a door received it.
@@ -29,7 +29,7 @@ pub struct Inbound<'a, B> {
     pub form: Form,
     pub endpoint: &'a Endpoint,
     /// What the headers say about the protocol.
-    pub said: Said<'a>,
+    pub said: McpHeaders<'a>,
     /// Where messages before the answer go; none on doors that give nothing else.
     pub stream: Option<&'a Arc<Stream>>,
     pub trace: Option<[u8; 16]>,
@@ -56,7 +56,7 @@ pub enum Form {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub caller: &'a Arc<Caller>,
-    pub talk: &'a Talk<'a>,
+    pub protocol: &'a RequestProtocol<'a>,
     pub request: RequestId,
     pub trace: Option<[u8; 16]>,
 }
@@ -91,9 +91,9 @@ impl Endpoint {
 
 /// What the headers of a request say of the protocol. Each may be given once only.
 #[derive(Clone, Copy)]
-pub struct Said<'a>(pub &'a HeaderMap);
+pub struct McpHeaders<'a>(pub &'a HeaderMap);
 
-impl<'a> Said<'a> {
+impl<'a> McpHeaders<'a> {
     pub fn one(self, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
         let mut values = self.0.get_all(name).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -123,20 +123,20 @@ impl<'a> Said<'a> {
 }
 
 /// A message's dialect, and who is behind it.
-pub struct Talk<'a> {
+pub struct RequestProtocol<'a> {
     pub endpoint: &'a Endpoint,
     pub client: Arc<Client>,
     pub session: Option<Arc<Session>>,
-    /// Who can be told and asked something before the answer.
+    /// Who can be told and requests something before the answer.
     pub voice: Option<Arc<dyn Listener>>,
     /// Where that goes; none on doors that give nothing but the answer.
     pub stream: Option<&'a Arc<Stream>>,
-    pub said: Said<'a>,
+    pub said: McpHeaders<'a>,
 }
 
-impl Talk<'_> {
-    pub fn live(&self) -> Option<&Arc<Live>> {
-        self.session.as_deref().map(|session| &session.live)
+impl RequestProtocol<'_> {
+    pub fn session_state(&self) -> Option<&Arc<SessionState>> {
+        self.session.as_deref().map(|session| &session.state)
     }
 }
 
@@ -144,14 +144,14 @@ impl Talk<'_> {
 pub struct Refused {
     pub refusal: Refusal,
     pub id: Option<String>,
-    pub pace: Option<Pace>,
+    pub rate_limit: Option<RateLimitState>,
     /// Whether it was read and is one `tools/call`, whose refusal can be a tool's result too.
     pub is_tool_call: bool,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, id: None, pace: None, is_tool_call: false }
+        Self { refusal, id: None, rate_limit: None, is_tool_call: false }
     }
 }
 
@@ -162,15 +162,15 @@ impl Refused {
     }
 
     /// Adds what was read of the request.
-    pub fn of(self, asked: &Result<Asked<'_>, Refused>) -> Self {
-        match asked {
-            Ok(asked) => Self { is_tool_call: asked.is_tool_call(), ..self.under(asked.id()) },
+    pub fn of(self, requests: &Result<RequestBatch<'_>, Refused>) -> Self {
+        match requests {
+            Ok(requests) => Self { is_tool_call: requests.is_tool_call(), ..self.under(requests.id()) },
             Err(unread) => self.under(unread.id.clone()),
         }
     }
 
-    pub fn paced(self, pace: Pace) -> Self {
-        Self { pace: Some(pace), ..self }
+    pub fn rate_limited(self, rate_limit: RateLimitState) -> Self {
+        Self { rate_limit: Some(rate_limit), ..self }
     }
 }
 

@@ -10,12 +10,13 @@ use serde_json::value::RawValue;
 
 use crate::config::MAX_MILLIS;
 use crate::mcp::request::{
-    Ask, Asked, Call, Shape, Target, object, short_enough, string, wrong, wrong_params,
+    Call, Request, RequestBatch, Shape, Target, invalid_params, object, short_enough, string,
+    unreadable_params,
 };
 use crate::mcp::response::{Answer, Facts};
 
 /// Reads the body of `POST /v1/mcp/execute`.
-pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
+pub fn read(body: &[u8]) -> Result<RequestBatch<'_>, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "camelCase")]
     struct Execute<'a> {
@@ -52,39 +53,41 @@ pub fn read(body: &[u8]) -> Result<Asked<'_>, Refusal> {
         agent: execute.agent_id,
         ..Call::of_tool(None, arguments)
     };
-    Ok(Asked::One(Ask::Call(call), None))
+    Ok(RequestBatch::One(Request::Call(call), None))
 }
 
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
-pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
-    let members = Members::read(object(params)?).map_err(wrong_params)?;
+pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
+    let members = Members::read(object(params)?).map_err(unreadable_params)?;
     let text = |name: &str| match members.get(name) {
-        None => Err(wrong(format!("params.{name} is missing"))),
+        None => Err(invalid_params(format!("params.{name} is missing"))),
         Some(value) => match string(value).filter(|text| !text.is_empty()) {
             Some(text) => short_enough(name, &text).map(|()| Cow::Owned(text.into_owned())),
-            None => Err(wrong(format!("params.{name} is a text"))),
+            None => Err(invalid_params(format!("params.{name} is a text"))),
         },
     };
     let service = text("service")?;
     let operation = text("operation")?;
     if members.get("command").is_some() {
-        return Err(wrong("params.command is not taken yet; give service, operation and params"));
+        return Err(invalid_params("params.command is not taken yet; give service, operation and params"));
     }
     let mut arguments = match members.get("params").map(RawValue::get) {
         None | Some("null") => Members::default(),
-        Some(inner) if inner.starts_with('{') => Members::read(inner).map_err(wrong_params)?,
-        Some(_) => return Err(wrong("params.params is an object")),
+        Some(inner) if inner.starts_with('{') => Members::read(inner).map_err(unreadable_params)?,
+        Some(_) => return Err(invalid_params("params.params is an object")),
     };
     let beside =
         || members.iter().filter(|(name, _)| !["service", "operation", "params", "_meta"].contains(name));
     if let Some((name, _)) = beside().find(|(name, _)| arguments.get(name).is_some()) {
-        return Err(wrong(format!("`{name}` stands both beside params and in it; which one counts?")));
+        return Err(invalid_params(format!(
+            "`{name}` stands both beside params and in it; which one counts?"
+        )));
     }
     for (name, value) in beside() {
         arguments.set(name, value.to_owned());
     }
     let arguments = arguments.to_raw();
-    Ok(Ask::Call(Call {
+    Ok(Request::Call(Call {
         target: Target::Operation { service, operation },
         shape: Shape::Service,
         ..Call::of_tool(Some(id), Cow::Owned(arguments))

@@ -12,7 +12,7 @@ use proxy::upstream::Initialized;
 use serde_json::{Value, json};
 
 use crate::mcp::context::{Context, Endpoint};
-use crate::mcp::request::{Local, LocalMethod};
+use crate::mcp::request::{GatewayMethod, GatewayRequest};
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::services;
 use crate::pipeline::Gateway;
@@ -24,11 +24,11 @@ use crate::subscriptions::replica_bus::{Message, session_text};
 const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
     A server that is missing from a list is named in the list's _meta with the reason.";
 
-pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -> Reply {
+pub async fn answer(gateway: &Gateway, context: Context<'_>, local: GatewayRequest<'_>) -> Reply {
     let mut session = None;
     let answer = match &local.method {
-        LocalMethod::Ping => Ok(Answer::Result("{}".into())),
-        LocalMethod::Initialize { version, capabilities, info } => {
+        GatewayMethod::Ping => Ok(Answer::Result("{}".into())),
+        GatewayMethod::Initialize { version, capabilities, info } => {
             let version = version.as_deref().filter(|version| LEGACY_VERSIONS.contains(version));
             let facts = Facts {
                 version: version.unwrap_or(LEGACY_LATEST).to_owned(),
@@ -42,16 +42,16 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, local: Local<'_>) -
                 answer
             })
         }
-        LocalMethod::Discover => Box::pin(discover(gateway, context)).await,
-        LocalMethod::SetLevel { level } => Box::pin(set_level(gateway, context, *level)).await,
-        LocalMethod::Subscription { uri, begin } => {
+        GatewayMethod::Discover => Box::pin(discover(gateway, context)).await,
+        GatewayMethod::SetLevel { level } => Box::pin(set_level(gateway, context, *level)).await,
+        GatewayMethod::Subscription { uri, begin } => {
             Box::pin(handlers::change(gateway, context, uri, *begin)).await
         }
-        LocalMethod::Listen(wanted) => {
+        GatewayMethod::Listen(wanted) => {
             Box::pin(handlers::listen(gateway, context, wanted.clone(), local.id)).await
         }
-        LocalMethod::ListServices => Box::pin(services::list(gateway, context)).await.map(json_answer),
-        LocalMethod::DescribeService { service } => {
+        GatewayMethod::ListServices => Box::pin(services::list(gateway, context)).await.map(json_answer),
+        GatewayMethod::DescribeService { service } => {
             services::describe(gateway, context, service).await.map(json_answer)
         }
     };
@@ -103,7 +103,7 @@ async fn initialize(
             "instructions": INSTRUCTIONS,
         }))
     };
-    let endpoint = context.talk.endpoint;
+    let endpoint = context.protocol.endpoint;
     let slug = match endpoint {
         Endpoint::Plain => return Ok((whole(capabilities(endpoint)), None)),
         Endpoint::All => None,
@@ -145,22 +145,22 @@ pub async fn handshaken(
 }
 
 async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Refusal> {
-    if context.talk.client.era == Era::Legacy {
+    if context.protocol.client.era == Era::Legacy {
         return Err(Refusal::new(
             Code::MethodNotFound,
             "there is no method `server/discover` before 2026-07-28",
         )
         .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
     }
-    if let Endpoint::One(slug) = context.talk.endpoint {
-        let client = &context.talk.client;
+    if let Endpoint::One(slug) = context.protocol.endpoint {
+        let client = &context.protocol.client;
         let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
         return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
     }
     Ok(json_answer(json!({
         "resultType": "complete",
         "supportedVersions": [MODERN],
-        "capabilities": capabilities(context.talk.endpoint),
+        "capabilities": capabilities(context.protocol.endpoint),
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",
@@ -169,7 +169,7 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
 }
 
 pub fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
-    context.talk.session.as_ref().ok_or_else(|| {
+    context.protocol.session.as_ref().ok_or_else(|| {
         Refusal::new(Code::SessionRequired, "this needs a session, which this door does not keep")
             .hint("use /mcp or /mcp/s/{slug}")
     })
@@ -178,19 +178,20 @@ pub fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
 /// The least level of log messages for this session; upstreams are told too.
 async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
     let session = session(context)?;
-    let endpoint = context.talk.endpoint;
+    let endpoint = context.protocol.endpoint;
     let change = |facts: &mut Facts| {
         facts.level = Some(level.as_str().to_owned());
         Ok(())
     };
     gateway.sessions.change(context.caller, endpoint, session, change).await?;
-    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    gateway.dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
     let view = gateway.directory.view(context.caller.tenant).await?;
     let reached =
         view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
     futures_util::future::join_all(
-        reached
-            .map(|member| gateway.bridge.set_level(view.tenant, &member.spec, &context.talk.client, level)),
+        reached.map(|member| {
+            gateway.bridge.set_level(view.tenant, &member.spec, &context.protocol.client, level)
+        }),
     )
     .await;
     Ok(Answer::Result("{}".into()))

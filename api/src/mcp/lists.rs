@@ -23,7 +23,7 @@ use crate::mcp::context::{Context, Endpoint};
 use crate::mcp::lifecycle::server_info;
 use crate::mcp::request::List;
 use crate::mcp::response::{Answer, Reply};
-use crate::mcp::sealed_tokens::Tickets;
+use crate::mcp::sealed_tokens::SealedTokens;
 use crate::pipeline::Gateway;
 use crate::session::principal;
 
@@ -37,9 +37,9 @@ const PAGE: usize = 1_000;
 pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> Reply {
     let caller = principal(context.caller);
     let tenant = context.caller.tenant.to_string();
-    let bound = [tenant.as_str(), &caller, context.talk.endpoint.key(), list.kind.method()];
-    let cursors = Tickets::new(&gateway.seal, "cursor", &bound);
-    let answer = match context.talk.endpoint {
+    let bound = [tenant.as_str(), &caller, context.protocol.endpoint.key(), list.kind.method()];
+    let cursors = SealedTokens::new(&gateway.seal, "cursor", &bound);
+    let answer = match context.protocol.endpoint {
         Endpoint::One(slug) => one(gateway, context, &list, slug.as_str(), &cursors).await,
         Endpoint::All | Endpoint::Plain => merged(gateway, context, &list, &cursors).await,
     };
@@ -70,12 +70,12 @@ async fn one(
     let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
     let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
     let errand = Errand {
-        client: &context.talk.client,
+        client: &context.protocol.client,
         method: list.kind.method(),
         params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
         marked: list.marked,
         timeout: gateway.list_timeout,
-        voice: context.talk.voice.clone(),
+        voice: context.protocol.voice.clone(),
         sealer: cursors,
         headers: &[],
     };
@@ -99,7 +99,7 @@ async fn one(
             {
                 members.set("tools", kept);
             }
-            if context.talk.client.era == Era::Modern {
+            if context.protocol.client.era == Era::Modern {
                 members.set_text("cacheScope", "private");
             }
             Ok(Answer::Result(members.write().into()))
@@ -155,9 +155,9 @@ async fn merged(
     };
     let view = gateway.directory.view(context.caller.tenant).await?;
     let deadline = Instant::now() + gateway.list_timeout;
-    let asked = view.members().iter().map(|member| {
+    let requests = view.members().iter().map(|member| {
         let policy = member.policy(context.caller.agent);
-        let (tenant, client) = (view.tenant, &context.talk.client);
+        let (tenant, client) = (view.tenant, &context.protocol.client);
         async move {
             let listing = async {
                 policy.server()?;
@@ -169,8 +169,8 @@ async fn merged(
             (policy, listing)
         }
     });
-    let lists = join_all(asked).await;
-    let page = Page { kind: list.kind, era: context.talk.client.era, after: after.as_deref(), cursors };
+    let lists = join_all(requests).await;
+    let page = Page { kind: list.kind, era: context.protocol.client.era, after: after.as_deref(), cursors };
     Ok(Answer::Result(page.write(&lists).into()))
 }
 

@@ -16,42 +16,43 @@ use serde_json::value::RawValue;
 use crate::mcp::context::Endpoint;
 use crate::mcp::execute;
 use crate::mcp::request::{
-    Answered, Ask, Call, Heading, List, Local, LocalMethod, MAX_SUBSCRIPTIONS, Notice, Shape, Target, Wanted,
-    Wrong, kind_of, object, short_enough, string, wrong, wrong_params,
+    Call, GatewayMethod, GatewayRequest, Invalid, List, MAX_SUBSCRIPTIONS, Notification, Request,
+    RequestHead, Response, Shape, SubscriptionFilter, Target, invalid_params, kind_of, object, short_enough,
+    string, unreadable_params,
 };
 
 /// One message, and what its headers repeat.
-pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Ask<'a>, Heading<'a>) {
+pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, RequestHead<'a>) {
     match incoming {
         Incoming::Message(message) => {
             let id = message.id;
-            match heading(&message) {
-                Ok(heading) => (read_message(message, endpoint, heading.meta), heading),
+            match head(&message) {
+                Ok(head) => (read_message(message, endpoint, head.meta), head),
                 Err(refusal) => {
                     let (method, is_request) = (message.method, id.is_some());
-                    let heading = Heading { method, meta: None, name: None, is_request };
-                    (Ask::Wrong(Wrong { id, refusal }), heading)
+                    let head = RequestHead { method, meta: None, name: None, is_request };
+                    (Request::Invalid(Invalid { id, refusal }), head)
                 }
             }
         }
         Incoming::Response(response) => {
             let outcome = response.outcome.map(RawValue::get).map_err(RawValue::get);
             let ask = match endpoint {
-                Endpoint::Plain => Ask::Wrong(Wrong {
+                Endpoint::Plain => Request::Invalid(Invalid {
                     id: Some(response.id),
                     refusal: Refusal::new(
                         Code::InvalidRequest,
                         "this is a response; nothing here waits for one",
                     ),
                 }),
-                Endpoint::All | Endpoint::One(_) => Ask::Answered(Answered { id: response.id, outcome }),
+                Endpoint::All | Endpoint::One(_) => Request::Response(Response { id: response.id, outcome }),
             };
-            (ask, Heading { method: "".into(), meta: None, name: None, is_request: false })
+            (ask, RequestHead { method: "".into(), meta: None, name: None, is_request: false })
         }
     }
 }
 
-fn heading<'a>(message: &Message<'a>) -> Result<Heading<'a>, Refusal> {
+fn head<'a>(message: &Message<'a>) -> Result<RequestHead<'a>, Refusal> {
     let params = message.params.map(RawValue::get).filter(|params| params.starts_with('{'));
     let meta = match params {
         Some(params) => meta(params)?,
@@ -62,7 +63,7 @@ fn heading<'a>(message: &Message<'a>) -> Result<Heading<'a>, Refusal> {
         Some(params) => name(&message.method, params)?,
         None => None,
     };
-    Ok(Heading { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
+    Ok(RequestHead { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
 }
 
 /// The `_meta` of parameters. Most have none, and are not parsed for it. A name may be written with
@@ -77,11 +78,11 @@ fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     if memmem::find(bytes, br#""_meta""#).is_none() && memmem::find(bytes, br"\u").is_none() {
         return Ok(None);
     }
-    Ok(serde_json::from_str::<Meta<'_>>(params).map_err(wrong_params)?.meta)
+    Ok(serde_json::from_str::<Meta<'_>>(params).map_err(unreadable_params)?.meta)
 }
 
 /// What `Mcp-Name` repeats.
-fn name<'a>(asked: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn name<'a>(requests: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Names<'a> {
@@ -92,8 +93,8 @@ fn name<'a>(asked: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusa
         #[serde(borrow)]
         task_id: Option<&'a RawValue>,
     }
-    let names: Names<'a> = serde_json::from_str(params).map_err(wrong_params)?;
-    let raw = match asked {
+    let names: Names<'a> = serde_json::from_str(params).map_err(unreadable_params)?;
+    let raw = match requests {
         method::TOOLS_CALL | method::PROMPTS_GET => names.name,
         method::RESOURCES_READ => names.uri,
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => names.task_id,
@@ -102,12 +103,12 @@ fn name<'a>(asked: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusa
     Ok(raw.and_then(string))
 }
 
-fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a RawValue>) -> Ask<'a> {
+fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a RawValue>) -> Request<'a> {
     let params = message.params;
     let Some(id) = message.id else {
-        return Ask::Notice(Notice { method: message.method, params });
+        return Request::Notification(Notification { method: message.method, params });
     };
-    let local = |method| Ok(Ask::Local(Local { id, method }));
+    let local = |method| Ok(Request::Gateway(GatewayRequest { id, method }));
     let marked = meta.is_some();
     let read = match message.method.as_ref() {
         method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, marked),
@@ -118,15 +119,15 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         method::RESOURCES_LIST => list(id, ListKind::Resources, params, marked),
         method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, marked),
         method::PROMPTS_LIST => list(id, ListKind::Prompts, params, marked),
-        method::PING => local(LocalMethod::Ping),
+        method::PING => local(GatewayMethod::Ping),
         method::INITIALIZE => initialize(id, params),
-        method::DISCOVER => local(LocalMethod::Discover),
+        method::DISCOVER => local(GatewayMethod::Discover),
         method::SET_LEVEL => set_level(id, params),
         method::SUBSCRIBE => subscription(id, params, true),
         method::UNSUBSCRIBE => subscription(id, params, false),
         method::LISTEN => listen(id, params),
         method::EXECUTE if *endpoint == Endpoint::Plain => execute::service(id, params),
-        method::LIST_SERVICES if *endpoint == Endpoint::Plain => local(LocalMethod::ListServices),
+        method::LIST_SERVICES if *endpoint == Endpoint::Plain => local(GatewayMethod::ListServices),
         method::DESCRIBE_SERVICE if *endpoint == Endpoint::Plain => describe(id, params),
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
             task(id, message.method, params, marked)
@@ -136,7 +137,7 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
             .hint("keep the taskId that each call gave")),
         _ => pass(id, message.method, params, endpoint, marked),
     };
-    read.unwrap_or_else(|refusal| Ask::Wrong(Wrong { id: Some(id), refusal }))
+    read.unwrap_or_else(|refusal| Request::Invalid(Invalid { id: Some(id), refusal }))
 }
 
 fn call<'a>(
@@ -145,7 +146,7 @@ fn call<'a>(
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
     marked: bool,
-) -> Result<Ask<'a>, Refusal> {
+) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
@@ -156,19 +157,22 @@ fn call<'a>(
         arguments: Option<&'a RawValue>,
     }
     let params = object(params)?;
-    let named: Named<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let named: Named<'a> = serde_json::from_str(params).map_err(unreadable_params)?;
     let (member, raw) = match verb {
         Verb::ReadResource => ("uri", named.uri),
         Verb::CallTool | Verb::GetPrompt | Verb::Complete | Verb::Pass => ("name", named.name),
     };
-    let raw = raw.ok_or_else(|| wrong(format!("params.{member} is missing")))?;
-    let name = string(raw).ok_or_else(|| wrong(format!("params.{member} is a string")))?;
+    let raw = raw.ok_or_else(|| invalid_params(format!("params.{member} is missing")))?;
+    let name = string(raw).ok_or_else(|| invalid_params(format!("params.{member} is a string")))?;
     short_enough(member, &name)?;
     if let Some(arguments) = named.arguments.filter(|arguments| !arguments.get().starts_with('{')) {
-        return Err(wrong(format!("params.arguments is an object, not {}", kind_of(arguments.get()))));
+        return Err(invalid_params(format!(
+            "params.arguments is an object, not {}",
+            kind_of(arguments.get())
+        )));
     }
     let cut = splice::around(params, raw.get());
-    Ok(Ask::Call(Call {
+    Ok(Request::Call(Call {
         verb,
         target: target(endpoint, name),
         head: cut.head.into(),
@@ -192,7 +196,7 @@ fn complete<'a>(
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
     marked: bool,
-) -> Result<Ask<'a>, Refusal> {
+) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Complete<'a> {
         #[serde(borrow, rename = "ref")]
@@ -208,16 +212,21 @@ fn complete<'a>(
         uri: Option<&'a RawValue>,
     }
     let params = object(params)?;
-    let complete: Complete<'a> = serde_json::from_str(params).map_err(wrong_params)?;
+    let complete: Complete<'a> = serde_json::from_str(params).map_err(unreadable_params)?;
     let raw = match complete.reference.kind.as_ref() {
-        "ref/prompt" => complete.reference.name.ok_or_else(|| wrong("params.ref.name is missing"))?,
-        "ref/resource" => complete.reference.uri.ok_or_else(|| wrong("params.ref.uri is missing"))?,
-        _ => return Err(wrong("params.ref.type is `ref/prompt` or `ref/resource`")),
+        "ref/prompt" => {
+            complete.reference.name.ok_or_else(|| invalid_params("params.ref.name is missing"))?
+        }
+        "ref/resource" => {
+            complete.reference.uri.ok_or_else(|| invalid_params("params.ref.uri is missing"))?
+        }
+        _ => return Err(invalid_params("params.ref.type is `ref/prompt` or `ref/resource`")),
     };
-    let name = string(raw).ok_or_else(|| wrong("params.ref names its prompt or resource by a string"))?;
+    let name =
+        string(raw).ok_or_else(|| invalid_params("params.ref names its prompt or resource by a string"))?;
     short_enough("ref", &name)?;
     let cut = splice::around(params, raw.get());
-    Ok(Ask::Call(Call {
+    Ok(Request::Call(Call {
         verb: Verb::Complete,
         target: target(endpoint, name),
         head: cut.head.into(),
@@ -230,29 +239,29 @@ fn complete<'a>(
 /// A method that is not known here goes to the one server that is meant, as it is.
 fn pass<'a>(
     id: &'a RawValue,
-    asked: Cow<'a, str>,
+    requests: Cow<'a, str>,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
     marked: bool,
-) -> Result<Ask<'a>, Refusal> {
+) -> Result<Request<'a>, Refusal> {
     let Endpoint::One(slug) = endpoint else {
-        let asked: String = asked.chars().take(100).collect();
+        let requests: String = requests.chars().take(100).collect();
         let hint = match endpoint {
             Endpoint::Plain => {
                 "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute"
             }
             _ => "a method of one server's own is taken at /mcp/s/{slug}",
         };
-        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));
+        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{requests}`")).hint(hint));
     };
-    short_enough("method", &asked)?;
+    short_enough("method", &requests)?;
     let of_servers = [method::SAMPLE, method::ELICIT, method::LIST_ROOTS];
-    if asked.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*asked) {
-        return Err(Refusal::new(Code::MethodNotFound, format!("`{asked}` is no request of a client")));
+    if requests.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*requests) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("`{requests}` is no request of a client")));
     }
-    Ok(Ask::Call(Call {
+    Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: asked,
+        method: requests,
         target: Target::Direct { server: slug.clone(), name: "".into() },
         head: params.map_or("{}", RawValue::get).into(),
         marked,
@@ -263,10 +272,10 @@ fn pass<'a>(
 /// A task is its caller's, and goes to the server that has it.
 fn task<'a>(
     id: &'a RawValue,
-    asked: Cow<'a, str>,
+    requests: Cow<'a, str>,
     params: Option<&'a RawValue>,
     marked: bool,
-) -> Result<Ask<'a>, Refusal> {
+) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Task<'a> {
@@ -274,12 +283,12 @@ fn task<'a>(
         task_id: Option<&'a RawValue>,
     }
     let params = object(params)?;
-    let task: Task<'a> = serde_json::from_str(params).map_err(wrong_params)?;
-    let task = task.task_id.and_then(string).ok_or_else(|| wrong("params.taskId is a string"))?;
+    let task: Task<'a> = serde_json::from_str(params).map_err(unreadable_params)?;
+    let task = task.task_id.and_then(string).ok_or_else(|| invalid_params("params.taskId is a string"))?;
     short_enough("taskId", &task)?;
-    Ok(Ask::Call(Call {
+    Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: asked,
+        method: requests,
         target: Target::Task(task),
         head: params.into(),
         marked,
@@ -292,18 +301,18 @@ fn list<'a>(
     kind: ListKind,
     params: Option<&'a RawValue>,
     marked: bool,
-) -> Result<Ask<'a>, Refusal> {
+) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Cursor<'a> {
         #[serde(borrow)]
         cursor: Option<Cow<'a, str>>,
     }
     let params = object(params)?;
-    let cursor = serde_json::from_str::<Cursor<'a>>(params).map_err(wrong_params)?.cursor;
-    Ok(Ask::List(List { id, kind, cursor, params, marked }))
+    let cursor = serde_json::from_str::<Cursor<'a>>(params).map_err(unreadable_params)?.cursor;
+    Ok(Request::List(List { id, kind, cursor, params, marked }))
 }
 
-fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase")]
     struct Initialize<'a> {
@@ -315,13 +324,13 @@ fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<
         client_info: Option<&'a RawValue>,
     }
     let read: Initialize<'a> = match params {
-        Some(_) => serde_json::from_str(object(params)?).map_err(wrong_params)?,
+        Some(_) => serde_json::from_str(object(params)?).map_err(unreadable_params)?,
         None => Initialize::default(),
     };
     let object_of = |value: Option<&'a RawValue>| value.filter(|value| value.get().starts_with('{'));
-    Ok(Ask::Local(Local {
+    Ok(Request::Gateway(GatewayRequest {
         id,
-        method: LocalMethod::Initialize {
+        method: GatewayMethod::Initialize {
             version: read.protocol_version,
             capabilities: object_of(read.capabilities),
             info: object_of(read.client_info),
@@ -329,51 +338,61 @@ fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<
     }))
 }
 
-fn set_level<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+fn set_level<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct SetLevel<'a> {
         #[serde(borrow)]
         level: Cow<'a, str>,
     }
-    let asked: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
-    let level = Level::parse(&asked.level).ok_or_else(|| {
+    let requests: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    let level = Level::parse(&requests.level).ok_or_else(|| {
         let names = Level::ALL.map(Level::as_str).join(", ");
-        wrong(format!("params.level is one of {names}"))
+        invalid_params(format!("params.level is one of {names}"))
     })?;
-    Ok(Ask::Local(Local { id, method: LocalMethod::SetLevel { level } }))
+    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::SetLevel { level } }))
 }
 
-fn subscription<'a>(id: &'a RawValue, params: Option<&'a RawValue>, begin: bool) -> Result<Ask<'a>, Refusal> {
+fn subscription<'a>(
+    id: &'a RawValue,
+    params: Option<&'a RawValue>,
+    begin: bool,
+) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Subscription<'a> {
         #[serde(borrow)]
         uri: Cow<'a, str>,
     }
-    let asked: Subscription<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
-    short_enough("uri", &asked.uri)?;
-    Ok(Ask::Local(Local { id, method: LocalMethod::Subscription { uri: asked.uri, begin } }))
+    let requests: Subscription<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    short_enough("uri", &requests.uri)?;
+    Ok(Request::Gateway(GatewayRequest {
+        id,
+        method: GatewayMethod::Subscription { uri: requests.uri, begin },
+    }))
 }
 
-fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Listen {
-        notifications: Wanted,
+        notifications: SubscriptionFilter,
     }
-    let asked: Listen = serde_json::from_str(object(params)?).map_err(wrong_params)?;
-    if asked.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
-        return Err(wrong(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
+    let requests: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    if requests.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+        return Err(invalid_params(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
     }
-    Ok(Ask::Local(Local { id, method: LocalMethod::Listen(asked.notifications) }))
+    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(requests.notifications) }))
 }
 
-fn describe<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Ask<'a>, Refusal> {
+fn describe<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Describe<'a> {
         #[serde(borrow)]
         service: Cow<'a, str>,
     }
-    let describe: Describe<'a> = serde_json::from_str(object(params)?).map_err(wrong_params)?;
-    Ok(Ask::Local(Local { id, method: LocalMethod::DescribeService { service: describe.service } }))
+    let describe: Describe<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    Ok(Request::Gateway(GatewayRequest {
+        id,
+        method: GatewayMethod::DescribeService { service: describe.service },
+    }))
 }
 
 impl<'a> Call<'a> {

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::http::headers;
-use crate::mcp::context::{Endpoint, Said, Talk, mismatch};
-use crate::mcp::request::Heading;
+use crate::mcp::context::{Endpoint, McpHeaders, RequestProtocol, mismatch};
+use crate::mcp::request::RequestHead;
 use crate::pipeline::Gateway;
 use crate::session::principal;
-use crate::session::state::{Telling, Voice};
+use crate::session::state::{ClientChannel, NotificationChannel};
 use crate::session::stream::Stream;
 
 /// What a modern request says of its client.
@@ -41,27 +41,35 @@ fn era(about: &About<'_>, version: Option<&str>) -> Era {
 }
 
 /// Finds out what a body is spoken in.
-pub async fn talk<'a>(
+pub async fn protocol<'a>(
     gateway: &Gateway,
     caller: &Caller,
     endpoint: &'a Endpoint,
-    said: Said<'a>,
+    said: McpHeaders<'a>,
     stream: Option<&'a Arc<Stream>>,
-    heading: Option<&Heading<'_>>,
-) -> Result<Talk<'a>, Refusal> {
-    let begins = heading.is_some_and(|heading| heading.is_request && heading.method == method::INITIALIZE);
+    head: Option<&RequestHead<'_>>,
+) -> Result<RequestProtocol<'a>, Refusal> {
+    let begins = head.is_some_and(|head| head.is_request && head.method == method::INITIALIZE);
     if let Some(stream) = stream.filter(|_| !begins) {
         stream.let_begin();
     }
     // It is refused also where it is not needed, since somebody else may read the other one.
     said.session()?;
-    if let Some(client) = modern_client(caller, endpoint, said, heading)? {
-        let voice = stream.map(|stream| Arc::new(Telling(Arc::clone(stream))) as Arc<dyn Listener>);
-        return Ok(Talk { endpoint, client: Arc::new(client), session: None, voice, stream, said });
+    if let Some(client) = modern_client(caller, endpoint, said, head)? {
+        let voice =
+            stream.map(|stream| Arc::new(NotificationChannel(Arc::clone(stream))) as Arc<dyn Listener>);
+        return Ok(RequestProtocol {
+            endpoint,
+            client: Arc::new(client),
+            session: None,
+            voice,
+            stream,
+            said,
+        });
     }
     if *endpoint == Endpoint::Plain || begins {
         let client = Arc::clone(&gateway.plain);
-        return Ok(Talk { endpoint, client, session: None, voice: None, stream, said });
+        return Ok(RequestProtocol { endpoint, client, session: None, voice: None, stream, said });
     }
     let id = said.session()?.ok_or_else(|| {
         Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id").hint(
@@ -69,26 +77,33 @@ pub async fn talk<'a>(
         )
     })?;
     let session = Box::pin(gateway.sessions.find(caller, endpoint.key(), id)).await?;
-    if heading.is_none() && session.facts.version != WITH_BATCHES {
+    if head.is_none() && session.facts.version != WITH_BATCHES {
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));
     }
     let voice = stream.map(|stream| {
-        session.live.number(stream);
-        let (live, stream) = (Arc::downgrade(&session.live), Arc::clone(stream));
-        Arc::new(Voice { live, stream }) as Arc<dyn Listener>
+        session.state.number(stream);
+        let (state, stream) = (Arc::downgrade(&session.state), Arc::clone(stream));
+        Arc::new(ClientChannel { state, stream }) as Arc<dyn Listener>
     });
-    Ok(Talk { endpoint, client: Arc::clone(&session.client), session: Some(session), voice, stream, said })
+    Ok(RequestProtocol {
+        endpoint,
+        client: Arc::clone(&session.client),
+        session: Some(session),
+        voice,
+        stream,
+        said,
+    })
 }
 
 /// The client of a modern message; none of a legacy one, whose client is its session's.
 pub fn modern_client(
     caller: &Caller,
     endpoint: &Endpoint,
-    said: Said<'_>,
-    heading: Option<&Heading<'_>>,
+    said: McpHeaders<'_>,
+    head: Option<&RequestHead<'_>>,
 ) -> Result<Option<Client>, Refusal> {
-    let about = match heading.and_then(|heading| heading.meta) {
+    let about = match head.and_then(|head| head.meta) {
         Some(about) if about.get().starts_with('{') => {
             serde_json::from_str(about.get()).map_err(|error| {
                 Refusal::new(Code::MissingMeta, format!("params._meta cannot be read: {error}"))
@@ -101,10 +116,10 @@ pub fn modern_client(
     if era(&about, version) == Era::Legacy {
         return Ok(None);
     }
-    let heading = heading.ok_or_else(|| {
+    let head = head.ok_or_else(|| {
         Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
     })?;
-    modern(caller, endpoint, said, heading, &about, version).map(Some)
+    modern(caller, endpoint, said, head, &about, version).map(Some)
 }
 
 /// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.
@@ -124,13 +139,13 @@ const REMOVED: [&str; 7] = [
 fn modern(
     caller: &Caller,
     endpoint: &Endpoint,
-    said: Said<'_>,
-    heading: &Heading<'_>,
+    said: McpHeaders<'_>,
+    head: &RequestHead<'_>,
     about: &About<'_>,
     version: Option<&str>,
 ) -> Result<Client, Refusal> {
     let http = *endpoint != Endpoint::Plain;
-    if !heading.is_request {
+    if !head.is_request {
         // A notification may leave out what a request must say.
         return Ok(Client::new(Era::Modern, MODERN, None));
     }
@@ -157,16 +172,13 @@ fn modern(
             .fact("requested", wanted));
     }
     if http || said.one(&headers::METHOD)?.is_some() {
-        same_method(said, heading)?;
+        same_method(said, head)?;
     }
-    if REMOVED.contains(&&*heading.method) {
-        return Err(Refusal::new(
-            Code::MethodNotFound,
-            format!("{MODERN} has no method `{}`", heading.method),
-        ));
+    if REMOVED.contains(&&*head.method) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("{MODERN} has no method `{}`", head.method)));
     }
     if http || said.one(&headers::NAME)?.is_some() {
-        same_name(said, heading)?;
+        same_name(said, head)?;
     }
     let mut client = Client::new(Era::Modern, wanted, Some(capabilities.to_owned()));
     client.info = about.info.map(ToOwned::to_owned);
@@ -177,16 +189,16 @@ fn modern(
     Ok(client)
 }
 
-fn same_method(said: Said<'_>, heading: &Heading<'_>) -> Result<(), Refusal> {
+fn same_method(said: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     match said.one(&headers::METHOD)? {
-        Some(said) if said == heading.method => Ok(()),
-        Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", heading.method))),
+        Some(said) if said == head.method => Ok(()),
+        Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", head.method))),
         None => Err(mismatch("the header Mcp-Method is missing")),
     }
 }
 
-fn same_name(said: Said<'_>, heading: &Heading<'_>) -> Result<(), Refusal> {
-    let Some(name) = &heading.name else { return Ok(()) };
+fn same_name(said: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
+    let Some(name) = &head.name else { return Ok(()) };
     let Some(said) = said.one(&headers::NAME)? else {
         return Err(mismatch("the header Mcp-Name is missing"));
     };

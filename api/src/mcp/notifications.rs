@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::mcp::context::{Context, Endpoint};
-use crate::mcp::request::{Answered, Notice};
+use crate::mcp::request::{Notification, Response};
 use crate::mcp::response;
 use crate::mcp::response::Reply;
 use crate::pipeline::Gateway;
 use crate::subscriptions::replica_bus::{Answer, Message, session_text};
 
 /// Takes a notification. None is answered.
-pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notice<'_>) -> Option<Reply> {
+pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notification<'_>) -> Option<Reply> {
     match notice.method.as_ref() {
         method::INITIALIZED => {}
         method::CANCELLED => cancel(gateway, context, notice.params).await,
@@ -36,14 +36,14 @@ async fn cancel(gateway: &Gateway, context: Context<'_>, params: Option<&RawValu
         #[serde(borrow)]
         request_id: &'a RawValue,
     }
-    let Some(session) = &context.talk.session else { return };
+    let Some(session) = &context.protocol.session else { return };
     let Some(Ok(cancelled)) = params.map(|params| serde_json::from_str::<Cancelled<'_>>(params.get())) else {
         return;
     };
     let id = cancelled.request_id.get();
-    if !session.live.cancel(id) {
+    if !session.state.cancel(id) {
         let session = session_text(&session.hash);
-        gateway.hub.relay.tell(Message::Cancelled { session, id: id.to_owned() }).await;
+        gateway.dispatcher.bus.publish(Message::Cancelled { session, id: id.to_owned() }).await;
     }
 }
 
@@ -51,10 +51,11 @@ async fn cancel(gateway: &Gateway, context: Context<'_>, params: Option<&RawValu
 /// one server that is meant.
 async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Option<&RawValue>) {
     let Ok(view) = gateway.directory.view(context.caller.tenant).await else { return };
-    let client = &context.talk.client;
+    let client = &context.protocol.client;
     for member in view.members() {
-        let meant = context.talk.endpoint.slug() == Some(&member.spec.slug);
-        if *context.talk.endpoint == Endpoint::Plain || member.policy(context.caller.agent).server().is_err()
+        let meant = context.protocol.endpoint.slug() == Some(&member.spec.slug);
+        if *context.protocol.endpoint == Endpoint::Plain
+            || member.policy(context.caller.agent).server().is_err()
         {
             continue;
         }
@@ -68,9 +69,9 @@ async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Optio
     }
 }
 
-/// The client's answer to a question, which may have been asked by another replica.
-pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Answered<'_>) -> Option<Reply> {
-    let Some(session) = &context.talk.session else {
+/// The client's answer to a question, which may have been requests by another replica.
+pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
+    let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
         return Some(Reply {
             id: Some(answered.id.get().into()),
@@ -86,18 +87,18 @@ pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Answere
         Ok(result) => UpstreamAnswer::Result(result.to_owned().into()),
         Err(error) => UpstreamAnswer::Error(error.to_owned().into()),
     };
-    if !session.live.answer(&id, answer) {
+    if !session.state.answer(&id, answer) {
         let answer = match answered.outcome {
             Ok(result) => Answer::Result(result.to_owned()),
             Err(error) => Answer::Error(error.to_owned()),
         };
-        let own = session.live.numbers(&id);
+        let own = session.state.numbers(&id);
         let session = session_text(&session.hash);
-        let told = gateway.hub.relay.tell(Message::Answered { session, id, answer }).await;
+        let told = gateway.dispatcher.bus.publish(Message::Answered { session, id, answer }).await;
         if !told && !own {
-            let reason = "another replica asked this question, and replicas cannot reach each other now";
+            let reason = "another replica requests this question, and replicas cannot reach each other now";
             let refusal = Refusal::new(Code::StateUnavailable, reason)
-                .hint("send the answer again shortly, or to the replica that asked");
+                .hint("send the answer again shortly, or to the replica that requests");
             return Some(Reply {
                 id: Some(answered.id.get().into()),
                 answer: response::Answer::Refused(refusal),

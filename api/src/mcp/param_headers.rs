@@ -21,7 +21,7 @@ pub async fn check(
     permit: &Permit,
     deadline: Instant,
 ) -> Result<Vec<(String, String)>, Refusal> {
-    let modern = context.talk.client.era == Era::Modern;
+    let modern = context.protocol.client.era == Era::Modern;
     let remote = matches!(permit.spec().launch, Launch::Http(_));
     if call.verb != Verb::CallTool || !(modern || remote) {
         return Ok(Vec::new());
@@ -41,7 +41,7 @@ pub async fn check(
     let nothing = members::raw("{}");
     let arguments = call.arguments.as_deref().unwrap_or(&nothing);
     let values = header_params::values(&tool.mirrored, arguments);
-    if modern && *context.talk.endpoint != Endpoint::Plain {
+    if modern && *context.protocol.endpoint != Endpoint::Plain {
         for (param, (header, value)) in tool.mirrored.iter().zip(&values) {
             let said = said(context, header)?;
             let same = match (value, &said) {
@@ -60,7 +60,7 @@ pub async fn check(
 
 /// What the client's header says, decoded.
 fn said(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
-    let mut values = context.talk.said.parameters().filter(|(name, _)| *name == header);
+    let mut values = context.protocol.said.parameters().filter(|(name, _)| *name == header);
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(mismatch(format!("the header {header} is given twice")));

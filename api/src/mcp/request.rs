@@ -1,4 +1,4 @@
-//! What is asked: JSON-RPC messages, read as far as the gateway must. Parameters are cut around the
+//! What is requests: JSON-RPC messages, read as far as the gateway must. Parameters are cut around the
 //! name in them and otherwise stay as they were written.
 
 use std::borrow::Cow;
@@ -28,14 +28,14 @@ pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 /// One or several messages, read.
 #[expect(clippy::large_enum_variant, reason = "one is the usual case, and is worth no allocation")]
-pub enum Asked<'a> {
-    One(Ask<'a>, Option<Heading<'a>>),
-    Batch(Vec<Ask<'a>>),
+pub enum RequestBatch<'a> {
+    One(Request<'a>, Option<RequestHead<'a>>),
+    Batch(Vec<Request<'a>>),
 }
 
 /// What the headers of a single message repeat, and what it says of its client.
 #[derive(Debug)]
-pub struct Heading<'a> {
+pub struct RequestHead<'a> {
     pub method: Cow<'a, str>,
     pub meta: Option<&'a RawValue>,
     /// The name, URI or task id in the parameters of a modern message.
@@ -44,16 +44,16 @@ pub struct Heading<'a> {
 }
 
 /// One message, read.
-pub enum Ask<'a> {
+pub enum Request<'a> {
     Call(Call<'a>),
     List(List<'a>),
-    Local(Local<'a>),
+    Gateway(GatewayRequest<'a>),
     /// A notification: taken, and not answered.
-    Notice(Notice<'a>),
+    Notification(Notification<'a>),
     /// The client's answer to a question.
-    Answered(Answered<'a>),
+    Response(Response<'a>),
     /// What cannot be served, with the error to answer.
-    Wrong(Wrong<'a>),
+    Invalid(Invalid<'a>),
 }
 
 pub struct List<'a> {
@@ -64,13 +64,13 @@ pub struct List<'a> {
     pub marked: bool,
 }
 
-pub struct Local<'a> {
+pub struct GatewayRequest<'a> {
     pub id: &'a RawValue,
-    pub method: LocalMethod<'a>,
+    pub method: GatewayMethod<'a>,
 }
 
 /// A method that the gateway answers itself.
-pub enum LocalMethod<'a> {
+pub enum GatewayMethod<'a> {
     Ping,
     Initialize {
         version: Option<Cow<'a, str>>,
@@ -85,7 +85,7 @@ pub enum LocalMethod<'a> {
         uri: Cow<'a, str>,
         begin: bool,
     },
-    Listen(Wanted),
+    Listen(SubscriptionFilter),
     ListServices,
     DescribeService {
         service: Cow<'a, str>,
@@ -95,7 +95,7 @@ pub enum LocalMethod<'a> {
 /// What a `subscriptions/listen` wants to hear (2026-07-28, basic/patterns/subscriptions).
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Wanted {
+pub struct SubscriptionFilter {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tools_list_changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -108,17 +108,17 @@ pub struct Wanted {
     pub task_ids: Vec<String>,
 }
 
-pub struct Notice<'a> {
+pub struct Notification<'a> {
     pub method: Cow<'a, str>,
     pub params: Option<&'a RawValue>,
 }
 
-pub struct Answered<'a> {
+pub struct Response<'a> {
     pub id: &'a RawValue,
     pub outcome: Result<&'a str, &'a str>,
 }
 
-pub struct Wrong<'a> {
+pub struct Invalid<'a> {
     pub id: Option<&'a RawValue>,
     pub refusal: Refusal,
 }
@@ -180,21 +180,21 @@ pub fn read<'a>(
     endpoint: &Endpoint,
     body: &'a [u8],
     max_batch: usize,
-) -> Result<Asked<'a>, Refused> {
+) -> Result<RequestBatch<'a>, Refused> {
     if form == Form::Execute {
         return Ok(execute::read(body)?);
     }
     match jsonrpc::parse(body, max_batch) {
         Ok(jsonrpc::Body::Single(incoming)) => {
-            let (ask, heading) = methods::read(incoming, endpoint);
-            Ok(Asked::One(ask, Some(heading)))
+            let (ask, head) = methods::read(incoming, endpoint);
+            Ok(RequestBatch::One(ask, Some(head)))
         }
         Ok(jsonrpc::Body::Batch(elements)) => {
             let read = |raw| match jsonrpc::parse_message(raw) {
                 Ok(incoming) => methods::read(incoming, endpoint).0,
-                Err(malformed) => Ask::Wrong(Wrong { id: malformed.id, refusal: malformed.refusal }),
+                Err(malformed) => Request::Invalid(Invalid { id: malformed.id, refusal: malformed.refusal }),
             };
-            Ok(Asked::Batch(elements.into_iter().map(read).collect()))
+            Ok(RequestBatch::Batch(elements.into_iter().map(read).collect()))
         }
         Err(malformed) => {
             Err(Refused { id: malformed.id.map(|id| id.get().into()), ..Refused::from(malformed.refusal) })
@@ -202,50 +202,50 @@ pub fn read<'a>(
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestBatch<'a> {
     /// What it counts against the caller's limits.
     pub fn cost(&self) -> Cost {
         match self {
-            Asked::One(ask, _) => ask.cost(),
-            Asked::Batch(asks) => asks.iter().map(Ask::cost).sum(),
+            RequestBatch::One(ask, _) => ask.cost(),
+            RequestBatch::Batch(asks) => asks.iter().map(Request::cost).sum(),
         }
     }
 
     pub fn is_tool_call(&self) -> bool {
-        matches!(self, Asked::One(Ask::Call(call), _) if call.verb == Verb::CallTool)
+        matches!(self, RequestBatch::One(Request::Call(call), _) if call.verb == Verb::CallTool)
     }
 
-    pub fn heading(&self) -> Option<&Heading<'a>> {
+    pub fn head(&self) -> Option<&RequestHead<'a>> {
         match self {
-            Asked::One(_, heading) => heading.as_ref(),
-            Asked::Batch(_) => None,
+            RequestBatch::One(_, head) => head.as_ref(),
+            RequestBatch::Batch(_) => None,
         }
     }
 
     /// The id of a single request, to refuse it under.
     pub fn id(&self) -> Option<String> {
         match self {
-            Asked::One(ask, _) => ask.id().map(|id| id.get().to_owned()),
-            Asked::Batch(_) => None,
+            RequestBatch::One(ask, _) => ask.id().map(|id| id.get().to_owned()),
+            RequestBatch::Batch(_) => None,
         }
     }
 
     /// The agent that the body names.
     pub fn agent(&self) -> Option<&str> {
         match self {
-            Asked::One(Ask::Call(call), _) => call.agent.as_deref(),
-            Asked::One(..) | Asked::Batch(_) => None,
+            RequestBatch::One(Request::Call(call), _) => call.agent.as_deref(),
+            RequestBatch::One(..) | RequestBatch::Batch(_) => None,
         }
     }
 
     /// Serves each message, some at a time, and keeps their order.
     pub async fn each<F: Future<Output = Option<Reply>>>(
         self,
-        mut serve: impl FnMut(Ask<'a>) -> F,
+        mut serve: impl FnMut(Request<'a>) -> F,
     ) -> Replies {
         match self {
-            Asked::One(ask, _) => Replies::One(serve(ask).await),
-            Asked::Batch(asks) => {
+            RequestBatch::One(ask, _) => Replies::One(serve(ask).await),
+            RequestBatch::Batch(asks) => {
                 let serving: Vec<F> = asks.into_iter().map(serve).collect();
                 let replies: Vec<Option<Reply>> =
                     stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
@@ -255,45 +255,45 @@ impl<'a> Asked<'a> {
     }
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Request<'a> {
     fn cost(&self) -> Cost {
         match self {
-            Ask::Call(_) | Ask::List(_) | Ask::Wrong(_) => Cost::CALL,
-            Ask::Local(local) => local.method.cost(),
-            Ask::Notice(notice) if notice.method == method::CANCELLED => Cost::NOTHING,
-            Ask::Notice(_) | Ask::Answered(_) => Cost::UPKEEP,
+            Request::Call(_) | Request::List(_) | Request::Invalid(_) => Cost::CALL,
+            Request::Gateway(local) => local.method.cost(),
+            Request::Notification(notice) if notice.method == method::CANCELLED => Cost::NOTHING,
+            Request::Notification(_) | Request::Response(_) => Cost::UPKEEP,
         }
     }
 
     /// The id of a request.
     pub fn id(&self) -> Option<&'a RawValue> {
         match self {
-            Ask::Call(call) => call.id,
-            Ask::List(list) => Some(list.id),
-            Ask::Local(local) => Some(local.id),
-            Ask::Wrong(wrong) => wrong.id,
-            Ask::Notice(_) | Ask::Answered(_) => None,
+            Request::Call(call) => call.id,
+            Request::List(list) => Some(list.id),
+            Request::Gateway(local) => Some(local.id),
+            Request::Invalid(wrong) => wrong.id,
+            Request::Notification(_) | Request::Response(_) => None,
         }
     }
 }
 
-impl LocalMethod<'_> {
+impl GatewayMethod<'_> {
     fn cost(&self) -> Cost {
         match self {
-            LocalMethod::Ping
-            | LocalMethod::Initialize { .. }
-            | LocalMethod::Discover
-            | LocalMethod::SetLevel { .. }
-            | LocalMethod::Listen(_) => Cost::UPKEEP,
-            LocalMethod::Subscription { begin: true, .. }
-            | LocalMethod::ListServices
-            | LocalMethod::DescribeService { .. } => Cost::CALL,
-            LocalMethod::Subscription { begin: false, .. } => Cost::NOTHING,
+            GatewayMethod::Ping
+            | GatewayMethod::Initialize { .. }
+            | GatewayMethod::Discover
+            | GatewayMethod::SetLevel { .. }
+            | GatewayMethod::Listen(_) => Cost::UPKEEP,
+            GatewayMethod::Subscription { begin: true, .. }
+            | GatewayMethod::ListServices
+            | GatewayMethod::DescribeService { .. } => Cost::CALL,
+            GatewayMethod::Subscription { begin: false, .. } => Cost::NOTHING,
         }
     }
 }
 
-impl Wrong<'_> {
+impl Invalid<'_> {
     pub fn reply(self, context: Context<'_>) -> Reply {
         Reply {
             id: self.id.map(|id| id.get().into()),
@@ -309,7 +309,7 @@ pub fn object(params: Option<&RawValue>) -> Result<&str, Refusal> {
     match params.map(RawValue::get) {
         None => Ok("{}"),
         Some(params) if params.starts_with('{') => Ok(params),
-        Some(params) => Err(wrong(format!("params is an object, not {}", kind_of(params)))),
+        Some(params) => Err(invalid_params(format!("params is an object, not {}", kind_of(params)))),
     }
 }
 
@@ -320,7 +320,7 @@ pub fn short_enough(member: &str, name: &str) -> Result<(), Refusal> {
     if name.len() <= MAX_NAME {
         return Ok(());
     }
-    Err(wrong(format!("params.{member} has {} bytes; at most {MAX_NAME} are taken", name.len())))
+    Err(invalid_params(format!("params.{member} has {} bytes; at most {MAX_NAME} are taken", name.len())))
 }
 
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
@@ -342,10 +342,10 @@ pub fn kind_of(json: &str) -> &'static str {
     }
 }
 
-pub fn wrong_params(error: serde_json::Error) -> Refusal {
-    wrong(format!("params cannot be read: {error}"))
+pub fn unreadable_params(error: serde_json::Error) -> Refusal {
+    invalid_params(format!("params cannot be read: {error}"))
 }
 
-pub fn wrong(reason: impl Into<Cow<'static, str>>) -> Refusal {
+pub fn invalid_params(reason: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::InvalidParams, reason)
 }

@@ -8,11 +8,11 @@ use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
 use serde_json::value::RawValue;
 
 use crate::mcp::context::Context;
-use crate::pipeline::limits::Pace;
+use crate::pipeline::limits::RateLimitState;
 
 /// All replies to one request.
 pub struct Handled {
-    pub pace: Pace,
+    pub rate_limit: RateLimitState,
     pub era: Era,
     pub replies: Replies,
 }

@@ -20,13 +20,13 @@ const LIFE: Duration = Duration::from_secs(3600);
 const MAX_TICKET: usize = 1 << 20;
 
 /// Seals tickets of one kind for one caller and one thing.
-pub struct Tickets<'a> {
+pub struct SealedTokens<'a> {
     seal: &'a Seal,
     bound: String,
     what: &'static str,
 }
 
-impl<'a> Tickets<'a> {
+impl<'a> SealedTokens<'a> {
     /// `what` names the kind in refusals; `bound` is all that must be the same when it comes back.
     pub fn new(seal: &'a Seal, what: &'static str, bound: &[&str]) -> Self {
         // Lengths keep apart what would read the same when put together.
@@ -41,7 +41,7 @@ impl<'a> Tickets<'a> {
     }
 }
 
-impl Sealer for Tickets<'_> {
+impl Sealer for SealedTokens<'_> {
     fn seal(&self, text: &str) -> String {
         let until = Timestamp::now().as_second() + LIFE.as_secs() as i64;
         let plain = format!("{until}\n{text}");
@@ -65,7 +65,7 @@ impl Sealer for Tickets<'_> {
 
 /// Seals `requestState` for one request. What it is bound to is put together only when it is used, which
 /// is seldom.
-pub struct StateSeal<'a> {
+pub struct RequestStateSeal<'a> {
     pub seal: &'a Seal,
     pub caller: &'a Caller,
     pub server: ServerId,
@@ -75,8 +75,8 @@ pub struct StateSeal<'a> {
     pub arguments: &'a [u8],
 }
 
-impl StateSeal<'_> {
-    fn tickets(&self) -> Tickets<'_> {
+impl RequestStateSeal<'_> {
+    fn tickets(&self) -> SealedTokens<'_> {
         // A client may write the same arguments otherwise when it asks again.
         let arguments = match serde_json::from_slice::<serde_json::Value>(self.arguments) {
             Ok(arguments) => arguments.to_string(),
@@ -84,11 +84,11 @@ impl StateSeal<'_> {
         };
         let (tenant, caller) = (self.caller.tenant.to_string(), principal(self.caller));
         let bound = [&tenant, &caller, &self.server.to_string(), self.method, self.name, &arguments];
-        Tickets::new(self.seal, "requestState", &bound)
+        SealedTokens::new(self.seal, "requestState", &bound)
     }
 }
 
-impl Sealer for StateSeal<'_> {
+impl Sealer for RequestStateSeal<'_> {
     fn seal(&self, text: &str) -> String {
         self.tickets().seal(text)
     }
@@ -105,11 +105,11 @@ mod tests {
     #[test]
     fn a_ticket_is_good_for_what_it_was_made_for() {
         let seal = Seal::from_key_texts(&Seal::generate(), &[]).unwrap();
-        let mine = Tickets::new(&seal, "cursor", &["a", "bc"]);
+        let mine = SealedTokens::new(&seal, "cursor", &["a", "bc"]);
         let ticket = mine.seal("text");
         assert_eq!(mine.open(&ticket).unwrap(), "text");
-        assert!(Tickets::new(&seal, "cursor", &["ab", "c"]).open(&ticket).is_err());
-        assert!(Tickets::new(&seal, "requestState", &["a", "bc"]).open(&ticket).is_err());
+        assert!(SealedTokens::new(&seal, "cursor", &["ab", "c"]).open(&ticket).is_err());
+        assert!(SealedTokens::new(&seal, "requestState", &["a", "bc"]).open(&ticket).is_err());
         for bad in ["", "x", &format!("{ticket}x"), &ticket[1..], "äöü"] {
             assert!(mine.open(bad).is_err(), "{bad}");
         }

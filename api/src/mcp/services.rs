@@ -19,7 +19,7 @@ pub async fn list(gateway: &Gateway, context: Context<'_>) -> Result<Value, Refu
         .iter()
         .map(|member| {
             let policy = member.policy(context.caller.agent);
-            let key = gateway.bridge.list_key(view.tenant, &member.spec, &context.talk.client);
+            let key = gateway.bridge.list_key(view.tenant, &member.spec, &context.protocol.client);
             let tools = gateway.catalog.known(&key, ListKind::Tools);
             entry(gateway, &view, member, &policy, tools.as_deref())
         })
@@ -35,7 +35,7 @@ pub async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) ->
     policy.server()?;
     let deadline = Instant::now() + gateway.list_timeout;
     gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-    let key = gateway.bridge.list_key(view.tenant, &policy.spec, &context.talk.client);
+    let key = gateway.bridge.list_key(view.tenant, &policy.spec, &context.protocol.client);
     let tools = gateway.catalog.list(&key, &policy.spec, ListKind::Tools, deadline).await?;
     let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
     entry["tools"] = visible(&policy, &tools)

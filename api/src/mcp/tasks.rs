@@ -42,7 +42,7 @@ impl Tasks {
 
     /// The server that has this caller's task.
     pub async fn server(&self, context: Context<'_>, task: &str) -> Result<Slug, Refusal> {
-        let client = &context.talk.client;
+        let client = &context.protocol.client;
         let declares = || {
             let declared = client.capabilities.as_deref().map_or("", |declared| declared.get());
             memmem::find(declared.as_bytes(), EXTENSION.as_bytes()).is_some()
@@ -54,7 +54,7 @@ impl Tasks {
         let unknown = || Refusal::new(Code::InvalidParams, "this caller has no such task");
         let owned = self.state.get(&key(context, task)).await?.ok_or_else(unknown)?;
         let owned: Owned = serde_json::from_slice(&owned).map_err(|_| unknown())?;
-        let here = context.talk.endpoint.slug().is_none_or(|slug| *slug == owned.server);
+        let here = context.protocol.endpoint.slug().is_none_or(|slug| *slug == owned.server);
         match here && owned.principal == principal(context.caller) {
             true => Ok(owned.server),
             false => Err(unknown()),

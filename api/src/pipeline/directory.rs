@@ -117,7 +117,7 @@ impl Directory {
         context: Context<'_>,
         call: &Call<'_>,
     ) -> Result<Route, Refusal> {
-        let (caller, client) = (context.caller, &context.talk.client);
+        let (caller, client) = (context.caller, &context.protocol.client);
         let view = self.view(caller.tenant).await?;
         let server;
         let name = match call.name() {

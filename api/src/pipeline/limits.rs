@@ -63,17 +63,17 @@ pub struct Limits {
 
 /// Where the caller stands with its limit, for the answer's headers; none when it has no limit.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Pace(pub Option<Standing>);
+pub struct RateLimitState(pub Option<QuotaState>);
 
-impl Pace {
+impl RateLimitState {
     /// This one, or the other where this one says nothing.
-    pub fn or(self, other: Pace) -> Pace {
-        Pace(self.0.or(other.0))
+    pub fn or(self, other: RateLimitState) -> RateLimitState {
+        RateLimitState(self.0.or(other.0))
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct QuotaState {
     /// `agent` or `tenant`.
     pub whose: &'static str,
     pub max: u32,
@@ -90,19 +90,19 @@ impl Limits {
     }
 
     /// Counts the messages of a request, or refuses them all. A request without a cost passes.
-    pub async fn admit_all(&self, caller: &Caller, cost: Cost) -> Result<Pace, Refused> {
-        let mut pace = Pace::default();
+    pub async fn admit_all(&self, caller: &Caller, cost: Cost) -> Result<RateLimitState, Refused> {
+        let mut rate_limit = RateLimitState::default();
         if cost.upkeep > 0 {
-            pace = self.admit(caller, Bucket::Upkeep, cost.upkeep).await?;
+            rate_limit = self.admit(caller, Bucket::Upkeep, cost.upkeep).await?;
         }
         if cost.calls > 0 {
-            pace = self.admit(caller, Bucket::Calls, cost.calls).await?;
+            rate_limit = self.admit(caller, Bucket::Calls, cost.calls).await?;
         }
-        Ok(pace)
+        Ok(rate_limit)
     }
 
     /// Counts `cost` requests of this caller in one bucket, or refuses them all.
-    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<Pace, Refused> {
+    pub async fn admit(&self, caller: &Caller, bucket: Bucket, cost: u32) -> Result<RateLimitState, Refused> {
         let (own, shared) = match bucket {
             Bucket::Calls => (state::Bucket::Caller, state::Bucket::Tenant),
             Bucket::Upkeep => (state::Bucket::CallerUpkeep, state::Bucket::TenantUpkeep),
@@ -128,12 +128,12 @@ impl Limits {
         quota: Option<&Quota>,
         cost: u32,
         whose: &'static str,
-    ) -> Result<Pace, Refused> {
-        let Some(quota) = quota else { return Ok(Pace(None)) };
+    ) -> Result<RateLimitState, Refused> {
+        let Some(quota) = quota else { return Ok(RateLimitState(None)) };
         let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
         // Alone, a replica grants its share only.
         let quota = &Quota { max: admission.share.unwrap_or(quota.max), ..*quota };
-        let pace = Pace(Some(Standing {
+        let rate_limit = RateLimitState(Some(QuotaState {
             whose,
             max: quota.max,
             window: quota.window,
@@ -141,9 +141,12 @@ impl Limits {
             reset_after: admission.reset_after,
         }));
         if admission.allowed {
-            return Ok(pace);
+            return Ok(rate_limit);
         }
-        Err(Refused { pace: Some(pace), ..Refused::from(used_up(quota, &admission, cost, whose)) })
+        Err(Refused {
+            rate_limit: Some(rate_limit),
+            ..Refused::from(used_up(quota, &admission, cost, whose))
+        })
     }
 }
 

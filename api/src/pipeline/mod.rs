@@ -16,7 +16,7 @@ use proxy::pool::Pool;
 
 use crate::authn::Authn;
 use crate::mcp::context::{Context, Inbound, Refused, UnreadBody};
-use crate::mcp::request::{Ask, Asked, Call};
+use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
 use crate::mcp::{lifecycle, lists, negotiation, notifications, request};
@@ -24,8 +24,8 @@ use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::session::Sessions;
-use crate::session::stream_quota::OpenStreams;
-use crate::subscriptions::dispatcher::Hub;
+use crate::session::stream_quota::StreamQuota;
+use crate::subscriptions::dispatcher::Dispatcher;
 
 /// The pipeline and what its stages need.
 pub struct Gateway {
@@ -37,9 +37,9 @@ pub struct Gateway {
     pub pool: Pool,
     pub bridge: Bridge,
     pub sessions: Arc<Sessions>,
-    pub hub: Arc<Hub>,
+    pub dispatcher: Arc<Dispatcher>,
     pub tasks: Tasks,
-    pub streams: Arc<OpenStreams>,
+    pub stream_quota: Arc<StreamQuota>,
     /// Seals what clients keep for us.
     pub seal: Seal,
     /// The client of those who say nothing of themselves.
@@ -60,32 +60,34 @@ impl Gateway {
         // How often: a body that is not small is a call, and is counted before it is read. So a flood
         // costs no more than reading small bodies, whose requests' ids refusals repeat.
         let counted = if inbound.body.is_small() { Cost::NOTHING } else { Cost::CALL };
-        let pace = self.limits.admit_all(&caller, counted).await?;
+        let rate_limit = self.limits.admit_all(&caller, counted).await?;
 
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
         let body = inbound.body.read().await;
         let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
-        let asked = body.and_then(|body| request::read(inbound.form, inbound.endpoint, body, self.max_batch));
-        let cost = asked.as_ref().map_or(Cost::CALL, Asked::cost).after(counted);
-        let rest = self.limits.admit_all(&caller, cost).await.map_err(|refused| refused.of(&asked))?;
-        let pace = rest.or(pace);
-        let asked = asked.map_err(|refused| refused.paced(pace))?;
+        let requests =
+            body.and_then(|body| request::read(inbound.form, inbound.endpoint, body, self.max_batch));
+        let cost = requests.as_ref().map_or(Cost::CALL, RequestBatch::cost).after(counted);
+        let rest = self.limits.admit_all(&caller, cost).await.map_err(|refused| refused.of(&requests))?;
+        let rate_limit = rest.or(rate_limit);
+        let requests = requests.map_err(|refused| refused.rate_limited(rate_limit))?;
         let caller = self.authn.named(caller, &inbound.proof).await?;
-        let caller = self.authn.speaking_as(caller, asked.agent()).await?;
+        let caller = self.authn.speaking_as(caller, requests.agent()).await?;
 
         // In which era, and in which session, if any.
         let Inbound { endpoint, said, stream, request, trace, .. } = inbound;
-        let talk = negotiation::talk(self, &caller, endpoint, said, stream, asked.heading()).await;
-        let talk = talk.map_err(|refusal| Refused::from(refusal).paced(pace).under(asked.id()))?;
+        let protocol = negotiation::protocol(self, &caller, endpoint, said, stream, requests.head()).await;
+        let protocol = protocol
+            .map_err(|refusal| Refused::from(refusal).rate_limited(rate_limit).under(requests.id()))?;
 
-        let context = Context { caller: &caller, talk: &talk, request, trace };
-        let replies = asked.each(|ask| self.serve(context, ask)).await;
-        Ok(Handled { pace, era: talk.client.era, replies })
+        let context = Context { caller: &caller, protocol: &protocol, request, trace };
+        let replies = requests.each(|ask| self.serve(context, ask)).await;
+        Ok(Handled { rate_limit, era: protocol.client.era, replies })
     }
 
     /// Serves one message of a known caller, unless its client takes it back.
-    async fn serve(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
-        let Some((live, id)) = context.talk.live().zip(ask.id()) else {
+    async fn serve(&self, context: Context<'_>, ask: Request<'_>) -> Option<Reply> {
+        let Some((live, id)) = context.protocol.session_state().zip(ask.id()) else {
             return self.answer(context, ask).await;
         };
         let flight = live.begin(id.get());
@@ -96,15 +98,15 @@ impl Gateway {
         }
     }
 
-    async fn answer(&self, context: Context<'_>, ask: Ask<'_>) -> Option<Reply> {
+    async fn answer(&self, context: Context<'_>, ask: Request<'_>) -> Option<Reply> {
         match ask {
             // Boxed: the places of all three would be kept by each request, and some stay open for ever.
-            Ask::Call(call) => Some(Box::pin(self.call(context, call)).await),
-            Ask::List(list) => Some(Box::pin(lists::answer(self, context, list)).await),
-            Ask::Local(local) => Some(Box::pin(lifecycle::answer(self, context, local)).await),
-            Ask::Wrong(wrong) => Some(wrong.reply(context)),
-            Ask::Notice(notice) => notifications::take(self, context, notice).await,
-            Ask::Answered(answered) => notifications::answered(self, context, answered).await,
+            Request::Call(call) => Some(Box::pin(self.call(context, call)).await),
+            Request::List(list) => Some(Box::pin(lists::answer(self, context, list)).await),
+            Request::Gateway(local) => Some(Box::pin(lifecycle::answer(self, context, local)).await),
+            Request::Invalid(wrong) => Some(wrong.reply(context)),
+            Request::Notification(notice) => notifications::take(self, context, notice).await,
+            Request::Response(answered) => notifications::answered(self, context, answered).await,
         }
     }
 

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use state::{Live, Voice};
+use state::{ClientChannel, SessionState};
 
 use crate::mcp::context::Endpoint;
 use crate::session::backlog::Backlogs;
@@ -65,7 +65,7 @@ pub struct Session {
     opened: i64,
     pub client: Arc<Client>,
     pub facts: Facts,
-    pub live: Arc<Live>,
+    pub state: Arc<SessionState>,
     used: Mutex<Used>,
 }
 
@@ -252,7 +252,7 @@ impl Sessions {
         change: impl FnOnce(&mut Facts) -> Result<(), Refusal>,
     ) -> Result<Arc<Session>, Refusal> {
         // One after the other: two changes at once would lose each other.
-        let _turn = session.live.changing.lock().await;
+        let _turn = session.state.changing.lock().await;
         let newest = self.known(&session.hash);
         let mut facts = newest.as_deref().unwrap_or(session).facts.clone();
         change(&mut facts)?;
@@ -286,7 +286,7 @@ impl Sessions {
     /// A session that ended, here or on another replica.
     pub fn forget(&self, hash: &SessionHash) {
         if let Some((_, (_, session))) = self.known.remove(hash) {
-            session.live.end();
+            session.state.end();
             // What ran for it alone has nobody left.
             self.pool.dismiss(session.client.owner);
         }
@@ -294,19 +294,19 @@ impl Sessions {
 
     /// Sessions of a tenant whose home is read here.
     pub fn heard(&self, tenant: TenantId) -> Vec<Arc<Session>> {
-        let heard = |session: &Session| session.tenant == tenant && session.live.is_heard();
+        let heard = |session: &Session| session.tenant == tenant && session.state.is_read();
         self.known.iter().filter(|known| heard(&known.1)).map(|known| Arc::clone(&known.1)).collect()
     }
 
     /// The gateway stops: no client can answer any more.
     pub fn refuse_questions(&self) {
         let all: Vec<Arc<Session>> = self.known.iter().map(|known| Arc::clone(&known.1)).collect();
-        all.iter().for_each(|session| session.live.refuse_questions());
+        all.iter().for_each(|session| session.state.refuse_questions());
     }
 
     /// Tenants with a session whose home is read here.
     pub fn tenants(&self) -> Vec<TenantId> {
-        self.known.iter().filter(|known| known.1.live.is_heard()).map(|known| known.1.tenant).collect()
+        self.known.iter().filter(|known| known.1.state.is_read()).map(|known| known.1.tenant).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -329,7 +329,7 @@ impl Sessions {
         let read: Vec<Arc<Session>> = self
             .known
             .iter()
-            .filter(|known| known.1.live.is_heard() || known.1.live.home.has_reader())
+            .filter(|known| known.1.state.is_read() || known.1.state.get_stream.has_reader())
             .map(|known| Arc::clone(&known.1))
             .collect();
         for session in read {
@@ -374,11 +374,11 @@ impl Sessions {
     }
 
     fn remember(&self, hash: SessionHash, tenant: TenantId, raw: Bytes, stored: &Stored) -> Arc<Session> {
-        let live = match self.known.get(&hash) {
-            Some(known) => Arc::clone(&known.1.live),
+        let state = match self.known.get(&hash) {
+            Some(known) => Arc::clone(&known.1.state),
             None => {
                 let (backlog, missed) = (self.backlogs.of(tenant), self.may_have_missed(stored));
-                Live::new(Arc::clone(&self.replica), backlog, missed, &stored.facts.version)
+                SessionState::new(Arc::clone(&self.replica), backlog, missed, &stored.facts.version)
             }
         };
         let facts = &stored.facts;
@@ -386,7 +386,10 @@ impl Sessions {
         client.info = facts.info.clone();
         client.level = facts.level.as_deref().and_then(Level::parse);
         client.owner = self::hash(&hash);
-        client.home = Some(Arc::new(Voice { live: Arc::downgrade(&live), stream: Arc::clone(&live.home) }));
+        client.home = Some(Arc::new(ClientChannel {
+            state: Arc::downgrade(&state),
+            stream: Arc::clone(&state.get_stream),
+        }));
         let session = Arc::new(Session {
             hash,
             tenant,
@@ -399,7 +402,7 @@ impl Sessions {
             },
             client: Arc::new(client),
             facts: facts.clone(),
-            live,
+            state,
             used: Mutex::new(Used { here: Instant::now(), row: Instant::now() }),
         });
         let raw = if self.state.is_shared() { raw } else { Bytes::new() };

@@ -25,11 +25,11 @@ const MAX_BYTES: usize = 4 << 20;
 /// Most questions that wait for one client.
 const MAX_QUESTIONS: usize = 256;
 
-pub struct Live {
+pub struct SessionState {
     /// Held while what is kept of the session changes.
     pub changing: tokio::sync::Mutex<()>,
     /// The messages of no request: what a GET reads.
-    pub home: Arc<Stream>,
+    pub get_stream: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     next_stream: AtomicU32,
     questions: Mutex<HashMap<u64, Question>>,
@@ -47,16 +47,16 @@ pub struct Live {
     backlog: Arc<Backlog>,
 }
 
-impl Live {
+impl SessionState {
     /// `version` is the session's revision of MCP.
-    pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<Live> {
-        let home = Stream::default();
-        home.keep_as(0, Weak::new());
-        home.charge_to(&backlog);
-        home.allow_empty(version >= WITH_EMPTY_EVENTS);
-        Arc::new(Live {
+    pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<SessionState> {
+        let get_stream = Stream::default();
+        get_stream.keep_as(0, Weak::new());
+        get_stream.charge_to(&backlog);
+        get_stream.allow_empty(version >= WITH_EMPTY_EVENTS);
+        Arc::new(SessionState {
             changing: tokio::sync::Mutex::default(),
-            home: Arc::new(home),
+            get_stream: Arc::new(get_stream),
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
             questions: Mutex::default(),
@@ -75,7 +75,7 @@ impl Live {
     pub fn number(self: &Arc<Self>, stream: &Stream) {
         stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
         stream.charge_to(&self.backlog);
-        stream.allow_empty(self.home.may_be_empty());
+        stream.allow_empty(self.get_stream.may_be_empty());
     }
 
     /// Keeps a stream for a client that may lose its connection.
@@ -95,13 +95,13 @@ impl Live {
 
     pub fn find(&self, number: u32) -> Option<Arc<Stream>> {
         match number {
-            0 => Some(Arc::clone(&self.home)),
+            0 => Some(Arc::clone(&self.get_stream)),
             _ => self.streams.lock().get(&number).cloned(),
         }
     }
 
-    /// The one reader of [`Live::home`]: an earlier one is ended.
-    pub fn take_over(&self) -> CancellationToken {
+    /// The one reader of [`SessionState::home`]: an earlier one is ended.
+    pub fn claim_reader(&self) -> CancellationToken {
         self.heard.store(true, Ordering::Relaxed);
         let mut reader = self.reader.lock();
         reader.cancel();
@@ -110,13 +110,13 @@ impl Live {
     }
 
     /// The home is read at another replica now.
-    pub fn give_away(&self) {
+    pub fn release_reader(&self) {
         self.heard.store(false, Ordering::Relaxed);
         self.reader.lock().cancel();
     }
 
     /// Whether a client reads, or read lately, what is said at home.
-    pub fn is_heard(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
@@ -127,7 +127,7 @@ impl Live {
     /// Whether something of it goes on now: its home is read, a request is served, an answer waits for a
     /// client that may come back, or the client is asked something.
     pub fn is_busy(&self) -> bool {
-        self.home.has_reader()
+        self.get_stream.has_reader()
             || !self.in_flight.lock().is_empty()
             || !self.questions.lock().is_empty()
             || !self.streams.lock().is_empty()
@@ -152,7 +152,7 @@ impl Live {
     pub fn begin(self: &Arc<Self>, id: &str) -> InFlight {
         let token = CancellationToken::new();
         self.in_flight.lock().insert(id.into(), token.clone());
-        InFlight { live: Arc::clone(self), id: id.into(), token }
+        InFlight { state: Arc::clone(self), id: id.into(), token }
     }
 
     /// The client wants no answer to this request any more.
@@ -194,7 +194,7 @@ impl Live {
     /// The session is over.
     pub fn end(&self) {
         self.reader.lock().cancel();
-        self.home.end();
+        self.get_stream.end();
         for stream in self.streams.lock().values() {
             stream.end();
         }
@@ -218,36 +218,36 @@ impl Live {
         }
         questions.insert(number, question);
         drop(questions);
-        stream.must_say(message);
+        stream.send(message);
     }
 }
 
-/// See [`Live::begin`].
+/// See [`SessionState::begin`].
 pub struct InFlight {
-    live: Arc<Live>,
+    state: Arc<SessionState>,
     id: Box<str>,
     pub token: CancellationToken,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.live.in_flight.lock().remove(&self.id);
+        self.state.in_flight.lock().remove(&self.id);
     }
 }
 
 /// Says things to a legacy client: on the stream of one of its requests, or at home.
-pub struct Voice {
-    pub live: Weak<Live>,
+pub struct ClientChannel {
+    pub state: Weak<SessionState>,
     pub stream: Arc<Stream>,
 }
 
-impl Listener for Voice {
+impl Listener for ClientChannel {
     fn hear(&self, method: &str, params: Option<&str>) {
-        self.stream.say(stream::notification(method, params));
+        self.stream.try_send(stream::notification(method, params));
     }
 
     fn ask(&self, question: Question) {
-        match self.live.upgrade() {
+        match self.state.upgrade() {
             Some(live) => live.ask(&self.stream, question),
             None => question.refuse(Code::Internal, "the client's session is over"),
         }
@@ -255,11 +255,11 @@ impl Listener for Voice {
 }
 
 /// Says things to a modern client, which is asked nothing outside its results.
-pub struct Telling(pub Arc<Stream>);
+pub struct NotificationChannel(pub Arc<Stream>);
 
-impl Listener for Telling {
+impl Listener for NotificationChannel {
     fn hear(&self, method: &str, params: Option<&str>) {
-        self.0.say(stream::notification(method, params));
+        self.0.try_send(stream::notification(method, params));
     }
 
     fn ask(&self, question: Question) {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::authn::Owner;
 use crate::ops::metrics;
 use crate::session::backlog::Backlog;
-use crate::session::state::Live;
+use crate::session::state::SessionState;
 
 /// Most messages that wait for, or are kept for, one reader.
 const MAX_EVENTS: usize = 512;
@@ -32,7 +32,7 @@ const COMES_BACK: Duration = Duration::from_secs(60);
 pub struct Stream {
     /// Its session, whose client may come back to it with `Last-Event-ID`, and its number there. Without
     /// one, what was read is not kept.
-    kept: OnceLock<(u32, Weak<Live>)>,
+    kept: OnceLock<(u32, Weak<SessionState>)>,
     queue: Mutex<Queue>,
     news: Notify,
     /// Set when it is known that the answer needs no header of its own.
@@ -84,7 +84,7 @@ impl Drop for Reading {
 
 impl Stream {
     /// Keeps what is read from now on, under a number of its session.
-    pub fn keep_as(&self, number: u32, live: Weak<Live>) {
+    pub fn keep_as(&self, number: u32, live: Weak<SessionState>) {
         self.kept.get_or_init(|| (number, live));
     }
 
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// It stays open as long as its reader does.
-    pub fn stand(&self, owner: Owner) {
+    pub fn mark_long_lived(&self, owner: Owner) {
         self.standing.get_or_init(|| owner);
     }
 
@@ -155,12 +155,12 @@ impl Stream {
     }
 
     /// A message that may be lost when the reader is too far behind or absent: a notification.
-    pub fn say(&self, message: impl Into<Bytes>) {
+    pub fn try_send(&self, message: impl Into<Bytes>) {
         self.enqueue(message.into(), None);
     }
 
     /// The same about a topic: it takes the place of an earlier one that waits.
-    pub fn say_about(&self, topic: Topic, message: impl Into<Bytes>) {
+    pub fn try_send_latest(&self, topic: Topic, message: impl Into<Bytes>) {
         self.enqueue(message.into(), Some(topic));
     }
 
@@ -182,7 +182,7 @@ impl Stream {
     }
 
     /// A message that is never lost: an answer, or a question.
-    pub fn must_say(&self, message: impl Into<Bytes>) {
+    pub fn send(&self, message: impl Into<Bytes>) {
         self.change().push(message.into(), None, self.number().is_some());
         self.news.notify_waiters();
     }
@@ -252,7 +252,7 @@ impl Stream {
     }
 
     /// Waits until there is something to read, or the end.
-    pub async fn touched(&self) {
+    pub async fn readable(&self) {
         loop {
             let mut news = std::pin::pin!(self.news.notified());
             news.as_mut().enable();

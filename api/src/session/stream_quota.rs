@@ -8,25 +8,25 @@ use protocol::{Caller, Code, Refusal};
 
 use crate::session::principal;
 
-pub struct OpenStreams {
+pub struct StreamQuota {
     most: usize,
     open: DashMap<Box<str>, usize>,
 }
 
 /// A stream that is open, until it is dropped.
-pub struct Place {
-    streams: Arc<OpenStreams>,
+pub struct StreamPermit {
+    streams: Arc<StreamQuota>,
     of: [Box<str>; 2],
 }
 
-impl OpenStreams {
+impl StreamQuota {
     /// `connections` is how many the listener takes.
     pub fn new(connections: usize) -> Arc<Self> {
         Arc::new(Self { most: (connections / 2).max(1), open: DashMap::new() })
     }
 
     /// One more for this caller.
-    pub fn open(self: &Arc<Self>, caller: &Caller) -> Result<Place, Refusal> {
+    pub fn open(self: &Arc<Self>, caller: &Caller) -> Result<StreamPermit, Refusal> {
         let tenant = caller.tenant.to_string();
         let of: [Box<str>; 2] = [format!("{tenant} {}", principal(caller)).into(), tenant.into()];
         for (index, whose) in of.iter().enumerate() {
@@ -41,7 +41,7 @@ impl OpenStreams {
             }
             *count += 1;
         }
-        Ok(Place { streams: Arc::clone(self), of })
+        Ok(StreamPermit { streams: Arc::clone(self), of })
     }
 
     fn close(&self, whose: &str) {
@@ -52,7 +52,7 @@ impl OpenStreams {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.of.iter().for_each(|whose| self.streams.close(whose));
     }
@@ -76,7 +76,7 @@ mod tests {
             kind: CallerKind::Loopback,
             scopes: Scopes::default(),
         };
-        let streams = OpenStreams::new(4);
+        let streams = StreamQuota::new(4);
         let first = streams.open(&caller).unwrap();
         let _second = streams.open(&caller).unwrap();
         assert!(streams.open(&caller).is_err());

@@ -7,7 +7,7 @@ async fn a_reader_that_comes_back_reads_on() {
     let stream = Stream::default();
     stream.keep_as(1, Weak::new());
     for text in ["a", "b", "c"] {
-        stream.say(text);
+        stream.try_send(text);
     }
     assert_eq!(stream.next(0).await.unwrap().message, "a");
     assert_eq!(stream.next(1).await.unwrap().message, "b");
@@ -22,9 +22,9 @@ fn a_slow_reader_loses_notifications_and_nothing_else() {
     let stream = Arc::new(Stream::default());
     let _reading = stream.reading();
     for _ in 0..10 * MAX_EVENTS {
-        stream.say("n");
+        stream.try_send("n");
     }
-    stream.must_say("answer");
+    stream.send("answer");
     let queue = stream.queue.lock();
     assert_eq!(queue.events.len(), MAX_EVENTS + 1);
     assert_eq!(queue.events.back().unwrap().message, "answer");
@@ -37,9 +37,9 @@ async fn one_message_of_each_topic_waits_for_an_absent_reader() {
     stream.keep_as(0, Weak::new());
     stream.charge_to(&backlogs.of(protocol::TenantId::new()));
     for round in 0..600 {
-        stream.say_about(Topic::List("tools"), "tools");
-        stream.say_about(Topic::Resource("a".into()), format!("a{round:03}"));
-        stream.say("log");
+        stream.try_send_latest(Topic::List("tools"), "tools");
+        stream.try_send_latest(Topic::Resource("a".into()), format!("a{round:03}"));
+        stream.try_send("log");
     }
     assert_eq!(stream.queue.lock().unread(), MAX_EVENTS_ABSENT);
     assert_eq!(backlogs.bytes(), stream.bytes());
@@ -49,7 +49,7 @@ async fn one_message_of_each_topic_waits_for_an_absent_reader() {
     }
     assert_eq!(read.iter().filter(|message| *message == "tools").count(), 1);
     assert_eq!(read.last().unwrap(), "a599", "the newest is what waits");
-    stream.say_about(Topic::List("tools"), "tools");
+    stream.try_send_latest(Topic::List("tools"), "tools");
     assert_eq!(stream.next(stream.read()).await.unwrap().message, "tools", "read ones count no more");
     assert_eq!(stream.queue.lock().unread_bytes, 0);
     drop(stream);

@@ -32,7 +32,7 @@ impl Sessions {
         let read: Vec<Arc<Session>> = self
             .known
             .iter()
-            .filter(|known| known.1.live.home.has_reader())
+            .filter(|known| known.1.state.get_stream.has_reader())
             .map(|known| Arc::clone(&known.1))
             .collect();
         for session in read {
@@ -43,9 +43,10 @@ impl Sessions {
     /// Forgets what nobody waits for any more, and sessions that were not used here for long or are too
     /// many. A session that comes back is read from its row.
     pub fn sweep(&self) {
-        self.known.iter().for_each(|known| known.1.live.tidy());
+        self.known.iter().for_each(|known| known.1.state.tidy());
         let owners = self.pool.owners();
-        let is_quiet = |session: &Session| !session.live.is_busy() && !owners.contains(&session.client.owner);
+        let is_quiet =
+            |session: &Session| !session.state.is_busy() && !owners.contains(&session.client.owner);
         let mut quiet: Vec<(Instant, SessionHash)> = self
             .known
             .iter()

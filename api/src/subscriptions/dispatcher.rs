@@ -21,13 +21,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::authn::Owner;
 use crate::mcp::context::Endpoint;
-use crate::mcp::request::Wanted;
+use crate::mcp::request::SubscriptionFilter;
 use crate::pipeline::directory::Directory;
 use crate::session::stream::{Stream, Topic};
 use crate::session::{Session, Sessions, stream};
 use crate::subscriptions::replica_bus;
-use crate::subscriptions::replica_bus::{Answer, Change, Message, Relay, What};
-use crate::subscriptions::replica_interest::Wanted as WantedResources;
+use crate::subscriptions::replica_bus::{Answer, Change, Message, ReplicaBus, What};
+use crate::subscriptions::replica_interest::ReplicaInterest;
 
 /// How long changes are gathered.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -38,54 +38,59 @@ const MOST_GATHERED: usize = 10_000;
 /// After a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub struct Hub {
+pub struct Dispatcher {
     directory: Arc<Directory>,
     sessions: Arc<Sessions>,
-    pub relay: Arc<Relay>,
+    pub bus: Arc<ReplicaBus>,
     pool: Pool,
-    listens: DashMap<u64, Listen>,
+    subscriptions: DashMap<u64, Subscription>,
     next: AtomicU64,
     pub ending: CancellationToken,
-    pub wanted: Arc<WantedResources>,
+    pub interest: Arc<ReplicaInterest>,
     tasks: TaskTracker,
 }
 
 /// An open `subscriptions/listen`.
-struct Listen {
+struct Subscription {
     tenant: TenantId,
     agent: Option<AgentId>,
     /// Whose upstreams tell it things beside the shared ones.
     owner: u64,
     endpoint: Endpoint,
-    wanted: Wanted,
+    filter: SubscriptionFilter,
     /// The request's id, as it was written.
     id: Box<RawValue>,
     stream: Arc<Stream>,
 }
 
 /// Ends a listen when dropped.
-pub struct Listening {
-    hub: Arc<Hub>,
+pub struct SubscriptionGuard {
+    dispatcher: Arc<Dispatcher>,
     number: u64,
 }
 
-impl Drop for Listening {
+impl Drop for SubscriptionGuard {
     fn drop(&mut self) {
-        self.hub.listens.remove(&self.number);
+        self.dispatcher.subscriptions.remove(&self.number);
     }
 }
 
-impl Hub {
-    pub fn new(directory: Arc<Directory>, sessions: Arc<Sessions>, relay: Arc<Relay>, pool: Pool) -> Hub {
-        Hub {
+impl Dispatcher {
+    pub fn new(
+        directory: Arc<Directory>,
+        sessions: Arc<Sessions>,
+        bus: Arc<ReplicaBus>,
+        pool: Pool,
+    ) -> Dispatcher {
+        Dispatcher {
             directory,
             sessions,
-            relay,
+            bus,
             pool,
-            listens: DashMap::new(),
+            subscriptions: DashMap::new(),
             next: AtomicU64::new(1),
             ending: CancellationToken::new(),
-            wanted: Arc::default(),
+            interest: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -96,21 +101,22 @@ impl Hub {
         caller: &Caller,
         owner: u64,
         endpoint: &Endpoint,
-        wanted: Wanted,
+        filter: SubscriptionFilter,
         id: &RawValue,
         stream: &Arc<Stream>,
-    ) -> Listening {
+    ) -> SubscriptionGuard {
         let (tenant, agent) = (caller.tenant, caller.agent);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let honoured = serde_json::to_string(&wanted).expect("plain data");
+        let honoured = serde_json::to_string(&filter).expect("plain data");
         let params =
             format!(r#"{{"notifications":{honoured},"_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get());
-        stream.stand(Owner { tenant, agent });
+        stream.mark_long_lived(Owner { tenant, agent });
         stream.charge_to(&self.sessions.backlogs.of(tenant));
-        stream.must_say(stream::notification(method::ACKNOWLEDGED, Some(&params)));
+        stream.send(stream::notification(method::ACKNOWLEDGED, Some(&params)));
         let (endpoint, id, stream) = (endpoint.clone(), id.to_owned(), Arc::clone(stream));
-        self.listens.insert(number, Listen { tenant, agent, owner, endpoint, wanted, id, stream });
-        Listening { hub: Arc::clone(self), number }
+        self.subscriptions
+            .insert(number, Subscription { tenant, agent, owner, endpoint, filter, id, stream });
+        SubscriptionGuard { dispatcher: Arc::clone(self), number }
     }
 
     /// Passes changes on until the end. What an upstream says again and again within a moment is passed
@@ -149,7 +155,7 @@ impl Hub {
                 _ = ticks.tick(), if !gathered.is_empty() => {
                     for (_, change) in gathered.drain() {
                         self.pass(&change).await;
-                        self.relay.tell(Message::Changed(change)).await;
+                        self.bus.publish(Message::Changed(change)).await;
                     }
                 }
             }
@@ -157,9 +163,10 @@ impl Hub {
         self.ending.cancel();
     }
 
-    /// Something was lost: whoever listens is told that all lists may have changed.
+    /// Something was lost: whoever subscriptions is told that all lists may have changed.
     async fn pass_everything(&self) {
-        let mut tenants: HashSet<TenantId> = self.listens.iter().map(|listen| listen.tenant).collect();
+        let mut tenants: HashSet<TenantId> =
+            self.subscriptions.iter().map(|subscription| subscription.tenant).collect();
         tenants.extend(self.sessions.tenants());
         for tenant in tenants {
             let Ok(view) = self.directory.view(tenant).await else { continue };
@@ -172,7 +179,7 @@ impl Hub {
     pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
         let hearing = async {
             loop {
-                match self.relay.hear().await {
+                match self.bus.subscribe().await {
                     Ok(mut messages) => {
                         while let Some(message) = messages.next().await {
                             self.take(message).await;
@@ -197,10 +204,10 @@ impl Hub {
         match message {
             Message::Changed(change) => self.pass(&change).await,
             Message::Wanted { wanted } => {
-                self.wanted.hear(wanted);
+                self.interest.hear(wanted);
                 // Others' answers and cancellations do not wait for it.
-                let hub = Arc::clone(self);
-                self.tasks.spawn(async move { hub.watch_for_others().await });
+                let dispatcher = Arc::clone(self);
+                self.tasks.spawn(async move { dispatcher.watch_for_others().await });
             }
             Message::Answered { session, id, answer } => {
                 if let Some(session) = known(&session) {
@@ -208,12 +215,12 @@ impl Hub {
                         Answer::Result(result) => UpstreamAnswer::Result(result.into()),
                         Answer::Error(error) => UpstreamAnswer::Error(error.into()),
                     };
-                    session.live.answer(&id, answer);
+                    session.state.answer(&id, answer);
                 }
             }
             Message::Cancelled { session, id } => {
                 if let Some(session) = known(&session) {
-                    session.live.cancel(&id);
+                    session.state.cancel(&id);
                 }
             }
             Message::Renewed { session } => {
@@ -223,14 +230,14 @@ impl Hub {
             }
             Message::Read { session } => {
                 if let Some(session) = known(&session) {
-                    session.live.give_away();
+                    session.state.release_reader();
                 }
             }
             Message::Missed => {
-                let hub = Arc::clone(self);
+                let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    hub.sessions.renew_read().await;
-                    hub.pass_everything().await;
+                    dispatcher.sessions.renew_read().await;
+                    dispatcher.pass_everything().await;
                 });
             }
             Message::Closed { session } => {
@@ -242,11 +249,11 @@ impl Hub {
     }
 
     /// Tells other replicas of which resources this one wants to hear.
-    pub async fn tell_wanted(&self) {
-        self.wanted.tidy();
-        let wanted = self.wanted.here();
+    pub async fn publish_interest(&self) {
+        self.interest.tidy();
+        let wanted = self.interest.here();
         if !wanted.is_empty() {
-            self.relay.tell(Message::Wanted { wanted }).await;
+            self.bus.publish(Message::Wanted { wanted }).await;
         }
     }
 
@@ -257,14 +264,14 @@ impl Hub {
             let Ok(view) = self.directory.view(key.tenant).await else { continue };
             let member = view.members().iter().find(|member| member.spec.id == key.server);
             if let Some(member) = member.filter(|_| self.pool.is_running(&key)) {
-                self.wanted.watch(&self.pool, &key, &member.spec).await;
+                self.interest.watch(&self.pool, &key, &member.spec).await;
             }
         }
     }
 
     /// Tells everybody here who wants to hear of it.
     async fn pass(&self, change: &Change) {
-        if self.listens.is_empty() && self.sessions.is_empty() {
+        if self.subscriptions.is_empty() && self.sessions.is_empty() {
             return;
         }
         let view = match self.directory.view(change.tenant).await {
@@ -275,14 +282,14 @@ impl Hub {
         if change.server.is_some() && member.is_none() {
             return;
         }
-        for listen in &self.listens {
-            let mine = change.owner == 0 || is_lane(change.owner, listen.owner);
+        for subscription in &self.subscriptions {
+            let mine = change.owner == 0 || is_lane(change.owner, subscription.owner);
             if mine
-                && listen.tenant == change.tenant
-                && concerns(change, &listen.endpoint)
-                && reaches(&listen.endpoint, member, listen.agent)
+                && subscription.tenant == change.tenant
+                && concerns(change, &subscription.endpoint)
+                && reaches(&subscription.endpoint, member, subscription.agent)
             {
-                listen.tell(&change.what, member);
+                subscription.tell(&change.what, member);
             }
         }
         for session in self.sessions.heard(change.tenant) {
@@ -344,9 +351,9 @@ fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
 }
 
 fn tell(session: &Session, what: &What, member: Option<&Member>) {
-    let home = &session.live.home;
+    let home = &session.state.get_stream;
     for list in lists(what) {
-        home.say_about(Topic::List(list), stream::notification(list, None));
+        home.try_send_latest(Topic::List(list), stream::notification(list, None));
     }
     if let What::Resource { uri, params } = what {
         let uri = exposed(&session.endpoint, member, uri);
@@ -356,16 +363,16 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
             params.set_text("uri", &uri);
             about(&mut params, None);
             let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
-            home.say_about(Topic::Resource(uri.into()), told);
+            home.try_send_latest(Topic::Resource(uri.into()), told);
         }
     }
 }
 
 /// Tells a session that was not known here before that each list may have changed meanwhile.
 pub fn tell_missed(session: &Session) {
-    if session.live.missed.swap(false, Ordering::Relaxed) {
+    if session.state.missed.swap(false, Ordering::Relaxed) {
         for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
-            session.live.home.say_about(Topic::List(list), stream::notification(list, None));
+            session.state.get_stream.try_send_latest(Topic::List(list), stream::notification(list, None));
         }
     }
 }
@@ -374,7 +381,7 @@ pub fn tell_missed(session: &Session) {
 pub fn tell_maybe_updated(session: &Session, uri: &str) {
     let params = serde_json::json!({ "uri": uri }).to_string();
     let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
-    session.live.home.say_about(Topic::Resource(uri.into()), told);
+    session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), told);
 }
 
 /// The upstream's own words about the gateway's listen give way to those about the client's.
@@ -391,32 +398,32 @@ fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
     }
 }
 
-impl Listen {
+impl Subscription {
     fn tell(&self, what: &What, member: Option<&Member>) {
         for list in lists(what) {
             let wanted = match *list {
-                method::TOOLS_CHANGED => self.wanted.tools_list_changed,
-                method::PROMPTS_CHANGED => self.wanted.prompts_list_changed,
-                _ => self.wanted.resources_list_changed,
+                method::TOOLS_CHANGED => self.filter.tools_list_changed,
+                method::PROMPTS_CHANGED => self.filter.prompts_list_changed,
+                _ => self.filter.resources_list_changed,
             };
             if wanted {
-                self.say(Topic::List(list), list, Members::default());
+                self.send(Topic::List(list), list, Members::default());
             }
         }
         if let What::Resource { uri, params } = what {
             let uri = exposed(&self.endpoint, member, uri);
-            if self.wanted.resource_subscriptions.contains(&uri)
+            if self.filter.resource_subscriptions.contains(&uri)
                 && let Ok(mut params) = Members::read(params)
             {
                 params.set_text("uri", &uri);
-                self.say(Topic::Resource(uri.into()), method::RESOURCE_UPDATED, params);
+                self.send(Topic::Resource(uri.into()), method::RESOURCE_UPDATED, params);
             }
         }
     }
 
     /// Every message says to which listen it belongs.
-    fn say(&self, topic: Topic, told: &str, mut params: Members<'_>) {
+    fn send(&self, topic: Topic, told: &str, mut params: Members<'_>) {
         about(&mut params, Some(&self.id));
-        self.stream.say_about(topic, stream::notification(told, Some(&params.write())));
+        self.stream.try_send_latest(topic, stream::notification(told, Some(&params.write())));
     }
 }

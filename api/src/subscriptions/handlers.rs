@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::mcp::context::{Context, Endpoint};
 use crate::mcp::lifecycle::{handshaken, session};
-use crate::mcp::request::{MAX_SUBSCRIPTIONS, Wanted};
+use crate::mcp::request::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::mcp::response::Answer;
 use crate::pipeline::Gateway;
 use crate::session::{Facts, Session};
@@ -47,11 +47,11 @@ impl Subscriber<'_> {
         };
         match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
             UpstreamAnswer::Result(_) => {
-                let (wanted, pool) = (Arc::clone(&gateway.hub.wanted), gateway.pool.clone());
+                let (wanted, pool) = (Arc::clone(&gateway.dispatcher.interest), gateway.pool.clone());
                 let subscribed =
                     Subscribed { pool, key, uri: own.into_owned(), wanted: Some(Arc::clone(&wanted)) };
                 wanted.note(subscribed.resource());
-                gateway.hub.tell_wanted().await;
+                gateway.dispatcher.publish_interest().await;
                 Ok(Ok(subscribed))
             }
             UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
@@ -68,12 +68,12 @@ pub async fn restore(gateway: &Gateway, session: &Session) {
         client: &session.client,
     };
     for uri in &session.facts.subscriptions {
-        if session.live.holds(uri) {
+        if session.state.holds(uri) {
             continue;
         }
         match subscriber.subscribe(gateway, uri).await {
             Ok(Ok(subscribed)) => {
-                session.live.hold(uri, Some(Box::new(subscribed)));
+                session.state.hold(uri, Some(Box::new(subscribed)));
                 crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
             }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
@@ -86,8 +86,8 @@ fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
     Subscriber {
         tenant: context.caller.tenant,
         agent: context.caller.agent,
-        endpoint: context.talk.endpoint,
-        client: &context.talk.client,
+        endpoint: context.protocol.endpoint,
+        client: &context.protocol.client,
     }
 }
 
@@ -98,9 +98,9 @@ pub async fn change(
     begin: bool,
 ) -> Result<Answer, Refusal> {
     let session = session(context)?;
-    if begin && !session.live.holds(uri) {
+    if begin && !session.state.holds(uri) {
         match subscriber(context).subscribe(gateway, uri).await? {
-            Ok(subscribed) => session.live.hold(uri, Some(Box::new(subscribed))),
+            Ok(subscribed) => session.state.hold(uri, Some(Box::new(subscribed))),
             Err(answer) => return Ok(answer),
         }
     }
@@ -115,12 +115,12 @@ pub async fn change(
         }
         Ok(())
     };
-    let changed = gateway.sessions.change(context.caller, context.talk.endpoint, session, change).await;
+    let changed = gateway.sessions.change(context.caller, context.protocol.endpoint, session, change).await;
     if !begin || changed.is_err() {
-        session.live.hold(uri, None);
+        session.state.hold(uri, None);
     }
     changed?;
-    gateway.hub.relay.tell(Message::Renewed { session: session_text(&session.hash) }).await;
+    gateway.dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
     Ok(Answer::Result("{}".into()))
 }
 
@@ -128,16 +128,16 @@ pub async fn change(
 pub async fn listen(
     gateway: &Gateway,
     context: Context<'_>,
-    wanted: Wanted,
+    wanted: SubscriptionFilter,
     id: &RawValue,
 ) -> Result<Answer, Refusal> {
-    let client = &context.talk.client;
-    let Some(stream) = context.talk.stream.filter(|_| client.era == Era::Modern) else {
+    let client = &context.protocol.client;
+    let Some(stream) = context.protocol.stream.filter(|_| client.era == Era::Modern) else {
         return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
             .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
     };
-    let _place = gateway.streams.open(context.caller)?;
-    let mut honoured = match context.talk.endpoint {
+    let _place = gateway.stream_quota.open(context.caller)?;
+    let mut honoured = match context.protocol.endpoint {
         Endpoint::One(slug) => {
             let initialized = Box::pin(handshaken(gateway, context, slug.as_str(), client)).await?;
             declared(&initialized, &wanted)
@@ -161,10 +161,10 @@ pub async fn listen(
             Err(refusal) => tracing::debug!(%refusal, uri, "a resource cannot be subscribed to"),
         }
     }
-    let hub = &gateway.hub;
-    let (caller, endpoint) = (context.caller, context.talk.endpoint);
-    let _listening = hub.listen(caller, client.owner, endpoint, honoured, id, stream);
-    hub.ending.cancelled().await;
+    let dispatcher = &gateway.dispatcher;
+    let (caller, endpoint) = (context.caller, context.protocol.endpoint);
+    let _listening = dispatcher.listen(caller, client.owner, endpoint, honoured, id, stream);
+    dispatcher.ending.cancelled().await;
     drop(held);
     Ok(Answer::Result(
         format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get()).into(),
@@ -172,13 +172,13 @@ pub async fn listen(
 }
 
 /// What of it the server itself tells.
-fn declared(initialized: &Initialized, wanted: &Wanted) -> Wanted {
+fn declared(initialized: &Initialized, wanted: &SubscriptionFilter) -> SubscriptionFilter {
     let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
     let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;
-    Wanted {
+    SubscriptionFilter {
         tools_list_changed: wanted.tools_list_changed && changes("tools"),
         prompts_list_changed: wanted.prompts_list_changed && changes("prompts"),
         resources_list_changed: wanted.resources_list_changed && changes("resources"),
-        ..Wanted::default()
+        ..SubscriptionFilter::default()
     }
 }

@@ -18,7 +18,7 @@ use crate::session::SessionHash;
 /// The one channel of all replicas.
 const CHANNEL: &str = "mcp";
 
-pub struct Relay {
+pub struct ReplicaBus {
     /// This replica's mark: random, new at each start.
     pub replica: Arc<str>,
     state: Arc<dyn StateStore>,
@@ -124,7 +124,7 @@ struct Envelope {
     message: Message,
 }
 
-impl Relay {
+impl ReplicaBus {
     pub fn new(state: Arc<dyn StateStore>) -> Self {
         let mut random = [0u8; 9];
         getrandom::fill(&mut random).expect("the system gives random bytes");
@@ -132,7 +132,7 @@ impl Relay {
     }
 
     /// Tells all other replicas, and says whether the message went out.
-    pub async fn tell(&self, message: Message) -> bool {
+    pub async fn publish(&self, message: Message) -> bool {
         let envelope = Envelope { from: self.replica.to_string(), message };
         let payload = Bytes::from(serde_json::to_vec(&envelope).expect("a message is plain data"));
         let told = self.state.publish(&StateKey::global(CHANNEL), payload).await;
@@ -143,7 +143,7 @@ impl Relay {
     }
 
     /// What other replicas tell, until the connection is lost for good.
-    pub async fn hear(&self) -> Result<BoxStream<'static, Message>, StateError> {
+    pub async fn subscribe(&self) -> Result<BoxStream<'static, Message>, StateError> {
         let notices = self.state.subscribe(&StateKey::global(CHANNEL)).await?;
         let own = Arc::clone(&self.replica);
         let read = move |notice: Notice| {

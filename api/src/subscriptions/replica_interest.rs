@@ -32,7 +32,7 @@ const AT_ONCE: usize = 100;
 const MOST: usize = 10_000;
 
 #[derive(Default)]
-pub struct Wanted {
+pub struct ReplicaInterest {
     /// Counted, of this replica's own streams.
     here: Mutex<HashMap<Resource, usize>>,
     /// Of other replicas, and until when.
@@ -47,7 +47,7 @@ pub struct Subscribed {
     pub key: PoolKey,
     pub uri: String,
     /// Where it is counted as one of this replica's own.
-    pub wanted: Option<Arc<Wanted>>,
+    pub wanted: Option<Arc<ReplicaInterest>>,
 }
 
 impl Drop for Subscribed {
@@ -65,7 +65,7 @@ impl Subscribed {
     }
 }
 
-impl Wanted {
+impl ReplicaInterest {
     pub fn note(&self, resource: Resource) {
         *self.here.lock().entry(resource).or_default() += 1;
     }
