@@ -41,6 +41,14 @@ impl CallerKind {
 }
 
 impl Caller {
+    /// Returns who a session, a task or a cursor belongs to: the agent, or the key of a caller without one
+    /// of its own. It is the same however the caller proves who it is.
+    pub fn principal(&self) -> String {
+        let agent = self.agent.map(|agent| agent.to_string()).unwrap_or_default();
+        let key = self.credential.filter(|_| !self.own_agent).map(|key| key.to_string()).unwrap_or_default();
+        format!("{agent}/{key}")
+    }
+
     /// What the caller's limit counts: the agent that its credential is for, else its key: a name that
     /// the caller may choose (`X-Agent-Id`) must not be a way around the limit. On a trusted connection
     /// it is the agent, else the tenant.

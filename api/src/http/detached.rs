@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::http::sse;
 use crate::http::sse::Cursor;
-use crate::mcp::context::Refused;
 use crate::mcp::response::{Handled, Replies};
+use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
 
 pub type Handling = Pin<Box<dyn Future<Output = Done> + Send>>;

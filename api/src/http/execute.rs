@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::http;
 use crate::http::problem::Problem;
-use crate::mcp::context::{Endpoint, Form};
+use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
 use crate::ops::metrics;
 

@@ -15,8 +15,8 @@ use crate::http;
 use crate::http::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
 use crate::http::host::{Host, named};
 use crate::http::problem::Problem;
-use crate::mcp::context::Refused;
 use crate::ops::metrics;
+use crate::pipeline::refused::Refused;
 
 /// What the accept loop knows of a request.
 #[derive(Clone, Copy, Debug)]

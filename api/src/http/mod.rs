@@ -31,8 +31,10 @@ use crate::authn::{Proof, oauth};
 use crate::http::body::{JsonBody, RequestBody};
 use crate::http::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::http::middleware::ConnectionInfo;
-use crate::mcp::context::{Endpoint, Form, Inbound, McpHeaders};
-use crate::pipeline::limits::{QuotaState, RateLimitState};
+use crate::mcp::context::Inbound;
+use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::headers::McpHeaders;
+use crate::pipeline::refused::{QuotaState, RateLimitState};
 
 /// Where the doors that speak JSON-RPC are.
 pub const MCP: &str = "/mcp";
@@ -75,7 +77,7 @@ fn inbound<'a>(
         body: JsonBody::new(parts, body, app.config.server.max_body_bytes),
         form,
         endpoint,
-        said: McpHeaders(&parts.headers),
+        headers: McpHeaders(&parts.headers),
         stream: None,
         trace: trace(&parts.headers),
     }

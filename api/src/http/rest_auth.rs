@@ -10,9 +10,9 @@ use crate::app::App;
 use crate::http;
 use crate::http::middleware::ConnectionInfo;
 use crate::http::problem::Problem;
-use crate::mcp::context::Refused;
 use crate::ops::metrics;
 use crate::pipeline::limits::Bucket;
+use crate::pipeline::refused::Refused;
 use crate::rest::acting::Acting;
 
 /// A layer around the REST routes.

@@ -11,9 +11,10 @@ use protocol::{Code, jsonrpc};
 use crate::app::App;
 use crate::authn::oauth::ResourceUri;
 use crate::http;
-use crate::mcp::context::{Endpoint, Form, Refused};
+use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::response::{Handled, Replies, Reply};
 use crate::ops::metrics;
+use crate::pipeline::refused::Refused;
 
 /// Serves one message or one batch.
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {

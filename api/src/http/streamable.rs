@@ -21,10 +21,13 @@ use crate::http::headers::SESSION_ID;
 use crate::http::rpc::json;
 use crate::http::sse;
 use crate::http::sse::Cursor;
-use crate::mcp::context::{Endpoint, Form, Inbound, McpHeaders, Refused};
+use crate::mcp::context::Inbound;
+use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::headers::McpHeaders;
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
 use crate::ops::metrics;
 use crate::pipeline::limits::Cost;
+use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
 
 /// An answer that takes longer than this comes as a stream, so that nobody between takes the

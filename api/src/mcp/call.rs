@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
             params,
             marked: self.marked,
             timeout,
-            voice: context.protocol.voice.clone(),
+            voice: context.protocol.client_channel.clone(),
             sealer: &RequestStateSeal {
                 seal: &gateway.seal,
                 caller: context.caller,

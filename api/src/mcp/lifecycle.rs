@@ -11,12 +11,13 @@ use proxy::route::find_server;
 use proxy::upstream::Initialized;
 use serde_json::{Value, json};
 
-use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::context::Context;
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{GatewayMethod, GatewayRequest};
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::services;
 use crate::pipeline::Gateway;
-use crate::session::{Facts, Session};
+use crate::session::Facts;
 use crate::subscriptions::handlers;
 use crate::subscriptions::replica_bus::{Message, session_text};
 
@@ -168,16 +169,9 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
     })))
 }
 
-pub fn session<'a>(context: Context<'a>) -> Result<&'a Arc<Session>, Refusal> {
-    context.protocol.session.as_ref().ok_or_else(|| {
-        Refusal::new(Code::SessionRequired, "this needs a session, which this door does not keep")
-            .hint("use /mcp or /mcp/s/{slug}")
-    })
-}
-
 /// The least level of log messages for this session; upstreams are told too.
 async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
-    let session = session(context)?;
+    let session = context.session()?;
     let endpoint = context.protocol.endpoint;
     let change = |facts: &mut Facts| {
         facts.level = Some(level.as_str().to_owned());

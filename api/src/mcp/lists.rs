@@ -19,13 +19,13 @@ use proxy::upstream::{Params, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::context::Context;
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::lifecycle::server_info;
 use crate::mcp::request::List;
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::sealed_tokens::SealedTokens;
 use crate::pipeline::Gateway;
-use crate::session::principal;
 
 /// The `_meta` key under which missing servers are named.
 pub const UNAVAILABLE: &str = "trunkline/unavailable";
@@ -35,7 +35,7 @@ const PAGE: usize = 1_000;
 
 /// Answers one of the four list methods.
 pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> Reply {
-    let caller = principal(context.caller);
+    let caller = context.caller.principal();
     let tenant = context.caller.tenant.to_string();
     let bound = [tenant.as_str(), &caller, context.protocol.endpoint.key(), list.kind.method()];
     let cursors = SealedTokens::new(&gateway.seal, "cursor", &bound);
@@ -75,7 +75,7 @@ async fn one(
         params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
         marked: list.marked,
         timeout: gateway.list_timeout,
-        voice: context.protocol.voice.clone(),
+        voice: context.protocol.client_channel.clone(),
         sealer: cursors,
         headers: &[],
     };

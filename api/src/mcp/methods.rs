@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 use protocol::jsonrpc::{Incoming, Message};
 use protocol::mcp::method;
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, jsonrpc};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
 use proxy::route::Verb;
@@ -13,16 +13,45 @@ use proxy::splice;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::context::Endpoint;
+use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::execute;
 use crate::mcp::request::{
-    Call, GatewayMethod, GatewayRequest, Invalid, List, MAX_SUBSCRIPTIONS, Notification, Request,
-    RequestHead, Response, Shape, SubscriptionFilter, Target, invalid_params, kind_of, object, short_enough,
-    string, unreadable_params,
+    Call, GatewayMethod, GatewayRequest, Invalid, List, Notification, Request, RequestBatch, RequestHead,
+    Response, Shape, Target, invalid_params, kind_of, object, short_enough, string, unreadable_params,
 };
+use crate::pipeline::refused::Refused;
+use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
+
+/// Reads a body.
+pub fn read<'a>(
+    form: Form,
+    endpoint: &Endpoint,
+    body: &'a [u8],
+    max_batch: usize,
+) -> Result<RequestBatch<'a>, Refused> {
+    if form == Form::Execute {
+        return Ok(execute::read(body)?);
+    }
+    match jsonrpc::parse(body, max_batch) {
+        Ok(jsonrpc::Body::Single(incoming)) => {
+            let (ask, head) = message(incoming, endpoint);
+            Ok(RequestBatch::One(ask, Some(head)))
+        }
+        Ok(jsonrpc::Body::Batch(elements)) => {
+            let read = |raw| match jsonrpc::parse_message(raw) {
+                Ok(incoming) => message(incoming, endpoint).0,
+                Err(malformed) => Request::Invalid(Invalid { id: malformed.id, refusal: malformed.refusal }),
+            };
+            Ok(RequestBatch::Batch(elements.into_iter().map(read).collect()))
+        }
+        Err(malformed) => {
+            Err(Refused { id: malformed.id.map(|id| id.get().into()), ..Refused::from(malformed.refusal) })
+        }
+    }
+}
 
 /// One message, and what its headers repeat.
-pub fn read<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, RequestHead<'a>) {
+fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, RequestHead<'a>) {
     match incoming {
         Incoming::Message(message) => {
             let id = message.id;

@@ -2,7 +2,9 @@
 
 pub mod call;
 pub mod context;
+pub mod endpoint;
 pub mod execute;
+pub mod headers;
 pub mod lifecycle;
 pub mod lists;
 pub mod methods;

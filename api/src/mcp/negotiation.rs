@@ -11,11 +11,12 @@ use proxy::upstream::Listener;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::http::headers;
-use crate::mcp::context::{Endpoint, McpHeaders, RequestProtocol, mismatch};
+use crate::http::headers as names;
+use crate::mcp::context::RequestProtocol;
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::headers::{McpHeaders, mismatch};
 use crate::mcp::request::RequestHead;
 use crate::pipeline::Gateway;
-use crate::session::principal;
 use crate::session::state::{ClientChannel, NotificationChannel};
 use crate::session::stream::Stream;
 
@@ -45,7 +46,7 @@ pub async fn protocol<'a>(
     gateway: &Gateway,
     caller: &Caller,
     endpoint: &'a Endpoint,
-    said: McpHeaders<'a>,
+    headers: McpHeaders<'a>,
     stream: Option<&'a Arc<Stream>>,
     head: Option<&RequestHead<'_>>,
 ) -> Result<RequestProtocol<'a>, Refusal> {
@@ -54,24 +55,31 @@ pub async fn protocol<'a>(
         stream.let_begin();
     }
     // It is refused also where it is not needed, since somebody else may read the other one.
-    said.session()?;
-    if let Some(client) = modern_client(caller, endpoint, said, head)? {
-        let voice =
+    headers.session()?;
+    if let Some(client) = modern_client(caller, endpoint, headers, head)? {
+        let client_channel =
             stream.map(|stream| Arc::new(NotificationChannel(Arc::clone(stream))) as Arc<dyn Listener>);
         return Ok(RequestProtocol {
             endpoint,
             client: Arc::new(client),
             session: None,
-            voice,
+            client_channel,
             stream,
-            said,
+            headers,
         });
     }
     if *endpoint == Endpoint::Plain || begins {
         let client = Arc::clone(&gateway.plain);
-        return Ok(RequestProtocol { endpoint, client, session: None, voice: None, stream, said });
+        return Ok(RequestProtocol {
+            endpoint,
+            client,
+            session: None,
+            client_channel: None,
+            stream,
+            headers,
+        });
     }
-    let id = said.session()?.ok_or_else(|| {
+    let id = headers.session()?.ok_or_else(|| {
         Refusal::new(Code::SessionRequired, "this request has no Mcp-Session-Id").hint(
             "send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session",
         )
@@ -81,7 +89,7 @@ pub async fn protocol<'a>(
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));
     }
-    let voice = stream.map(|stream| {
+    let client_channel = stream.map(|stream| {
         session.state.number(stream);
         let (state, stream) = (Arc::downgrade(&session.state), Arc::clone(stream));
         Arc::new(ClientChannel { state, stream }) as Arc<dyn Listener>
@@ -90,9 +98,9 @@ pub async fn protocol<'a>(
         endpoint,
         client: Arc::clone(&session.client),
         session: Some(session),
-        voice,
+        client_channel,
         stream,
-        said,
+        headers,
     })
 }
 
@@ -100,7 +108,7 @@ pub async fn protocol<'a>(
 pub fn modern_client(
     caller: &Caller,
     endpoint: &Endpoint,
-    said: McpHeaders<'_>,
+    headers: McpHeaders<'_>,
     head: Option<&RequestHead<'_>>,
 ) -> Result<Option<Client>, Refusal> {
     let about = match head.and_then(|head| head.meta) {
@@ -112,14 +120,14 @@ pub fn modern_client(
         Some(_) => return Err(Refusal::new(Code::MissingMeta, "params._meta is an object")),
         None => About::default(),
     };
-    let version = said.version()?;
+    let version = headers.version()?;
     if era(&about, version) == Era::Legacy {
         return Ok(None);
     }
     let head = head.ok_or_else(|| {
         Refusal::new(Code::InvalidRequest, format!("{MODERN} has no batches: send one message at a time"))
     })?;
-    modern(caller, endpoint, said, head, &about, version).map(Some)
+    modern(caller, endpoint, headers, head, &about, version).map(Some)
 }
 
 /// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.
@@ -139,7 +147,7 @@ const REMOVED: [&str; 7] = [
 fn modern(
     caller: &Caller,
     endpoint: &Endpoint,
-    said: McpHeaders<'_>,
+    headers: McpHeaders<'_>,
     head: &RequestHead<'_>,
     about: &About<'_>,
     version: Option<&str>,
@@ -171,35 +179,35 @@ fn modern(
             .fact("supported", vec![MODERN])
             .fact("requested", wanted));
     }
-    if http || said.one(&headers::METHOD)?.is_some() {
-        same_method(said, head)?;
+    if http || headers.one(&names::METHOD)?.is_some() {
+        same_method(headers, head)?;
     }
     if REMOVED.contains(&&*head.method) {
         return Err(Refusal::new(Code::MethodNotFound, format!("{MODERN} has no method `{}`", head.method)));
     }
-    if http || said.one(&headers::NAME)?.is_some() {
-        same_name(said, head)?;
+    if http || headers.one(&names::NAME)?.is_some() {
+        same_name(headers, head)?;
     }
     let mut client = Client::new(Era::Modern, wanted, Some(capabilities.to_owned()));
     client.info = about.info.map(ToOwned::to_owned);
     client.level = about.level.and_then(text).and_then(|level| Level::parse(&level));
     if client.can.anything() {
-        client.owner = hash(&(caller.tenant, principal(caller)));
+        client.owner = hash(&(caller.tenant, caller.principal()));
     }
     Ok(client)
 }
 
-fn same_method(said: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
-    match said.one(&headers::METHOD)? {
+fn same_method(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
+    match headers.one(&names::METHOD)? {
         Some(said) if said == head.method => Ok(()),
         Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", head.method))),
         None => Err(mismatch("the header Mcp-Method is missing")),
     }
 }
 
-fn same_name(said: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
+fn same_name(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     let Some(name) = &head.name else { return Ok(()) };
-    let Some(said) = said.one(&headers::NAME)? else {
+    let Some(said) = headers.one(&names::NAME)? else {
         return Err(mismatch("the header Mcp-Name is missing"));
     };
     let decoded = proxy::header_params::decode(said)

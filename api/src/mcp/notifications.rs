@@ -7,7 +7,8 @@ use proxy::upstream::UpstreamAnswer;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::context::{Context, Endpoint};
+use crate::mcp::context::Context;
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{Notification, Response};
 use crate::mcp::response;
 use crate::mcp::response::Reply;

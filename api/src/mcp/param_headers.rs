@@ -10,7 +10,9 @@ use proxy::header_params;
 use proxy::route::{Permit, Verb};
 use proxy::server::Launch;
 
-use crate::mcp::context::{Context, Endpoint, mismatch};
+use crate::mcp::context::Context;
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::headers::mismatch;
 use crate::mcp::request::Call;
 
 /// Checks the headers of a tool call, and gives those that the upstream is sent.
@@ -60,7 +62,7 @@ pub async fn check(
 
 /// What the client's header says, decoded.
 fn said(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
-    let mut values = context.protocol.said.parameters().filter(|(name, _)| *name == header);
+    let mut values = context.protocol.headers.parameters().filter(|(name, _)| *name == header);
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(mismatch(format!("the header {header} is given twice")));

@@ -8,23 +8,21 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use protocol::mcp::method;
-use protocol::{Code, Refusal, Slug, jsonrpc};
+use protocol::{Code, Refusal, Slug};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
 use proxy::route::Verb;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::context::{Context, Endpoint, Form, Refused};
+use crate::mcp::context::Context;
 use crate::mcp::response::{Answer, Replies, Reply};
-use crate::mcp::{execute, methods};
 use crate::pipeline::limits::Cost;
+use crate::pipeline::refused::Refused;
+use crate::subscriptions::filter::SubscriptionFilter;
 
 /// How many messages of one batch are served at the same time.
 const BATCH_AT_ONCE: usize = 16;
-
-/// Most resources that one client may be subscribed to.
-pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 /// One or several messages, read.
 #[expect(clippy::large_enum_variant, reason = "one is the usual case, and is worth no allocation")]
@@ -90,22 +88,6 @@ pub enum GatewayMethod<'a> {
     DescribeService {
         service: Cow<'a, str>,
     },
-}
-
-/// What a `subscriptions/listen` wants to hear (2026-07-28, basic/patterns/subscriptions).
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SubscriptionFilter {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub tools_list_changed: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub prompts_list_changed: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub resources_list_changed: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub resource_subscriptions: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub task_ids: Vec<String>,
 }
 
 pub struct Notification<'a> {
@@ -174,40 +156,20 @@ pub enum Shape {
     Service,
 }
 
-/// Reads a body.
-pub fn read<'a>(
-    form: Form,
-    endpoint: &Endpoint,
-    body: &'a [u8],
-    max_batch: usize,
-) -> Result<RequestBatch<'a>, Refused> {
-    if form == Form::Execute {
-        return Ok(execute::read(body)?);
-    }
-    match jsonrpc::parse(body, max_batch) {
-        Ok(jsonrpc::Body::Single(incoming)) => {
-            let (ask, head) = methods::read(incoming, endpoint);
-            Ok(RequestBatch::One(ask, Some(head)))
-        }
-        Ok(jsonrpc::Body::Batch(elements)) => {
-            let read = |raw| match jsonrpc::parse_message(raw) {
-                Ok(incoming) => methods::read(incoming, endpoint).0,
-                Err(malformed) => Request::Invalid(Invalid { id: malformed.id, refusal: malformed.refusal }),
-            };
-            Ok(RequestBatch::Batch(elements.into_iter().map(read).collect()))
-        }
-        Err(malformed) => {
-            Err(Refused { id: malformed.id.map(|id| id.get().into()), ..Refused::from(malformed.refusal) })
-        }
-    }
-}
-
 impl<'a> RequestBatch<'a> {
     /// What it counts against the caller's limits.
     pub fn cost(&self) -> Cost {
         match self {
             RequestBatch::One(ask, _) => ask.cost(),
             RequestBatch::Batch(asks) => asks.iter().map(Request::cost).sum(),
+        }
+    }
+
+    /// Adds what was read of a request to its refusal.
+    pub fn refuse(requests: &Result<Self, Refused>, refused: Refused) -> Refused {
+        match requests {
+            Ok(requests) => Refused { is_tool_call: requests.is_tool_call(), ..refused.under(requests.id()) },
+            Err(unread) => refused.under(unread.id.clone()),
         }
     }
 

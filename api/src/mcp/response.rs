@@ -8,7 +8,7 @@ use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId, jsonrpc};
 use serde_json::value::RawValue;
 
 use crate::mcp::context::Context;
-use crate::pipeline::limits::RateLimitState;
+use crate::pipeline::refused::RateLimitState;
 
 /// All replies to one request.
 pub struct Handled {

@@ -11,8 +11,6 @@ use jiff::Timestamp;
 use protocol::{Caller, Code, Refusal, ServerId};
 use proxy::bridge::Sealer;
 
-use crate::session::principal;
-
 /// How long a client may keep a ticket.
 const LIFE: Duration = Duration::from_secs(3600);
 
@@ -82,7 +80,7 @@ impl RequestStateSeal<'_> {
             Ok(arguments) => arguments.to_string(),
             Err(_) => String::from_utf8_lossy(self.arguments).into_owned(),
         };
-        let (tenant, caller) = (self.caller.tenant.to_string(), principal(self.caller));
+        let (tenant, caller) = (self.caller.tenant.to_string(), self.caller.principal());
         let bound = [&tenant, &caller, &self.server.to_string(), self.method, self.name, &arguments];
         SealedTokens::new(self.seal, "requestState", &bound)
     }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::mcp::context::Context;
-use crate::session::principal;
 
 /// How long a task is remembered.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -33,7 +32,7 @@ impl Tasks {
     /// Remembers the task that a result began, if it did.
     pub async fn note(&self, context: Context<'_>, server: &Slug, result: &[u8]) {
         let Some(task) = begun(result) else { return };
-        let owned = Owned { principal: principal(context.caller), server: server.clone() };
+        let owned = Owned { principal: context.caller.principal(), server: server.clone() };
         let value = serde_json::to_vec(&owned).expect("plain data").into();
         if let Err(error) = self.state.put(&key(context, &task), value, LIFE).await {
             tracing::warn!(%error, "a task cannot be remembered; its caller will not find it");
@@ -55,7 +54,7 @@ impl Tasks {
         let owned = self.state.get(&key(context, task)).await?.ok_or_else(unknown)?;
         let owned: Owned = serde_json::from_slice(&owned).map_err(|_| unknown())?;
         let here = context.protocol.endpoint.slug().is_none_or(|slug| *slug == owned.server);
-        match here && owned.principal == principal(context.caller) {
+        match here && owned.principal == context.caller.principal() {
             true => Ok(owned.server),
             false => Err(unknown()),
         }
@@ -64,7 +63,7 @@ impl Tasks {
 
 /// Of this caller: servers number their tasks as they like, and one caller's must not hide another's.
 fn key(context: Context<'_>, task: &str) -> StateKey {
-    let owned = format!("{}\n{task}", principal(context.caller));
+    let owned = format!("{}\n{task}", context.caller.principal());
     let hash: String = Sha256::digest(owned).iter().map(|byte| format!("{byte:02x}")).collect();
     StateKey::tenant(context.caller.tenant, &format!("mcp-task:{hash}"))
 }

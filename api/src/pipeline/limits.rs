@@ -8,7 +8,7 @@ use protocol::{Caller, Code, Refusal};
 use proxy::state::{self, Admission, LimitKey, Quota, StateStore};
 
 use crate::config;
-use crate::mcp::context::Refused;
+use crate::pipeline::refused::{QuotaState, RateLimitState, Refused};
 
 /// What is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,28 +59,6 @@ pub struct Limits {
     store: Arc<dyn StateStore>,
     agent: Option<Quota>,
     tenant: Option<Quota>,
-}
-
-/// Where the caller stands with its limit, for the answer's headers; none when it has no limit.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct RateLimitState(pub Option<QuotaState>);
-
-impl RateLimitState {
-    /// This one, or the other where this one says nothing.
-    pub fn or(self, other: RateLimitState) -> RateLimitState {
-        RateLimitState(self.0.or(other.0))
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct QuotaState {
-    /// `agent` or `tenant`.
-    pub whose: &'static str,
-    pub max: u32,
-    pub window: Duration,
-    pub remaining: u32,
-    /// Until all of it may be used at once again.
-    pub reset_after: Duration,
 }
 
 impl Limits {

@@ -5,6 +5,8 @@
 pub mod directory;
 pub mod limits;
 pub mod recorder;
+pub mod refused;
+pub mod upstreams;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +17,16 @@ use proxy::catalog::Catalog;
 use proxy::pool::Pool;
 
 use crate::authn::Authn;
-use crate::mcp::context::{Context, Inbound, Refused, UnreadBody};
+use crate::mcp::context::{Context, Inbound, UnreadBody};
+use crate::mcp::methods;
 use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{lifecycle, lists, negotiation, notifications, request};
+use crate::mcp::{lifecycle, lists, negotiation, notifications};
 use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
+use crate::pipeline::refused::Refused;
 use crate::session::Sessions;
 use crate::session::stream_quota::StreamQuota;
 use crate::subscriptions::dispatcher::Dispatcher;
@@ -66,17 +70,21 @@ impl Gateway {
         let body = inbound.body.read().await;
         let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
         let requests =
-            body.and_then(|body| request::read(inbound.form, inbound.endpoint, body, self.max_batch));
+            body.and_then(|body| methods::read(inbound.form, inbound.endpoint, body, self.max_batch));
         let cost = requests.as_ref().map_or(Cost::CALL, RequestBatch::cost).after(counted);
-        let rest = self.limits.admit_all(&caller, cost).await.map_err(|refused| refused.of(&requests))?;
+        let rest = self
+            .limits
+            .admit_all(&caller, cost)
+            .await
+            .map_err(|refused| RequestBatch::refuse(&requests, refused))?;
         let rate_limit = rest.or(rate_limit);
         let requests = requests.map_err(|refused| refused.rate_limited(rate_limit))?;
         let caller = self.authn.named(caller, &inbound.proof).await?;
         let caller = self.authn.speaking_as(caller, requests.agent()).await?;
 
         // In which era, and in which session, if any.
-        let Inbound { endpoint, said, stream, request, trace, .. } = inbound;
-        let protocol = negotiation::protocol(self, &caller, endpoint, said, stream, requests.head()).await;
+        let Inbound { endpoint, headers, stream, request, trace, .. } = inbound;
+        let protocol = negotiation::protocol(self, &caller, endpoint, headers, stream, requests.head()).await;
         let protocol = protocol
             .map_err(|refusal| Refused::from(refusal).rate_limited(rate_limit).under(requests.id()))?;
 

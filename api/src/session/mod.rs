@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 
 use state::{ClientChannel, SessionState};
 
-use crate::mcp::context::Endpoint;
+use crate::mcp::endpoint::Endpoint;
 use crate::session::backlog::Backlogs;
 
 /// How long a session lives without a request.
@@ -130,7 +130,7 @@ impl Sessions {
                 format!("capabilities and clientInfo have {words} bytes; at most {MOST_WORDS} are kept");
             return Err(Refusal::new(Code::InvalidParams, reason));
         }
-        let own = principal(caller);
+        let own = caller.principal();
         let open =
             self.known.iter().filter(|known| known.1.tenant == caller.tenant && known.1.principal == own);
         if open.count() >= MOST_SESSIONS {
@@ -157,7 +157,7 @@ impl Sessions {
         let id = URL_SAFE_NO_PAD.encode(random);
         let hash = hash_of(&id);
         let stored = Stored {
-            principal: principal(caller),
+            principal: caller.principal(),
             agent: caller.agent,
             endpoint: endpoint.key().to_owned(),
             opened: Timestamp::now().as_second(),
@@ -165,7 +165,7 @@ impl Sessions {
         };
         let new = NewSession {
             id_hash: hash,
-            principal: principal(caller),
+            principal: caller.principal(),
             endpoint: endpoint.key().to_owned(),
             facts: text(&stored),
             expires_at: expiry(),
@@ -209,7 +209,7 @@ impl Sessions {
             tracing::error!(%error, "a stored session cannot be read");
             gone()
         })?;
-        if stored.principal != principal(caller) || stored.endpoint != endpoint {
+        if stored.principal != caller.principal() || stored.endpoint != endpoint {
             return Err(gone());
         }
         Ok(self.remember(hash, caller.tenant, raw, &stored))
@@ -223,7 +223,7 @@ impl Sessions {
         session: Arc<Session>,
     ) -> Result<Arc<Session>, Refusal> {
         let own = session.tenant == caller.tenant
-            && session.principal == principal(caller)
+            && session.principal == caller.principal()
             && session.endpoint.key() == endpoint;
         if !own {
             return Err(gone());
@@ -257,7 +257,7 @@ impl Sessions {
         let mut facts = newest.as_deref().unwrap_or(session).facts.clone();
         change(&mut facts)?;
         let stored = Stored {
-            principal: principal(caller),
+            principal: caller.principal(),
             agent: caller.agent,
             endpoint: endpoint.key().to_owned(),
             opened: session.opened,
@@ -409,14 +409,6 @@ impl Sessions {
         self.known.insert(hash, (raw, Arc::clone(&session)));
         session
     }
-}
-
-/// The same for a caller however it proves who it is, as long as it speaks for the same agent; a key
-/// without an agent stands for itself.
-pub fn principal(caller: &Caller) -> String {
-    let agent = caller.agent.map(|agent| agent.to_string()).unwrap_or_default();
-    let key = caller.credential.filter(|_| !caller.own_agent).map(|key| key.to_string()).unwrap_or_default();
-    format!("{agent}/{key}")
 }
 
 fn gone() -> Refusal {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use protocol::{Caller, Code, Refusal};
 
-use crate::session::principal;
-
 pub struct StreamQuota {
     most: usize,
     open: DashMap<Box<str>, usize>,
@@ -28,7 +26,7 @@ impl StreamQuota {
     /// One more for this caller.
     pub fn open(self: &Arc<Self>, caller: &Caller) -> Result<StreamPermit, Refusal> {
         let tenant = caller.tenant.to_string();
-        let of: [Box<str>; 2] = [format!("{tenant} {}", principal(caller)).into(), tenant.into()];
+        let of: [Box<str>; 2] = [format!("{tenant} {}", caller.principal()).into(), tenant.into()];
         for (index, whose) in of.iter().enumerate() {
             let mut count = self.open.entry(whose.clone()).or_default();
             if *count >= self.most {

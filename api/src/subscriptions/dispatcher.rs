@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Owner;
-use crate::mcp::context::Endpoint;
-use crate::mcp::request::SubscriptionFilter;
+use crate::mcp::endpoint::Endpoint;
 use crate::pipeline::directory::Directory;
 use crate::session::stream::{Stream, Topic};
 use crate::session::{Session, Sessions, stream};
+use crate::subscriptions::filter::SubscriptionFilter;
 use crate::subscriptions::replica_bus;
 use crate::subscriptions::replica_bus::{Answer, Change, Message, ReplicaBus, What};
 use crate::subscriptions::replica_interest::ReplicaInterest;

@@ -11,12 +11,13 @@ use proxy::upstream::{Initialized, UpstreamAnswer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::mcp::context::{Context, Endpoint};
-use crate::mcp::lifecycle::{handshaken, session};
-use crate::mcp::request::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
+use crate::mcp::context::Context;
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::lifecycle::handshaken;
 use crate::mcp::response::Answer;
 use crate::pipeline::Gateway;
 use crate::session::{Facts, Session};
+use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::subscriptions::replica_bus::{Message, session_text};
 use crate::subscriptions::replica_interest::Subscribed;
 
@@ -97,7 +98,7 @@ pub async fn change(
     uri: &str,
     begin: bool,
 ) -> Result<Answer, Refusal> {
-    let session = session(context)?;
+    let session = context.session()?;
     if begin && !session.state.holds(uri) {
         match subscriber(context).subscribe(gateway, uri).await? {
             Ok(subscribed) => session.state.hold(uri, Some(Box::new(subscribed))),
