@@ -26,10 +26,12 @@ use crate::pipeline::Gateway;
 use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::recorder::Recorder;
+use crate::pipeline::upstreams::Upstreams;
 use crate::session::Sessions;
 use crate::session::stream_quota::StreamQuota;
 use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::replica_bus::ReplicaBus;
+use crate::subscriptions::replica_interest::ReplicaInterest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,25 +112,40 @@ impl App {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;
         let bus = Arc::new(ReplicaBus::new(Arc::clone(&state)));
-        let sessions =
-            Arc::new(Sessions::new(db.clone(), Arc::clone(&state), Arc::clone(&bus.replica), pool.clone()));
-        let dispatcher = Dispatcher::new(Arc::clone(&directory), Arc::clone(&sessions), bus, pool.clone());
-        let gateway = Gateway {
+        let sessions = Arc::new(Sessions::new(
+            db.clone(),
+            Arc::clone(&state),
+            Arc::clone(&bus.replica),
+            pool.clone(),
+            StreamQuota::new(listener::connections()),
+        ));
+        let interest = Arc::new(ReplicaInterest::default());
+        let dispatcher = Dispatcher::new(
+            Arc::clone(&directory),
+            Arc::clone(&sessions),
+            bus,
+            pool.clone(),
+            Arc::clone(&interest),
+        );
+        let upstreams = Upstreams {
             bridge: Bridge::new(pool.clone()),
+            directory,
+            catalog,
+            pool,
+            interest,
+            list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
+        };
+        let gateway = Gateway {
+            upstreams,
             sessions,
             dispatcher: Arc::new(dispatcher),
             tasks: Tasks { state: Arc::clone(&state) },
-            stream_quota: StreamQuota::new(listener::connections()),
             seal: secrets.seal(&config.auth).map_err(StartError::usage)?,
             plain: Arc::new(Client::plain()),
             authn,
             limits: Limits::new(Arc::clone(&state), &config.limits),
-            directory,
-            catalog,
             recorder: Recorder { record, argument_bytes: config.record.argument_bytes },
-            pool,
             max_batch: config.server.max_batch,
-            list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
         };
         let operator_key = secrets.operator_key();
         let (resources, health) = (Resources::new(&config), Health::default());
@@ -163,9 +180,9 @@ impl App {
         if tokio::time::timeout(rest, self.tasks.wait()).await.is_err() {
             tracing::warn!("some requests were still in flight");
         }
-        self.gateway.bridge.shutdown().await;
-        self.gateway.pool.shutdown(grace).await;
-        self.gateway.directory.touch().await;
+        self.gateway.upstreams.bridge.shutdown().await;
+        self.gateway.upstreams.pool.shutdown(grace).await;
+        self.gateway.upstreams.directory.touch().await;
         self.gateway.recorder.record.shutdown().await;
     }
 }

@@ -85,7 +85,7 @@ pub async fn live(
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
-            async move { app.gateway.directory.tick().await }
+            async move { app.gateway.upstreams.directory.tick().await }
         }
     }));
     tasks.spawn(every(FOLD, stop.clone(), {
@@ -95,7 +95,7 @@ pub async fn live(
             async move {
                 figures.run_upkeep();
                 app.gateway.sessions.sweep();
-                app.gateway.directory.touch().await;
+                app.gateway.upstreams.directory.touch().await;
             }
         }
     }));
@@ -130,7 +130,7 @@ pub async fn live(
             stopped.set(Instant::now()).ok();
             // Open streams and questions would keep their connections for ever.
             app.gateway.sessions.refuse_questions();
-            app.gateway.bridge.give_up_parked();
+            app.gateway.upstreams.bridge.give_up_parked();
             app.gateway.dispatcher.ending.cancel();
             app.stopping.cancel();
         }

@@ -18,6 +18,7 @@ pub mod own;
 pub mod policy;
 pub mod pool;
 pub mod route;
+pub mod selected;
 pub mod server;
 pub mod splice;
 pub mod state;

@@ -10,6 +10,7 @@ use protocol::{AgentId, Code, Refusal, names};
 use crate::catalog::{Catalog, ListKind, Listing};
 use crate::policy::Policy;
 use crate::pool::PoolKey;
+use crate::selected::Selected;
 use crate::server::ServerSpec;
 use crate::view::{Member, TenantView};
 
@@ -74,11 +75,6 @@ impl Permit {
 
     pub fn spec(&self) -> &Arc<ServerSpec> {
         &self.route.policy.spec
-    }
-
-    /// Which of the server's upstreams is asked for its names, where that was not known before.
-    pub fn look_at(&mut self, key: PoolKey) {
-        self.route.key = key;
     }
 
     /// How long the call may take.
@@ -177,10 +173,15 @@ impl Catalog {
 
     /// Asks the server for its names where that was not done yet, and the policy again for the name
     /// that turned out to be meant.
-    pub async fn settle(&self, permit: &mut Permit, deadline: Instant) -> Result<(), Refusal> {
+    pub async fn settle(
+        &self,
+        permit: &mut Permit,
+        selected: &Selected,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
         let route = &mut permit.route;
         if let (Found::NotListed { .. }, Some(kind)) = (&route.found, route.listed_as()) {
-            let listing = self.list(&route.key, &route.policy.spec, kind, deadline).await?;
+            let listing = self.list(selected, kind, deadline).await?;
             route.look_up(&listing);
             route.allows_name()?;
         }

@@ -107,7 +107,7 @@ pub fn response(
     work: Option<AbortOnDrop>,
 ) -> Response {
     let mark = Arc::clone(&watch.app.gateway.dispatcher.bus.replica);
-    let registry = watch.app.gateway.directory.registry();
+    let registry = watch.app.gateway.upstreams.directory.registry();
     let reader = Reader {
         mark,
         _reading: stream.reading(),

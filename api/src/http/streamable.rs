@@ -305,14 +305,15 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         return not_acceptable(&parts, "text/event-stream").await;
     }
     let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
-    let placed =
-        found.and_then(|(caller, session)| Ok((app.gateway.stream_quota.open(&caller)?, caller, session)));
+    let placed = found.and_then(|(caller, session)| {
+        Ok((app.gateway.sessions.stream_quota.open(&caller)?, caller, session))
+    });
     let (place, caller, session) = match placed {
         Ok(found) => found,
         Err(away) => return turned_away(&app, &parts, away),
     };
     // Only what is known can be seen to change.
-    if let Err(refusal) = app.gateway.directory.view(session.tenant).await {
+    if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
         return turned_away(&app, &parts, refusal.into());
     }
     let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
@@ -340,7 +341,12 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
         app.tasks.spawn(async move {
-            crate::subscriptions::handlers::restore(&restoring.gateway, &session).await
+            crate::subscriptions::handlers::restore(
+                &restoring.gateway.upstreams,
+                &restoring.gateway.dispatcher,
+                &session,
+            )
+            .await
         });
     }
     if cursor.stream == 0 {

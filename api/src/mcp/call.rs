@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use entity::Seal;
 use protocol::Refusal;
 use protocol::mcp::method;
 use proxy::bridge::Errand;
@@ -16,8 +17,9 @@ use crate::mcp::context::Context;
 use crate::mcp::request::{Call, Shape, Target};
 use crate::mcp::response::{Answer, Facts, Reply};
 use crate::mcp::sealed_tokens::RequestStateSeal;
+use crate::mcp::tasks::Tasks;
 use crate::mcp::{execute, param_headers, resource_uris};
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
 
 impl<'a> Call<'a> {
     /// A tool call whose parameters are put together here.
@@ -65,7 +67,9 @@ impl<'a> Call<'a> {
     /// Sends it, under its permit. Where the server's names are not known yet, it is requests for them.
     pub async fn deliver(
         &self,
-        gateway: &Gateway,
+        upstreams: &Upstreams,
+        tasks: &Tasks,
+        seal: &Seal,
         context: Context<'_>,
         mut permit: Permit,
         started: Instant,
@@ -73,14 +77,13 @@ impl<'a> Call<'a> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
         // A start has a time of its own, which does not count towards the call's.
         let deadline = started + permit.spec().start_timeout + timeout;
-        let (tenant, client) = (context.caller.tenant, &context.protocol.client);
-        gateway.bridge.settle_eras(tenant, permit.spec(), deadline).await?;
-        permit.look_at(gateway.bridge.list_key(tenant, permit.spec(), client));
-        gateway.catalog.settle(&mut permit, deadline).await?;
-        let headers = param_headers::check(context, self, &gateway.catalog, &permit, deadline).await?;
-        if !gateway.dispatcher.interest.is_empty() {
-            let key = gateway.bridge.key(tenant, permit.spec(), client);
-            gateway.dispatcher.interest.watch(&gateway.pool, &key, permit.spec()).await;
+        let client = &context.protocol.client;
+        let Upstreams { bridge, catalog, pool, interest, .. } = upstreams;
+        let selected = bridge.select_permitted(&permit, client, deadline).await?;
+        catalog.settle(&mut permit, &selected, deadline).await?;
+        let headers = param_headers::check(context, self, catalog, &permit, &selected, deadline).await?;
+        if !interest.is_empty() {
+            interest.watch(pool, &selected).await;
         }
         let route = permit.route();
         let name = serde_json::to_string(&*route.name).expect("a string is JSON");
@@ -96,7 +99,7 @@ impl<'a> Call<'a> {
             timeout,
             voice: context.protocol.client_channel.clone(),
             sealer: &RequestStateSeal {
-                seal: &gateway.seal,
+                seal,
                 caller: context.caller,
                 server: permit.spec().id,
                 method: self.method(),
@@ -105,9 +108,9 @@ impl<'a> Call<'a> {
             },
             headers: &headers,
         };
-        let delivered = gateway.bridge.deliver(tenant, permit.spec(), errand).await?;
+        let delivered = bridge.deliver(&selected, errand).await?;
         if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {
-            gateway.tasks.note(context, &permit.spec().slug, result).await;
+            tasks.note(context, &permit.spec().slug, result).await;
         }
         Ok(delivered)
     }

@@ -2,13 +2,12 @@
 //! subscriptions, and the description of services.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
 use protocol::{Code, Refusal};
-use proxy::bridge::{Client, Level, handshake};
+use proxy::bridge::{Level, handshake};
 use proxy::route::find_server;
-use proxy::upstream::Initialized;
+use proxy::view::Member;
 use serde_json::{Value, json};
 
 use crate::mcp::context::Context;
@@ -16,18 +15,28 @@ use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{GatewayMethod, GatewayRequest};
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::services;
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
 use crate::session::Facts;
+use crate::session::Sessions;
+use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::handlers;
+use crate::subscriptions::replica_bus::ReplicaBus;
 use crate::subscriptions::replica_bus::{Message, session_text};
 
 /// What clients read about the catalog as a whole.
 const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
     A server that is missing from a list is named in the list's _meta with the reason.";
 
-pub async fn answer(gateway: &Gateway, context: Context<'_>, local: GatewayRequest<'_>) -> Reply {
+/// Answers a method of the gateway itself.
+pub async fn answer(
+    upstreams: &Upstreams,
+    sessions: &Sessions,
+    dispatcher: &Arc<Dispatcher>,
+    context: Context<'_>,
+    request: GatewayRequest<'_>,
+) -> Reply {
     let mut session = None;
-    let answer = match &local.method {
+    let answer = match &request.method {
         GatewayMethod::Ping => Ok(Answer::Result("{}".into())),
         GatewayMethod::Initialize { version, capabilities, info } => {
             let version = version.as_deref().filter(|version| LEGACY_VERSIONS.contains(version));
@@ -38,26 +47,28 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, local: GatewayReque
                 level: None,
                 subscriptions: Vec::new(),
             };
-            Box::pin(initialize(gateway, context, facts)).await.map(|(answer, id)| {
+            Box::pin(initialize(upstreams, sessions, context, facts)).await.map(|(answer, id)| {
                 session = id;
                 answer
             })
         }
-        GatewayMethod::Discover => Box::pin(discover(gateway, context)).await,
-        GatewayMethod::SetLevel { level } => Box::pin(set_level(gateway, context, *level)).await,
+        GatewayMethod::Discover => Box::pin(discover(upstreams, context)).await,
+        GatewayMethod::SetLevel { level } => {
+            Box::pin(set_level(upstreams, sessions, &dispatcher.bus, context, *level)).await
+        }
         GatewayMethod::Subscription { uri, begin } => {
-            Box::pin(handlers::change(gateway, context, uri, *begin)).await
+            Box::pin(handlers::change(upstreams, sessions, dispatcher, context, uri, *begin)).await
         }
-        GatewayMethod::Listen(wanted) => {
-            Box::pin(handlers::listen(gateway, context, wanted.clone(), local.id)).await
+        GatewayMethod::Listen(filter) => {
+            Box::pin(handlers::listen(upstreams, sessions, dispatcher, context, filter, request.id)).await
         }
-        GatewayMethod::ListServices => Box::pin(services::list(gateway, context)).await.map(json_answer),
+        GatewayMethod::ListServices => Box::pin(services::list(upstreams, context)).await.map(json_answer),
         GatewayMethod::DescribeService { service } => {
-            services::describe(gateway, context, service).await.map(json_answer)
+            services::describe(upstreams, context, service).await.map(json_answer)
         }
     };
     Reply {
-        id: Some(local.id.get().into()),
+        id: Some(request.id.get().into()),
         answer: answer.unwrap_or_else(Answer::Refused),
         facts: None,
         request: context.request,
@@ -91,7 +102,8 @@ fn capabilities(endpoint: &Endpoint) -> Value {
 
 /// Begins a legacy session; on the plain door there is none, and what follows stands for itself.
 async fn initialize(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
+    sessions: &Sessions,
     context: Context<'_>,
     facts: Facts,
 ) -> Result<(Answer, Option<Box<str>>), Refusal> {
@@ -112,40 +124,24 @@ async fn initialize(
     };
     if let Some(slug) = slug {
         // Before anything is made: a server that may not be used has no sessions.
-        let view = gateway.directory.view(context.caller.tenant).await?;
+        let view = upstreams.directory.view(context.caller.tenant).await?;
         find_server(&view, slug.as_str())?.policy(context.caller.agent).server()?;
     }
-    let (id, session) = gateway.sessions.open(context.caller, endpoint, facts).await?;
+    let (id, session) = sessions.open(context.caller, endpoint, facts).await?;
     let answer = match slug {
         None => Ok(whole(capabilities(endpoint))),
-        Some(slug) => handshaken(gateway, context, slug.as_str(), &session.client)
+        Some(slug) => upstreams
+            .initialized(context, &session.client, slug.as_str())
             .await
             .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
     };
     if answer.is_err() {
-        gateway.sessions.close(&session).await.ok();
+        sessions.close(&session).await.ok();
     }
     Ok((answer?, Some(id.into())))
 }
 
-/// What one server said of itself; it is started when it does not run.
-pub async fn handshaken(
-    gateway: &Gateway,
-    context: Context<'_>,
-    slug: &str,
-    client: &Client,
-) -> Result<Arc<Initialized>, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
-    let policy = find_server(&view, slug)?.policy(context.caller.agent);
-    policy.server()?;
-    let deadline = Instant::now() + policy.spec.start_timeout;
-    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-    // What serves this client alone is started by its first call.
-    let key = gateway.bridge.list_key(view.tenant, &policy.spec, client);
-    gateway.pool.initialized(&key, &policy.spec, deadline).await
-}
-
-async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Refusal> {
+async fn discover(upstreams: &Upstreams, context: Context<'_>) -> Result<Answer, Refusal> {
     if context.protocol.client.era == Era::Legacy {
         return Err(Refusal::new(
             Code::MethodNotFound,
@@ -154,8 +150,7 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
         .hint(format!("say in params._meta that it is {MODERN}, with the client's capabilities")));
     }
     if let Endpoint::One(slug) = context.protocol.endpoint {
-        let client = &context.protocol.client;
-        let initialized = handshaken(gateway, context, slug.as_str(), client).await?;
+        let initialized = upstreams.initialized(context, &context.protocol.client, slug.as_str()).await?;
         return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
     }
     Ok(json_answer(json!({
@@ -170,23 +165,28 @@ async fn discover(gateway: &Gateway, context: Context<'_>) -> Result<Answer, Ref
 }
 
 /// The least level of log messages for this session; upstreams are told too.
-async fn set_level(gateway: &Gateway, context: Context<'_>, level: Level) -> Result<Answer, Refusal> {
+async fn set_level(
+    upstreams: &Upstreams,
+    sessions: &Sessions,
+    bus: &ReplicaBus,
+    context: Context<'_>,
+    level: Level,
+) -> Result<Answer, Refusal> {
     let session = context.session()?;
     let endpoint = context.protocol.endpoint;
     let change = |facts: &mut Facts| {
         facts.level = Some(level.as_str().to_owned());
         Ok(())
     };
-    gateway.sessions.change(context.caller, endpoint, session, change).await?;
-    gateway.dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
-    let view = gateway.directory.view(context.caller.tenant).await?;
-    let reached =
-        view.members().iter().filter(|member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug));
-    futures_util::future::join_all(
-        reached.map(|member| {
-            gateway.bridge.set_level(view.tenant, &member.spec, &context.protocol.client, level)
-        }),
-    )
-    .await;
+    sessions.change(context.caller, endpoint, session, change).await?;
+    bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
+    let view = upstreams.directory.view(context.caller.tenant).await?;
+    let client = &context.protocol.client;
+    let shown = |member: &&Member| endpoint.slug().is_none_or(|slug| *slug == member.spec.slug);
+    let running = view.members().iter().filter(shown).filter_map(|member| {
+        upstreams.bridge.select_running(view.tenant, &member.policy(context.caller.agent), client)
+    });
+    let set = |selected| async move { upstreams.bridge.set_level(&selected, level).await };
+    futures_util::future::join_all(running.map(set)).await;
     Ok(Answer::Result("{}".into()))
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use entity::Seal;
 use futures_util::future::join_all;
 use protocol::mcp::Era;
 use protocol::members::raw;
@@ -25,7 +26,7 @@ use crate::mcp::lifecycle::server_info;
 use crate::mcp::request::List;
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::sealed_tokens::SealedTokens;
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
 
 /// The `_meta` key under which missing servers are named.
 pub const UNAVAILABLE: &str = "trunkline/unavailable";
@@ -34,14 +35,14 @@ pub const UNAVAILABLE: &str = "trunkline/unavailable";
 const PAGE: usize = 1_000;
 
 /// Answers one of the four list methods.
-pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> Reply {
+pub async fn answer(upstreams: &Upstreams, seal: &Seal, context: Context<'_>, list: List<'_>) -> Reply {
     let caller = context.caller.principal();
     let tenant = context.caller.tenant.to_string();
     let bound = [tenant.as_str(), &caller, context.protocol.endpoint.key(), list.kind.method()];
-    let cursors = SealedTokens::new(&gateway.seal, "cursor", &bound);
+    let cursors = SealedTokens::new(seal, "cursor", &bound);
     let answer = match context.protocol.endpoint {
-        Endpoint::One(slug) => one(gateway, context, &list, slug.as_str(), &cursors).await,
-        Endpoint::All | Endpoint::Plain => merged(gateway, context, &list, &cursors).await,
+        Endpoint::One(slug) => one(upstreams, context, &list, slug.as_str(), &cursors).await,
+        Endpoint::All | Endpoint::Plain => merged(upstreams, context, &list, &cursors).await,
     };
     Reply {
         id: Some(list.id.get().into()),
@@ -54,32 +55,32 @@ pub async fn answer(gateway: &Gateway, context: Context<'_>, list: List<'_>) -> 
 
 /// One server's own list, as it gives it, without what this caller may not see.
 async fn one(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
     context: Context<'_>,
     list: &List<'_>,
     slug: &str,
     cursors: &dyn Sealer,
 ) -> Result<Answer, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
+    let view = upstreams.directory.view(context.caller.tenant).await?;
     let member = find_server(&view, slug)?;
     let policy = member.policy(context.caller.agent);
-    policy.server()?;
     let spec = &policy.spec;
-    let deadline = Instant::now() + spec.start_timeout + gateway.list_timeout;
-    gateway.bridge.settle_eras(view.tenant, spec, deadline).await?;
+    let deadline = Instant::now() + spec.start_timeout + upstreams.list_timeout;
+    let client = &context.protocol.client;
+    let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
     let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
     let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
     let errand = Errand {
-        client: &context.protocol.client,
+        client,
         method: list.kind.method(),
         params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
         marked: list.marked,
-        timeout: gateway.list_timeout,
+        timeout: upstreams.list_timeout,
         voice: context.protocol.client_channel.clone(),
         sealer: cursors,
         headers: &[],
     };
-    match gateway.bridge.deliver(view.tenant, spec, errand).await?.answer {
+    match upstreams.bridge.deliver(&selected, errand).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
         UpstreamAnswer::Result(result) => {
             let text = std::str::from_utf8(&result).unwrap_or_default();
@@ -143,7 +144,7 @@ fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
 }
 
 async fn merged(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
     context: Context<'_>,
     list: &List<'_>,
     cursors: &dyn Sealer,
@@ -153,19 +154,17 @@ async fn merged(
         Some(cursor) => Some(cursors.open(cursor)?),
         None => None,
     };
-    let view = gateway.directory.view(context.caller.tenant).await?;
-    let deadline = Instant::now() + gateway.list_timeout;
+    let view = upstreams.directory.view(context.caller.tenant).await?;
+    let deadline = Instant::now() + upstreams.list_timeout;
     let requests = view.members().iter().map(|member| {
         let policy = member.policy(context.caller.agent);
         let (tenant, client) = (view.tenant, &context.protocol.client);
         async move {
             let listing = async {
-                policy.server()?;
-                gateway.bridge.settle_eras(tenant, &policy.spec, deadline).await?;
-                let key = gateway.bridge.list_key(tenant, &policy.spec, client);
-                gateway.catalog.list(&key, &policy.spec, list.kind, deadline).await
+                let selected = upstreams.bridge.select(tenant, &policy, client, deadline).await?;
+                upstreams.catalog.list(&selected, list.kind, deadline).await
             };
-            let listing = in_time(gateway.list_timeout, &policy, listing).await;
+            let listing = in_time(upstreams.list_timeout, &policy, listing).await;
             (policy, listing)
         }
     });

@@ -16,7 +16,7 @@ use crate::mcp::context::RequestProtocol;
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::{McpHeaders, mismatch};
 use crate::mcp::request::RequestHead;
-use crate::pipeline::Gateway;
+use crate::session::Sessions;
 use crate::session::state::{ClientChannel, NotificationChannel};
 use crate::session::stream::Stream;
 
@@ -42,8 +42,9 @@ fn era(about: &About<'_>, version: Option<&str>) -> Era {
 }
 
 /// Finds out what a body is spoken in.
-pub async fn protocol<'a>(
-    gateway: &Gateway,
+pub async fn negotiate<'a>(
+    sessions: &Sessions,
+    plain: &Arc<Client>,
     caller: &Caller,
     endpoint: &'a Endpoint,
     headers: McpHeaders<'a>,
@@ -69,7 +70,7 @@ pub async fn protocol<'a>(
         });
     }
     if *endpoint == Endpoint::Plain || begins {
-        let client = Arc::clone(&gateway.plain);
+        let client = Arc::clone(plain);
         return Ok(RequestProtocol {
             endpoint,
             client,
@@ -84,7 +85,7 @@ pub async fn protocol<'a>(
             "send initialize first, or say in params._meta that it is modern; POST /mcp/rpc needs no session",
         )
     })?;
-    let session = Box::pin(gateway.sessions.find(caller, endpoint.key(), id)).await?;
+    let session = Box::pin(sessions.find(caller, endpoint.key(), id)).await?;
     if head.is_none() && session.facts.version != WITH_BATCHES {
         let reason = format!("revision {} has no batches: send one message at a time", session.facts.version);
         return Err(Refusal::new(Code::InvalidRequest, reason));

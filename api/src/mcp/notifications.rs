@@ -12,16 +12,22 @@ use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{Notification, Response};
 use crate::mcp::response;
 use crate::mcp::response::Reply;
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
+use crate::subscriptions::replica_bus::ReplicaBus;
 use crate::subscriptions::replica_bus::{Answer, Message, session_text};
 
 /// Takes a notification. None is answered.
-pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notification<'_>) -> Option<Reply> {
+pub async fn take(
+    upstreams: &Upstreams,
+    bus: &ReplicaBus,
+    context: Context<'_>,
+    notice: Notification<'_>,
+) -> Option<Reply> {
     match notice.method.as_ref() {
         method::INITIALIZED => {}
-        method::CANCELLED => cancel(gateway, context, notice.params).await,
+        method::CANCELLED => cancel(bus, context, notice.params).await,
         other if other.starts_with(method::NOTIFICATIONS) => {
-            pass(gateway, context, other, notice.params).await;
+            pass(upstreams, context, other, notice.params).await;
         }
         // A request without an id would be carried out by some servers, and asks for no permit.
         other => tracing::debug!(method = other.chars().take(100).collect::<String>(), "not a notification"),
@@ -30,7 +36,7 @@ pub async fn take(gateway: &Gateway, context: Context<'_>, notice: Notification<
 }
 
 /// A legacy client takes a request back. A modern one closes the request's stream instead.
-async fn cancel(gateway: &Gateway, context: Context<'_>, params: Option<&RawValue>) {
+async fn cancel(bus: &ReplicaBus, context: Context<'_>, params: Option<&RawValue>) {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Cancelled<'a> {
@@ -44,34 +50,33 @@ async fn cancel(gateway: &Gateway, context: Context<'_>, params: Option<&RawValu
     let id = cancelled.request_id.get();
     if !session.state.cancel(id) {
         let session = session_text(&session.hash);
-        gateway.dispatcher.bus.publish(Message::Cancelled { session, id: id.to_owned() }).await;
+        bus.publish(Message::Cancelled { session, id: id.to_owned() }).await;
     }
 }
 
 /// Everything else goes to the upstreams that serve this client: all that it alone is served by, or the
 /// one server that is meant.
-async fn pass(gateway: &Gateway, context: Context<'_>, told: &str, params: Option<&RawValue>) {
-    let Ok(view) = gateway.directory.view(context.caller.tenant).await else { return };
+async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: Option<&RawValue>) {
+    if *context.protocol.endpoint == Endpoint::Plain {
+        return;
+    }
+    let Ok(view) = upstreams.directory.view(context.caller.tenant).await else { return };
     let client = &context.protocol.client;
     for member in view.members() {
         let meant = context.protocol.endpoint.slug() == Some(&member.spec.slug);
-        if *context.protocol.endpoint == Endpoint::Plain
-            || member.policy(context.caller.agent).server().is_err()
-        {
-            continue;
-        }
-        let key = gateway.bridge.key(view.tenant, &member.spec, client);
-        let alone = key.owner != 0;
+        let policy = member.policy(context.caller.agent);
+        let Some(selected) = upstreams.bridge.select_running(view.tenant, &policy, client) else { continue };
+        let alone = selected.key().owner != 0;
         // What all callers share is told nothing in the name of one of them that the specification knows.
         let meant = meant && !matches!(told, method::ROOTS_CHANGED | method::PROGRESS);
-        if (meant || alone) && gateway.pool.is_running(&key) {
-            gateway.pool.notify(&key, told, params.map_or("", RawValue::get).as_bytes());
+        if meant || alone {
+            upstreams.pool.notify(&selected, told, params.map_or("", RawValue::get).as_bytes());
         }
     }
 }
 
 /// The client's answer to a question, which may have been requests by another replica.
-pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
+pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
     let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
         return Some(Reply {
@@ -95,7 +100,7 @@ pub async fn answered(gateway: &Gateway, context: Context<'_>, answered: Respons
         };
         let own = session.state.numbers(&id);
         let session = session_text(&session.hash);
-        let told = gateway.dispatcher.bus.publish(Message::Answered { session, id, answer }).await;
+        let told = bus.publish(Message::Answered { session, id, answer }).await;
         if !told && !own {
             let reason = "another replica requests this question, and replicas cannot reach each other now";
             let refusal = Refusal::new(Code::StateUnavailable, reason)

@@ -8,6 +8,7 @@ use protocol::{Refusal, members};
 use proxy::catalog::{Catalog, ListKind};
 use proxy::header_params;
 use proxy::route::{Permit, Verb};
+use proxy::selected::Selected;
 use proxy::server::Launch;
 
 use crate::mcp::context::Context;
@@ -21,6 +22,7 @@ pub async fn check(
     call: &Call<'_>,
     catalog: &Catalog,
     permit: &Permit,
+    selected: &Selected,
     deadline: Instant,
 ) -> Result<Vec<(String, String)>, Refusal> {
     let modern = context.protocol.client.era == Era::Modern;
@@ -29,7 +31,7 @@ pub async fn check(
         return Ok(Vec::new());
     }
     let route = permit.route();
-    let listing = match catalog.list(&route.key, permit.spec(), ListKind::Tools, deadline).await {
+    let listing = match catalog.list(selected, ListKind::Tools, deadline).await {
         Ok(listing) => listing,
         // The call itself will say what is wrong with the server.
         Err(refusal) => {

@@ -10,34 +10,33 @@ use proxy::view::{Member, TenantView};
 use serde_json::{Value, json};
 
 use crate::mcp::context::Context;
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
 
-pub async fn list(gateway: &Gateway, context: Context<'_>) -> Result<Value, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
+pub async fn list(upstreams: &Upstreams, context: Context<'_>) -> Result<Value, Refusal> {
+    let view = upstreams.directory.view(context.caller.tenant).await?;
     let entries: Vec<Value> = view
         .members()
         .iter()
         .map(|member| {
             let policy = member.policy(context.caller.agent);
-            let key = gateway.bridge.list_key(view.tenant, &member.spec, &context.protocol.client);
-            let tools = gateway.catalog.known(&key, ListKind::Tools);
-            entry(gateway, &view, member, &policy, tools.as_deref())
+            let key = upstreams.bridge.list_key(view.tenant, &member.spec, &context.protocol.client);
+            let tools = upstreams.catalog.known(&key, ListKind::Tools);
+            entry(upstreams, &view, member, &policy, tools.as_deref())
         })
         .collect();
     Ok(json!({ "services": entries }))
 }
 
 /// One service with its tools; it is started when its tools are not known yet.
-pub async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
-    let view = gateway.directory.view(context.caller.tenant).await?;
+pub async fn describe(upstreams: &Upstreams, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
+    let view = upstreams.directory.view(context.caller.tenant).await?;
     let member = proxy::route::find_server(&view, service)?;
     let policy = member.policy(context.caller.agent);
-    policy.server()?;
-    let deadline = Instant::now() + gateway.list_timeout;
-    gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-    let key = gateway.bridge.list_key(view.tenant, &policy.spec, &context.protocol.client);
-    let tools = gateway.catalog.list(&key, &policy.spec, ListKind::Tools, deadline).await?;
-    let mut entry = entry(gateway, &view, member, &policy, Some(&tools));
+    let deadline = Instant::now() + upstreams.list_timeout;
+    let client = &context.protocol.client;
+    let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
+    let tools = upstreams.catalog.list(&selected, ListKind::Tools, deadline).await?;
+    let mut entry = entry(upstreams, &view, member, &policy, Some(&tools));
     entry["tools"] = visible(&policy, &tools)
         .map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null))
         .collect();
@@ -45,14 +44,14 @@ pub async fn describe(gateway: &Gateway, context: Context<'_>, service: &str) ->
 }
 
 fn entry(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
     view: &TenantView,
     member: &Member,
     policy: &Policy,
     tools: Option<&Listing>,
 ) -> Value {
     let spec = &member.spec;
-    let status = gateway.pool.status(view.tenant, spec.id);
+    let status = upstreams.pool.status(view.tenant, spec.id);
     let refused = policy.server().err();
     let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
     let tokens =

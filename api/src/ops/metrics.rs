@@ -288,7 +288,7 @@ pub fn document() -> String {
 /// Reads the gauges of now.
 pub async fn scrape(app: &crate::app::App) -> Scrape {
     let record = app.gateway.recorder.record.status();
-    let pool = app.gateway.pool.figures();
+    let pool = app.gateway.upstreams.pool.figures();
     let connections = app.db.connections();
     Scrape {
         upstreams: pool.states,

@@ -14,17 +14,13 @@ use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::route::{Name, Route};
 use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
-use proxy::view::{Member, TenantView};
+use proxy::view::TenantView;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::config;
-use crate::mcp::context::Context;
-use crate::mcp::request::Call;
-use crate::pipeline::Gateway;
 
 /// The views of all tenants that called lately.
 pub struct Directory {
@@ -110,31 +106,8 @@ impl Directory {
         Ok(view)
     }
 
-    /// Finds where a call goes.
-    pub async fn resolve(
-        &self,
-        gateway: &Gateway,
-        context: Context<'_>,
-        call: &Call<'_>,
-    ) -> Result<Route, Refusal> {
-        let (caller, client) = (context.caller, &context.protocol.client);
-        let view = self.view(caller.tenant).await?;
-        let server;
-        let name = match call.name() {
-            Ok(name) => name,
-            Err(task) => {
-                server = gateway.tasks.server(context, task).await?;
-                Name::Direct { server: server.as_str(), name: "" }
-            }
-        };
-        let key = |member: &Member| gateway.bridge.list_key(view.tenant, &member.spec, client);
-        let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
-        self.note_use(route.policy.spec.id);
-        Ok(route)
-    }
-
     /// Notes that a server is used now.
-    fn note_use(&self, server: ServerId) {
+    pub fn note_use(&self, server: ServerId) {
         let now = jiff::Timestamp::now().as_microsecond();
         match self.used.get(&server) {
             Some(used) => used.store(now, Ordering::Relaxed),

@@ -9,12 +9,10 @@ pub mod refused;
 pub mod upstreams;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use entity::Seal;
-use proxy::bridge::{Bridge, Client};
-use proxy::catalog::Catalog;
-use proxy::pool::Pool;
+use proxy::bridge::Client;
 
 use crate::authn::Authn;
 use crate::mcp::context::{Context, Inbound, UnreadBody};
@@ -23,34 +21,27 @@ use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
 use crate::mcp::{lifecycle, lists, negotiation, notifications};
-use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::refused::Refused;
+use crate::pipeline::upstreams::Upstreams;
 use crate::session::Sessions;
-use crate::session::stream_quota::StreamQuota;
 use crate::subscriptions::dispatcher::Dispatcher;
 
 /// The pipeline and what its stages need.
 pub struct Gateway {
     pub authn: Arc<Authn>,
     pub limits: Limits,
-    pub directory: Arc<Directory>,
-    pub catalog: Arc<Catalog>,
     pub recorder: Recorder,
-    pub pool: Pool,
-    pub bridge: Bridge,
+    pub upstreams: Upstreams,
     pub sessions: Arc<Sessions>,
     pub dispatcher: Arc<Dispatcher>,
     pub tasks: Tasks,
-    pub stream_quota: Arc<StreamQuota>,
     /// Seals what clients keep for us.
     pub seal: Seal,
     /// The client of those who say nothing of themselves.
     pub plain: Arc<Client>,
     pub max_batch: usize,
-    /// How long a list of all servers waits for one of them.
-    pub list_timeout: Duration,
 }
 
 impl Gateway {
@@ -84,7 +75,16 @@ impl Gateway {
 
         // In which era, and in which session, if any.
         let Inbound { endpoint, headers, stream, request, trace, .. } = inbound;
-        let protocol = negotiation::protocol(self, &caller, endpoint, headers, stream, requests.head()).await;
+        let protocol = negotiation::negotiate(
+            &self.sessions,
+            &self.plain,
+            &caller,
+            endpoint,
+            headers,
+            stream,
+            requests.head(),
+        )
+        .await;
         let protocol = protocol
             .map_err(|refusal| Refused::from(refusal).rate_limited(rate_limit).under(requests.id()))?;
 
@@ -110,11 +110,26 @@ impl Gateway {
         match ask {
             // Boxed: the places of all three would be kept by each request, and some stay open for ever.
             Request::Call(call) => Some(Box::pin(self.call(context, call)).await),
-            Request::List(list) => Some(Box::pin(lists::answer(self, context, list)).await),
-            Request::Gateway(local) => Some(Box::pin(lifecycle::answer(self, context, local)).await),
+            Request::List(list) => {
+                Some(Box::pin(lists::answer(&self.upstreams, &self.seal, context, list)).await)
+            }
+            Request::Gateway(local) => Some(
+                Box::pin(lifecycle::answer(
+                    &self.upstreams,
+                    &self.sessions,
+                    &self.dispatcher,
+                    context,
+                    local,
+                ))
+                .await,
+            ),
             Request::Invalid(wrong) => Some(wrong.reply(context)),
-            Request::Notification(notice) => notifications::take(self, context, notice).await,
-            Request::Response(answered) => notifications::answered(self, context, answered).await,
+            Request::Notification(notice) => {
+                notifications::take(&self.upstreams, &self.dispatcher.bus, context, notice).await
+            }
+            Request::Response(answered) => {
+                notifications::answered(&self.dispatcher.bus, context, answered).await
+            }
         }
     }
 
@@ -123,7 +138,7 @@ impl Gateway {
         let started = Instant::now();
 
         // Where: the name becomes a server and that server's own name.
-        let route = match self.directory.resolve(self, context, &call).await {
+        let route = match self.upstreams.resolve(&self.tasks, context, &call).await {
             Ok(route) => route,
             Err(refusal) => return call.refused(context, refusal),
         };
@@ -141,7 +156,8 @@ impl Gateway {
         };
 
         // Call.
-        let delivered = call.deliver(self, context, permit, started).await;
+        let delivered =
+            call.deliver(&self.upstreams, &self.tasks, &self.seal, context, permit, started).await;
 
         // Close the record, whatever happened.
         let facts = record.close(&delivered, started.elapsed());

@@ -1,1 +1,72 @@
-//! Upstreams.
+//! Upstreams of tenants: names resolved to servers, servers selected for a caller, and what the catalog
+//! knows of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::Refusal;
+use proxy::bridge::{Bridge, Client};
+use proxy::catalog::Catalog;
+use proxy::pool::Pool;
+use proxy::route::{Name, Route, find_server};
+use proxy::upstream::Initialized;
+use proxy::view::Member;
+
+use crate::mcp::context::Context;
+use crate::mcp::request::Call;
+use crate::mcp::tasks::Tasks;
+use crate::pipeline::directory::Directory;
+use crate::subscriptions::replica_interest::ReplicaInterest;
+
+pub struct Upstreams {
+    pub directory: Arc<Directory>,
+    pub catalog: Arc<Catalog>,
+    pub bridge: Bridge,
+    pub pool: Pool,
+    /// Resources that streams of other replicas are subscribed to.
+    pub interest: Arc<ReplicaInterest>,
+    /// Time for a list of all servers to wait for one of them.
+    pub list_timeout: Duration,
+}
+
+impl Upstreams {
+    /// Finds the server of a call, and the config rows that apply to its caller.
+    ///
+    /// # Errors
+    /// A refusal where no server that the caller can see has the name.
+    pub async fn resolve(
+        &self,
+        tasks: &Tasks,
+        context: Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Route, Refusal> {
+        let (caller, client) = (context.caller, &context.protocol.client);
+        let view = self.directory.view(caller.tenant).await?;
+        let server;
+        let name = match call.name() {
+            Ok(name) => name,
+            Err(task) => {
+                server = tasks.server(context, task).await?;
+                Name::Direct { server: server.as_str(), name: "" }
+            }
+        };
+        let key = |member: &Member| self.bridge.list_key(view.tenant, &member.spec, client);
+        let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
+        self.directory.note_use(route.policy.spec.id);
+        Ok(route)
+    }
+
+    /// Starts the server of an endpoint, if it does not run, and returns its answer to the handshake.
+    pub async fn initialized(
+        &self,
+        context: Context<'_>,
+        client: &Client,
+        slug: &str,
+    ) -> Result<Arc<Initialized>, Refusal> {
+        let view = self.directory.view(context.caller.tenant).await?;
+        let policy = find_server(&view, slug)?.policy(context.caller.agent);
+        let deadline = Instant::now() + policy.spec.start_timeout;
+        let selected = self.bridge.select(view.tenant, &policy, client, deadline).await?;
+        self.pool.initialized(&selected, deadline).await
+    }
+}

@@ -33,6 +33,7 @@ use state::{ClientChannel, SessionState};
 
 use crate::mcp::endpoint::Endpoint;
 use crate::session::backlog::Backlogs;
+use crate::session::stream_quota::StreamQuota;
 
 /// How long a session lives without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -110,15 +111,22 @@ pub struct Sessions {
     pool: Pool,
     /// Counts what waits for clients.
     pub backlogs: Backlogs,
+    pub stream_quota: Arc<StreamQuota>,
     opened: AtomicUsize,
     /// When sessions were forgotten because there were too many.
     forgotten: Mutex<Option<Instant>>,
 }
 
 impl Sessions {
-    pub fn new(db: Db, state: Arc<dyn StateStore>, replica: Arc<str>, pool: Pool) -> Self {
+    pub fn new(
+        db: Db,
+        state: Arc<dyn StateStore>,
+        replica: Arc<str>,
+        pool: Pool,
+        stream_quota: Arc<StreamQuota>,
+    ) -> Self {
         let (known, backlogs, opened) = (DashMap::new(), Backlogs::default(), AtomicUsize::new(0));
-        Self { db, state, known, replica, pool, backlogs, opened, forgotten: Mutex::default() }
+        Self { db, state, known, replica, pool, backlogs, stream_quota, opened, forgotten: Mutex::default() }
     }
 
     /// Whether this caller may have one more here, and in these words.

@@ -81,6 +81,7 @@ impl Dispatcher {
         sessions: Arc<Sessions>,
         bus: Arc<ReplicaBus>,
         pool: Pool,
+        interest: Arc<ReplicaInterest>,
     ) -> Dispatcher {
         Dispatcher {
             directory,
@@ -90,7 +91,7 @@ impl Dispatcher {
             subscriptions: DashMap::new(),
             next: AtomicU64::new(1),
             ending: CancellationToken::new(),
-            interest: Arc::default(),
+            interest,
             tasks: TaskTracker::new(),
         }
     }
@@ -260,12 +261,8 @@ impl Dispatcher {
     /// What runs here tells of what others want to hear of. What is started later is seen to by the call
     /// that starts it.
     async fn watch_for_others(&self) {
-        for key in self.pool.keys() {
-            let Ok(view) = self.directory.view(key.tenant).await else { continue };
-            let member = view.members().iter().find(|member| member.spec.id == key.server);
-            if let Some(member) = member.filter(|_| self.pool.is_running(&key)) {
-                self.interest.watch(&self.pool, &key, &member.spec).await;
-            }
+        for selected in self.pool.select_running() {
+            self.interest.watch(&self.pool, &selected).await;
         }
     }
 

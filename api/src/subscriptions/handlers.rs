@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 
 use crate::mcp::context::Context;
 use crate::mcp::endpoint::Endpoint;
-use crate::mcp::lifecycle::handshaken;
 use crate::mcp::response::Answer;
-use crate::pipeline::Gateway;
+use crate::pipeline::upstreams::Upstreams;
+use crate::session::Sessions;
 use crate::session::{Facts, Session};
+use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::subscriptions::replica_bus::{Message, session_text};
 use crate::subscriptions::replica_interest::Subscribed;
@@ -31,28 +32,33 @@ struct Subscriber<'a> {
 
 impl Subscriber<'_> {
     /// Subscribes at the upstream that has the resource, if this caller may use it.
-    async fn subscribe(&self, gateway: &Gateway, uri: &str) -> Result<Result<Subscribed, Answer>, Refusal> {
-        let view = gateway.directory.view(self.tenant).await?;
+    async fn subscribe(
+        &self,
+        upstreams: &Upstreams,
+        dispatcher: &Dispatcher,
+        uri: &str,
+    ) -> Result<Result<Subscribed, Answer>, Refusal> {
+        let view = upstreams.directory.view(self.tenant).await?;
         let name = match self.endpoint {
             Endpoint::One(slug) => Name::Direct { server: slug.as_str(), name: uri },
             Endpoint::All | Endpoint::Plain => Name::Exposed(uri),
         };
         let (member, own) = find_member(&view, Verb::ReadResource, name)?;
         let policy = member.policy(self.agent);
-        policy.server()?;
         let deadline = Instant::now() + policy.spec.start_timeout;
-        gateway.bridge.settle_eras(view.tenant, &policy.spec, deadline).await?;
-        let key = match self.client.era {
-            Era::Modern => gateway.bridge.list_key(view.tenant, &policy.spec, self.client),
-            Era::Legacy => gateway.bridge.key(view.tenant, &policy.spec, self.client),
-        };
-        match gateway.pool.subscribe(&key, &policy.spec, &own, deadline).await? {
+        let selected = upstreams.bridge.select(view.tenant, &policy, self.client, deadline).await?;
+        // A modern client's requests are not bound to an upstream of its own.
+        let selected = if self.client.era == Era::Modern { selected.for_lists() } else { selected };
+        match upstreams.pool.subscribe(&selected, &own, deadline).await? {
             UpstreamAnswer::Result(_) => {
-                let (wanted, pool) = (Arc::clone(&gateway.dispatcher.interest), gateway.pool.clone());
-                let subscribed =
-                    Subscribed { pool, key, uri: own.into_owned(), wanted: Some(Arc::clone(&wanted)) };
-                wanted.note(subscribed.resource());
-                gateway.dispatcher.publish_interest().await;
+                let subscribed = Subscribed {
+                    pool: upstreams.pool.clone(),
+                    key: selected.key(),
+                    uri: own.into_owned(),
+                    interest: Some(Arc::clone(&upstreams.interest)),
+                };
+                upstreams.interest.note(subscribed.resource());
+                dispatcher.publish_interest().await;
                 Ok(Ok(subscribed))
             }
             UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
@@ -61,7 +67,7 @@ impl Subscriber<'_> {
 }
 
 /// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
-pub async fn restore(gateway: &Gateway, session: &Session) {
+pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &Session) {
     let subscriber = Subscriber {
         tenant: session.tenant,
         agent: session.agent,
@@ -72,7 +78,7 @@ pub async fn restore(gateway: &Gateway, session: &Session) {
         if session.state.holds(uri) {
             continue;
         }
-        match subscriber.subscribe(gateway, uri).await {
+        match subscriber.subscribe(upstreams, dispatcher, uri).await {
             Ok(Ok(subscribed)) => {
                 session.state.hold(uri, Some(Box::new(subscribed)));
                 crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
@@ -93,14 +99,16 @@ fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
 }
 
 pub async fn change(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
+    sessions: &Sessions,
+    dispatcher: &Dispatcher,
     context: Context<'_>,
     uri: &str,
     begin: bool,
 ) -> Result<Answer, Refusal> {
     let session = context.session()?;
     if begin && !session.state.holds(uri) {
-        match subscriber(context).subscribe(gateway, uri).await? {
+        match subscriber(context).subscribe(upstreams, dispatcher, uri).await? {
             Ok(subscribed) => session.state.hold(uri, Some(Box::new(subscribed))),
             Err(answer) => return Ok(answer),
         }
@@ -116,20 +124,22 @@ pub async fn change(
         }
         Ok(())
     };
-    let changed = gateway.sessions.change(context.caller, context.protocol.endpoint, session, change).await;
+    let changed = sessions.change(context.caller, context.protocol.endpoint, session, change).await;
     if !begin || changed.is_err() {
         session.state.hold(uri, None);
     }
     changed?;
-    gateway.dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
+    dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;
     Ok(Answer::Result("{}".into()))
 }
 
 /// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
 pub async fn listen(
-    gateway: &Gateway,
+    upstreams: &Upstreams,
+    sessions: &Sessions,
+    dispatcher: &Arc<Dispatcher>,
     context: Context<'_>,
-    wanted: SubscriptionFilter,
+    wanted: &SubscriptionFilter,
     id: &RawValue,
 ) -> Result<Answer, Refusal> {
     let client = &context.protocol.client;
@@ -137,15 +147,15 @@ pub async fn listen(
         return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
             .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
     };
-    let _place = gateway.stream_quota.open(context.caller)?;
+    let _place = sessions.stream_quota.open(context.caller)?;
     let mut honoured = match context.protocol.endpoint {
         Endpoint::One(slug) => {
-            let initialized = Box::pin(handshaken(gateway, context, slug.as_str(), client)).await?;
-            declared(&initialized, &wanted)
+            let initialized = Box::pin(upstreams.initialized(context, client, slug.as_str())).await?;
+            declared(&initialized, wanted)
         }
         Endpoint::All | Endpoint::Plain => {
             // Only what is known can be seen to change.
-            gateway.directory.view(context.caller.tenant).await?;
+            upstreams.directory.view(context.caller.tenant).await?;
             wanted.clone()
         }
     };
@@ -153,7 +163,7 @@ pub async fn listen(
     honoured.resource_subscriptions.clear();
     let mut held = Vec::new();
     for uri in &wanted.resource_subscriptions {
-        match Box::pin(subscriber(context).subscribe(gateway, uri)).await {
+        match Box::pin(subscriber(context).subscribe(upstreams, dispatcher, uri)).await {
             Ok(Ok(subscribed)) => {
                 held.push(subscribed);
                 honoured.resource_subscriptions.push(uri.clone());
@@ -162,7 +172,6 @@ pub async fn listen(
             Err(refusal) => tracing::debug!(%refusal, uri, "a resource cannot be subscribed to"),
         }
     }
-    let dispatcher = &gateway.dispatcher;
     let (caller, endpoint) = (context.caller, context.protocol.endpoint);
     let _listening = dispatcher.listen(caller, client.owner, endpoint, honoured, id, stream);
     dispatcher.ending.cancelled().await;

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use protocol::{ServerId, TenantId};
 use proxy::pool::{Pool, PoolKey};
-use proxy::server::ServerSpec;
+use proxy::selected::Selected;
 use proxy::upstream::UpstreamAnswer;
 
 use crate::subscriptions::replica_bus::Resource;
@@ -47,14 +47,14 @@ pub struct Subscribed {
     pub key: PoolKey,
     pub uri: String,
     /// Where it is counted as one of this replica's own.
-    pub wanted: Option<Arc<ReplicaInterest>>,
+    pub interest: Option<Arc<ReplicaInterest>>,
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.pool.unsubscribe(&self.key, &self.uri);
-        if let Some(wanted) = &self.wanted {
-            wanted.forget(&self.resource());
+        if let Some(interest) = &self.interest {
+            interest.forget(&self.resource());
         }
     }
 }
@@ -114,9 +114,10 @@ impl ReplicaInterest {
     }
 
     /// Sees to it that an upstream tells of what other replicas want to hear of.
-    pub async fn watch(&self, pool: &Pool, key: &PoolKey, spec: &Arc<ServerSpec>) {
+    pub async fn watch(&self, pool: &Pool, selected: &Selected) {
+        let key = selected.key();
         let Some(uris) = self.there.get(&(key.tenant, key.server)).map(|uris| uris.clone()) else { return };
-        let places = uris.into_keys().map(|uri| (*key, uri));
+        let places = uris.into_keys().map(|uri| (key, uri));
         let new: Vec<_> = places.filter(|place| !self.held.contains_key(place)).take(AT_ONCE).collect();
         if self.held.len() >= MOST {
             return;
@@ -124,9 +125,9 @@ impl ReplicaInterest {
         let until = Instant::now() + PATIENCE;
         join_all(new.into_iter().map(|place| async move {
             let uri = place.1.clone();
-            match pool.subscribe(key, spec, &uri, until).await {
+            match pool.subscribe(selected, &uri, until).await {
                 Ok(UpstreamAnswer::Result(_)) => {
-                    let held = Subscribed { pool: pool.clone(), key: *key, uri, wanted: None };
+                    let held = Subscribed { pool: pool.clone(), key, uri, interest: None };
                     self.held.insert(place, Some(held));
                 }
                 Ok(UpstreamAnswer::Error(_)) => drop(self.held.insert(place, None)),

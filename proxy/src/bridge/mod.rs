@@ -25,19 +25,21 @@ mod parked;
 mod patience;
 mod questions;
 pub mod results;
+mod select;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use protocol::mcp::{Era, method};
-use protocol::{Code, Refusal, ServerId, TenantId};
+use protocol::{Code, Refusal, ServerId};
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use crate::pool::{Delivered, Pool, PoolKey};
+use crate::selected::Selected;
 use crate::server::{Launch, ServerSpec};
-use crate::upstream::{Introduction, Listener, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{Listener, UpstreamAnswer, UpstreamRequest};
 
 pub use client::{Abilities, Client, Level};
 pub use lanes::is_lane;
@@ -110,80 +112,10 @@ impl Bridge {
         Self { pool, shared: Arc::new(shared) }
     }
 
-    /// The key of the upstream that serves this client, as far as it is known in which eras the server
-    /// speaks: for lists and names, and for what belongs to no call.
-    pub fn key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
-        let era = self.era(spec, client.era);
-        let shared = PoolKey::shared(tenant, spec, era);
-        if era == Era::Modern || !client.can.anything() || matches!(spec.launch, Launch::Builtin { .. }) {
-            return shared;
-        }
-        let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
-        self.introduce(&key, client);
-        key
-    }
-
-    /// As [`Bridge::key`] for a list of many servers: those that this client alone is served by are not
-    /// started only to be listed.
-    pub fn list_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
-        let own = self.key(tenant, spec, client);
-        if own.owner == 0 || self.pool.is_running(&own) {
-            return own;
-        }
-        let key = PoolKey { owner: 0, ..own };
-        self.introduce(&key, client);
-        key
-    }
-
-    /// Finds out in which eras a server speaks, if that is not known.
-    pub async fn settle_eras(
-        &self,
-        tenant: TenantId,
-        spec: &Arc<ServerSpec>,
-        deadline: Instant,
-    ) -> Result<(), Refusal> {
-        match self.pool.known_eras(spec) {
-            Some(_) => Ok(()),
-            None => self.pool.eras(tenant, spec, deadline).await.map(drop),
-        }
-    }
-
-    fn era(&self, spec: &ServerSpec, wanted: Era) -> Era {
-        match spec.launch {
-            // What is built in never asks back and says everything in legacy words.
-            Launch::Builtin { .. } => Era::Legacy,
-            // What could not be found out is spoken to as most are.
-            _ => self.pool.known_eras(spec).map_or(Era::Legacy, |eras| eras.nearest(wanted)),
-        }
-    }
-
-    fn introduce(&self, key: &PoolKey, client: &Client) {
-        if self.pool.is_introduced(key) {
-            return;
-        }
-        let Some(capabilities) = &client.capabilities else { return };
-        let alone = key.owner != 0;
-        self.pool.introduce(
-            key,
-            Arc::new(Introduction {
-                capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
-                client: client.info.clone().filter(|_| alone),
-                home: client.home.clone().filter(|_| alone),
-            }),
-        );
-    }
-
     /// Sends a client's request to a server and gives the answer in the client's era.
-    pub async fn deliver(
-        &self,
-        tenant: TenantId,
-        spec: &Arc<ServerSpec>,
-        errand: Errand<'_>,
-    ) -> Result<Delivered, Refusal> {
-        let key = match is_list(errand.method) {
-            true => self.list_key(tenant, spec, errand.client),
-            false => self.key(tenant, spec, errand.client),
-        };
+    pub async fn deliver(&self, selected: &Selected, errand: Errand<'_>) -> Result<Delivered, Refusal> {
+        let spec = &selected.spec;
+        let key = if is_list(errand.method) { selected.list_key } else { selected.key };
         match (errand.client.era, key.era) {
             (Era::Legacy, Era::Legacy) => self.same(&key, spec, &errand).await,
             (Era::Modern, Era::Modern) => {
@@ -215,14 +147,14 @@ impl Bridge {
 
     /// Tells a legacy upstream how much it is to log: for one client alone as it says, for all as much as
     /// there is, since each client gets only what it wants (row 7). One that does not run is not told.
-    pub async fn set_level(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client, level: Level) {
-        let key = self.key(tenant, spec, client);
+    pub async fn set_level(&self, selected: &Selected, level: Level) {
+        let Selected { key, spec, .. } = selected;
         if key.era == Era::Legacy
-            && self.pool.is_running(&key)
+            && self.pool.is_running(key)
             && !matches!(spec.launch, Launch::Builtin { .. })
         {
             let level = if key.owner == 0 { Level::Debug } else { level };
-            self.tell_level(&key, spec, level).await;
+            self.tell_level(key, spec, level).await;
         }
     }
 
@@ -235,7 +167,7 @@ impl Bridge {
             crate::upstream::Params::raw(params.as_bytes()),
             deadline,
         );
-        if let Err(refusal) = self.pool.request(key, spec, request).await {
+        if let Err(refusal) = self.pool.send(key, spec, request).await {
             tracing::debug!(%refusal, "an upstream's log level cannot be set");
         }
     }
@@ -258,7 +190,7 @@ impl Bridge {
                 headers: errand.headers,
                 ..UpstreamRequest::new(errand.method, params, deadline)
             };
-            return self.pool.request(key, spec, request).await;
+            return self.pool.send(key, spec, request).await;
         };
         let patience = Arc::new(Patience::new(errand.timeout));
         let progress = prepared.progress.as_ref().map(|progress| progress.0);
@@ -278,7 +210,7 @@ impl Bridge {
         };
         tokio::select! {
             biased;
-            delivered = self.pool.request(key, spec, request) => delivered,
+            delivered = self.pool.send(key, spec, request) => delivered,
             () = patience.run_out() => Err(late(spec, errand.timeout)),
         }
     }

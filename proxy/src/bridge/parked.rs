@@ -179,7 +179,7 @@ async fn begin(
         let delivered = tokio::select! {
             biased;
             () = cancelled.cancelled() => return,
-            delivered = pool.request(&lane.key, &spec, request) => delivered,
+            delivered = pool.send(&lane.key, &spec, request) => delivered,
             () = patience.run_out() => Err(late(&spec, timeout)),
         };
         drop(lane);

@@ -19,6 +19,7 @@ use self::page::Page;
 use crate::header_params::{self, HeaderParam};
 use crate::message;
 use crate::pool::{Pool, PoolKey};
+use crate::selected::Selected;
 use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
@@ -164,11 +165,11 @@ impl Catalog {
     /// The list, asked for when it is not known; started servers are asked once for all who wait.
     pub async fn list(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         kind: ListKind,
         deadline: Instant,
     ) -> Result<Arc<Listing>, Refusal> {
+        let Selected { list_key: key, spec, .. } = selected;
         if let Some(listing) = self.known(key, kind) {
             return Ok(listing);
         }
@@ -199,9 +200,9 @@ impl Catalog {
         self.slots.retain(|key, _| key.server != server);
     }
 
-    /// Forgets what one tenant's child of a server listed, so that it is asked again.
-    pub fn forget_key(&self, key: &PoolKey) {
-        self.slots.remove(key);
+    /// Forgets what the selected upstream listed, so that it is asked again.
+    pub fn forget_listed(&self, selected: &Selected) {
+        self.slots.remove(&selected.list_key);
     }
 
     async fn fetch(
@@ -211,7 +212,7 @@ impl Catalog {
         kind: ListKind,
         deadline: Instant,
     ) -> Result<Listing, Refusal> {
-        let initialized = self.pool.initialized(key, spec, deadline).await?;
+        let initialized = self.pool.handshake(key, spec, deadline).await?;
         // Read before asking: a change during the answer makes this list stale at once.
         let changes = self.pool.changes(key);
         let mut listing = Listing { items: Vec::new(), by_tail: HashMap::new(), changes, notes: Vec::new() };
@@ -265,7 +266,7 @@ impl Catalog {
         let cursor = cursor.map(|cursor| ("cursor".to_owned(), cursor.into()));
         let params = self.pool.own_params(key.era, cursor.into_iter().collect());
         let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
-        match self.pool.request(key, spec, request).await?.answer {
+        match self.pool.send(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => page::read(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
                 Refusal::new(Code::UpstreamFailed, reason)

@@ -9,8 +9,10 @@ use protocol::{ServerId, TenantId};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
+use super::entry::Entry;
 use super::{Pool, PoolEvent, PoolKey};
 use crate::own;
+use crate::selected::Selected;
 use crate::upstream::{Initialized, Introduction};
 
 /// Beyond this many introductions, those of upstreams that are not there are dropped.
@@ -47,8 +49,8 @@ impl Pool {
 
     /// Tells an upstream something, such as `notifications/roots/list_changed`. `params` is a raw JSON
     /// object, or empty. One that does not run is not told.
-    pub fn notify(&self, key: &PoolKey, method: &str, params: &[u8]) {
-        let entry = self.shared.entries.get(key).map(|entry| entry.clone());
+    pub fn notify(&self, selected: &Selected, method: &str, params: &[u8]) {
+        let entry = self.shared.entries.get(&selected.key).map(|entry| entry.clone());
         if let Some(running) = entry.and_then(|entry| entry.alive()) {
             running.upstream.notify(method, params);
         }
@@ -58,9 +60,11 @@ impl Pool {
         self.shared.introductions.contains_key(key)
     }
 
-    /// The keys of all upstreams that there are.
-    pub fn keys(&self) -> Vec<PoolKey> {
-        self.shared.entries.iter().map(|entry| *entry.key()).collect()
+    /// Selects every upstream that runs, for work of the gateway itself.
+    pub fn select_running(&self) -> Vec<Selected> {
+        let running =
+            |entry: &Entry| entry.alive().map(|_| Selected::for_gateway(entry.spec.clone(), entry.key));
+        self.shared.entries.iter().filter_map(|entry| running(entry.value())).collect()
     }
 
     /// What the handshake with an upstream brought, if it runs.

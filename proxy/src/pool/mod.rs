@@ -27,6 +27,7 @@ use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
 
 use crate::child::Needed;
+use crate::selected::Selected;
 use crate::server::ServerSpec;
 use entry::{Entry, Unavailable};
 use futures_util::future::join_all;
@@ -118,6 +119,14 @@ impl Pool {
     /// does not count towards the deadline; it has `start_timeout` of its own.
     pub async fn request(
         &self,
+        selected: &Selected,
+        request: UpstreamRequest<'_>,
+    ) -> Result<Delivered, Refusal> {
+        self.send(&selected.key, &selected.spec, request).await
+    }
+
+    pub(crate) async fn send(
+        &self,
         key: &PoolKey,
         spec: &Arc<ServerSpec>,
         request: UpstreamRequest<'_>,
@@ -133,8 +142,16 @@ impl Pool {
         }
     }
 
-    /// What the handshake brought; starts the upstream when it does not run.
+    /// Returns what the handshake brought; starts the upstream when it does not run.
     pub async fn initialized(
+        &self,
+        selected: &Selected,
+        deadline: Instant,
+    ) -> Result<Arc<Initialized>, Refusal> {
+        self.handshake(&selected.list_key, &selected.spec, deadline).await
+    }
+
+    pub(crate) async fn handshake(
         &self,
         key: &PoolKey,
         spec: &Arc<ServerSpec>,

@@ -13,7 +13,7 @@ use protocol::{Code, Refusal};
 use super::entry::{Entry, Running, Unavailable};
 use super::request::Visit;
 use super::{Pool, PoolKey};
-use crate::server::ServerSpec;
+use crate::selected::Selected;
 use crate::upstream::{Upstream, UpstreamAnswer};
 
 /// How long an upstream may take to be subscribed to again after a restart.
@@ -56,13 +56,12 @@ impl Pool {
     /// made again when the upstream was started again.
     pub async fn subscribe(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         uri: &str,
         deadline: Instant,
     ) -> Result<UpstreamAnswer, Refusal> {
         loop {
-            match self.entry(key, spec)?.subscribe(uri, deadline).await {
+            match self.entry(&selected.key, &selected.spec)?.subscribe(uri, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Unavailable::Refused(refusal)) => return Err(refusal),
                 Err(Unavailable::Retired) => {}

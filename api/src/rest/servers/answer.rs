@@ -119,7 +119,7 @@ pub struct Showing<'a> {
 
 impl<'a> Showing<'a> {
     pub async fn to(app: &'a App, acting: &'a Acting) -> Result<Self, Problem> {
-        let view = app.gateway.directory.view(acting.tenant()).await?;
+        let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
         Ok(Self { app, acting, view })
     }
 
@@ -172,7 +172,7 @@ impl<'a> Showing<'a> {
         match row.transport {
             _ if !row.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
             Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
-                let status = self.app.gateway.pool.status(self.acting.tenant(), row.id);
+                let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
                 let since = status.since.max(row.created_at);
                 Doing { state: status.state, reason: status.reason, since }
             }
@@ -182,7 +182,7 @@ impl<'a> Showing<'a> {
     /// What this replica found is newer than what is written down.
     fn era_found(&self, row: &Server) -> Option<EraFoundBody> {
         let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
-        let here = member.and_then(|member| self.app.gateway.pool.found(&member.spec));
+        let here = member.and_then(|member| self.app.gateway.upstreams.pool.found(&member.spec));
         let here = here.map(|found| (found.eras, found.found_at));
         let (eras, found_at) = here.or(row.eras_found.map(|found| (found.eras, found.at)))?;
         Some(EraFoundBody { eras: eras.as_str(), found_at })

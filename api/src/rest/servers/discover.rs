@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::pipeline::upstreams::Upstreams;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};
@@ -107,16 +108,17 @@ pub async fn discover_server(
 
 async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     let Running { server, spec, .. } = running;
-    let key = &running.key(app).await?;
+    let selected = running.select(app).await?;
+    let Upstreams { catalog, pool, .. } = &app.gateway.upstreams;
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     let until = Instant::now() + spec.start_timeout;
-    let initialized = app.gateway.pool.initialized(key, spec, until).await?;
+    let initialized = pool.initialized(&selected, until).await?;
     let handshake: Handshake = serde_json::from_slice(&initialized.result).unwrap_or_default();
-    app.gateway.catalog.forget_key(key);
+    catalog.forget_listed(&selected);
     let mut missing = Vec::new();
     let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
     for kind in ListKind::ALL {
-        match app.gateway.catalog.list(key, spec, kind, Instant::now() + patience).await {
+        match catalog.list(&selected, kind, Instant::now() + patience).await {
             Ok(listing) => listings[kind as usize] = Some(listing),
             Err(refusal) => missing.push(MissingList {
                 list: kind.member(),

@@ -10,7 +10,8 @@ use entity::Server;
 use jiff::Timestamp;
 use protocol::mcp::{Era, method};
 use protocol::{Code, Refusal, Scope, ServerId, TenantId};
-use proxy::pool::{LogLine, PoolKey, State as Health};
+use proxy::pool::{LogLine, State as Health};
+use proxy::selected::Selected;
 use proxy::server::ServerSpec;
 use proxy::upstream::{Params, UpstreamRequest};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::pipeline::Gateway;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Moment, Named, Sent, ServerIdText};
 use crate::rest::find;
@@ -81,11 +83,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// The upstream that serves callers who say nothing of themselves. Finds out the server's eras first.
-    pub async fn key(&self, app: &App) -> Result<PoolKey, Refusal> {
-        let bridge = &app.gateway.bridge;
-        bridge.settle_eras(self.tenant, &self.spec, Instant::now() + self.spec.start_timeout).await?;
-        Ok(bridge.key(self.tenant, &self.spec, &app.gateway.plain))
+    /// Selects the upstream that serves callers who declare nothing.
+    pub async fn select(&self, app: &App) -> Result<Selected, Refusal> {
+        let deadline = Instant::now() + self.spec.start_timeout;
+        let Gateway { upstreams, plain, .. } = &app.gateway;
+        upstreams.bridge.select_for_owner(self.tenant, &self.spec, plain, deadline).await
     }
 }
 
@@ -95,7 +97,7 @@ impl Running {
 /// 409 for a global server that one of the tenant's own hides: nothing of it runs here.
 pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Running, Problem> {
     let server = find::server(acting.rows(app), name).await?;
-    let view = app.gateway.directory.view(acting.tenant()).await?;
+    let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
     match view.find(server.slug.as_str()) {
         Some(member) if member.spec.id == server.id => {
             Ok(Running { spec: Arc::clone(&member.spec), server, tenant: view.tenant })
@@ -142,7 +144,7 @@ pub async fn check_server(
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
-    let status = app.gateway.pool.status(acting.tenant(), server.id);
+    let status = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
     let doing = Showing::to(&app, &acting).await?.doing(server);
     let (state, reason) = match &asked {
         Ok(_) => (doing.state, doing.reason),
@@ -182,7 +184,7 @@ pub async fn start_server(
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
     switched_on(&server)?;
-    app.gateway.pool.start(acting.tenant(), &spec).await?;
+    app.gateway.upstreams.pool.start(acting.tenant(), &spec).await?;
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
 
@@ -214,7 +216,7 @@ pub async fn stop_server(
 ) -> Result<Json<StoppedBody>, Problem> {
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
-    let stopped_by = app.gateway.pool.stop(acting.tenant(), &spec).await.as_str();
+    let stopped_by = app.gateway.upstreams.pool.stop(acting.tenant(), &spec).await.as_str();
     let server = Showing::to(&app, &acting).await?.server(server);
     Ok(Json(StoppedBody { server, stopped_by }))
 }
@@ -236,7 +238,7 @@ pub async fn restart_server(
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
     switched_on(&server)?;
-    app.gateway.pool.restart(acting.tenant(), &spec).await?;
+    app.gateway.upstreams.pool.restart(acting.tenant(), &spec).await?;
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
 
@@ -262,25 +264,28 @@ pub async fn list_server_logs(
     let limit = query.optional("limit", number(1, 1000)).unwrap_or(100);
     query.finish()?;
     let server = find::server(acting.rows(&app), &name).await?;
-    let lines =
-        app.gateway.pool.logs(acting.tenant(), server.id, usize::try_from(limit).unwrap_or(usize::MAX));
+    let lines = app.gateway.upstreams.pool.logs(
+        acting.tenant(),
+        server.id,
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    );
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
 /// How long it took to answer. An error is an answer too: who refuses `ping` is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
-    let (key, spec) = (running.key(app).await?, &running.spec);
-    let pool = &app.gateway.pool;
-    pool.initialized(&key, spec, Instant::now() + spec.start_timeout).await?;
-    let sign_of_life = match key.era {
+    let selected = running.select(app).await?;
+    let pool = &app.gateway.upstreams.pool;
+    pool.initialized(&selected, Instant::now() + running.spec.start_timeout).await?;
+    let sign_of_life = match selected.key().era {
         Era::Legacy => method::PING,
         Era::Modern => method::DISCOVER,
     };
-    let params = pool.own_params(key.era, serde_json::Map::new());
+    let params = pool.own_params(selected.key().era, serde_json::Map::new());
     let params = Params::raw(params.as_bytes());
     let request = UpstreamRequest::new(sign_of_life, params, Instant::now() + patience);
-    pool.request(&key, spec, request).await.map(|delivered| delivered.upstream)
+    pool.request(&selected, request).await.map(|delivered| delivered.upstream)
 }
 
 /// The state of a server that just failed to answer.

@@ -1,0 +1,133 @@
+//! Selection of the upstreams that serve a client: policy, eras, and the keys in the pool.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::mcp::Era;
+use protocol::{Refusal, TenantId};
+
+use super::{Bridge, Client};
+use crate::policy::Policy;
+use crate::pool::PoolKey;
+use crate::route::Permit;
+use crate::selected::Selected;
+use crate::server::{Launch, ServerSpec};
+use crate::upstream::Introduction;
+
+impl Bridge {
+    /// Selects a server for a caller to whom this policy applies. The server's eras are found out first,
+    /// if they are not known.
+    ///
+    /// # Errors
+    /// A refusal where the policy forbids the server, or its eras cannot be found out in time.
+    pub async fn select(
+        &self,
+        tenant: TenantId,
+        policy: &Policy,
+        client: &Client,
+        deadline: Instant,
+    ) -> Result<Selected, Refusal> {
+        policy.server()?;
+        self.select_for_owner(tenant, &policy.spec, client, deadline).await
+    }
+
+    /// Selects the server that a permit allows.
+    pub async fn select_permitted(
+        &self,
+        permit: &Permit,
+        client: &Client,
+        deadline: Instant,
+    ) -> Result<Selected, Refusal> {
+        self.select_for_owner(permit.route().key.tenant, permit.spec(), client, deadline).await
+    }
+
+    /// Selects a server for its owner, who may use it whatever the configs say.
+    pub async fn select_for_owner(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        client: &Client,
+        deadline: Instant,
+    ) -> Result<Selected, Refusal> {
+        self.settle_eras(tenant, spec, deadline).await?;
+        Ok(self.selected(tenant, spec, client))
+    }
+
+    /// Selects a server whose upstream for this client runs: nothing is started.
+    pub fn select_running(&self, tenant: TenantId, policy: &Policy, client: &Client) -> Option<Selected> {
+        policy.server().ok()?;
+        let selected = self.selected(tenant, &policy.spec, client);
+        self.pool.is_running(&selected.key).then_some(selected)
+    }
+
+    fn selected(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client) -> Selected {
+        let key = self.key(tenant, spec, client);
+        Selected { spec: Arc::clone(spec), key, list_key: self.shared_unless_running(key, client) }
+    }
+
+    /// The key of the upstream that serves this client, as far as it is known in which eras the server
+    /// speaks: for lists and names, and for what belongs to no call.
+    fn key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
+        let era = self.era(spec, client.era);
+        let shared = PoolKey::shared(tenant, spec, era);
+        if era == Era::Modern || !client.can.anything() || matches!(spec.launch, Launch::Builtin { .. }) {
+            return shared;
+        }
+        let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
+        self.introduce(&key, client);
+        key
+    }
+
+    /// As [`Bridge::key`] for a list of many servers: those that this client alone is served by are not
+    /// started only to be listed.
+    pub fn list_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
+        self.shared_unless_running(self.key(tenant, spec, client), client)
+    }
+
+    fn shared_unless_running(&self, own: PoolKey, client: &Client) -> PoolKey {
+        if own.owner == 0 || self.pool.is_running(&own) {
+            return own;
+        }
+        let key = PoolKey { owner: 0, ..own };
+        self.introduce(&key, client);
+        key
+    }
+
+    /// Finds out in which eras a server speaks, if that is not known.
+    async fn settle_eras(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        match self.pool.known_eras(spec) {
+            Some(_) => Ok(()),
+            None => self.pool.eras(tenant, spec, deadline).await.map(drop),
+        }
+    }
+
+    fn era(&self, spec: &ServerSpec, wanted: Era) -> Era {
+        match spec.launch {
+            // What is built in never asks back and says everything in legacy words.
+            Launch::Builtin { .. } => Era::Legacy,
+            // What could not be found out is spoken to as most are.
+            _ => self.pool.known_eras(spec).map_or(Era::Legacy, |eras| eras.nearest(wanted)),
+        }
+    }
+
+    pub(super) fn introduce(&self, key: &PoolKey, client: &Client) {
+        if self.pool.is_introduced(key) {
+            return;
+        }
+        let Some(capabilities) = &client.capabilities else { return };
+        let alone = key.owner != 0;
+        self.pool.introduce(
+            key,
+            Arc::new(Introduction {
+                capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
+                client: client.info.clone().filter(|_| alone),
+                home: client.home.clone().filter(|_| alone),
+            }),
+        );
+    }
+}

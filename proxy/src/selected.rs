@@ -1,0 +1,40 @@
+//! Selection of a server's upstreams for one client: the proof that every way to an upstream takes.
+
+use std::sync::Arc;
+
+use crate::pool::PoolKey;
+use crate::server::ServerSpec;
+
+/// A server that may be used, with the keys of the upstreams that serve one client. The methods of
+/// [`crate::bridge::Bridge`] make it from a policy or a permit; [`Selected::for_gateway`] needs neither.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    pub(crate) spec: Arc<ServerSpec>,
+    /// The upstream of calls.
+    pub(crate) key: PoolKey,
+    /// The upstream of lists, handshakes and names: the one that all clients share, unless one of the
+    /// client's own runs already.
+    pub(crate) list_key: PoolKey,
+}
+
+impl Selected {
+    /// Selects an upstream for work of the gateway itself. No policy is asked: a caller's right, if any,
+    /// was proved otherwise (by a scope of REST).
+    pub fn for_gateway(spec: Arc<ServerSpec>, key: PoolKey) -> Self {
+        Self { spec, key, list_key: key }
+    }
+
+    /// Selects the upstream of lists for all that follows.
+    pub fn for_lists(self) -> Self {
+        Self { key: self.list_key, ..self }
+    }
+
+    pub fn spec(&self) -> &Arc<ServerSpec> {
+        &self.spec
+    }
+
+    /// Returns the key of the upstream of calls.
+    pub fn key(&self) -> PoolKey {
+        self.key
+    }
+}
