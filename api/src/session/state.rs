@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::backlog::Backlog;
 use crate::session::stream;
-use crate::session::stream::Stream;
+use crate::session::stream::{Stream, StreamKeeper};
 
 /// Most streams of one session that are kept for a client that comes back.
 const MAX_STREAMS: usize = 64;
@@ -51,7 +51,7 @@ impl SessionState {
     /// `version` is the session's revision of MCP.
     pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<SessionState> {
         let get_stream = Stream::default();
-        get_stream.keep_as(0, Weak::new());
+        get_stream.keep_as(0, Weak::<SessionState>::new());
         get_stream.charge_to(&backlog);
         get_stream.allow_empty(version >= WITH_EMPTY_EVENTS);
         Arc::new(SessionState {
@@ -73,24 +73,12 @@ impl SessionState {
 
     /// Gives the stream of a POST a number of this session.
     pub fn number(self: &Arc<Self>, stream: &Stream) {
-        stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
+        stream.keep_as(
+            self.next_stream.fetch_add(1, Ordering::Relaxed),
+            Arc::downgrade(self) as Weak<dyn StreamKeeper>,
+        );
         stream.charge_to(&self.backlog);
         stream.allow_empty(self.get_stream.may_be_empty());
-    }
-
-    /// Keeps a stream for a client that may lose its connection.
-    pub fn keep(&self, stream: &Arc<Stream>) {
-        let Some(number) = stream.number() else { return };
-        let mut streams = self.streams.lock();
-        streams.insert(number, Arc::clone(stream));
-        streams.retain(|_, stream| !stream.is_old());
-        let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
-        while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
-            // The oldest of those that have ended goes first; what is under way stays.
-            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
-            let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
-            bytes -= oldest.bytes();
-        }
     }
 
     pub fn find(&self, number: u32) -> Option<Arc<Stream>> {
@@ -219,6 +207,22 @@ impl SessionState {
         questions.insert(number, question);
         drop(questions);
         stream.send(message);
+    }
+}
+
+impl StreamKeeper for SessionState {
+    fn keep(&self, stream: &Arc<Stream>) {
+        let Some(number) = stream.number() else { return };
+        let mut streams = self.streams.lock();
+        streams.insert(number, Arc::clone(stream));
+        streams.retain(|_, stream| !stream.is_old());
+        let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
+        while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
+            // The oldest of those that have ended goes first; what is under way stays.
+            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
+            let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
+            bytes -= oldest.bytes();
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub fn tests() -> Vec<Trial> {
 
 async fn subscribe(server: &Server, uri: &str) -> Value {
     let deadline = Instant::now() + Duration::from_secs(5);
-    match server.pool.subscribe(&server.key, &server.spec, uri, deadline).await.unwrap() {
+    match server.pool.subscribe(&server.selected(), uri, deadline).await.unwrap() {
         UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json) => serde_json::from_slice(&json).unwrap(),
     }
 }
