@@ -336,7 +336,7 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             (home, Cursor { stream: 0, after: read })
         }
     };
-    if session.facts.subscriptions.iter().any(|uri| !session.state.holds(uri)) {
+    if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
         app.tasks.spawn(async move {

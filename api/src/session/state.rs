@@ -1,7 +1,6 @@
 //! What a session has going on in this replica: its streams, the questions that wait for the client's
 //! answers, and the requests that it may still cancel.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,6 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use protocol::Code;
 use protocol::mcp::WITH_EMPTY_EVENTS;
+use proxy::pool::Subscribed;
 use proxy::upstream::{Listener, Question, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,8 @@ pub struct SessionState {
     heard: AtomicBool,
     /// Whether changes may have been told while this replica knew nothing of the session.
     pub missed: AtomicBool,
-    held: Mutex<HashMap<String, Box<dyn Any + Send>>>,
+    /// By the URI as the client named it.
+    subscriptions: Mutex<HashMap<String, Subscribed>>,
     /// The replica's mark in the ids of questions.
     replica: Arc<str>,
     /// Counts what waits for the session's client.
@@ -65,7 +66,7 @@ impl SessionState {
             reader: Mutex::new(CancellationToken::new()),
             heard: AtomicBool::new(false),
             missed: AtomicBool::new(missed),
-            held: Mutex::default(),
+            subscriptions: Mutex::default(),
             replica,
             backlog,
         })
@@ -108,8 +109,17 @@ impl SessionState {
         self.heard.load(Ordering::Relaxed)
     }
 
-    pub fn holds(&self, name: &str) -> bool {
-        self.held.lock().contains_key(name)
+    pub fn is_subscribed(&self, uri: &str) -> bool {
+        self.subscriptions.lock().contains_key(uri)
+    }
+
+    /// Keeps a subscription as long as the session lives in this replica.
+    pub fn subscribe(&self, uri: &str, subscribed: Subscribed) {
+        self.subscriptions.lock().insert(uri.to_owned(), subscribed);
+    }
+
+    pub fn unsubscribe(&self, uri: &str) {
+        self.subscriptions.lock().remove(uri);
     }
 
     /// Whether something of it goes on now: its home is read, a request is served, an answer waits for a
@@ -125,15 +135,6 @@ impl SessionState {
     pub fn tidy(&self) {
         self.streams.lock().retain(|_, stream| !stream.is_old());
         self.questions.lock().retain(|_, question| !question.is_withdrawn());
-    }
-
-    /// Holds something as long as the session lives here, under a name; `None` lets go of it.
-    pub fn hold(&self, name: &str, held: Option<Box<dyn Any + Send>>) {
-        let mut all = self.held.lock();
-        match held {
-            Some(held) => drop(all.insert(name.to_owned(), held)),
-            None => drop(all.remove(name)),
-        }
     }
 
     /// A request that the client may cancel under its id, until the guard is dropped.
@@ -187,7 +188,7 @@ impl SessionState {
             stream.end();
         }
         self.questions.lock().clear();
-        self.held.lock().clear();
+        self.subscriptions.lock().clear();
         for (_, token) in self.in_flight.lock().drain() {
             token.cancel();
         }
