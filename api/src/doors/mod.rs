@@ -25,7 +25,7 @@ use crate::authn::Proof;
 use crate::dialect::{Endpoint, Said};
 use crate::edge::Arrival;
 use crate::gateway::{Form, Inbound};
-use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
+use crate::headers::{self, RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 use crate::oauth::{self, ResourceUri};
 use crate::request_body::RequestBody;
@@ -197,10 +197,7 @@ pub fn set_pace(response: &mut Response, pace: Pace) {
 /// What HTTP says beside a refusal.
 pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after {
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        response.headers_mut().insert(header::RETRY_AFTER, headers::retry_after(wait));
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, oauth::challenge(refusal));

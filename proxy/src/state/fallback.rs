@@ -316,6 +316,10 @@ impl StateStore for FallbackState {
         Either::Right(asking.boxed())
     }
 
+    fn sweep(&self) {
+        self.inner.memory.sweep();
+    }
+
     async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError> {
         self.inner.redis.publish(channel, payload).await
     }

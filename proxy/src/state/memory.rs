@@ -2,7 +2,7 @@
 //! nothing over a restart and knows no other replica.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use dashmap::mapref::entry::Entry;
 use futures_util::future::{Either, ready};
 
 use super::channels::Channels;
-use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription, gcra};
+use super::{Admission, Admitting, LimitKey, Limiter, Quota, StateError, StateKey, StateStore, Subscription};
 
 /// Bytes of values and their keys that are kept before a write is refused.
 const CAPACITY: usize = 64 << 20;
@@ -20,19 +20,12 @@ const CAPACITY: usize = 64 << 20;
 /// What an entry weighs beside its key and value.
 const OVERHEAD: usize = 96;
 
-/// Entries below which nobody looks for expired ones.
-const SWEEP_FLOOR: usize = 1024;
-
 /// The store of a single replica.
 pub struct MemoryState {
-    started: Instant,
     values: DashMap<StateKey, Value>,
     bytes: AtomicUsize,
     capacity: usize,
-    values_sweep: Sweep,
-    /// Per key the theoretical arrival time of GCRA, in nanoseconds since `started`.
-    arrivals: DashMap<LimitKey, AtomicU64>,
-    arrivals_sweep: Sweep,
+    limiter: Limiter,
     channels: Arc<Channels>,
 }
 
@@ -55,20 +48,12 @@ impl MemoryState {
     /// A store that refuses writes beyond `capacity` bytes of values that live.
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            started: Instant::now(),
             values: DashMap::new(),
             bytes: AtomicUsize::new(0),
             capacity,
-            values_sweep: Sweep::new(),
-            arrivals: DashMap::new(),
-            arrivals_sweep: Sweep::new(),
+            limiter: Limiter::default(),
             channels: Arc::default(),
         }
-    }
-
-    /// Keys that a limit remembers now; for the metrics.
-    pub fn limits_kept(&self) -> usize {
-        self.arrivals.len()
     }
 
     /// The values that live, each with the time that is left of it.
@@ -78,31 +63,15 @@ impl MemoryState {
         living.map(|entry| (entry.key().clone(), entry.bytes.clone(), entry.expires - now)).collect()
     }
 
-    /// Counts at once. A key that was seen costs one look-up and one compare-and-swap.
-    pub fn admit_now(&self, key: LimitKey, quota: &Quota, cost: u32) -> Admission {
-        if quota.is_unlimited() {
-            return Admission::UNLIMITED;
-        }
-        let now = self.nanos();
-        if let Some(arrival) = self.arrivals.get(&key) {
-            return settle(&arrival, quota, now, cost);
-        }
-        if self.arrivals_sweep.is_due() {
-            self.arrivals.retain(|_, arrival| *arrival.get_mut() > now);
-            self.arrivals_sweep.done(self.arrivals.len());
-        }
-        let arrival = self.arrivals.entry(key).or_default().downgrade();
-        settle(&arrival, quota, now, cost)
-    }
-
-    fn nanos(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    /// Counts `cost` calls against the quota, as [`StateStore::admit`] does, at once.
+    pub(super) fn admit_now(&self, key: LimitKey, quota: &Quota, cost: u32) -> Admission {
+        self.limiter.admit(key, quota, cost)
     }
 
     /// Makes room for a new value, or refuses it.
     fn reserve(&self, weight: usize) -> Result<(), StateError> {
         let fits = |bytes: usize| bytes.saturating_add(weight) <= self.capacity;
-        if self.values_sweep.is_due() || !fits(self.bytes.load(Ordering::Relaxed)) {
+        if !fits(self.bytes.load(Ordering::Relaxed)) {
             self.drop_expired_values();
         }
         if fits(self.bytes.load(Ordering::Relaxed)) {
@@ -121,7 +90,6 @@ impl MemoryState {
             }
             lives
         });
-        self.values_sweep.done(self.values.len());
     }
 
     fn insert(&self, entry: Entry<'_, StateKey, Value>, bytes: Bytes, ttl: Duration) {
@@ -198,6 +166,11 @@ impl StateStore for MemoryState {
         Either::Left(ready(Ok(self.admit_now(key, quota, cost))))
     }
 
+    fn sweep(&self) {
+        self.drop_expired_values();
+        self.limiter.sweep();
+    }
+
     async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError> {
         self.channels.deliver(channel, payload);
         Ok(())
@@ -205,19 +178,6 @@ impl StateStore for MemoryState {
 
     async fn subscribe(&self, channel: &StateKey) -> Result<Subscription, StateError> {
         Ok(self.channels.join(channel, |_| ()))
-    }
-}
-
-/// Decides until nobody else decided in between.
-fn settle(arrival: &AtomicU64, quota: &Quota, now: u64, cost: u32) -> Admission {
-    let mut seen = arrival.load(Ordering::Relaxed);
-    loop {
-        let (admission, next) = gcra::decide(quota, seen, now, cost);
-        let Some(next) = next else { return admission };
-        match arrival.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return admission,
-            Err(newer) => seen = newer,
-        }
     }
 }
 
@@ -231,45 +191,9 @@ fn expiry(ttl: Duration) -> Instant {
     now.checked_add(ttl).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }
 
-/// When to look for expired entries: when as many came as there were, so that the looking costs a
-/// constant amount per new entry and expired ones are at most about half.
-struct Sweep {
-    left: AtomicUsize,
-}
-
-impl Sweep {
-    fn new() -> Self {
-        Self { left: AtomicUsize::new(SWEEP_FLOOR) }
-    }
-
-    /// Counts a new entry; true for exactly one caller when it is time.
-    fn is_due(&self) -> bool {
-        self.left.fetch_sub(1, Ordering::Relaxed) == 1
-    }
-
-    fn done(&self, kept: usize) {
-        self.left.store(kept.max(SWEEP_FLOOR), Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use protocol::TenantId;
-    use uuid::Uuid;
-
-    use super::super::Bucket;
     use super::*;
-
-    #[test]
-    fn limits_of_callers_that_went_quiet_are_forgotten() {
-        let state = MemoryState::new();
-        let quota = Quota::new(100, Duration::from_micros(100));
-        let tenant = TenantId::new();
-        for _ in 0..100_000 {
-            state.admit_now(LimitKey::new(tenant, Bucket::Caller, Uuid::now_v7()), &quota, 1);
-        }
-        assert!(state.limits_kept() <= 2 * SWEEP_FLOOR, "{} kept", state.limits_kept());
-    }
 
     #[tokio::test]
     async fn expired_values_make_room_and_living_ones_do_not() {

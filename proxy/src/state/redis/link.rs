@@ -2,6 +2,7 @@
 //! so that a caller waits for a lost connection for a bounded time and for a dead server not at all.
 //! It knows no command but PING.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::address::Source;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long one attempt to connect may take; asking several sentinels takes several steps.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
-/// Pauses between attempts: doubled from the first to the last.
+/// Pauses between attempts, without jitter: doubled from the first to the last.
 pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Callers' end of the connection.
@@ -184,7 +185,7 @@ impl Keeper {
                 }
                 Err(reason) => {
                     self.report_down(reason);
-                    sleep(pause).await;
+                    sleep(with_jitter(pause)).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }
             }
@@ -254,6 +255,13 @@ impl Keeper {
             true
         });
     }
+}
+
+/// Adds up to a quarter, so that replicas that lost Redis together do not come back in step.
+pub(super) fn with_jitter(pause: Duration) -> Duration {
+    // The keys of the standard library's hash maps are random.
+    let random = RandomState::new().hash_one(()) as u32;
+    pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 4.0)
 }
 
 /// Whether this connection is of no more use.

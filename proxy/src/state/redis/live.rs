@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::channels::Channels;
 use super::super::{StateError, StateKey, Subscription};
 use super::address::Source;
-use super::link::{CONNECT, PAUSE, unavailable};
+use super::link::{CONNECT, PAUSE, unavailable, with_jitter};
 
 /// How often the listening connection is tried when it is silent.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ impl Listener {
                     }
                     Err(reason) => {
                         tracing::debug!(reason, "Redis cannot be listened to");
-                        sleep(pause).await;
+                        sleep(with_jitter(pause)).await;
                         pause = (pause * 2).min(PAUSE.1);
                     }
                 }

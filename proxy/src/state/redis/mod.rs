@@ -22,9 +22,6 @@ use self::link::Link;
 use self::live::Live;
 use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription};
 
-/// The limit script counts in microseconds, which is what Redis's clock gives.
-const TICKS_PER_SECOND: u64 = 1_000_000;
-
 /// The store of several replicas.
 pub struct RedisState {
     link: Link,
@@ -67,7 +64,7 @@ impl RedisState {
         cost: u32,
     ) -> Result<Admission, StateError> {
         let mut call = self.admit.key(key.to_string());
-        call.arg(quota.interval(TICKS_PER_SECOND)).arg(quota.max).arg(cost);
+        call.arg(quota.interval().as_micros() as u64).arg(quota.max).arg(cost);
         let run = |mut connection| async move { call.invoke_async(&mut connection).await };
         let (allowed, remaining, reset, wait): (bool, u32, u64, u64) = self.link.run(run).await?;
         Ok(Admission {
