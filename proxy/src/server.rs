@@ -111,14 +111,3 @@ pub struct ChildLimits {
     pub open_files: Option<u64>,
     pub cpu_seconds: Option<u64>,
 }
-
-impl ChildLimits {
-    /// These limits, with the other's where none is set.
-    pub fn or(self, other: ChildLimits) -> ChildLimits {
-        ChildLimits {
-            memory_mb: self.memory_mb.or(other.memory_mb),
-            open_files: self.open_files.or(other.open_files),
-            cpu_seconds: self.cpu_seconds.or(other.cpu_seconds),
-        }
-    }
-}

@@ -16,7 +16,7 @@ use crate::http::{self, Announce, RemotePlan};
 use crate::logs::LogRing;
 use crate::news::{News, Tell};
 use crate::server::{Launch, ServerSpec, StdioLaunch};
-use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits};
+use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits, WriteStyle};
 use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
@@ -80,14 +80,13 @@ pub fn plan(
         child: ChildPlan {
             supervisor: settings.supervisor.clone(),
             environment: settings.environment.iter().cloned().collect(),
-            limits: settings.limits,
             // Half for the end of its input, half for SIGTERM.
             grace: settings.stop_grace / 2,
         },
         limits: WireLimits {
             line_cap: settings.line_cap,
             write_cap: settings.write_cap,
-            write_style: settings.write_style,
+            write_style: WriteStyle::DirectUpTo(2),
         },
         client: settings.client(),
         introduction: None,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use futures_util::future::{Either, ready};
 
 use super::channels::Channels;
@@ -92,23 +91,6 @@ impl MemoryState {
         });
     }
 
-    fn insert(&self, entry: Entry<'_, StateKey, Value>, bytes: Bytes, ttl: Duration) {
-        self.bytes.fetch_add(weight(entry.key(), &bytes), Ordering::Relaxed);
-        let value = Value { bytes, expires: expiry(ttl) };
-        if let Entry::Occupied(mut entry) = entry {
-            let old = entry.insert(value);
-            self.forget(weight(entry.key(), &old.bytes));
-        } else {
-            entry.insert(value);
-        }
-    }
-
-    fn remove(&self, key: &StateKey) -> Option<Bytes> {
-        let (key, value) = self.values.remove(key)?;
-        self.forget(weight(&key, &value.bytes));
-        (value.expires > Instant::now()).then_some(value.bytes)
-    }
-
     fn forget(&self, weight: usize) {
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
     }
@@ -135,31 +117,17 @@ impl StateStore for MemoryState {
 
     async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
         self.reserve(weight(key, &value))?;
-        self.insert(self.values.entry(key.clone()), value, ttl);
+        self.bytes.fetch_add(weight(key, &value), Ordering::Relaxed);
+        if let Some(old) = self.values.insert(key.clone(), Value { bytes: value, expires: expiry(ttl) }) {
+            self.forget(weight(key, &old.bytes));
+        }
         Ok(())
     }
 
-    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError> {
-        self.reserve(weight(key, &value))?;
-        let entry = self.values.entry(key.clone());
-        if matches!(&entry, Entry::Occupied(taken) if taken.get().expires > Instant::now()) {
-            return Ok(false);
-        }
-        self.insert(entry, value, ttl);
-        Ok(true)
-    }
-
-    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
-        Ok(self.remove(key))
-    }
-
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError> {
-        Ok(self.remove(key).is_some())
-    }
-
-    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError> {
-        let value = self.values.get_mut(key).filter(|value| value.expires > Instant::now());
-        Ok(value.map(|mut value| value.expires = expiry(ttl)).is_some())
+        let Some((key, value)) = self.values.remove(key) else { return Ok(false) };
+        self.forget(weight(&key, &value.bytes));
+        Ok(value.expires > Instant::now())
     }
 
     fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a> {
@@ -209,7 +177,7 @@ mod tests {
         for i in 10..19 {
             state.put(&key(i), value.clone(), Duration::from_secs(9)).await.unwrap();
             state.put(&key(i), value.clone(), Duration::from_secs(9)).await.ok();
-            assert_eq!(state.take(&key(i)).await.unwrap(), Some(value.clone()));
+            assert!(state.delete(&key(i)).await.unwrap());
         }
         assert_eq!(state.bytes.load(Ordering::Relaxed), 0);
     }

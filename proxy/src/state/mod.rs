@@ -50,17 +50,8 @@ pub trait StateStore: Send + Sync + 'static {
         self.put(key, value, ttl).await
     }
 
-    /// Writes unless the key is there, and says whether it wrote.
-    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError>;
-
-    /// Reads and deletes in one step: of many takers one gets the value.
-    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
-
     /// Deletes, and says whether there was something.
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError>;
-
-    /// Gives the key a new time to live, and says whether it was there.
-    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError>;
 
     /// Counts `cost` calls against the quota, all or none of them. In memory the answer is there at
     /// once: nothing is allocated and nothing waits.
