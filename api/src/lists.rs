@@ -78,6 +78,7 @@ async fn one(
         voice: context.talk.voice.clone(),
         sealer: cursors,
         headers: &[],
+        caller: Some(context.caller),
     };
     match gateway.bridge.deliver(view.tenant, spec, errand).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),

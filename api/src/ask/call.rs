@@ -104,6 +104,7 @@ impl<'a> Call<'a> {
                 arguments: self.arguments(),
             },
             headers: &headers,
+            caller: Some(context.caller),
         };
         let delivered = gateway.bridge.deliver(tenant, permit.spec(), errand).await?;
         if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {

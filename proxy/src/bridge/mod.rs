@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use protocol::mcp::{Era, method};
-use protocol::{Code, Refusal, ServerId, TenantId};
+use protocol::{Caller, Code, Refusal, ServerId, TenantId};
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
@@ -87,6 +87,8 @@ pub struct Errand<'a> {
     pub sealer: &'a dyn Sealer,
     /// HTTP headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
     pub headers: &'a [(String, String)],
+    /// The sender, for a built-in server.
+    pub caller: Option<&'a Caller>,
 }
 
 /// Seals a text for one caller, server and request, for a limited time.
@@ -256,6 +258,7 @@ impl Bridge {
             let deadline = Instant::now() + errand.timeout;
             let request = UpstreamRequest {
                 headers: errand.headers,
+                caller: errand.caller,
                 ..UpstreamRequest::new(errand.method, params, deadline)
             };
             return self.pool.request(key, spec, request).await;
@@ -268,13 +271,19 @@ impl Bridge {
             progress: prepared.progress.clone(),
             patience: patience.clone(),
         });
+        // What is built in asks no questions, and reads the deadline.
+        let questions = match spec.launch {
+            Launch::Builtin(_) => Duration::ZERO,
+            _ => QUESTIONS_WITHIN,
+        };
         let request = UpstreamRequest {
             method: errand.method,
             params,
-            deadline: Instant::now() + errand.timeout + QUESTIONS_WITHIN,
+            deadline: Instant::now() + errand.timeout + questions,
             listener: Some(&hearing),
             progress,
             headers: errand.headers,
+            caller: errand.caller,
         };
         tokio::select! {
             biased;
