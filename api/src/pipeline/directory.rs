@@ -14,7 +14,7 @@ use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
+use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::TenantView;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
@@ -254,9 +254,13 @@ fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
 
 fn launch(server: &Server) -> Launch {
     match server.transport {
-        Transport::Builtin => {
-            Launch::Builtin { provider: server.command.clone().unwrap_or_else(|| server.slug.to_string()) }
-        }
+        Transport::Builtin => match server.env.expose() {
+            Ok(env) => Launch::Builtin(BuiltinLaunch {
+                secrets: env.clone(),
+                ..BuiltinLaunch::new(server.command.as_deref().unwrap_or(server.slug.as_str()))
+            }),
+            Err(error) => unopened(server)(error),
+        },
         Transport::Stdio => match server.env.expose() {
             Ok(env) => Launch::Stdio(StdioLaunch {
                 command: server.command.clone().unwrap_or_default(),
