@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::config::WithoutRedis;
@@ -60,6 +62,11 @@ pub struct Dependency {
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     pub detail: Option<String>,
+}
+
+/// The routes of the probes.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(health)).routes(routes!(ready))
 }
 
 /// Is the process alive, and what does it reach?

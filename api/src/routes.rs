@@ -23,23 +23,22 @@ pub fn gateway(app: &Arc<App>) -> Router {
         origins: app.config.server.allowed_origins.clone(),
         bound: app.config.bind_address(),
     });
+    let (doors, _) = doors::router().split_for_parts();
+    let (health, _) = health::router().split_for_parts();
     let (rest, _) = rest::router().split_for_parts();
     // Around known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), doors::rest::admit));
     let router = Router::new()
-        .route(doors::MCP, post(mcp::post_all).get(mcp::get_all).delete(mcp::delete_all))
+        .merge(doors)
         .route(
             &format!("{}{{slug}}", doors::SERVER),
-            post(mcp::post_one).get(mcp::get_one).delete(mcp::delete_one),
+            post(mcp::call_mcp).get(mcp::listen_mcp).delete(mcp::end_mcp),
         )
-        .route(doors::RPC, post(doors::rpc::rpc))
         .route(WELL_KNOWN, get(doors::resource::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(doors::resource::resource_metadata))
         .merge(doors::authorization::routes())
-        .route("/v1/mcp/execute", post(doors::execute::execute_tool))
         .merge(rest)
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
+        .merge(health)
         .merge(openapi::routes())
         .layer(middleware::from_fn(problem::finish))
         .layer(CatchPanicLayer::custom(problem::of_panic));

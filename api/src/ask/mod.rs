@@ -2,7 +2,7 @@
 //! name in them and otherwise stay as they were written.
 
 mod call;
-mod execute;
+pub mod execute;
 mod table;
 
 use std::borrow::Cow;

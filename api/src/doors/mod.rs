@@ -10,6 +10,7 @@ pub mod resource;
 pub mod rest;
 pub mod rpc;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,6 +20,8 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::{Code, Refusal, jsonrpc};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::authn::Proof;
@@ -29,6 +32,14 @@ use crate::headers::{RATELIMIT, RATELIMIT_POLICY, TRACEPARENT};
 use crate::limits::{Pace, Standing};
 use crate::oauth::{self, ResourceUri};
 use crate::request_body::RequestBody;
+
+/// The routes that call the pipeline, as the OpenAPI document has them.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(mcp::call_mcp, mcp::listen_mcp, mcp::end_mcp))
+        .routes(routes!(rpc::call_rpc))
+        .routes(routes!(execute::execute_tool))
+}
 
 /// Where the doors that speak JSON-RPC are.
 pub const MCP: &str = "/mcp";

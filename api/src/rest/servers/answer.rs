@@ -13,8 +13,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Moment, ServerIdText, ServerSlug};
-use crate::rest::servers::forms::Retry;
+use crate::rest::describe::{Moment, Retry, ServerIdText, ServerSlug, SetBody};
 
 /// A registered MCP server.
 #[derive(Serialize, ToSchema)]
@@ -93,14 +92,6 @@ pub struct EraFoundBody {
     pub eras: &'static str,
     #[schema(value_type = Moment)]
     pub found_at: Timestamp,
-}
-
-/// What is shown of a secret value.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
-pub struct SetBody {
-    #[schema(example = true)]
-    pub set: bool,
 }
 
 /// How a server is doing, in the words of its row.
