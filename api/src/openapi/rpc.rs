@@ -8,6 +8,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::rest::describe::shared;
+use crate::rest::reference;
 
 shared! {
     RpcRequest json!({
@@ -68,12 +69,8 @@ const METHODS: &str = "`ping`, `initialize`, `tools/list`, `tools/call`, `resour
 const CODES: &str = "JSON-RPC's own, or 40100 unauthenticated, 40300 denied, 40400 not found, 40900 conflict, \
     42900 limited, 49900 cancelled, 50200 upstream failed, 50300 unavailable, 50400 timed out.";
 
-fn reference(name: &str) -> serde_json::Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
 fn id(about: &str) -> serde_json::Value {
-    json!({"oneOf": [{"$ref": "#/components/schemas/RpcId", "description": about}, {"type": "null"}]})
+    json!({"oneOf": [{"$ref": reference("RpcId")["$ref"], "description": about}, {"type": "null"}]})
 }
 
 /// What each of these endpoints can answer.

@@ -14,9 +14,23 @@ pub struct Fields {
     members: Map<String, Value>,
     known: Vec<&'static str>,
     mistakes: Vec<FieldError>,
-    is_patch: bool,
+    purpose: Purpose,
     schema: Option<Value>,
 }
+
+/// What a table is used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    New,
+    /// RFC 7396: what must be there may be left out, and null clears where it may.
+    Patch,
+    /// Describes an answer: it has what always has a value, and no limits.
+    Answer,
+}
+
+/// Keywords of schemas that only bodies have.
+const LIMITS: [&str; 8] =
+    ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties", "example"];
 
 impl Fields {
     /// # Errors
@@ -52,54 +66,57 @@ impl Fields {
 
     /// Returns the schema of the bodies that a table reads.
     pub fn describe<T>(table: impl FnOnce(&mut Self) -> T, about: &str, example: &Value) -> Value {
-        let schema = json!({"type": "object", "description": about, "example": example, "properties": {}});
-        let mut fields = Self { schema: Some(schema), ..Self::nothing() };
-        table(&mut fields);
-        fields.schema.unwrap_or_default()
+        Self::nothing().described(table, json!({"type": "object", "description": about, "example": example}))
+    }
+
+    /// Returns the schema of answers with these members.
+    pub fn describe_answer<T>(table: impl FnOnce(&mut Self) -> T, about: &str) -> Value {
+        let fields = Self { purpose: Purpose::Answer, ..Self::nothing() };
+        fields.described(table, json!({"type": "object", "description": about}))
+    }
+
+    fn described<T>(mut self, table: impl FnOnce(&mut Self) -> T, schema: Value) -> Value {
+        self.schema = Some(schema);
+        table(&mut self);
+        self.schema.unwrap_or_default()
     }
 
     fn nothing() -> Self {
-        Self { members: Map::new(), known: Vec::new(), mistakes: Vec::new(), is_patch: false, schema: None }
+        let (known, mistakes) = (Vec::new(), Vec::new());
+        Self { members: Map::new(), known, mistakes, purpose: Purpose::New, schema: None }
     }
 
-    /// Reads as a patch from here on: what must be there may be left out, and only what [`Self::clearing`]
-    /// takes may be null (RFC 7396).
-    pub fn patching(&mut self) -> &mut Self {
-        self.is_patch = true;
-        self
+    /// Reads as a patch from here on.
+    pub fn patching(&mut self) {
+        self.purpose = Purpose::Patch;
     }
 
     pub fn is_patch(&self) -> bool {
-        self.is_patch
+        self.purpose == Purpose::Patch
+    }
+
+    pub fn is_answer(&self) -> bool {
+        self.purpose == Purpose::Answer
     }
 
     /// A member that must be there. None is already counted as a mistake, but in a patch.
     pub fn required<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
-        self.note(name, &form, about, false);
-        if !self.is_patch
-            && let Some(required) = self.schema.as_mut().map(|schema| &mut schema["required"])
-        {
-            match required {
-                Value::Array(names) => names.push(name.into()),
-                none => *none = json!([name]),
-            }
-        }
+        self.note(name, &form.schema, about, false, !self.is_patch());
         match self.members.remove(name) {
-            None if self.is_patch => None,
-            None | Some(Value::Null) if !self.is_patch => {
+            None | Some(Value::Null) if !self.is_patch() => {
                 self.wrong(name, "is missing");
                 None
             }
-            value => self.take(name, &value?, form),
+            value => self.take(name, &value?, &form),
         }
     }
 
     /// A member that may be left out or, but in a patch, null.
     pub fn optional<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
-        self.note(name, &form, about, !self.is_patch);
+        self.note(name, &form.schema, about, self.purpose == Purpose::New, self.is_answer());
         match self.members.remove(name)? {
-            Value::Null if !self.is_patch => None,
-            value => self.take(name, &value, form),
+            Value::Null if !self.is_patch() => None,
+            value => self.take(name, &value, &form),
         }
     }
 
@@ -110,10 +127,24 @@ impl Fields {
         form: Form<T>,
         about: &str,
     ) -> Option<Option<T>> {
-        self.note(name, &form, about, true);
+        self.note(name, &form.schema, about, true, false);
         match self.members.remove(name)? {
             Value::Null => Some(None),
-            value => self.take(name, &value, form).map(Some),
+            value => self.take(name, &value, &form).map(Some),
+        }
+    }
+
+    /// A member that may be left out, and that null empties.
+    pub fn emptying<T: Default + 'static>(
+        &mut self,
+        name: &'static str,
+        form: Form<T>,
+        about: &str,
+    ) -> Option<T> {
+        self.note(name, &form.schema, about, !self.is_answer(), self.is_answer());
+        match self.members.remove(name)? {
+            Value::Null => Some(T::default()),
+            value => self.take(name, &value, &form),
         }
     }
 
@@ -161,23 +192,40 @@ impl Fields {
     }
 
     /// Notes a member that the table names: as one that is known, and as the document describes it.
-    fn note<T: 'static>(&mut self, name: &'static str, form: &Form<T>, about: &str, nullable: bool) {
+    fn note(&mut self, name: &'static str, form: &Value, about: &str, is_nullable: bool, is_required: bool) {
         self.known.push(name);
+        let is_answer = self.is_answer();
         let Some(schema) = &mut self.schema else { return };
-        let mut member = form.schema.clone();
+        let mut member = form.clone();
+        if is_answer {
+            without_limits(&mut member);
+        }
         if !about.is_empty() {
             member["description"] = about.into();
         }
-        if nullable && member.get("type").is_some() {
+        if is_nullable && member.get("type").is_some() {
             member["type"] = json!([member["type"], "null"]);
-        } else if nullable {
+        } else if is_nullable {
             member = json!({"oneOf": [member, {"type": "null"}]});
         }
         schema["properties"][name] = member;
+        if is_required {
+            match &mut schema["required"] {
+                Value::Array(names) => names.push(name.into()),
+                none => *none = json!([name]),
+            }
+        }
     }
 
-    fn take<T: 'static>(&mut self, name: &str, value: &Value, form: Form<T>) -> Option<T> {
+    fn take<T: 'static>(&mut self, name: &str, value: &Value, form: &Form<T>) -> Option<T> {
         form.read(value).map_err(|detail| self.wrong(name, detail)).ok()
+    }
+}
+
+fn without_limits(schema: &mut Value) {
+    if let Value::Object(keywords) = schema {
+        keywords.retain(|keyword, _| !LIMITS.contains(&keyword.as_str()));
+        keywords.values_mut().for_each(without_limits);
     }
 }
 

@@ -32,7 +32,7 @@ impl<T: 'static> Form<T> {
 
     /// Has a schema that the document keeps under a name.
     pub fn named(name: &str, read: impl Fn(&Value) -> Read<T> + 'static) -> Self {
-        Self::new(json!({"$ref": format!("#/components/schemas/{name}")}), read)
+        Self::new(reference(name), read)
     }
 
     pub fn read(&self, value: &Value) -> Read<T> {
@@ -50,6 +50,11 @@ impl<T: 'static> Form<T> {
         self.schema[keyword] = value.into();
         self
     }
+}
+
+/// Refers to a schema that the document keeps under a name.
+pub fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// A text of so many characters, without NUL.

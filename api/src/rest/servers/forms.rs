@@ -1,13 +1,11 @@
 //! Bodies that make or change a server: their forms, and which members fit which transport.
 
-use entity::{NewServer, Secrets, SecretsPatch, Server, ServerPatch, Transport};
-use protocol::Slug;
-
-use crate::rest::describe::body;
+use crate::rest::describe::{body, described};
 use crate::rest::input::Fields;
 use crate::rest::input::form::{self, SecretNames};
 use crate::rest::servers::remote::{spell_headers, stays_at_home};
 use crate::rest::servers::values;
+use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
 
 body!(NewServerBody as "NewServer", new_server, "A server to be registered.", {
     "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx", "args": ["mcp-server-time"],
@@ -19,6 +17,13 @@ body!(
     "A change of a server (RFC 7396): what is left out stays, null clears.",
     {"description": "Knows the time.", "env": {"TZ": "Europe/Berlin"}}
 );
+
+/// What a person sets, as answers show it.
+pub struct SettingsBody;
+described!(SettingsBody as "ServerSettings", Fields::describe_answer(
+    |f| settings(f, None),
+    "What a person sets of a server.",
+));
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -53,34 +58,7 @@ pub fn new_server(f: &mut Fields) -> Option<Registration> {
     let settings = settings(f, transport);
     let about = "`tenant`, or `global` to offer it to all tenants, which needs `tenants:admin`.";
     let global = f.optional("scope", values::is_global(), about).unwrap_or(false);
-    Some(Registration { server: registered(slug?, transport?, settings)?, global })
-}
-
-fn registered(slug: Slug, transport: Transport, patch: ServerPatch) -> Option<NewServer> {
-    let values = |patch| match patch {
-        Some(SecretsPatch::Replace(values)) => Secrets::from(values),
-        Some(SecretsPatch::Merge(_)) | None => Secrets::default(),
-    };
-    Some(NewServer {
-        description: patch.description.flatten(),
-        category: patch.category.flatten(),
-        tags: patch.tags.unwrap_or_default(),
-        version: patch.version.flatten(),
-        command: patch.command.flatten(),
-        args: patch.args.unwrap_or_default(),
-        env: values(patch.env),
-        cwd: patch.cwd.flatten(),
-        url: patch.url.flatten(),
-        headers: values(patch.headers),
-        enabled: patch.enabled.unwrap_or(true),
-        timeout_ms: patch.timeout_ms.flatten(),
-        start_timeout_ms: patch.start_timeout_ms.flatten(),
-        max_concurrency: patch.max_concurrency.flatten(),
-        retry: patch.retry.flatten(),
-        idle_timeout_ms: patch.idle_timeout_ms.flatten(),
-        era: patch.era.unwrap_or_else(|| "auto".to_owned()),
-        ..NewServer::new(slug, patch.name?, transport)
-    })
+    Some(Registration { server: NewServer::of(slug?, transport?, settings).ok()?, global })
 }
 
 /// The table of a change of this server; of any, for the document.
@@ -123,11 +101,11 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
         name: f.required("name", form::text(1, 200), ""),
         description: f.clearing("description", form::text(0, 4000), ""),
         category: f.clearing("category", form::text(1, 64), ""),
-        tags: f.clearing("tags", form::list(32, form::text(1, 64)), "").map(Option::unwrap_or_default),
+        tags: f.emptying("tags", form::list(32, form::text(1, 64)), ""),
         version: f.clearing("version", form::text(1, 64), ""),
         transport: None,
         command: f.clearing("command", program, command),
-        args: f.clearing("args", form::list(256, form::text(0, 65_536)), args).map(Option::unwrap_or_default),
+        args: f.emptying("args", form::list(256, form::text(0, 65_536)), args),
         env: secrets(f, "env", SecretNames::Variables, env),
         cwd: f.clearing("cwd", absolute(), "The program's working directory: an absolute path."),
         url: f.clearing("url", address, url),
@@ -146,16 +124,18 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
     }
 }
 
-/// Values that are sealed; in a patch they can be named one by one.
+/// Values that are sealed; in a patch they can be named one by one, in answers they are not shown.
 fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -> Option<SecretsPatch> {
-    if !f.is_patch() {
-        return f.optional(name, form::secrets(kind), about).map(SecretsPatch::Replace);
+    if f.is_patch() {
+        let about = format!(
+            "{about} A value sets one, null removes it, others stay; null instead of the object removes all."
+        );
+        let changes = f.clearing(name, form::secret_changes(kind), &about)?;
+        return Some(changes.map_or_else(|| SecretsPatch::Replace(Default::default()), SecretsPatch::Merge));
     }
-    let about = format!(
-        "{about} A value sets one, null removes it, others stay; null instead of the object removes all."
-    );
-    let changes = f.clearing(name, form::secret_changes(kind), &about)?;
-    Some(changes.map_or_else(|| SecretsPatch::Replace(Default::default()), SecretsPatch::Merge))
+    let of = form::secrets(kind);
+    let of = if f.is_answer() { of.with("additionalProperties", form::reference("SetBody")) } else { of };
+    f.optional(name, of, about).map(SecretsPatch::Replace)
 }
 
 /// Notes the members that do not fit how the server is reached.

@@ -105,7 +105,7 @@ pub async fn create_server(
     acting.require(Scope::ServersWrite)?;
     let asked = payload.read(forms::new_server)?;
     rules::may_register(&acting, &app.config, &asked)?;
-    remote::reachable(&app.egress, asked.server.url.as_deref())?;
+    remote::reachable(&app.egress, asked.server.settings.url.as_deref())?;
     let server = match asked.global {
         true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
         false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,

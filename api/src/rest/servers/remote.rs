@@ -12,7 +12,7 @@ use crate::rest::input::Fields;
 pub fn spell_headers(patch: &mut ServerPatch, server: &Server) {
     let Some(SecretsPatch::Merge(changes)) = &mut patch.headers else { return };
     let spelled = |name: String| {
-        let known = server.headers.names().find(|known| known.eq_ignore_ascii_case(&name));
+        let known = server.settings.headers.names().find(|known| known.eq_ignore_ascii_case(&name));
         known.map_or(name.clone(), str::to_owned)
     };
     *changes = std::mem::take(changes).into_iter().map(|(name, value)| (spelled(name), value)).collect();
@@ -21,7 +21,7 @@ pub fn spell_headers(patch: &mut ServerPatch, server: &Server) {
 /// Refuses to send sealed headers to another host than the one they were given for: who may change a
 /// server may not read them.
 pub fn stays_at_home(fields: &mut Fields, server: &Server, patch: &ServerPatch) {
-    let (Some(Some(new)), Some(old)) = (&patch.url, &server.url) else { return };
+    let (Some(Some(new)), Some(old)) = (&patch.url, &server.settings.url) else { return };
     if remote::same_origin(old, new) {
         return;
     }
@@ -30,7 +30,7 @@ pub fn stays_at_home(fields: &mut Fields, server: &Server, patch: &ServerPatch) 
         Some(SecretsPatch::Replace(_)) => true,
         Some(SecretsPatch::Merge(changes)) => changes.contains_key(*name),
     };
-    let following: Vec<&str> = server.headers.names().filter(|name| !given(name)).collect();
+    let following: Vec<&str> = server.settings.headers.names().filter(|name| !given(name)).collect();
     if !following.is_empty() {
         let detail = format!(
             "must be given with a url of another origin: the sealed {} would be sent there; send new values, or null",
