@@ -33,31 +33,27 @@ macro_rules! settings {
         }
 
         impl ServerPatch {
-            /// Returns the patch that makes settings equal to these.
-            ///
-            /// # Errors
-            /// Sealed values that cannot be opened.
-            pub(crate) fn to(settings: ServerSettings) -> Result<Self, DbError> {
-                Ok(Self { transport: None, $($field: Some(settings.$field.into_patch()?),)* })
-            }
-
             /// Returns the names of what is not `None`, but for the transport.
             pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$field.is_some().then_some($name)),*].into_iter().flatten()
             }
 
-            /// Changes the settings, and returns the names of those whose value is another one now.
+            /// Changes settings.
             ///
             /// # Errors
             /// A merge into sealed values that cannot be opened.
-            pub(crate) fn apply(self, settings: &mut ServerSettings) -> Result<Vec<&'static str>, DbError> {
-                let mut changed = Vec::new();
-                $(if let Some(patch) = self.$field
-                    && settings.$field.change(patch)?
-                {
-                    changed.push($name);
+            pub(crate) fn apply(self, settings: &mut ServerSettings) -> Result<(), DbError> {
+                $(if let Some(patch) = self.$field {
+                    settings.$field.change(patch)?;
                 })*
-                Ok(changed)
+                Ok(())
+            }
+        }
+
+        impl ServerSettings {
+            /// Returns the names of what has another value in the other settings.
+            pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                [$((self.$field != other.$field).then_some($name)),*].into_iter().flatten().collect()
             }
         }
     };
@@ -89,21 +85,18 @@ settings! {
     era "era": String = "auto".to_owned();
 }
 
-/// Settings that decide what is launched or connected to: a change of one raises the revision.
-pub(crate) const LAUNCH: [&str; 6] = ["command", "args", "env", "cwd", "url", "headers"];
+/// What decides what is launched or connected to: a change of it raises the revision.
+pub(crate) const LAUNCH: [&str; 7] = ["transport", "command", "args", "env", "cwd", "url", "headers"];
 
 /// Settings that an operator may change of a server that the gateway ships.
 pub(crate) const OPERATIONAL: [&str; 6] =
     ["enabled", "timeoutMs", "startTimeoutMs", "maxConcurrency", "retry", "idleTimeoutMs"];
 
 /// A value that a patch changes.
-pub trait Setting: Sized {
+pub trait Setting {
     type Patch;
 
-    fn into_patch(self) -> Result<Self::Patch, DbError>;
-
-    /// Returns whether the value is another one now.
-    fn change(&mut self, patch: Self::Patch) -> Result<bool, DbError>;
+    fn change(&mut self, patch: Self::Patch) -> Result<(), DbError>;
 }
 
 /// Of most types the patch is the new value.
@@ -112,14 +105,9 @@ macro_rules! replaced {
         impl Setting for $type {
             type Patch = Self;
 
-            fn into_patch(self) -> Result<Self, DbError> {
-                Ok(self)
-            }
-
-            fn change(&mut self, value: Self) -> Result<bool, DbError> {
-                let changed = *self != value;
+            fn change(&mut self, value: Self) -> Result<(), DbError> {
                 *self = value;
-                Ok(changed)
+                Ok(())
             }
         }
     )*};
@@ -130,14 +118,8 @@ replaced!(bool, String, Vec<String>, Option<String>, Option<i64>, Option<i32>, O
 impl Setting for Secrets {
     type Patch = SecretsPatch;
 
-    fn into_patch(self) -> Result<SecretsPatch, DbError> {
-        Ok(SecretsPatch::Replace(self.expose().map_err(Clone::clone)?.clone()))
-    }
-
-    fn change(&mut self, patch: SecretsPatch) -> Result<bool, DbError> {
-        let values = Secrets::from(patch.apply(self)?);
-        let changed = *self != values;
-        *self = values;
-        Ok(changed)
+    fn change(&mut self, patch: SecretsPatch) -> Result<(), DbError> {
+        *self = patch.apply(self)?.into();
+        Ok(())
     }
 }

@@ -11,9 +11,9 @@ use crate::error::DbError;
 use crate::rows::servers::Model;
 use crate::scope::OperatorScope;
 use crate::scope::server_changes::{insert, remove, save};
-use crate::scope::server_rows::{apply, event, new_row};
+use crate::scope::server_rows::{event, new_row, replace};
 use crate::server::{ManagedBy, NewServer};
-use crate::server_settings::ServerPatch;
+use crate::server_settings::ServerSettings;
 
 impl OperatorScope<'_> {
     /// Makes the global servers of this origin equal the declaration: new ones are made, others
@@ -46,7 +46,8 @@ impl OperatorScope<'_> {
                     events.push(event("server.create", &row, None, &seal)?);
                 }
                 Some(mut row) => {
-                    let changed = apply(&mut row, whole(new, managed_by)?, &seal)?;
+                    let settings = kept(new.settings, &row);
+                    let changed = replace(&mut row, Some(new.transport), settings, &seal)?;
                     if !changed.is_empty() {
                         save(&change.tx, &row).await?;
                         events.push(event("server.update", &row, Some(changed), &seal)?);
@@ -63,19 +64,18 @@ impl OperatorScope<'_> {
     }
 }
 
-/// The patch that makes a row equal a declaration.
-fn whole(new: NewServer, managed_by: ManagedBy) -> Result<ServerPatch, DbError> {
-    let patch = ServerPatch { transport: Some(new.transport), ..ServerPatch::to(new.settings)? };
-    Ok(match managed_by {
-        ManagedBy::Builtin => ServerPatch {
-            enabled: None,
-            timeout_ms: None,
-            start_timeout_ms: None,
-            max_concurrency: None,
-            retry: None,
-            idle_timeout_ms: None,
-            ..patch
-        },
-        ManagedBy::Config | ManagedBy::Rest => patch,
-    })
+/// The declared settings; of a built-in server with what the operator may change as the row has it.
+fn kept(declared: ServerSettings, row: &Model) -> ServerSettings {
+    if row.managed_by != ManagedBy::Builtin.as_str() {
+        return declared;
+    }
+    ServerSettings {
+        enabled: row.enabled,
+        timeout_ms: row.timeout_ms,
+        start_timeout_ms: row.start_timeout_ms,
+        max_concurrency: row.max_concurrency,
+        retry: row.retry.clone(),
+        idle_timeout_ms: row.idle_timeout_ms,
+        ..declared
+    }
 }

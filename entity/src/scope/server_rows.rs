@@ -36,17 +36,29 @@ pub(super) fn new_row(
     Ok(row)
 }
 
-/// Applies a patch; answers the names of the fields whose value is now another one. The revision is
-/// raised when one of them decides what is launched or connected to.
+/// Applies a patch; answers the names of the fields whose value is now another one.
 pub(super) fn apply(row: &mut Model, patch: ServerPatch, seal: &Seal) -> Result<Vec<&'static str>, DbError> {
     let mut settings = row.settings(seal)?;
-    let transport = patch.transport.map(Transport::as_str).filter(|transport| row.transport != *transport);
-    let mut changed = patch.apply(&mut settings)?;
-    if let Some(transport) = transport {
+    let transport = patch.transport;
+    patch.apply(&mut settings)?;
+    replace(row, transport, settings, seal)
+}
+
+/// Replaces the settings; answers the names of those whose value is now another one. The revision is
+/// raised when one of them decides what is launched or connected to.
+pub(super) fn replace(
+    row: &mut Model,
+    transport: Option<Transport>,
+    settings: ServerSettings,
+    seal: &Seal,
+) -> Result<Vec<&'static str>, DbError> {
+    let mut changed = row.settings(seal)?.differing(&settings);
+    if let Some(transport) = transport.map(Transport::as_str).filter(|transport| row.transport != *transport)
+    {
         row.transport = transport.to_owned();
         changed.push("transport");
     }
-    if changed.iter().any(|name| *name == "transport" || LAUNCH.contains(name)) {
+    if changed.iter().any(|name| LAUNCH.contains(name)) {
         row.revision += 1;
         row.eras_found = None;
         row.eras_found_at = None;

@@ -19,9 +19,11 @@ pub type Read<T> = Result<T, String>;
 /// The longest life of a token.
 pub const MAX_LIFE_SECONDS: u64 = 30 * 86_400;
 
+type Reader<T> = Box<dyn Fn(&Value) -> Read<T>>;
+
 /// A reader of values, and their schema (JSON Schema 2020-12, as OpenAPI 3.1 has it).
 pub struct Form<T> {
-    read: Box<dyn Fn(&Value) -> Read<T>>,
+    read: Reader<T>,
     pub schema: Value,
 }
 
