@@ -24,7 +24,7 @@ body!(NewAgentBody as "NewAgent", new_agent, "An agent to be made.", {
     "slug": "coder-1", "name": "The first coder"
 });
 
-/// The agent, and the tenant that the body names.
+/// Reads the agent, and the tenant that the body names.
 fn new_agent(f: &mut Fields) -> Option<(NewAgent, Option<String>)> {
     let slug = f.required("slug", form::agent_slug(), "");
     let name = f.required("name", form::text(1, 200), "1 to 200 characters.");

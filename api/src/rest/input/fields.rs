@@ -1,6 +1,6 @@
-//! The members of a JSON object, taken out one after the other by a table that a body is: one line a
-//! member. The table reads a body, reporting all mistakes together (a member that it does not name is one
-//! of them), and describes it for the OpenAPI document.
+//! Members of a JSON object, taken out one after the other by a body's table: a function with one line a
+//! member. The table reads a body, reports all mistakes together (a member that it does not name is one of
+//! them), and describes the body for the OpenAPI document. Knows no route.
 
 use protocol::{Code, Refusal};
 use serde_json::{Map, Value, json};
@@ -86,7 +86,7 @@ impl Fields {
         Self { members: Map::new(), known, mistakes, purpose: Purpose::New, schema: None }
     }
 
-    /// Reads as a patch from here on.
+    /// Makes the table that of a patch (RFC 7396).
     pub fn patching(&mut self) {
         self.purpose = Purpose::Patch;
     }
@@ -99,7 +99,7 @@ impl Fields {
         self.purpose == Purpose::Answer
     }
 
-    /// A member that must be there. None is already counted as a mistake, but in a patch.
+    /// Takes a member that must be there; in a patch it may be left out. None is noted as a mistake already.
     pub fn required<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
         self.note(name, &form.schema, about, false, !self.is_patch());
         match self.members.remove(name) {
@@ -111,7 +111,7 @@ impl Fields {
         }
     }
 
-    /// A member that may be left out or, but in a patch, null.
+    /// Takes a member that may be left out, and that may be null, but not in a patch.
     pub fn optional<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
         self.note(name, &form.schema, about, self.purpose == Purpose::New, self.is_answer());
         match self.members.remove(name)? {
@@ -120,7 +120,7 @@ impl Fields {
         }
     }
 
-    /// A member that may be left out, and that null clears.
+    /// Takes a member that may be left out, and that null clears.
     pub fn clearing<T: 'static>(
         &mut self,
         name: &'static str,
@@ -134,7 +134,7 @@ impl Fields {
         }
     }
 
-    /// A member that may be left out, and that null empties.
+    /// Takes a member that may be left out, and that null empties.
     pub fn emptying<T: Default + 'static>(
         &mut self,
         name: &'static str,
@@ -172,7 +172,8 @@ impl Fields {
         self.mistakes.push(FieldError::new(name, detail));
     }
 
-    /// What the table made, if nothing was wrong; it makes nothing only when a required member was missing.
+    /// Returns what the table made, if nothing was wrong; a table makes nothing only when a required member
+    /// was missing.
     fn finish<T>(mut self, made: Option<T>) -> Result<T, Problem> {
         for name in self.members.keys() {
             let detail = if self.known.is_empty() {

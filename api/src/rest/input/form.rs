@@ -32,7 +32,7 @@ impl<T: 'static> Form<T> {
         Self { read: Box::new(read), schema }
     }
 
-    /// Has a schema that the document keeps under a name.
+    /// Makes a form whose schema the document keeps under a name.
     pub fn named(name: &str, read: impl Fn(&Value) -> Read<T> + 'static) -> Self {
         Self::new(reference(name), read)
     }
@@ -41,7 +41,7 @@ impl<T: 'static> Form<T> {
         (self.read)(value)
     }
 
-    /// Checks or changes what was read.
+    /// Checks or converts what was read.
     pub fn then<U: 'static>(self, next: impl Fn(T) -> Read<U> + 'static) -> Form<U> {
         let read = self.read;
         Form::new(self.schema, move |value| next(read(value)?))

@@ -48,7 +48,7 @@ const READ_ONLY: [&str; 11] = [
     "updatedAt",
 ];
 
-/// The table of a registration.
+/// Reads a registration.
 pub fn new_server(f: &mut Fields) -> Option<Registration> {
     let slug = f.required("slug", form::slug(), "");
     let about = "How it is reached: `stdio` (a program that the gateway runs), `streamable-http` or `websocket` \
@@ -61,7 +61,7 @@ pub fn new_server(f: &mut Fields) -> Option<Registration> {
     Some(Registration { server: NewServer::of(slug?, transport?, settings).ok()?, global })
 }
 
-/// The table of a change of this server; of any, for the document.
+/// Reads a change of this server; describes that of any.
 pub fn server_patch(f: &mut Fields, server: Option<&Server>) -> Option<ServerPatch> {
     f.patching();
     f.fixed(&IMMUTABLE, "cannot be changed: delete the server and register another");
@@ -76,7 +76,7 @@ pub fn server_patch(f: &mut Fields, server: Option<&Server>) -> Option<ServerPat
     Some(patch)
 }
 
-/// The members of a server that a person sets. A registration changes a server that has nothing set yet.
+/// Reads what a person sets of a server. A registration is a patch of default settings.
 fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
     use values::{absolute, era, remote_url, retry};
     let command = "The program of a stdio server, never through a shell; the provider's name of a built-in \
@@ -89,6 +89,7 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
     let headers = "What a remote server is sent besides, for instance `Authorization`. The values are sealed \
                    and never shown again.";
     let enabled = "Whether it can be used; true of a new server when not given.";
+    let concurrency = "How many calls it is given at once; 0 for no bound.";
     let start_timeout = "How long a start may take; it does not count towards a call.";
     let retry_about = "How often a call that may be repeated is tried again.";
     let idle_timeout = "How long it is kept unused; 0 for as long as the gateway runs.";
@@ -96,7 +97,6 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
                   find out.";
     let program = form::text(1, 4096).with("example", "uvx");
     let address = remote_url(transport).with("example", "https://mcp.example.com/mcp");
-    let concurrency = form::whole(0, 10_000);
     ServerPatch {
         name: f.required("name", form::text(1, 200), ""),
         description: f.clearing("description", form::text(0, 4000), ""),
@@ -113,18 +113,14 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
         enabled: f.optional("enabled", form::flag(), enabled),
         timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
         start_timeout_ms: f.clearing("startTimeoutMs", form::millis(1), start_timeout),
-        max_concurrency: f.clearing(
-            "maxConcurrency",
-            concurrency,
-            "How many calls it is given at once; 0 for no bound.",
-        ),
+        max_concurrency: f.clearing("maxConcurrency", form::whole(0, 10_000), concurrency),
         retry: f.clearing("retry", retry(), retry_about),
         idle_timeout_ms: f.clearing("idleTimeoutMs", form::millis(0), idle_timeout),
         era: f.optional("era", era(), speaks),
     }
 }
 
-/// Values that are sealed; in a patch they can be named one by one, in answers they are not shown.
+/// Reads values that are sealed; in a patch they can be named one by one, in answers they are not shown.
 fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -> Option<SecretsPatch> {
     if f.is_patch() {
         let about = format!(
