@@ -24,6 +24,7 @@ use crate::mcp::context::Inbound;
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
+use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
@@ -33,40 +34,75 @@ use crate::session::stream::Stream;
 /// connection for dead.
 const STREAM_AFTER: Duration = Duration::from_secs(10);
 
-pub async fn post_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    post(app, Endpoint::All, request).await
-}
-
-pub async fn post_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
+/// Takes one message of an MCP client, over Streamable HTTP.
+///
+/// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
+/// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
+/// server-sent events when something is said before it. Needs `tools:call`.
+#[utoipa::path(
+    post, path = "/mcp", tag = "mcp", request_body = RpcBody,
+    responses(
+        (status = 200, description = "The answer, as JSON or as a stream.", body = RpcAnswer),
+        (status = 202, description = "A notification, or an answer to a question: taken."),
+        (status = 400, description = "No message, no session, or (2026-07-28) headers or `_meta` that are wrong: -32700, -32600, -32602, -32020, -32021, -32022.", body = RpcAnswer),
+        (status = 404, description = "The session is gone, or (2026-07-28) there is no such method: -32601.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` lists neither JSON nor event streams.", body = RpcAnswer),
+        RpcAlways, RpcSent
+    )
+)]
+pub async fn call_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
+    match endpoint(slug) {
         Ok(endpoint) => post(app, endpoint, request).await,
         Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
-pub async fn get_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    get(app, Endpoint::All, request).await
-}
-
-pub async fn get_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
+/// Reads what a legacy session is told outside its requests.
+///
+/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+#[utoipa::path(
+    get, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
+        (status = 404, description = "The session is gone.", body = RpcAnswer),
+        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn listen_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
+    match endpoint(slug) {
         Ok(endpoint) => get(app, endpoint, request).await,
         Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
-pub async fn delete_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    delete(app, Endpoint::All, request).await
-}
-
-pub async fn delete_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
+/// Ends a legacy session.
+#[utoipa::path(
+    delete, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 204, description = "It is over, on every replica."),
+        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
+        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
+        (status = 405, description = "No session was named.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn end_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
+    match endpoint(slug) {
         Ok(endpoint) => delete(app, endpoint, request).await,
         Err(refusal) => nowhere(request, refusal).await,
     }
 }
 
-fn endpoint(slug: &str) -> Result<Endpoint, Refusal> {
+/// The slug of `/mcp/s/{slug}`; none at `/mcp`.
+type Slugged = Option<Path<String>>;
+
+fn endpoint(slug: Slugged) -> Result<Endpoint, Refusal> {
+    let Some(Path(slug)) = slug else { return Ok(Endpoint::All) };
     slug.parse::<Slug>().map(Endpoint::One).map_err(|_| {
         Refusal::new(Code::UnknownServer, "the path names no server").hint("GET /v1/mcp/servers lists slugs")
     })

@@ -214,23 +214,24 @@ impl Directory {
         let millis = |value: Option<i64>, default: Duration| {
             value.and_then(|value| u64::try_from(value).ok()).map_or(default, Duration::from_millis)
         };
+        let settings = &server.settings;
         ServerSpec {
             id: server.id,
             owner: server.tenant,
             slug: server.slug.clone(),
-            name: server.name.clone(),
-            version: server.version.clone(),
-            description: server.description.clone(),
-            category: server.category.clone(),
+            name: settings.name.clone(),
+            version: settings.version.clone(),
+            description: settings.description.clone(),
+            category: settings.category.clone(),
             launch: launch(server),
             revision: server.revision,
-            enabled: server.enabled,
-            timeout: millis(server.timeout_ms, self.defaults.timeout),
-            start_timeout: millis(server.start_timeout_ms, self.defaults.start_timeout),
-            idle_timeout: Some(millis(server.idle_timeout_ms, self.defaults.idle_timeout)),
-            max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
+            enabled: settings.enabled,
+            timeout: millis(settings.timeout_ms, self.defaults.timeout),
+            start_timeout: millis(settings.start_timeout_ms, self.defaults.start_timeout),
+            idle_timeout: Some(millis(settings.idle_timeout_ms, self.defaults.idle_timeout)),
+            max_concurrency: settings.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
             retries: retries(server),
-            era: Eras::parse(&server.era),
+            era: Eras::parse(&settings.era),
             found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
         }
     }
@@ -238,7 +239,7 @@ impl Directory {
 
 /// `retry.attempts`: how often what may be repeated is tried again.
 fn retries(server: &Server) -> u8 {
-    let attempts = server.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
+    let attempts = server.settings.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
     attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(0)
 }
 
@@ -254,19 +255,19 @@ fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
 
 fn launch(server: &Server) -> Launch {
     match server.transport {
-        Transport::Builtin => match server.env.expose() {
+        Transport::Builtin => match server.settings.env.expose() {
             Ok(env) => Launch::Builtin(BuiltinLaunch {
                 secrets: env.clone(),
-                ..BuiltinLaunch::new(server.command.as_deref().unwrap_or(server.slug.as_str()))
+                ..BuiltinLaunch::new(server.settings.command.as_deref().unwrap_or(server.slug.as_str()))
             }),
             Err(error) => unopened(server)(error),
         },
-        Transport::Stdio => match server.env.expose() {
+        Transport::Stdio => match server.settings.env.expose() {
             Ok(env) => Launch::Stdio(StdioLaunch {
-                command: server.command.clone().unwrap_or_default(),
-                args: server.args.clone(),
+                command: server.settings.command.clone().unwrap_or_default(),
+                args: server.settings.args.clone(),
                 env: env.clone(),
-                cwd: server.cwd.as_ref().map(Into::into),
+                cwd: server.settings.cwd.as_ref().map(Into::into),
                 limits: ChildLimits::default(),
             }),
             Err(error) => unopened(server)(error),
@@ -277,9 +278,9 @@ fn launch(server: &Server) -> Launch {
 }
 
 fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
-    let headers = server.headers.expose()?.clone();
+    let headers = server.settings.headers.expose()?.clone();
     let trusted = server.managed_by == entity::ManagedBy::Config;
-    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers, trusted })
+    Ok(RemoteLaunch { url: server.settings.url.clone().unwrap_or_default(), headers, trusted })
 }
 
 /// Without the secrets it was given, a server is not reached at all.
