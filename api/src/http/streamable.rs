@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -50,70 +50,7 @@ const STREAM_AFTER: Duration = Duration::from_secs(10);
         RpcAlways, RpcSent
     )
 )]
-pub async fn call_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
-    match endpoint(slug) {
-        Ok(endpoint) => post(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-/// Reads what a legacy session is told outside its requests.
-///
-/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
-#[utoipa::path(
-    get, path = "/mcp", tag = "mcp",
-    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
-    responses(
-        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
-        (status = 404, description = "The session is gone.", body = RpcAnswer),
-        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
-        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
-        RpcAlways
-    )
-)]
-pub async fn listen_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
-    match endpoint(slug) {
-        Ok(endpoint) => get(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-/// Ends a legacy session.
-#[utoipa::path(
-    delete, path = "/mcp", tag = "mcp",
-    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
-    responses(
-        (status = 204, description = "It is over, on every replica."),
-        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
-        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
-        (status = 405, description = "No session was named.", body = RpcAnswer),
-        RpcAlways
-    )
-)]
-pub async fn end_mcp(State(app): State<Arc<App>>, slug: Slugged, request: Request) -> Response {
-    match endpoint(slug) {
-        Ok(endpoint) => delete(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-/// The slug of `/mcp/s/{slug}`; none at `/mcp`.
-type Slugged = Option<Path<String>>;
-
-fn endpoint(slug: Slugged) -> Result<Endpoint, Refusal> {
-    let Some(Path(slug)) = slug else { return Ok(Endpoint::All) };
-    slug.parse::<Slug>().map(Endpoint::One).map_err(|_| {
-        Refusal::new(Code::UnknownServer, "the path names no server").hint("GET /v1/mcp/servers lists slugs")
-    })
-}
-
-async fn nowhere(request: Request, refusal: Refusal) -> Response {
-    let (parts, _) = request.into_parts();
-    early(&parts, refusal.into()).await
-}
-
-async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let parts = Arc::new(request::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
@@ -155,6 +92,25 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             Some(handling) => streamed(&app, &parts, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
+    }
+}
+
+/// The endpoint of a path: all servers at `/mcp`, one at `/mcp/s/{slug}`.
+pub struct At(Endpoint);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let slug = Option::<Path<String>>::from_request_parts(parts, state).await;
+        let Some(Path(slug)) = slug.map_err(IntoResponse::into_response)? else {
+            return Ok(Self(Endpoint::All));
+        };
+        if let Ok(slug) = slug.parse::<Slug>() {
+            return Ok(Self(Endpoint::One(slug)));
+        }
+        let refusal = Refusal::new(Code::UnknownServer, "the path names no server");
+        Err(early(parts, refusal.hint("GET /v1/mcp/servers lists slugs").into()).await)
     }
 }
 
@@ -230,14 +186,8 @@ fn refused(request: RequestId, away: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = away;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
-    let facts = None;
-    let reply = Reply {
-        id: id.map(Into::into),
-        answer: Answer::Refused(refusal.clone()),
-        facts,
-        request,
-        session: None,
-    };
+    let (id, answer) = (id.map(Into::into), Answer::Refused(refusal.clone()));
+    let reply = Reply { id, answer, facts: None, request, session: None };
     reply.write(&mut out);
     let mut response = json(out);
     *response.status_mut() =
@@ -258,13 +208,8 @@ fn limited(parts: &Parts, away: Refused) -> Response {
     let era = if modern { Era::Modern } else { Era::Legacy };
     let request = request::connection_info(parts).request;
     let result = jsonrpc::refused_result(&away.refusal, &request, era);
-    let reply = Reply {
-        id: away.id.map(Into::into),
-        answer: Answer::Result(result.into()),
-        facts: None,
-        request,
-        session: None,
-    };
+    let (id, answer) = (away.id.map(Into::into), Answer::Result(result.into()));
+    let reply = Reply { id, answer, facts: None, request, session: None };
     let mut response = single(&reply, era);
     response::set_refusal_headers(&mut response, &away.refusal);
     response::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
@@ -333,8 +278,22 @@ async fn session(
     Ok((caller, session))
 }
 
-/// Reads the session's home, or goes on with a stream that was cut off.
-async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+/// Reads what a legacy session is told outside its requests.
+///
+/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+#[utoipa::path(
+    get, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
+        (status = 404, description = "The session is gone.", body = RpcAnswer),
+        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !accepts(&parts.headers, "text/event-stream") {
         return not_acceptable(&parts, "text/event-stream").await;
@@ -415,7 +374,19 @@ fn gone(cursor: Cursor) -> Refusal {
     Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
 }
 
-async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+/// Ends a legacy session.
+#[utoipa::path(
+    delete, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 204, description = "It is over, on every replica."),
+        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
+        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
+        (status = 405, description = "No session was named.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
         // Giving back is never refused for its number.
