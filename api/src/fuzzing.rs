@@ -6,7 +6,7 @@ use entity::Seal;
 use protocol::{Caller, CallerKind, Code, Scopes, TenantId};
 use proxy::bridge::Sealer;
 
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::request::Request;
 use crate::mcp::sealed_tokens::SealedTokens;
@@ -37,7 +37,7 @@ pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> 
             sent.append(name, value);
         }
     }
-    let requests = match methods::read(Form::JsonRpc, &endpoint, body, 100) {
+    let requests = match methods::read(&endpoint, body, 100) {
         Ok(requests) => requests,
         Err(refused) => return Some(Verdict::Refused(refused.refusal.code)),
     };

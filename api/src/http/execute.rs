@@ -1,23 +1,27 @@
 //! `POST /v1/mcp/execute`: one tool call as plain REST.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::config::MAX_MILLIS;
 use crate::http::problem::Problem;
 use crate::http::{request, response};
-use crate::mcp::endpoint::{Endpoint, Form};
-use crate::mcp::execute::Execute;
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::request::{Call, Request as McpRequest, RequestBatch, Target, short_enough};
 use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
 use crate::ops::metrics;
-use crate::rest::describe::{Always, ExecutionIdText, Filtered, Named, Sent};
+use crate::pipeline::refused::Refused;
+use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named, Sent};
 
 /// Calls one tool, as plain REST.
 ///
@@ -30,7 +34,7 @@ use crate::rest::describe::{Always, ExecutionIdText, Filtered, Named, Sent};
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
-    match app.gateway.handle(request::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
+    match app.gateway.handle(request::inbound(&app, &parts, body, read, &Endpoint::Plain)).await {
         Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
             let mut response = answered(reply, connection.request);
             response::set_rate_limit(&mut response, rate_limit);
@@ -46,6 +50,57 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
 }
 
 /// How a call ended.
+/// The body of `POST /v1/mcp/execute`: one call.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"server": "calculator", "tool": "add", "arguments": {"a": 2, "b": 3}}))]
+struct Execute<'a> {
+    /// The server's slug or id.
+    #[serde(borrow)]
+    server: Cow<'a, str>,
+    /// The server's own name of the tool.
+    #[serde(borrow)]
+    tool: Cow<'a, str>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<Object>)]
+    arguments: Option<&'a RawValue>,
+    /// Who calls, of a caller without an agent of its own.
+    #[serde(borrow)]
+    #[schema(value_type = Option<AgentSlug>)]
+    agent_id: Option<Cow<'a, str>>,
+    /// Less than the time-out that is set, when the caller wants less.
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    timeout_ms: Option<u64>,
+}
+
+/// Reads the body of `POST /v1/mcp/execute`.
+fn read<'a>(_: &Endpoint, body: &'a [u8], _: usize) -> Result<RequestBatch<'a>, Refused> {
+    let execute: Execute<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Refusal::new(Code::ValidationFailed, format!("the body cannot be read: {error}"))
+                .hint("{server, tool, arguments, agentId?, timeoutMs?}")
+        }
+        _ => Refusal::new(Code::ParseError, format!("the body is not JSON: {error}")),
+    })?;
+    short_enough("tool", &execute.tool)?;
+    let arguments = match execute.arguments {
+        None => Cow::Owned(serde_json::value::to_raw_value(&serde_json::Map::new()).expect("a map is JSON")),
+        Some(arguments) if arguments.get().starts_with('{') => Cow::Borrowed(arguments),
+        Some(_) => return Err(Refusal::new(Code::ValidationFailed, "arguments is an object").into()),
+    };
+    if let Some(timeout) = execute.timeout_ms.filter(|timeout| !(1..=MAX_MILLIS).contains(timeout)) {
+        let reason = format!("timeoutMs is a whole number from 1 to {MAX_MILLIS}, not {timeout}");
+        return Err(Refusal::new(Code::ValidationFailed, reason).into());
+    }
+    let call = Call {
+        target: Target::Own { server: execute.server, name: execute.tool },
+        timeout: execute.timeout_ms.map(Duration::from_millis),
+        agent: execute.agent_id,
+        ..Call::of_tool(None, arguments)
+    };
+    Ok(RequestBatch::One(McpRequest::Call(call), None))
+}
+
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Executed<'a> {

@@ -12,9 +12,9 @@ use crate::authn::oauth::ResourceUri;
 use crate::http::body::{JsonBody, RequestBody};
 use crate::http::connection::ConnectionInfo;
 use crate::http::headers::TRACEPARENT;
-use crate::mcp::context::Inbound;
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
+use crate::mcp::inbound::{Inbound, Reader};
 
 /// What was read of a request's head, without the connection's buffer behind it, for requests that may
 /// last.
@@ -41,14 +41,14 @@ pub fn inbound<'a>(
     app: &'a App,
     parts: &'a Parts,
     body: Body,
-    form: Form,
+    reader: Reader,
     endpoint: &'a Endpoint,
 ) -> Inbound<'a, JsonBody<'a>> {
     Inbound {
         request: connection_info(parts).request,
         proof: proof(app, parts),
         body: JsonBody::new(parts, body, app.config.server.max_body_bytes),
-        form,
+        reader,
         endpoint,
         headers: McpHeaders(&parts.headers),
         stream: None,

@@ -6,7 +6,8 @@ use protocol::Refusal;
 
 use crate::authn::oauth;
 use crate::authn::oauth::ResourceUri;
-use crate::http::headers::{self, RATELIMIT, RATELIMIT_POLICY};
+use crate::http::headers;
+use crate::http::headers::{RATELIMIT, RATELIMIT_POLICY};
 use crate::pipeline::refused::{QuotaState, RateLimitState};
 
 /// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).

@@ -11,7 +11,8 @@ use protocol::{Code, jsonrpc};
 use crate::app::App;
 use crate::authn::oauth::ResourceUri;
 use crate::http::{request, response};
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::methods;
 use crate::mcp::response::{Handled, Replies, Reply};
 use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
@@ -39,7 +40,7 @@ use crate::pipeline::refused::Refused;
 pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
-    match app.gateway.handle(request::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
+    match app.gateway.handle(request::inbound(&app, &parts, body, methods::read, &Endpoint::Plain)).await {
         Ok(handled) => answered(handled),
         Err(refused) => {
             let refused = refused.under(request::unread_id(&parts.extensions).await);

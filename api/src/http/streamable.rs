@@ -20,9 +20,10 @@ use crate::http::headers::SESSION_ID;
 use crate::http::rpc::json;
 use crate::http::sse::Cursor;
 use crate::http::{request, response, sse};
-use crate::mcp::context::Inbound;
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
+use crate::mcp::inbound::Inbound;
+use crate::mcp::methods;
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
 use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
@@ -62,7 +63,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
     let handling: Handling = Box::pin({
         let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
         async move {
-            let inbound = request::inbound(&app, &parts, body, Form::JsonRpc, &endpoint);
+            let inbound = request::inbound(&app, &parts, body, methods::read, &endpoint);
             let stream = streams.then_some(&stream);
             app.gateway.handle(Inbound { stream, ..inbound }).await
         }

@@ -7,28 +7,11 @@ use protocol::{Caller, Code, Refusal, RequestId};
 use proxy::bridge::Client;
 use proxy::upstream::Listener;
 
-use crate::authn::Proof;
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
 use crate::session::Session;
 use crate::session::state::SessionState;
 use crate::session::stream::Stream;
-
-/// A message as a door received it.
-pub struct Inbound<'a, B> {
-    pub request: RequestId,
-    /// What the connection and its headers say about the caller.
-    pub proof: Proof<'a>,
-    /// Not read yet: a stranger's bytes are not taken in.
-    pub body: B,
-    pub form: Form,
-    pub endpoint: &'a Endpoint,
-    /// What the headers say about the protocol.
-    pub headers: McpHeaders<'a>,
-    /// Where messages before the answer go; none on doors that give nothing else.
-    pub stream: Option<&'a Arc<Stream>>,
-    pub trace: Option<[u8; 16]>,
-}
 
 /// One caller's request, while its messages are served.
 #[derive(Clone, Copy)]

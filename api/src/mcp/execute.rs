@@ -1,72 +1,16 @@
-//! Calls whose parameters are put together here: `mcp.execute` and `POST /v1/mcp/execute`.
+//! The method `mcp.execute`: a tool call by service and operation, as earlier gateways took it.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{Code, Members, Outcome, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
-use crate::config::MAX_MILLIS;
 use crate::mcp::request::{
-    Call, Request, RequestBatch, Shape, Target, invalid_params, object, short_enough, string,
-    unreadable_params,
+    Call, Request, Shape, Target, invalid_params, object, short_enough, string, unreadable_params,
 };
 use crate::mcp::response::{Answer, Facts};
-use crate::rest::describe::AgentSlug;
-
-/// One call.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(example = json!({"server": "calculator", "tool": "add", "arguments": {"a": 2, "b": 3}}))]
-pub struct Execute<'a> {
-    /// The server's slug or id.
-    #[serde(borrow)]
-    server: Cow<'a, str>,
-    /// The server's own name of the tool.
-    #[serde(borrow)]
-    tool: Cow<'a, str>,
-    #[serde(borrow)]
-    #[schema(value_type = Option<Object>)]
-    arguments: Option<&'a RawValue>,
-    /// Who calls, of a caller without an agent of its own.
-    #[serde(borrow)]
-    #[schema(value_type = Option<AgentSlug>)]
-    agent_id: Option<Cow<'a, str>>,
-    /// Less than the time-out that is set, when the caller wants less.
-    #[schema(minimum = 1, maximum = 86_400_000)]
-    timeout_ms: Option<u64>,
-}
-
-/// Reads the body of `POST /v1/mcp/execute`.
-pub fn read(body: &[u8]) -> Result<RequestBatch<'_>, Refusal> {
-    let execute: Execute<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            Refusal::new(Code::ValidationFailed, format!("the body cannot be read: {error}"))
-                .hint("{server, tool, arguments, agentId?, timeoutMs?}")
-        }
-        _ => Refusal::new(Code::ParseError, format!("the body is not JSON: {error}")),
-    })?;
-    short_enough("tool", &execute.tool)?;
-    let arguments = match execute.arguments {
-        None => Cow::Owned(serde_json::value::to_raw_value(&serde_json::Map::new()).expect("a map is JSON")),
-        Some(arguments) if arguments.get().starts_with('{') => Cow::Borrowed(arguments),
-        Some(_) => return Err(Refusal::new(Code::ValidationFailed, "arguments is an object")),
-    };
-    if let Some(timeout) = execute.timeout_ms.filter(|timeout| !(1..=MAX_MILLIS).contains(timeout)) {
-        let reason = format!("timeoutMs is a whole number from 1 to {MAX_MILLIS}, not {timeout}");
-        return Err(Refusal::new(Code::ValidationFailed, reason));
-    }
-    let call = Call {
-        target: Target::Own { server: execute.server, name: execute.tool },
-        timeout: execute.timeout_ms.map(Duration::from_millis),
-        agent: execute.agent_id,
-        ..Call::of_tool(None, arguments)
-    };
-    Ok(RequestBatch::One(Request::Call(call), None))
-}
 
 /// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
 pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {

@@ -13,7 +13,7 @@ use proxy::splice;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::endpoint::Endpoint;
 use crate::mcp::execute;
 use crate::mcp::request::{
     Call, GatewayMethod, GatewayRequest, Invalid, List, Notification, Request, RequestBatch, RequestHead,
@@ -23,15 +23,7 @@ use crate::pipeline::refused::Refused;
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 
 /// Reads a body.
-pub fn read<'a>(
-    form: Form,
-    endpoint: &Endpoint,
-    body: &'a [u8],
-    max_batch: usize,
-) -> Result<RequestBatch<'a>, Refused> {
-    if form == Form::Execute {
-        return Ok(execute::read(body)?);
-    }
+pub fn read<'a>(endpoint: &Endpoint, body: &'a [u8], max_batch: usize) -> Result<RequestBatch<'a>, Refused> {
     match jsonrpc::parse(body, max_batch) {
         Ok(jsonrpc::Body::Single(incoming)) => {
             let (ask, head) = message(incoming, endpoint);

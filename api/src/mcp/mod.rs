@@ -5,6 +5,7 @@ pub mod context;
 pub mod endpoint;
 pub mod execute;
 pub mod headers;
+pub mod inbound;
 pub mod lifecycle;
 pub mod lists;
 pub mod methods;

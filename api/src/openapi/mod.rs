@@ -18,10 +18,11 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::http::headers::API_KEY;
+use crate::http::paths;
 use crate::http::problem::{FieldError, MEDIA_TYPE, ProblemBody};
-use crate::http::{self, paths};
 use crate::ops::endpoints;
-use crate::rest::{self, describe};
+use crate::rest::describe;
+use crate::{http, rest};
 
 /// What the tags of the document stand for, in its order.
 const TAGS: [(&str, &str); 10] = [

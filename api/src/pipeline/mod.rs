@@ -15,12 +15,12 @@ use entity::Seal;
 use proxy::bridge::Client;
 
 use crate::authn::Authn;
-use crate::mcp::context::{Context, Inbound};
-use crate::mcp::endpoint::UnreadBody;
+use crate::mcp::context::Context;
+use crate::mcp::inbound::{Inbound, UnreadBody};
 use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{lifecycle, lists, methods, negotiation, notifications};
+use crate::mcp::{lifecycle, lists, negotiation, notifications};
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::refused::Refused;
@@ -60,8 +60,7 @@ impl Gateway {
         // What: only the envelope, names and cursors are read; the rest stays as it was written.
         let body = inbound.body.read().await;
         let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
-        let requests =
-            body.and_then(|body| methods::read(inbound.form, inbound.endpoint, body, self.max_batch));
+        let requests = body.and_then(|body| (inbound.reader)(inbound.endpoint, body, self.max_batch));
         let cost = requests.as_ref().map_or(Cost::CALL, RequestBatch::cost).after(counted);
         let rest = self
             .limits

@@ -20,9 +20,9 @@ use crate::rest::describe::{
     body,
 };
 use crate::rest::find;
-use crate::rest::input::form::{self, Form};
+use crate::rest::input::form::Form;
 use crate::rest::input::parameters::any;
-use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload};
+use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
 use crate::rest::listed::{Created, PageOf, created};
 
 /// An answer with the row's ETag.

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use utoipa::IntoResponses;
 use utoipa::openapi::{Ref, RefOr, Response};
 
-use crate::rest::input::form::MAX_LIFE_SECONDS;
-use crate::rest::servers::attempts;
+use crate::rest::input::form::{MAX_LIFE_SECONDS, attempts, words};
 
 /// Gives a type its name in the document, and its schema as JSON.
 macro_rules! described {
@@ -100,11 +99,6 @@ fn id(about: &str, prefix: &str) -> Value {
 
 fn text(about: &str, pattern: &str, example: &str) -> Value {
     json!({"type": "string", "description": about, "pattern": pattern, "examples": [example]})
-}
-
-/// Returns the pattern of a text that is one of these words.
-pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    format!("^({})$", words.into_iter().collect::<Vec<_>>().join("|"))
 }
 
 macro_rules! statuses {

@@ -11,6 +11,7 @@ mod host;
 mod life;
 mod listening;
 mod process;
+mod provider;
 mod subscriptions;
 mod wire;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         subscriptions::tests(),
         process::tests(),
         builtin::tests(),
+        provider::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

@@ -5,9 +5,9 @@
 use protocol::{Code, Refusal};
 use serde_json::{Map, Value, json};
 
-use super::form::Form;
-use super::strict::Strict;
 use crate::http::problem::{FieldError, Problem};
+use crate::rest::input::form::{Form, kind_of, shortened};
+use crate::rest::input::strict::Strict;
 
 /// The members not taken yet, the mistakes so far, and, while it describes, what the table says.
 pub struct Fields {
@@ -231,25 +231,6 @@ fn without_limits(schema: &mut Value) {
 }
 
 /// What kind of value it is, for messages.
-pub fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// At most 60 characters of what a caller sent, for messages.
-pub fn shortened(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::form;

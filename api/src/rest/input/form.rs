@@ -8,10 +8,7 @@ use jiff::Timestamp;
 use protocol::{Role, Scope, Scopes, Slug};
 use serde_json::{Value, json};
 
-use super::fields::{kind_of, shortened};
-use crate::config::MAX_MILLIS;
-use crate::config::remote_address;
-use crate::rest::describe::words;
+use crate::config::{MAX_MILLIS, remote_address};
 
 /// What a form answers: the value, or the end of a sentence that begins with the field's name.
 pub type Read<T> = Result<T, String>;
@@ -308,6 +305,35 @@ pub fn life() -> Form<Duration> {
             .map(Duration::from_secs)
             .ok_or_else(|| wanted.to_owned())
     })
+}
+
+/// How often a call that may be repeated is tried again.
+pub fn attempts() -> Form<i32> {
+    whole(0, 5)
+}
+
+/// Returns the pattern of a text that is one of these words.
+pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    format!("^({})$", words.into_iter().collect::<Vec<_>>().join("|"))
+}
+
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// At most 60 characters of what a caller sent, for messages.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use entity::Page;
 use protocol::{Code, Refusal};
 
 use crate::http::problem::{FieldError, Problem};
-use crate::rest::input::fields::shortened;
-use crate::rest::input::form::Read;
+use crate::rest::input::form::{Read, shortened};
 
 /// The query, not read yet; none when it cannot be decoded.
 pub struct Parameters(Option<Vec<(String, String)>>);

@@ -1,8 +1,8 @@
 //! Bodies that make or change a server: their forms, and which members fit which transport.
 
 use crate::rest::describe::{body, described};
-use crate::rest::input::Fields;
-use crate::rest::input::form::{self, SecretNames};
+use crate::rest::input::form::SecretNames;
+use crate::rest::input::{Fields, form};
 use crate::rest::servers::remote::{spell_headers, stays_at_home};
 use crate::rest::servers::values;
 use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};

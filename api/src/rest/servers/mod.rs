@@ -28,7 +28,6 @@ use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, created};
 
 use answer::{ServerBody, Showing, etag};
-pub use values::attempts;
 
 use forms::{NewServerBody, ServerPatchBody};
 

@@ -4,7 +4,8 @@ use entity::Transport;
 use serde_json::{Value, json};
 
 use crate::config::remote_address;
-use crate::rest::input::form::{self, Form};
+use crate::rest::input::form;
+use crate::rest::input::form::Form;
 
 pub fn transport() -> Form<Transport> {
     form::word(Transport::ALL.map(|transport| (transport.as_str(), transport)))
@@ -26,15 +27,11 @@ pub fn remote_url(transport: Option<Transport>) -> Form<String> {
 }
 
 /// How often a call that may be repeated is tried again.
-pub fn attempts() -> Form<i32> {
-    form::whole(0, 5)
-}
-
 pub fn retry() -> Form<Value> {
     Form::named("Retry", |value| {
         let wanted = || "is an object with the one member `attempts`, a whole number from 0 to 5".to_owned();
         let members = value.as_object().filter(|members| members.len() == 1).ok_or_else(wanted)?;
-        let attempts = self::attempts().read(members.get("attempts").ok_or_else(wanted)?);
+        let attempts = form::attempts().read(members.get("attempts").ok_or_else(wanted)?);
         attempts.map(|attempts| json!({ "attempts": attempts })).map_err(|_| wanted())
     })
 }
