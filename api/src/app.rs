@@ -101,13 +101,8 @@ impl App {
             egress_client(&config, identity_urls(&config)),
             bound.is_loopback(),
         ));
-        let directory = Arc::new(Directory::new(
-            db.clone(),
-            Arc::clone(&authn),
-            pool.clone(),
-            Arc::clone(&catalog),
-            &config,
-        ));
+        let directory =
+            Directory::new(db.clone(), Arc::clone(&authn), pool.clone(), Arc::clone(&catalog), &config);
         let record = Record::open(&db, record_settings(&config)).await.map_err(|error| {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use entity::{Db, SealError, Server, ServerConfig, Transport};
+use entity::{Changes, Db, SealError, Server, ServerConfig, Transport};
 use parking_lot::Mutex;
 use protocol::mcp::Eras;
 use protocol::{Refusal, ServerId, Slug, TenantId};
@@ -32,8 +32,9 @@ pub struct Directory {
     views: DashMap<TenantId, Arc<TenantView>>,
     /// Grows with each change, so that a view read before a change is not kept after it.
     generation: AtomicU64,
-    /// The registry's own counter as it was last seen.
-    seen: AtomicI64,
+    /// The number of the newest change that the caches follow. Locked while they do, so that who made
+    /// a change waits for it, whoever read its number.
+    followed: tokio::sync::Mutex<i64>,
     /// When servers were used since the last time it was written, microseconds; 0 for not.
     used: DashMap<ServerId, AtomicI64>,
     /// Verdicts on servers' eras that are not written down yet.
@@ -59,8 +60,8 @@ impl Directory {
         pool: Pool,
         catalog: Arc<Catalog>,
         config: &config::Config,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        let directory = Arc::new(Self {
             db,
             authn,
             pool,
@@ -72,13 +73,23 @@ impl Directory {
             },
             views: DashMap::new(),
             generation: AtomicU64::new(0),
-            seen: AtomicI64::new(-1),
+            followed: tokio::sync::Mutex::new(0),
             used: DashMap::new(),
             found: Mutex::default(),
             retiring: TaskTracker::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
             registry: watch::Sender::new(()),
-        }
+        });
+        let following = Arc::downgrade(&directory);
+        directory.db.on_change(move || {
+            let directory = following.upgrade();
+            async move {
+                if let Some(directory) = directory {
+                    directory.follow().await;
+                }
+            }
+        });
+        directory
     }
 
     /// Tenants for whom something has changed, and at which servers, from now on.
@@ -86,7 +97,7 @@ impl Directory {
         self.changes.subscribe()
     }
 
-    /// Tells of each change of the registry, after what was known before is forgotten.
+    /// Tells of each change of the registry, in any tenant, after what was known before is forgotten.
     pub fn registry(&self) -> watch::Receiver<()> {
         self.registry.subscribe()
     }
@@ -115,14 +126,31 @@ impl Directory {
         }
     }
 
-    /// Tenants, agents, credentials, servers or configs have changed: forgets what was known, and ends
-    /// the children of servers that are gone or different.
-    pub async fn changed(&self) {
+    /// Follows the changes that were committed since the last time, by this replica or another: forgets
+    /// the callers of the tenants they affect, builds those tenants' views anew, and ends the children
+    /// of servers that are gone or different.
+    pub async fn follow(&self) {
+        let mut followed = self.followed.lock().await;
+        match self.db.changes_since(*followed).await {
+            Ok(None) => {}
+            Ok(Some(changes)) => {
+                self.rebuild(&changes).await;
+                *followed = changes.newest;
+            }
+            Err(error) => tracing::debug!(error = error.detail(), "changes cannot be read"),
+        }
+    }
+
+    async fn rebuild(&self, changes: &Changes) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.authn.forget();
+        self.authn.forget(changes);
         self.registry.send_replace(());
-        let earlier: Vec<Arc<TenantView>> = self.views.iter().map(|view| Arc::clone(&view)).collect();
-        self.views.clear();
+        let mut earlier: Vec<Arc<TenantView>> = Vec::new();
+        self.views.retain(|tenant, view| {
+            let affected = changes.affect(*tenant);
+            earlier.extend(affected.then(|| Arc::clone(view)));
+            !affected
+        });
         for view in earlier {
             let now = match self.view(view.tenant).await {
                 Ok(now) => now,
@@ -142,22 +170,18 @@ impl Directory {
             for member in view.members() {
                 let old = &member.spec;
                 if old.enabled && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
-                    self.catalog.forget(old.id);
-                    let (pool, gone) = (self.pool.clone(), old.id);
+                    self.catalog.forget(view.tenant, old.id);
+                    let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
                     // Calls in flight are finished first; who changed the server does not wait for that.
-                    self.retiring.spawn(async move { pool.retire(gone).await });
+                    self.retiring.spawn(async move { pool.retire(tenant, gone).await });
                 }
             }
         }
     }
 
-    /// Looks once whether another replica changed the registry, and writes back what is written late.
+    /// Follows other replicas' changes, and writes back what is written late.
     pub async fn tick(&self) {
-        match self.db.change_count().await {
-            Ok(count) if self.seen.swap(count, Ordering::AcqRel) != count => self.changed().await,
-            Ok(_) => {}
-            Err(error) => tracing::debug!(error = error.detail(), "the change counter cannot be read"),
-        }
+        self.follow().await;
         self.note_eras().await;
     }
 
@@ -306,3 +330,7 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
         updated_at: row.updated_at,
     }
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

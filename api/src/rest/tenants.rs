@@ -96,7 +96,6 @@ pub async fn create_tenant(
     acting.require(Scope::TenantsAdmin)?;
     let NewTenantBody { slug, name } = NewTenantBody::read(payload.fields()?)?;
     let tenant = app.db.operator().create_tenant(NewTenant { slug, name }, &acting.actor()).await?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(created("/v1/tenants", tenant.id, tenant.into()))
 }
 
@@ -136,6 +135,5 @@ pub async fn delete_tenant(
     acting.require(Scope::TenantsAdmin)?;
     let tenant = find::tenant(&app, &name).await?;
     app.db.operator().delete_tenant(tenant.id, &acting.actor()).await.map_err(Problem::of("tenant"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,7 +7,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 
 use crate::actor::Actor;
-use crate::change::{Change, Event};
+use crate::change::Event;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
 use crate::rows::server_configs::{ActiveModel, Column, Entity, Model};
@@ -42,7 +42,7 @@ impl TenantScope<'_> {
     /// Makes the one config of a server (own or global) for the tenant or one of its agents; a
     /// second one is `Conflict`.
     pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         self.hold_parties(&new, &change.tx).await?;
         let now = time::to_column(time::now());
@@ -81,7 +81,7 @@ impl TenantScope<'_> {
         expected_revision: Option<i32>,
         actor: &Actor,
     ) -> Result<ServerConfig, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let before = self.own_config(id, &change.tx).await?;
         if expected_revision.is_some_and(|expected| expected != before.revision) {
             return Err(DbError::RevisionMismatch);
@@ -111,7 +111,7 @@ impl TenantScope<'_> {
     }
 
     pub async fn delete_config(&self, id: ConfigId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.own_config(id, &change.tx).await?;
         let event = self.config_event("config.delete", &row);
         row.delete(&change.tx).await?;

@@ -70,6 +70,16 @@ impl Ground {
         result
     }
 
+    /// The change makes one audit event, and no bump.
+    pub async fn only_audits<T>(&self, action: &str, change: impl Future<Output = Result<T, DbError>>) -> T {
+        let (events, count) = self.counts().await;
+        let result = change.await.unwrap();
+        assert_eq!(self.counts().await, (events + 1, count), "{action}");
+        let newest = self.db.operator().audit_events(Page::new(1, 1)).await.unwrap().items.remove(0);
+        assert_eq!(newest.action, action);
+        result
+    }
+
     /// Neither an audit event nor a bump.
     pub async fn changes_nothing<T>(&self, change: impl Future<Output = T>) -> T {
         let before = self.counts().await;
@@ -80,7 +90,11 @@ impl Ground {
 
     async fn counts(&self) -> (u64, i64) {
         let events = self.db.operator().audit_events(Page::new(1, 1)).await.unwrap().total;
-        (events, self.db.change_count().await.unwrap())
+        (events, self.newest_change().await)
+    }
+
+    pub async fn newest_change(&self) -> i64 {
+        self.db.changes_since(0).await.unwrap().map_or(0, |changes| changes.newest)
     }
 
     /// Plain SQL beside the doors.

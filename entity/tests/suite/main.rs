@@ -11,6 +11,7 @@
 mod ground;
 
 mod audit;
+mod changes;
 mod configs;
 mod noted;
 mod opening;

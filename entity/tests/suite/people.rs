@@ -70,7 +70,7 @@ async fn a_deleted_tenant_takes_everything_along(ground: Ground) {
 
 async fn an_agent_is_made_at_first_use(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
-    let made = ground.changes("agent.create", ours.ensure_agent("claude@desk:1")).await;
+    let made = ground.only_audits("agent.create", ours.ensure_agent("claude@desk:1")).await;
     let again = ground.changes_nothing(ours.ensure_agent("claude@desk:1")).await.unwrap();
     assert_eq!(made, again);
     assert_eq!(ours.find_agent(made.id).await.unwrap(), made);

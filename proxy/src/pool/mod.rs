@@ -241,10 +241,10 @@ impl Pool {
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 
-    /// For a server that was deleted or changed: every upstream of it takes no new requests, finishes
+    /// For a server that was deleted or changed: every upstream of the tenant takes no new requests, finishes
     /// those in flight (at most 10 s) and ends. A later request starts a new one.
-    pub async fn retire(&self, server: ServerId) {
-        self.retire_where(|key| key.server == server).await;
+    pub async fn retire(&self, tenant: TenantId, server: ServerId) {
+        self.retire_where(|key| key.tenant == tenant && key.server == server).await;
     }
 
     async fn retire_where(&self, gone: impl Fn(&PoolKey) -> bool) {

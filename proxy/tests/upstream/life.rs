@@ -137,7 +137,7 @@ async fn a_new_revision() {
     assert_eq!(slow.unwrap(), "slept");
     until("the old one is gone", 5, || !lives(pid)).await;
     let pid = new.status().pid.unwrap();
-    app.pool.retire(new.spec.id).await;
+    app.pool.retire(new.key.tenant, new.spec.id).await;
     assert!(!lives(pid));
 }
 
