@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use protocol::mcp::Era;
 use protocol::{ServerId, TenantId};
 use proxy::pool::{Pool, PoolKey, PoolSettings, WriteStyle};
+use proxy::selected::Selected;
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
 use proxy::upstream::{Params, UpstreamRequest};
 use rustix::time::{ClockId, clock_gettime};
@@ -176,7 +177,7 @@ impl Echo for Pooled {
         let deadline = Instant::now() + self.spec.timeout;
         let params = Params::raw(params.as_bytes());
         let request = UpstreamRequest::new("tools/call", params, deadline);
-        match self.pool.request(&self.key, &self.spec, request).await {
+        match self.pool.request(&Selected::for_gateway(self.spec.clone(), self.key), request).await {
             Ok(delivered) => match delivered.answer {
                 proxy::upstream::UpstreamAnswer::Result(result) => result.len(),
                 proxy::upstream::UpstreamAnswer::Error(error) => panic!("{error:?}"),

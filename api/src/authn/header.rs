@@ -4,10 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Header;
-use protocol::Refusal;
+use protocol::{Code, Refusal};
 use serde_json::{Map, Value};
-
-use crate::authn::tokens::invalid;
 
 /// Reads the header of a token.
 ///
@@ -27,6 +25,12 @@ pub fn read(token: &str) -> Result<Header, Refusal> {
         .hint("get a token without `crit` in its header"));
     }
     jsonwebtoken::decode_header(token).map_err(|_| no_token())
+}
+
+/// Refuses a bearer token.
+pub fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidCredential, reason)
+        .hint("get a token from POST /v1/tokens or your identity provider")
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ use proxy::egress::Url;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::http;
-use crate::http::host;
+use crate::http::{host, paths};
 
 /// Where the documents are; the endpoint's own path follows.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -91,7 +90,7 @@ impl Resources {
     /// The endpoint at this path, under the host that a request used.
     pub fn at<'a>(&'a self, headers: &'a HeaderMap, uri: &'a Uri, path: &'a str) -> ResourceUri<'a> {
         let host = host::named(headers, uri).ok().map(|host| host.text);
-        let path = if path.starts_with(http::MCP) { path.trim_end_matches('/') } else { REST };
+        let path = if path.starts_with(paths::MCP) { path.trim_end_matches('/') } else { REST };
         ResourceUri { resources: self, host, path }
     }
 }
@@ -179,11 +178,11 @@ fn plain(text: &str) -> String {
 
 /// Whether there is an MCP endpoint at a path. Which slugs mean a server is nobody's business here.
 pub fn is_endpoint(path: &str) -> bool {
-    path == http::MCP || path == http::RPC || slug(path).is_some()
+    path == paths::MCP || path == paths::RPC || slug(path).is_some()
 }
 
 fn slug(path: &str) -> Option<Slug> {
-    path.strip_prefix(http::SERVER)?.parse().ok()
+    path.strip_prefix(paths::SERVER)?.parse().ok()
 }
 
 #[cfg(test)]

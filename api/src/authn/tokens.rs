@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::authn::audience::{Audience, OneOrMany};
+use crate::authn::header::invalid;
 use crate::authn::jwks::{Jwks, Source};
 use crate::authn::oauth::ResourceUri;
 use crate::authn::{BELIEVED, Identified, header};
@@ -270,11 +271,6 @@ fn source(auth: &config::Auth) -> Option<Source> {
         return Some(Source::Keys(auth.jwks_url.clone()));
     }
     auth.issuer_url().map(|_| Source::Issuer(auth.jwt_issuer.clone()))
-}
-
-pub fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(Code::InvalidCredential, reason)
-        .hint("get a token from POST /v1/tokens or your identity provider")
 }
 
 fn digest(token: &str) -> [u8; 32] {

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::authn::oauth::WELL_KNOWN;
+use crate::http::oauth_metadata;
+use crate::http::paths::{MCP, SERVER};
 use crate::http::problem::Problem;
-use crate::http::{MCP, SERVER, oauth_metadata};
 
 /// Where clients ask by themselves, without any metadata (MCP 2025-03-26, authorization, "Fallbacks").
 const ENDPOINTS: [&str; 3] = ["/register", "/authorize", "/token"];

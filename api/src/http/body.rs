@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use protocol::{Code, Refusal};
 
 use crate::http::headers;
-use crate::mcp::context::UnreadBody;
+use crate::mcp::endpoint::UnreadBody;
 
 /// Most bytes that are read of a body although its request is refused.
 const SMALL: usize = 64 << 10;

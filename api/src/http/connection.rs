@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,18 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
+use protocol::RequestId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
+
+/// The connection and the id of a request, as its extension.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionInfo {
+    pub peer: SocketAddr,
+    pub request: RequestId,
+}
 
 /// Time from the first byte of a request's head to its end, and from a connection's start to its first
 /// head.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::http;
 use crate::http::problem::Problem;
+use crate::http::{request, response};
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
 use crate::ops::metrics;
@@ -19,17 +19,17 @@ use crate::ops::metrics;
 /// Calls one tool and answers with its outcome.
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let connection = http::connection_info(&parts);
-    match app.gateway.handle(http::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
+    let connection = request::connection_info(&parts);
+    match app.gateway.handle(request::inbound(&app, &parts, body, Form::Execute, &Endpoint::Plain)).await {
         Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
             let mut response = answered(reply, connection.request);
-            http::set_rate_limit(&mut response, rate_limit);
+            response::set_rate_limit(&mut response, rate_limit);
             response
         }
         Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
         Err(turned_away) => {
             let mut response = refused(turned_away.refusal, connection.request);
-            http::set_rate_limit(&mut response, turned_away.rate_limit.unwrap_or_default());
+            response::set_rate_limit(&mut response, turned_away.rate_limit.unwrap_or_default());
             response
         }
     }
@@ -83,6 +83,6 @@ fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<Box<RawValue
 fn refused(refusal: Refusal, request: RequestId) -> Response {
     metrics::refused(refusal.code);
     let mut response = Problem::new(refusal.clone(), request).into_response();
-    http::set_refusal_headers(&mut response, &refusal);
+    response::set_refusal_headers(&mut response, &refusal);
     response
 }

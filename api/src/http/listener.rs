@@ -20,8 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::http::body::RequestBody;
-use crate::http::connection::{Connection, HEAD_WITHIN};
-use crate::http::middleware::ConnectionInfo;
+use crate::http::connection::{Connection, ConnectionInfo, HEAD_WITHIN};
 
 /// Connections at once; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;

@@ -1,7 +1,7 @@
 //! The edge of every request: its id, the guard against pages that protocol to local services, the access
 //! log and the figures. Knows nothing of what is asked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,21 +9,16 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use protocol::{Code, Refusal, RequestId};
+use protocol::{Code, Refusal};
 
 use crate::http;
+use crate::http::connection::ConnectionInfo;
 use crate::http::headers::{REQUEST_ID, SEC_FETCH_MODE, SEC_FETCH_SITE};
 use crate::http::host::{Host, named};
 use crate::http::problem::Problem;
+use crate::http::{paths, request};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
-
-/// What the accept loop knows of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionInfo {
-    pub peer: SocketAddr,
-    pub request: RequestId,
-}
 
 /// Which hosts and origins may be named. Browsers send both; a page of another origin that was led
 /// here by a changed DNS answer names its own host (DNS rebinding).
@@ -46,9 +41,9 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             metrics::refused(refusal.code);
-            match uri.path().starts_with(http::MCP) {
+            match uri.path().starts_with(paths::MCP) {
                 true => {
-                    let id = http::unread_id(request.extensions()).await;
+                    let id = request::unread_id(request.extensions()).await;
                     http::rpc::refused(&connection.request, Refused::from(refusal).under(id))
                 }
                 false => Problem::new(refusal, connection.request).into_response(),

@@ -11,13 +11,13 @@ use protocol::{Code, Refusal};
 use crate::app::App;
 use crate::authn::oauth;
 use crate::authn::oauth::WELL_KNOWN;
-use crate::http;
+use crate::http::paths;
 use crate::http::problem::Problem;
 
 /// Without a path it is the document of the whole catalog's endpoint, for clients that look there only.
 pub async fn resource_metadata(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = match request.uri().path().strip_prefix(WELL_KNOWN).unwrap_or_default() {
-        "" | "/" => http::MCP,
+        "" | "/" => paths::MCP,
         path => path,
     };
     if !oauth::is_endpoint(path) {
@@ -44,7 +44,7 @@ pub fn no_server(app: &App) -> Refusal {
     let refusal = |reason: String| Refusal::new(Code::NotFound, reason).rule("auth.jwt_issuer (JWT_ISSUER)");
     match app.resources.issuer() {
         Some(issuer) => refusal(format!("this gateway is no authorization server; {issuer} issues its tokens"))
-            .hint(format!("GET {WELL_KNOWN}{} names it to clients", http::MCP)),
+            .hint(format!("GET {WELL_KNOWN}{} names it to clients", paths::MCP)),
         // Some clients black out what looks like a header with a key in it, so none is written out here.
         None => refusal(
             "the API key is missing, unknown, expired or revoked; this gateway has no OAuth login".to_owned(),

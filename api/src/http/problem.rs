@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::authn::oauth;
-use crate::http::middleware::ConnectionInfo;
+use crate::http::connection::ConnectionInfo;
 
 /// The content type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";

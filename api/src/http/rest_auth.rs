@@ -7,9 +7,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::http;
-use crate::http::middleware::ConnectionInfo;
+use crate::http::connection::ConnectionInfo;
 use crate::http::problem::Problem;
+use crate::http::response;
 use crate::ops::metrics;
 use crate::pipeline::limits::Bucket;
 use crate::pipeline::refused::Refused;
@@ -32,13 +32,13 @@ pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next
             let acting = Acting { caller, request: connection.request, ip: Some(connection.peer.ip()) };
             request.extensions_mut().insert(acting);
             let mut response = next.run(request).await;
-            http::set_rate_limit(&mut response, rate_limit);
+            response::set_rate_limit(&mut response, rate_limit);
             response
         }
         Err(Refused { refusal, rate_limit, .. }) => {
             metrics::refused(refusal.code);
             let mut response = Problem::new(refusal, connection.request).into_response();
-            http::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
+            response::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
             response
         }
     }

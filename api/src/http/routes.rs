@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::authn::oauth::WELL_KNOWN;
 use crate::http::headers::{REQUEST_ID, SESSION_ID};
 use crate::http::middleware::{Guard, edge};
-use crate::http::{problem, streamable};
-use crate::ops::{health, metrics};
+use crate::http::{paths, problem, streamable};
+use crate::ops::{endpoints, metrics};
 use crate::{http, openapi, rest};
 
 /// The gateway's own listener.
@@ -28,19 +28,19 @@ pub fn gateway(app: &Arc<App>) -> Router {
     // Around known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), http::rest_auth::admit));
     let router = Router::new()
-        .route(http::MCP, post(streamable::post_all).get(streamable::get_all).delete(streamable::delete_all))
+        .route(paths::MCP, post(streamable::post_all).get(streamable::get_all).delete(streamable::delete_all))
         .route(
-            &format!("{}{{slug}}", http::SERVER),
+            &format!("{}{{slug}}", paths::SERVER),
             post(streamable::post_one).get(streamable::get_one).delete(streamable::delete_one),
         )
-        .route(http::RPC, post(http::rpc::rpc))
+        .route(paths::RPC, post(http::rpc::rpc))
         .route(WELL_KNOWN, get(http::oauth_metadata::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(http::oauth_metadata::resource_metadata))
         .merge(http::authorization::routes())
         .route("/v1/mcp/execute", post(http::execute::execute_tool))
         .merge(rest)
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
+        .route("/health", get(endpoints::health))
+        .route("/ready", get(endpoints::ready))
         .merge(openapi::routes())
         .layer(middleware::from_fn(problem::finish))
         .layer(CatchPanicLayer::custom(problem::of_panic));
@@ -66,7 +66,7 @@ pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHa
     let show = move || {
         let (app, handle) = (Arc::clone(&app), handle.clone());
         async move {
-            metrics::scrape(&app).await.publish();
+            endpoints::scrape(&app).await.publish();
             handle.render() + &metrics::process_lines()
         }
     };

@@ -10,7 +10,7 @@ use protocol::{Code, jsonrpc};
 
 use crate::app::App;
 use crate::authn::oauth::ResourceUri;
-use crate::http;
+use crate::http::{request, response};
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::response::{Handled, Replies, Reply};
 use crate::ops::metrics;
@@ -19,12 +19,12 @@ use crate::pipeline::refused::Refused;
 /// Serves one message or one batch.
 pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let connection = http::connection_info(&parts);
-    match app.gateway.handle(http::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
+    let connection = request::connection_info(&parts);
+    match app.gateway.handle(request::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {
         Ok(handled) => answered(handled),
         Err(refused) => {
-            let refused = refused.under(http::unread_id(&parts.extensions).await);
-            turned_away(&connection.request, refused, &http::resource_of(&app, &parts))
+            let refused = refused.under(request::unread_id(&parts.extensions).await);
+            turned_away(&connection.request, refused, &request::resource_of(&app, &parts))
         }
     }
 }
@@ -36,7 +36,7 @@ fn answered(handled: Handled) -> Response {
         Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
         Replies::Many(replies) => batch(replies),
     };
-    http::set_rate_limit(&mut response, handled.rate_limit);
+    response::set_rate_limit(&mut response, handled.rate_limit);
     response
 }
 
@@ -47,7 +47,7 @@ fn single(reply: &Reply) -> Response {
     if let Some(refusal) = reply.refusal() {
         metrics::refused(refusal.code);
         *response.status_mut() = status(refusal.code);
-        http::set_refusal_headers(&mut response, refusal);
+        response::set_refusal_headers(&mut response, refusal);
     }
     response
 }
@@ -75,7 +75,7 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
         // An answer like any other here: the statuses of 2026-07-28 belong to its own doors.
         *response.status_mut() = StatusCode::OK;
     }
-    http::challenge(&mut response, &refusal, resource);
+    response::challenge(&mut response, &refusal, resource);
     response
 }
 
@@ -91,9 +91,9 @@ pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     let mut response = json(out);
     *response.status_mut() =
         StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    http::set_refusal_headers(&mut response, &refusal);
+    response::set_refusal_headers(&mut response, &refusal);
     if let Some(rate_limit) = rate_limit {
-        http::set_rate_limit(&mut response, rate_limit);
+        response::set_rate_limit(&mut response, rate_limit);
     }
     response
 }

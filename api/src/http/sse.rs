@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::authn::Owner;
-use crate::http;
 use crate::http::headers::ACCEL_BUFFERING;
+use crate::http::request;
 use crate::session::stream::{Event, Reading, Stream};
 use crate::session::stream_quota::StreamPermit;
 
@@ -210,7 +210,7 @@ impl Reader {
     async fn is_still_allowed(&mut self, owner: Owner) -> bool {
         let Watch { app, parts, .. } = &self.watch;
         // Boxed, since each of many streams would keep the place for it.
-        let proof = http::proof(app, parts);
+        let proof = request::proof(app, parts);
         let look = Box::pin(app.gateway.authn.look_again(&proof, owner, Scope::ToolsCall));
         let looked = tokio::time::timeout(LOOK_WITHIN, look).await;
         let now = Instant::now();

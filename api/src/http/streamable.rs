@@ -15,12 +15,11 @@ use protocol::{Caller, Code, Refusal, RequestId, Slug, jsonrpc};
 use crate::app::App;
 use crate::authn::Owner;
 use crate::config::LimitRefusals;
-use crate::http;
 use crate::http::detached::{Handling, Lasting, streamed};
 use crate::http::headers::SESSION_ID;
 use crate::http::rpc::json;
-use crate::http::sse;
 use crate::http::sse::Cursor;
+use crate::http::{request, response, sse};
 use crate::mcp::context::Inbound;
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::headers::McpHeaders;
@@ -80,17 +79,17 @@ async fn nowhere(request: Request, refusal: Refusal) -> Response {
 
 async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let parts = Arc::new(http::own_head(parts));
+    let parts = Arc::new(request::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
     if !streams && !accepts(&parts.headers, "application/json") {
         return not_acceptable(&parts, "application/json and text/event-stream").await;
     }
-    let request = http::connection_info(&parts).request;
+    let request = request::connection_info(&parts).request;
     let stream = Arc::new(Stream::default());
     let handling: Handling = Box::pin({
         let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
         async move {
-            let inbound = http::inbound(&app, &parts, body, Form::JsonRpc, &endpoint);
+            let inbound = request::inbound(&app, &parts, body, Form::JsonRpc, &endpoint);
             let stream = streams.then_some(&stream);
             app.gateway.handle(Inbound { stream, ..inbound }).await
         }
@@ -113,7 +112,7 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             limited(&parts, away)
         }
         Some(Err(away)) => {
-            let away = away.under(http::unread_id(&parts.extensions).await);
+            let away = away.under(request::unread_id(&parts.extensions).await);
             turned_away(&app, &parts, away)
         }
         None => match handling.take() {
@@ -143,7 +142,7 @@ fn plain(handled: Handled) -> Response {
         Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
         Replies::Many(replies) => super::rpc::batch(replies),
     };
-    http::set_rate_limit(&mut response, handled.rate_limit);
+    response::set_rate_limit(&mut response, handled.rate_limit);
     response
 }
 
@@ -154,7 +153,7 @@ fn single(reply: &Reply, era: Era) -> Response {
     *response.status_mut() = status(reply, era);
     if let Some(refusal) = reply.refusal() {
         metrics::refused(refusal.code);
-        http::set_refusal_headers(&mut response, refusal);
+        response::set_refusal_headers(&mut response, refusal);
     }
     if let Some(id) = reply.session.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(SESSION_ID, id);
@@ -207,11 +206,11 @@ fn refused(request: RequestId, away: Refused) -> Response {
     let mut response = json(out);
     *response.status_mut() =
         StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    http::set_refusal_headers(&mut response, &refusal);
+    response::set_refusal_headers(&mut response, &refusal);
     if refusal.code == Code::MethodNotAllowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
-    http::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
+    response::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
     response
 }
 
@@ -221,7 +220,7 @@ fn limited(parts: &Parts, away: Refused) -> Response {
     metrics::refused(away.refusal.code);
     let modern = McpHeaders(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
     let era = if modern { Era::Modern } else { Era::Legacy };
-    let request = http::connection_info(parts).request;
+    let request = request::connection_info(parts).request;
     let result = jsonrpc::refused_result(&away.refusal, &request, era);
     let reply = Reply {
         id: away.id.map(Into::into),
@@ -231,15 +230,15 @@ fn limited(parts: &Parts, away: Refused) -> Response {
         session: None,
     };
     let mut response = single(&reply, era);
-    http::set_refusal_headers(&mut response, &away.refusal);
-    http::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
+    response::set_refusal_headers(&mut response, &away.refusal);
+    response::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
     response
 }
 
 fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
     let refusal = away.refusal.clone();
-    let mut response = refused(http::connection_info(parts).request, away);
-    http::challenge(&mut response, &refusal, &http::resource_of(app, parts));
+    let mut response = refused(request::connection_info(parts).request, away);
+    response::challenge(&mut response, &refusal, &request::resource_of(app, parts));
     response
 }
 
@@ -250,8 +249,8 @@ async fn not_acceptable(parts: &Parts, what: &str) -> Response {
 
 /// Refuses a request that nobody looked at, under its id if that can be read.
 async fn early(parts: &Parts, away: Refused) -> Response {
-    let id = http::unread_id(&parts.extensions).await;
-    refused(http::connection_info(parts).request, away.under(id))
+    let id = request::unread_id(&parts.extensions).await;
+    refused(request::connection_info(parts).request, away.under(id))
 }
 
 /// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
@@ -279,7 +278,7 @@ async fn session(
     parts: &Parts,
     cost: Cost,
 ) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
-    let proof = http::proof(app, parts);
+    let proof = request::proof(app, parts);
     let caller = app.gateway.authn.identify(&proof).await?;
     caller.require(protocol::Scope::ToolsCall)?;
     app.gateway.limits.admit_all(&caller, cost).await?;
@@ -337,7 +336,7 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             (home, Cursor { stream: 0, after: read })
         }
     };
-    if session.facts.subscriptions.iter().any(|uri| !session.state.holds(uri)) {
+    if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
         app.tasks.spawn(async move {
@@ -366,7 +365,7 @@ async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
         app.stopping.clone(),
         sse::Watch {
             app: Arc::clone(&app),
-            parts: Arc::new(http::own_head(parts)),
+            parts: Arc::new(request::own_head(parts)),
             owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
             ended,
             _place: Some(place),

@@ -64,7 +64,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Sends it, under its permit. Where the server's names are not known yet, it is requests for them.
+    /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
     pub async fn deliver(
         &self,
         upstreams: &Upstreams,
@@ -115,10 +115,10 @@ impl<'a> Call<'a> {
         Ok(delivered)
     }
 
-    /// A resource of the whole catalog is answered under the URI that was requests for.
+    /// A resource of the whole catalog is answered under the URI that was asked for.
     fn as_asked(&self, answer: Bytes) -> Bytes {
         match (self.verb, &self.target) {
-            (Verb::ReadResource, Target::Exposed(requests)) => resource_uris::under(requests, answer),
+            (Verb::ReadResource, Target::Exposed(asked)) => resource_uris::under(asked, answer),
             _ => answer,
         }
     }

@@ -1,10 +1,8 @@
 //! Context of a request: endpoint, MCP headers, negotiated protocol and caller, as the stages of the
 //! pipeline pass it on.
 
-use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use protocol::{Caller, Code, Refusal, RequestId};
 use proxy::bridge::Client;
 use proxy::upstream::Listener;
@@ -30,15 +28,6 @@ pub struct Inbound<'a, B> {
     /// Where messages before the answer go; none on doors that give nothing else.
     pub stream: Option<&'a Arc<Stream>>,
     pub trace: Option<[u8; 16]>,
-}
-
-/// The body of a request, not read yet.
-pub trait UnreadBody: Send {
-    /// Whether the body is announced as small enough to be read although its request may be refused.
-    fn is_small(&self) -> bool;
-
-    /// Reads the body, which must be JSON.
-    fn read(self) -> impl Future<Output = Result<Bytes, Refusal>> + Send;
 }
 
 /// One caller's request, while its messages are served.

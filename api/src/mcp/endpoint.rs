@@ -1,6 +1,9 @@
 //! Endpoints of MCP: plain JSON-RPC, the whole catalog, or one server.
 
-use protocol::Slug;
+use std::future::Future;
+
+use bytes::Bytes;
+use protocol::{Refusal, Slug};
 
 /// The endpoint that received a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,4 +39,13 @@ pub enum Form {
     JsonRpc,
     /// The body of `POST /v1/mcp/execute`.
     Execute,
+}
+
+/// The body of a request, not read yet.
+pub trait UnreadBody: Send {
+    /// Whether the body is announced as small enough to be read although its request may be refused.
+    fn is_small(&self) -> bool;
+
+    /// Reads the body, which must be JSON.
+    fn read(self) -> impl Future<Output = Result<Bytes, Refusal>> + Send;
 }

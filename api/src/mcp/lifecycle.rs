@@ -16,12 +16,10 @@ use crate::mcp::request::{GatewayMethod, GatewayRequest};
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::services;
 use crate::pipeline::upstreams::Upstreams;
-use crate::session::Facts;
-use crate::session::Sessions;
+use crate::session::{Facts, Sessions};
 use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::handlers;
-use crate::subscriptions::replica_bus::ReplicaBus;
-use crate::subscriptions::replica_bus::{Message, session_text};
+use crate::subscriptions::replica_bus::{Message, ReplicaBus, session_text};
 
 /// What clients read about the catalog as a whole.
 const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \

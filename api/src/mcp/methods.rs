@@ -111,7 +111,7 @@ fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
 }
 
 /// What `Mcp-Name` repeats.
-fn name<'a>(requests: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn name<'a>(method: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Names<'a> {
@@ -123,7 +123,7 @@ fn name<'a>(requests: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Ref
         task_id: Option<&'a RawValue>,
     }
     let names: Names<'a> = serde_json::from_str(params).map_err(unreadable_params)?;
-    let raw = match requests {
+    let raw = match method {
         method::TOOLS_CALL | method::PROMPTS_GET => names.name,
         method::RESOURCES_READ => names.uri,
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => names.task_id,
@@ -268,29 +268,29 @@ fn complete<'a>(
 /// A method that is not known here goes to the one server that is meant, as it is.
 fn pass<'a>(
     id: &'a RawValue,
-    requests: Cow<'a, str>,
+    asked: Cow<'a, str>,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
     marked: bool,
 ) -> Result<Request<'a>, Refusal> {
     let Endpoint::One(slug) = endpoint else {
-        let requests: String = requests.chars().take(100).collect();
+        let asked: String = asked.chars().take(100).collect();
         let hint = match endpoint {
             Endpoint::Plain => {
                 "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute"
             }
             _ => "a method of one server's own is taken at /mcp/s/{slug}",
         };
-        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{requests}`")).hint(hint));
+        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));
     };
-    short_enough("method", &requests)?;
+    short_enough("method", &asked)?;
     let of_servers = [method::SAMPLE, method::ELICIT, method::LIST_ROOTS];
-    if requests.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*requests) {
-        return Err(Refusal::new(Code::MethodNotFound, format!("`{requests}` is no request of a client")));
+    if asked.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*asked) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("`{asked}` is no request of a client")));
     }
     Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: requests,
+        method: asked,
         target: Target::Direct { server: slug.clone(), name: "".into() },
         head: params.map_or("{}", RawValue::get).into(),
         marked,
@@ -301,7 +301,7 @@ fn pass<'a>(
 /// A task is its caller's, and goes to the server that has it.
 fn task<'a>(
     id: &'a RawValue,
-    requests: Cow<'a, str>,
+    asked: Cow<'a, str>,
     params: Option<&'a RawValue>,
     marked: bool,
 ) -> Result<Request<'a>, Refusal> {
@@ -317,7 +317,7 @@ fn task<'a>(
     short_enough("taskId", &task)?;
     Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: requests,
+        method: asked,
         target: Target::Task(task),
         head: params.into(),
         marked,
@@ -373,8 +373,8 @@ fn set_level<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Reque
         #[serde(borrow)]
         level: Cow<'a, str>,
     }
-    let requests: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    let level = Level::parse(&requests.level).ok_or_else(|| {
+    let asked: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    let level = Level::parse(&asked.level).ok_or_else(|| {
         let names = Level::ALL.map(Level::as_str).join(", ");
         invalid_params(format!("params.level is one of {names}"))
     })?;
@@ -391,12 +391,9 @@ fn subscription<'a>(
         #[serde(borrow)]
         uri: Cow<'a, str>,
     }
-    let requests: Subscription<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    short_enough("uri", &requests.uri)?;
-    Ok(Request::Gateway(GatewayRequest {
-        id,
-        method: GatewayMethod::Subscription { uri: requests.uri, begin },
-    }))
+    let asked: Subscription<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    short_enough("uri", &asked.uri)?;
+    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Subscription { uri: asked.uri, begin } }))
 }
 
 fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -404,11 +401,11 @@ fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<
     struct Listen {
         notifications: SubscriptionFilter,
     }
-    let requests: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    if requests.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+    let asked: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    if asked.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
         return Err(invalid_params(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
     }
-    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(requests.notifications) }))
+    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(asked.notifications) }))
 }
 
 fn describe<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {

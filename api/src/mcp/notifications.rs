@@ -13,8 +13,7 @@ use crate::mcp::request::{Notification, Response};
 use crate::mcp::response;
 use crate::mcp::response::Reply;
 use crate::pipeline::upstreams::Upstreams;
-use crate::subscriptions::replica_bus::ReplicaBus;
-use crate::subscriptions::replica_bus::{Answer, Message, session_text};
+use crate::subscriptions::replica_bus::{Answer, Message, ReplicaBus, session_text};
 
 /// Takes a notification. None is answered.
 pub async fn take(
@@ -75,7 +74,7 @@ async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: O
     }
 }
 
-/// The client's answer to a question, which may have been requests by another replica.
+/// The client's answer to a question, which may have been asked by another replica.
 pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
     let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
@@ -102,9 +101,9 @@ pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response
         let session = session_text(&session.hash);
         let told = bus.publish(Message::Answered { session, id, answer }).await;
         if !told && !own {
-            let reason = "another replica requests this question, and replicas cannot reach each other now";
+            let reason = "another replica asked this question, and replicas cannot reach each other now";
             let refusal = Refusal::new(Code::StateUnavailable, reason)
-                .hint("send the answer again shortly, or to the replica that requests");
+                .hint("send the answer again shortly, or to the replica that asked");
             return Some(Reply {
                 id: Some(answered.id.get().into()),
                 answer: response::Answer::Refused(refusal),

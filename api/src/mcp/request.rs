@@ -1,4 +1,4 @@
-//! What is requests: JSON-RPC messages, read as far as the gateway must. Parameters are cut around the
+//! Requests and notifications of MCP clients, read as far as the gateway must. Parameters are cut around the
 //! name in them and otherwise stay as they were written.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! Resources of the whole catalog carry the URI under which they were requests for, also where their server
+//! Resources of the whole catalog carry the URI under which they were asked for, also where their server
 //! calls them by its own.
 
 use bytes::Bytes;
@@ -6,19 +6,18 @@ use protocol::members::raw;
 use protocol::{Members, names};
 use serde_json::value::RawValue;
 
-/// The result or the error of `resources/read`, with the requests URI in the place of the server's own.
-pub fn under(requests: &str, answer: Bytes) -> Bytes {
-    let Some((_, own)) = names::split_resource(requests) else { return answer };
+/// The result or the error of `resources/read`, with the asked URI in the place of the server's own.
+pub fn under(asked: &str, answer: Bytes) -> Bytes {
+    let Some((_, own)) = names::split_resource(asked) else { return answer };
     let edited = || -> Option<String> {
         let mut members = Members::read(std::str::from_utf8(&answer).ok()?).ok()?;
         if let Some(contents) = members.get("contents") {
             let contents: Vec<&RawValue> = serde_json::from_str(contents.get()).ok()?;
-            let contents: Vec<String> =
-                contents.into_iter().map(|one| renamed(one, &own, requests)).collect();
+            let contents: Vec<String> = contents.into_iter().map(|one| renamed(one, &own, asked)).collect();
             let contents = raw(format!("[{}]", contents.join(",")));
             members.set("contents", contents);
         } else {
-            let data = renamed(members.get("data")?, &own, requests);
+            let data = renamed(members.get("data")?, &own, asked);
             members.set("data", raw(data));
         }
         Some(members.write())
@@ -27,12 +26,12 @@ pub fn under(requests: &str, answer: Bytes) -> Bytes {
 }
 
 /// An object whose `uri` is replaced, if it is the server's own.
-fn renamed(object: &RawValue, own: &str, requests: &str) -> String {
+fn renamed(object: &RawValue, own: &str, asked: &str) -> String {
     let edited = || -> Option<String> {
         let mut members = Members::read(object.get()).ok()?;
         let uri: String = serde_json::from_str(members.get("uri")?.get()).ok()?;
         (uri == own).then(|| {
-            members.set_text("uri", requests);
+            members.set_text("uri", asked);
             members.write()
         })
     };
@@ -45,8 +44,8 @@ mod tests {
 
     #[test]
     fn only_the_resource_itself_is_renamed() {
-        let under = |requests: &str, answer: &'static str| {
-            String::from_utf8(under(requests, Bytes::from_static(answer.as_bytes())).to_vec()).unwrap()
+        let under = |asked: &str, answer: &'static str| {
+            String::from_utf8(under(asked, Bytes::from_static(answer.as_bytes())).to_vec()).unwrap()
         };
         assert_eq!(
             under("s+a:b", r#"{"contents":[{"uri":"a:b","text": "x"},{"uri":"a:c"}],"x":1.0}"#),

@@ -12,7 +12,7 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
 #[openapi(
     paths(
         call_mcp, listen_mcp, end_mcp, call_mcp_server, listen_mcp_server, end_mcp_server,
-        call_rpc, execute_tool, crate::ops::health::health, crate::ops::health::ready),
+        call_rpc, execute_tool, crate::ops::endpoints::health, crate::ops::endpoints::ready),
     components(schemas(RpcRequest, RpcAnswer, RpcError, RpcErrorFacts, ProblemBody<'static>))
 )]
 pub struct Doors;

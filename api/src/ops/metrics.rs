@@ -284,26 +284,3 @@ pub fn document() -> String {
     }
     text
 }
-
-/// Reads the gauges of now.
-pub async fn scrape(app: &crate::app::App) -> Scrape {
-    let record = app.gateway.recorder.record.status();
-    let pool = app.gateway.upstreams.pool.figures();
-    let connections = app.db.connections();
-    Scrape {
-        upstreams: pool.states,
-        children: pool.children,
-        in_flight: pool.in_flight,
-        stream_backlog: app.gateway.sessions.backlogs.bytes(),
-        record_backlog: record.backlog,
-        record_journal_bytes: record.journal_bytes,
-        pool_size: connections.open,
-        pool_idle: connections.idle,
-        alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
-        dependencies: crate::ops::health::check(app)
-            .await
-            .iter()
-            .map(|dependency| (dependency.name, dependency.ok))
-            .collect(),
-    }
-}

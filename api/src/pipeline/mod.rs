@@ -15,12 +15,12 @@ use entity::Seal;
 use proxy::bridge::Client;
 
 use crate::authn::Authn;
-use crate::mcp::context::{Context, Inbound, UnreadBody};
-use crate::mcp::methods;
+use crate::mcp::context::{Context, Inbound};
+use crate::mcp::endpoint::UnreadBody;
 use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{lifecycle, lists, negotiation, notifications};
+use crate::mcp::{lifecycle, lists, methods, negotiation, notifications};
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::refused::Refused;
@@ -89,25 +89,25 @@ impl Gateway {
             .map_err(|refusal| Refused::from(refusal).rate_limited(rate_limit).under(requests.id()))?;
 
         let context = Context { caller: &caller, protocol: &protocol, request, trace };
-        let replies = requests.each(|ask| self.serve(context, ask)).await;
+        let replies = requests.each(|request| self.serve(context, request)).await;
         Ok(Handled { rate_limit, era: protocol.client.era, replies })
     }
 
     /// Serves one message of a known caller, unless its client takes it back.
-    async fn serve(&self, context: Context<'_>, ask: Request<'_>) -> Option<Reply> {
-        let Some((live, id)) = context.protocol.session_state().zip(ask.id()) else {
-            return self.answer(context, ask).await;
+    async fn serve(&self, context: Context<'_>, request: Request<'_>) -> Option<Reply> {
+        let Some((live, id)) = context.protocol.session_state().zip(request.id()) else {
+            return self.answer(context, request).await;
         };
         let flight = live.begin(id.get());
         tokio::select! {
             biased;
             () = flight.token.cancelled() => Some(Reply::cancelled(context, id)),
-            reply = self.answer(context, ask) => reply,
+            reply = self.answer(context, request) => reply,
         }
     }
 
-    async fn answer(&self, context: Context<'_>, ask: Request<'_>) -> Option<Reply> {
-        match ask {
+    async fn answer(&self, context: Context<'_>, request: Request<'_>) -> Option<Reply> {
+        match request {
             // Boxed: the places of all three would be kept by each request, and some stay open for ever.
             Request::Call(call) => Some(Box::pin(self.call(context, call)).await),
             Request::List(list) => {

@@ -1,7 +1,6 @@
 //! What a session has going on in this replica: its streams, the questions that wait for the client's
 //! answers, and the requests that it may still cancel.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,12 +8,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use protocol::Code;
 use protocol::mcp::WITH_EMPTY_EVENTS;
+use proxy::pool::Subscribed;
 use proxy::upstream::{Listener, Question, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::backlog::Backlog;
 use crate::session::stream;
-use crate::session::stream::Stream;
+use crate::session::stream::{Stream, StreamKeeper};
 
 /// Most streams of one session that are kept for a client that comes back.
 const MAX_STREAMS: usize = 64;
@@ -40,7 +40,8 @@ pub struct SessionState {
     heard: AtomicBool,
     /// Whether changes may have been told while this replica knew nothing of the session.
     pub missed: AtomicBool,
-    held: Mutex<HashMap<String, Box<dyn Any + Send>>>,
+    /// By the URI as the client named it.
+    subscriptions: Mutex<HashMap<String, Subscribed>>,
     /// The replica's mark in the ids of questions.
     replica: Arc<str>,
     /// Counts what waits for the session's client.
@@ -51,7 +52,7 @@ impl SessionState {
     /// `version` is the session's revision of MCP.
     pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<SessionState> {
         let get_stream = Stream::default();
-        get_stream.keep_as(0, Weak::new());
+        get_stream.keep_as(0, Weak::<SessionState>::new());
         get_stream.charge_to(&backlog);
         get_stream.allow_empty(version >= WITH_EMPTY_EVENTS);
         Arc::new(SessionState {
@@ -65,7 +66,7 @@ impl SessionState {
             reader: Mutex::new(CancellationToken::new()),
             heard: AtomicBool::new(false),
             missed: AtomicBool::new(missed),
-            held: Mutex::default(),
+            subscriptions: Mutex::default(),
             replica,
             backlog,
         })
@@ -73,24 +74,12 @@ impl SessionState {
 
     /// Gives the stream of a POST a number of this session.
     pub fn number(self: &Arc<Self>, stream: &Stream) {
-        stream.keep_as(self.next_stream.fetch_add(1, Ordering::Relaxed), Arc::downgrade(self));
+        stream.keep_as(
+            self.next_stream.fetch_add(1, Ordering::Relaxed),
+            Arc::downgrade(self) as Weak<dyn StreamKeeper>,
+        );
         stream.charge_to(&self.backlog);
         stream.allow_empty(self.get_stream.may_be_empty());
-    }
-
-    /// Keeps a stream for a client that may lose its connection.
-    pub fn keep(&self, stream: &Arc<Stream>) {
-        let Some(number) = stream.number() else { return };
-        let mut streams = self.streams.lock();
-        streams.insert(number, Arc::clone(stream));
-        streams.retain(|_, stream| !stream.is_old());
-        let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
-        while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
-            // The oldest of those that have ended goes first; what is under way stays.
-            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
-            let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
-            bytes -= oldest.bytes();
-        }
     }
 
     pub fn find(&self, number: u32) -> Option<Arc<Stream>> {
@@ -120,8 +109,17 @@ impl SessionState {
         self.heard.load(Ordering::Relaxed)
     }
 
-    pub fn holds(&self, name: &str) -> bool {
-        self.held.lock().contains_key(name)
+    pub fn is_subscribed(&self, uri: &str) -> bool {
+        self.subscriptions.lock().contains_key(uri)
+    }
+
+    /// Keeps a subscription as long as the session lives in this replica.
+    pub fn subscribe(&self, uri: &str, subscribed: Subscribed) {
+        self.subscriptions.lock().insert(uri.to_owned(), subscribed);
+    }
+
+    pub fn unsubscribe(&self, uri: &str) {
+        self.subscriptions.lock().remove(uri);
     }
 
     /// Whether something of it goes on now: its home is read, a request is served, an answer waits for a
@@ -137,15 +135,6 @@ impl SessionState {
     pub fn tidy(&self) {
         self.streams.lock().retain(|_, stream| !stream.is_old());
         self.questions.lock().retain(|_, question| !question.is_withdrawn());
-    }
-
-    /// Holds something as long as the session lives here, under a name; `None` lets go of it.
-    pub fn hold(&self, name: &str, held: Option<Box<dyn Any + Send>>) {
-        let mut all = self.held.lock();
-        match held {
-            Some(held) => drop(all.insert(name.to_owned(), held)),
-            None => drop(all.remove(name)),
-        }
     }
 
     /// A request that the client may cancel under its id, until the guard is dropped.
@@ -199,7 +188,7 @@ impl SessionState {
             stream.end();
         }
         self.questions.lock().clear();
-        self.held.lock().clear();
+        self.subscriptions.lock().clear();
         for (_, token) in self.in_flight.lock().drain() {
             token.cancel();
         }
@@ -219,6 +208,22 @@ impl SessionState {
         questions.insert(number, question);
         drop(questions);
         stream.send(message);
+    }
+}
+
+impl StreamKeeper for SessionState {
+    fn keep(&self, stream: &Arc<Stream>) {
+        let Some(number) = stream.number() else { return };
+        let mut streams = self.streams.lock();
+        streams.insert(number, Arc::clone(stream));
+        streams.retain(|_, stream| !stream.is_old());
+        let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
+        while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
+            // The oldest of those that have ended goes first; what is under way stays.
+            let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
+            let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
+            bytes -= oldest.bytes();
+        }
     }
 }
 

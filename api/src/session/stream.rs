@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use crate::authn::Owner;
 use crate::ops::metrics;
 use crate::session::backlog::Backlog;
-use crate::session::state::SessionState;
 
 /// Most messages that wait for, or are kept for, one reader.
 const MAX_EVENTS: usize = 512;
@@ -27,12 +26,18 @@ const MAX_BYTES: usize = 1 << 20;
 /// How long a stream that ended is kept for a client that lost its end.
 const COMES_BACK: Duration = Duration::from_secs(60);
 
+/// A session, as its streams know it.
+pub trait StreamKeeper: Send + Sync {
+    /// Keeps a stream for a client that may lose its connection.
+    fn keep(&self, stream: &Arc<Stream>);
+}
+
 /// A queue of messages, numbered from 1.
 #[derive(Default)]
 pub struct Stream {
     /// Its session, whose client may come back to it with `Last-Event-ID`, and its number there. Without
     /// one, what was read is not kept.
-    kept: OnceLock<(u32, Weak<SessionState>)>,
+    kept: OnceLock<(u32, Weak<dyn StreamKeeper>)>,
     queue: Mutex<Queue>,
     news: Notify,
     /// Set when it is known that the answer needs no header of its own.
@@ -84,7 +89,7 @@ impl Drop for Reading {
 
 impl Stream {
     /// Keeps what is read from now on, under a number of its session.
-    pub fn keep_as(&self, number: u32, live: Weak<SessionState>) {
+    pub fn keep_as(&self, number: u32, live: Weak<dyn StreamKeeper>) {
         self.kept.get_or_init(|| (number, live));
     }
 

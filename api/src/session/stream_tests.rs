@@ -1,11 +1,12 @@
 //! Unit tests of streams: what waits, what is kept, what is lost.
 
 use super::*;
+use crate::session::state::SessionState;
 
 #[tokio::test]
 async fn a_reader_that_comes_back_reads_on() {
     let stream = Stream::default();
-    stream.keep_as(1, Weak::new());
+    stream.keep_as(1, Weak::<SessionState>::new());
     for text in ["a", "b", "c"] {
         stream.try_send(text);
     }
@@ -34,7 +35,7 @@ fn a_slow_reader_loses_notifications_and_nothing_else() {
 async fn one_message_of_each_topic_waits_for_an_absent_reader() {
     let backlogs = crate::session::backlog::Backlogs::default();
     let stream = Stream::default();
-    stream.keep_as(0, Weak::new());
+    stream.keep_as(0, Weak::<SessionState>::new());
     stream.charge_to(&backlogs.of(protocol::TenantId::new()));
     for round in 0..600 {
         stream.try_send_latest(Topic::List("tools"), "tools");

@@ -10,9 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::StartError;
 use crate::config::{Client, Config};
+use crate::http::paths;
 use crate::ops::health_check;
+use crate::run;
 use crate::stdio_server::gate::Gate;
-use crate::{http, run};
 
 /// What the command line wants.
 #[derive(clap::Args)]
@@ -96,8 +97,8 @@ async fn inside(
 
 fn gate(base: &str, wanted: &Wanted, client: &Client) -> Result<Gate, StartError> {
     let path = match &wanted.server {
-        Some(slug) => format!("{}{slug}", http::SERVER),
-        None => http::MCP.to_owned(),
+        Some(slug) => format!("{}{slug}", paths::SERVER),
+        None => paths::MCP.to_owned(),
     };
     let url: Url = format!("{}{path}", base.trim_end_matches('/')).parse().map_err(|error| {
         StartError::usage(format!("{base} (MCP_GATEWAY_URL) is not the address of a gateway: {error}"))

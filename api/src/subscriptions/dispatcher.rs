@@ -252,7 +252,7 @@ impl Dispatcher {
     /// Tells other replicas of which resources this one wants to hear.
     pub async fn publish_interest(&self) {
         self.interest.tidy();
-        let wanted = self.interest.here();
+        let wanted = self.interest.here(&self.pool);
         if !wanted.is_empty() {
             self.bus.publish(Message::Wanted { wanted }).await;
         }

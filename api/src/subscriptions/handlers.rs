@@ -6,8 +6,9 @@ use std::time::Instant;
 use protocol::mcp::{Era, meta};
 use protocol::{AgentId, Code, Refusal, TenantId};
 use proxy::bridge::Client;
+use proxy::pool::Subscribed;
 use proxy::route::{Name, Verb, find_member};
-use proxy::upstream::{Initialized, UpstreamAnswer};
+use proxy::upstream::Initialized;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -15,12 +16,10 @@ use crate::mcp::context::Context;
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::response::Answer;
 use crate::pipeline::upstreams::Upstreams;
-use crate::session::Sessions;
-use crate::session::{Facts, Session};
+use crate::session::{Facts, Session, Sessions};
 use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::subscriptions::replica_bus::{Message, session_text};
-use crate::subscriptions::replica_interest::Subscribed;
 
 /// Who subscribes, and where.
 struct Subscriber<'a> {
@@ -49,20 +48,11 @@ impl Subscriber<'_> {
         let selected = upstreams.bridge.select(view.tenant, &policy, self.client, deadline).await?;
         // A modern client's requests are not bound to an upstream of its own.
         let selected = if self.client.era == Era::Modern { selected.for_lists() } else { selected };
-        match upstreams.pool.subscribe(&selected, &own, deadline).await? {
-            UpstreamAnswer::Result(_) => {
-                let subscribed = Subscribed {
-                    pool: upstreams.pool.clone(),
-                    key: selected.key(),
-                    uri: own.into_owned(),
-                    interest: Some(Arc::clone(&upstreams.interest)),
-                };
-                upstreams.interest.note(subscribed.resource());
-                dispatcher.publish_interest().await;
-                Ok(Ok(subscribed))
-            }
-            UpstreamAnswer::Error(error) => Ok(Err(Answer::Error(error))),
+        let subscribed = upstreams.pool.subscribe(&selected, &own, deadline).await?;
+        if subscribed.is_ok() {
+            dispatcher.publish_interest().await;
         }
+        Ok(subscribed.map_err(Answer::Error))
     }
 }
 
@@ -75,12 +65,12 @@ pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &S
         client: &session.client,
     };
     for uri in &session.facts.subscriptions {
-        if session.state.holds(uri) {
+        if session.state.is_subscribed(uri) {
             continue;
         }
         match subscriber.subscribe(upstreams, dispatcher, uri).await {
             Ok(Ok(subscribed)) => {
-                session.state.hold(uri, Some(Box::new(subscribed)));
+                session.state.subscribe(uri, subscribed);
                 crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
             }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
@@ -107,9 +97,9 @@ pub async fn change(
     begin: bool,
 ) -> Result<Answer, Refusal> {
     let session = context.session()?;
-    if begin && !session.state.holds(uri) {
+    if begin && !session.state.is_subscribed(uri) {
         match subscriber(context).subscribe(upstreams, dispatcher, uri).await? {
-            Ok(subscribed) => session.state.hold(uri, Some(Box::new(subscribed))),
+            Ok(subscribed) => session.state.subscribe(uri, subscribed),
             Err(answer) => return Ok(answer),
         }
     }
@@ -126,7 +116,7 @@ pub async fn change(
     };
     let changed = sessions.change(context.caller, context.protocol.endpoint, session, change).await;
     if !begin || changed.is_err() {
-        session.state.hold(uri, None);
+        session.state.unsubscribe(uri);
     }
     changed?;
     dispatcher.bus.publish(Message::Renewed { session: session_text(&session.hash) }).await;

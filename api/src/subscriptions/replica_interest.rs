@@ -2,17 +2,15 @@
 //! upstreams of this replica are subscribed to as well. So a change is heard whichever replica's upstream
 //! made it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use futures_util::future::join_all;
-use parking_lot::Mutex;
 use protocol::{ServerId, TenantId};
-use proxy::pool::{Pool, PoolKey};
+use proxy::pool::{Pool, PoolKey, Subscribed};
 use proxy::selected::Selected;
-use proxy::upstream::UpstreamAnswer;
 
 use crate::subscriptions::replica_bus::Resource;
 
@@ -33,56 +31,23 @@ const MOST: usize = 10_000;
 
 #[derive(Default)]
 pub struct ReplicaInterest {
-    /// Counted, of this replica's own streams.
-    here: Mutex<HashMap<Resource, usize>>,
     /// Of other replicas, and until when.
     there: DashMap<(TenantId, ServerId), HashMap<String, Instant>>,
     /// What is subscribed to for them; none where that failed, until nobody wants it any more.
     held: DashMap<(PoolKey, String), Option<Subscribed>>,
 }
 
-/// A counted subscription at an upstream, taken back when dropped.
-pub struct Subscribed {
-    pub pool: Pool,
-    pub key: PoolKey,
-    pub uri: String,
-    /// Where it is counted as one of this replica's own.
-    pub interest: Option<Arc<ReplicaInterest>>,
-}
-
-impl Drop for Subscribed {
-    fn drop(&mut self) {
-        self.pool.unsubscribe(&self.key, &self.uri);
-        if let Some(interest) = &self.interest {
-            interest.forget(&self.resource());
-        }
-    }
-}
-
-impl Subscribed {
-    pub fn resource(&self) -> Resource {
-        Resource { tenant: self.key.tenant, server: self.key.server, uri: self.uri.clone() }
-    }
-}
-
 impl ReplicaInterest {
-    pub fn note(&self, resource: Resource) {
-        *self.here.lock().entry(resource).or_default() += 1;
-    }
-
-    fn forget(&self, resource: &Resource) {
-        let mut here = self.here.lock();
-        if let Some(count) = here.get_mut(resource) {
-            *count -= 1;
-            if *count == 0 {
-                here.remove(resource);
-            }
-        }
-    }
-
-    /// What other replicas are to be told.
-    pub fn here(&self) -> Vec<Resource> {
-        self.here.lock().keys().cloned().collect()
+    /// Returns the resources that streams of this replica are subscribed to, which other replicas are told:
+    /// those of the pool without what is held for others.
+    pub fn here(&self, pool: &Pool) -> Vec<Resource> {
+        let own = |(key, uri, count): (PoolKey, Arc<str>, usize)| {
+            let place = (key, uri.to_string());
+            let held = usize::from(self.held.get(&place).is_some_and(|held| held.is_some()));
+            (count > held).then(|| Resource { tenant: key.tenant, server: key.server, uri: place.1 })
+        };
+        let own: HashSet<Resource> = pool.subscribed().into_iter().filter_map(own).collect();
+        own.into_iter().collect()
     }
 
     /// What another replica said.
@@ -126,11 +91,7 @@ impl ReplicaInterest {
         join_all(new.into_iter().map(|place| async move {
             let uri = place.1.clone();
             match pool.subscribe(selected, &uri, until).await {
-                Ok(UpstreamAnswer::Result(_)) => {
-                    let held = Subscribed { pool: pool.clone(), key, uri, interest: None };
-                    self.held.insert(place, Some(held));
-                }
-                Ok(UpstreamAnswer::Error(_)) => drop(self.held.insert(place, None)),
+                Ok(subscribed) => drop(self.held.insert(place, subscribed.ok())),
                 // It is tried again with the next call, or when the other replica says so again.
                 Err(refusal) => tracing::debug!(%refusal, "a resource is not watched for another replica"),
             }

@@ -40,6 +40,7 @@ pub use events::PoolEvent;
 pub use processes::Processes;
 pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
+pub use subscriptions::Subscribed;
 
 pub use crate::stdio::WriteStyle;
 

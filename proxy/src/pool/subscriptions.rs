@@ -51,33 +51,57 @@ impl Subscriptions {
     }
 }
 
+/// One subscription to a resource at an upstream, taken back when it is dropped.
+pub struct Subscribed {
+    pool: Pool,
+    pub key: PoolKey,
+    pub uri: Box<str>,
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        let Some(entry) = self.pool.shared.entries.get(&self.key).map(|entry| entry.clone()) else { return };
+        if entry.subscriptions.leave(&self.uri) {
+            entry.touch();
+            if let Some(running) = entry.alive() {
+                running.upstream.unsubscribe(&self.uri);
+            }
+        }
+    }
+}
+
 impl Pool {
-    /// Asks an upstream to tell when a resource changes. Subscriptions of one resource are counted, and
-    /// made again when the upstream was started again.
+    /// Subscribes to a resource at an upstream, by the server's own URI. Subscriptions of one resource are
+    /// counted, and made again when the upstream was started again.
+    ///
+    /// # Errors
+    /// A refusal of the gateway, or within it the error object of the server.
     pub async fn subscribe(
         &self,
         selected: &Selected,
         uri: &str,
         deadline: Instant,
-    ) -> Result<UpstreamAnswer, Refusal> {
+    ) -> Result<Result<Subscribed, Bytes>, Refusal> {
         loop {
             match self.entry(&selected.key, &selected.spec)?.subscribe(uri, deadline).await {
-                Ok(answer) => return Ok(answer),
+                Ok(UpstreamAnswer::Result(_)) => {
+                    return Ok(Ok(Subscribed { pool: self.clone(), key: selected.key, uri: uri.into() }));
+                }
+                Ok(UpstreamAnswer::Error(error)) => return Ok(Err(error)),
                 Err(Unavailable::Refused(refusal)) => return Err(refusal),
                 Err(Unavailable::Retired) => {}
             }
         }
     }
 
-    /// Takes one [`Pool::subscribe`] back.
-    pub fn unsubscribe(&self, key: &PoolKey, uri: &str) {
-        let Some(entry) = self.shared.entries.get(key).map(|entry| entry.clone()) else { return };
-        if entry.subscriptions.leave(uri) {
-            entry.touch();
-            if let Some(running) = entry.alive() {
-                running.upstream.unsubscribe(uri);
-            }
+    /// Returns every resource that is subscribed to, with the number of its subscriptions.
+    pub fn subscribed(&self) -> Vec<(PoolKey, Arc<str>, usize)> {
+        let mut all = Vec::new();
+        for entry in &self.shared.entries {
+            let counts = entry.subscriptions.counts.lock();
+            all.extend(counts.iter().map(|(uri, count)| (entry.key, uri.clone(), *count)));
         }
+        all
     }
 }
 

@@ -10,6 +10,7 @@ use protocol::mcp::Era;
 use protocol::{Code, Refusal, ServerId, TenantId};
 use proxy::egress::{Egress, EgressSettings};
 use proxy::pool::{Pool, PoolKey, PoolSettings};
+use proxy::selected::Selected;
 use proxy::server::{Launch, RemoteLaunch, ServerSpec};
 use proxy::upstream::{Introduction, Listener, Params, Question, UpstreamAnswer, UpstreamRequest};
 use serde_json::{Value, json};
@@ -79,6 +80,10 @@ impl App {
         self.ask_for(method, params, None, Duration::from_secs(5)).await
     }
 
+    pub fn selected(&self) -> Selected {
+        Selected::for_gateway(self.spec.clone(), self.key)
+    }
+
     pub async fn ask_for(
         &self,
         method: &str,
@@ -93,7 +98,7 @@ impl App {
             progress: listener.map(|_| 41),
             ..UpstreamRequest::new(method, Params::raw(params.as_bytes()), deadline)
         };
-        Ok(self.pool.request(&self.key, &self.spec, request).await?.answer)
+        Ok(self.pool.request(&self.selected(), request).await?.answer)
     }
 
     /// The text that the tool `x` answers with.

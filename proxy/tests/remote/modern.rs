@@ -52,7 +52,7 @@ async fn every_request_says_what_it_is() {
         headers: &headers,
         ..UpstreamRequest::new("tools/call", Params::raw(params.as_bytes()), deadline)
     };
-    assert_eq!(text(app.pool.request(&app.key, &app.spec, request).await.unwrap().answer), "well");
+    assert_eq!(text(app.pool.request(&app.selected(), request).await.unwrap().answer), "well");
     let call = &server.of("tools/call")[0];
     assert_eq!(call.header("mcp-protocol-version"), Some("2026-07-28"));
     assert_eq!(call.header("mcp-method"), Some("tools/call"));

@@ -9,6 +9,7 @@ use protocol::mcp::Era;
 use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
 use proxy::pool::{Delivered, Pool, PoolKey, PoolSettings, UpstreamStatus};
+use proxy::selected::Selected;
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
 use proxy::upstream::{Listener, Params, UpstreamAnswer, UpstreamRequest};
 use serde_json::{Value, json};
@@ -107,9 +108,13 @@ impl Server {
         self.request("tools/call", &params, within).await
     }
 
+    pub fn selected(&self) -> Selected {
+        Selected::for_gateway(self.spec.clone(), self.key)
+    }
+
     pub async fn request(&self, method: &str, params: &str, within: Duration) -> Result<Delivered, Refusal> {
         let request = UpstreamRequest::new(method, Params::raw(params.as_bytes()), Instant::now() + within);
-        self.pool.request(&self.key, &self.spec, request).await
+        self.pool.request(&self.selected(), request).await
     }
 
     /// The same server asked in another era.
@@ -129,7 +134,7 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(5);
         let request = UpstreamRequest::new("tools/call", Params::raw(params.as_bytes()), deadline);
         let request = UpstreamRequest { listener: Some(&listener), progress, ..request };
-        self.pool.request(&self.key, &self.spec, request).await
+        self.pool.request(&self.selected(), request).await
     }
 
     /// What a tool answers with, read as JSON.

@@ -110,7 +110,7 @@ async fn a_builtin_answers() {
         [(&server, "2025-11-25", "serverInfo"), (&modern, "2026-07-28", "supportedVersions")]
     {
         let deadline = Instant::now() + Duration::from_secs(1);
-        let initialized = app.pool.initialized(&server.key, &server.spec, deadline).await.unwrap();
+        let initialized = app.pool.initialized(&server.selected(), deadline).await.unwrap();
         assert_eq!((initialized.era, &*initialized.protocol_version), (server.key.era, version));
         assert!(String::from_utf8_lossy(&initialized.result).contains(part));
     }

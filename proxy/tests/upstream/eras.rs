@@ -46,7 +46,7 @@ async fn a_modern_child() {
     let server = app.fixture(&["era", "modern"]).in_era(Era::Modern);
     let mut events = app.pool.events();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let initialized = app.pool.initialized(&server.key, &server.spec, deadline).await.unwrap();
+    let initialized = app.pool.initialized(&server.selected(), deadline).await.unwrap();
     assert_eq!((initialized.era, &*initialized.protocol_version), (Era::Modern, "2026-07-28"));
     assert!(initialized.result.starts_with(b"{"));
     let meta = server.see("hello").await["_meta"].clone();
@@ -54,7 +54,7 @@ async fn a_modern_child() {
     assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "trunkline");
 
     let catalog = Catalog::new(app.pool.clone());
-    let tools = catalog.list(&server.key, &server.spec, ListKind::Tools, deadline).await.unwrap();
+    let tools = catalog.list(&server.selected(), ListKind::Tools, deadline).await.unwrap();
     assert_eq!(&*tools.items[0].name, "echo");
 
     assert_eq!(server.see("listens").await, json!([{ "toolsListChanged": true }]));

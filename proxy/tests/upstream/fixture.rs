@@ -180,7 +180,7 @@ impl Eras {
             "resources/subscribe" if params["uri"].as_str().unwrap().contains("no") => error(id, -32002),
             "resources/subscribe" => {
                 self.listens.push((params["uri"].clone(), params["uri"].clone()));
-                result(id, &json!({ "first": true }));
+                result(id, &json!({}));
             }
             "resources/unsubscribe" => {
                 self.listens.retain(|(uri, _)| *uri != params["uri"]);

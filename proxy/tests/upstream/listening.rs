@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use proxy::pool::{News, PoolKey};
+use proxy::selected::Selected;
 use proxy::upstream::{Introduction, Listener, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -147,8 +148,12 @@ async fn a_client_is_introduced() {
     .await;
     assert_eq!((one.told().len(), two.told().len(), home.told().len()), (0, 1, 0), "the newest call");
 
-    server.pool.notify(&server.key, "notifications/roots/list_changed", b"");
-    server.pool.notify(&PoolKey { owner: 6, ..server.key }, "notifications/roots/list_changed", b"");
+    server.pool.notify(&server.selected(), "notifications/roots/list_changed", b"");
+    server.pool.notify(
+        &Selected::for_gateway(server.spec.clone(), PoolKey { owner: 6, ..server.key }),
+        "notifications/roots/list_changed",
+        b"",
+    );
     assert_eq!(server.see("told").await, json!(["notifications/roots/list_changed"]));
     let pid = server.see("pid").await.as_u64().unwrap() as u32;
     server.pool.dismiss(5);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use protocol::mcp::Era;
-use proxy::upstream::UpstreamAnswer;
+use proxy::pool::Subscribed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -21,39 +21,45 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn subscribe(server: &Server, uri: &str) -> Value {
+/// The subscription, or the error object of the server.
+async fn subscribe(server: &Server, uri: &str) -> Result<Subscribed, Value> {
     let deadline = Instant::now() + Duration::from_secs(5);
-    match server.pool.subscribe(&server.key, &server.spec, uri, deadline).await.unwrap() {
-        UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json) => serde_json::from_slice(&json).unwrap(),
-    }
+    let subscribed = server.pool.subscribe(&server.selected(), uri, deadline).await.unwrap();
+    subscribed.map_err(|error| serde_json::from_slice(&error).unwrap())
 }
 
 async fn subscriptions_are_counted() {
     let app = App::new();
     let server = app.fixture(&[]);
-    assert_eq!(subscribe(&server, "a:1").await, json!({ "first": true }));
-    assert_eq!(subscribe(&server, "a:1").await, json!({}));
-    assert_eq!(subscribe(&server, "a:2").await, json!({ "first": true }));
+    let first = subscribe(&server, "a:1").await.unwrap();
+    let again = subscribe(&server, "a:1").await.unwrap();
+    let _other = subscribe(&server, "a:2").await.unwrap();
+    assert_eq!(server.see("listens").await, json!(["a:1", "a:2"]), "each is asked for once");
+    let counts = || {
+        let mut counts: Vec<_> =
+            app.pool.subscribed().into_iter().map(|(_, uri, count)| (uri.to_string(), count)).collect();
+        counts.sort();
+        counts
+    };
+    assert_eq!(counts(), [("a:1".to_owned(), 2), ("a:2".to_owned(), 1)]);
+    drop(first);
     assert_eq!(server.see("listens").await, json!(["a:1", "a:2"]));
-    server.pool.unsubscribe(&server.key, "a:1");
-    server.pool.unsubscribe(&server.key, "a:3");
-    assert_eq!(server.see("listens").await, json!(["a:1", "a:2"]));
-    server.pool.unsubscribe(&server.key, "a:1");
-    server.pool.unsubscribe(&server.key, "a:1");
+    drop(again);
     assert_eq!(server.see("listens").await, json!(["a:2"]));
+    assert_eq!(counts(), [("a:2".to_owned(), 1)]);
 }
 
 async fn a_refused_subscription() {
     let app = App::new();
     let server = app.fixture(&[]);
     for _ in 0..2 {
-        assert_eq!(subscribe(&server, "no:1").await["code"], -32002);
+        assert_eq!(subscribe(&server, "no:1").await.err().unwrap()["code"], -32002);
     }
     let modern = app.fixture(&["era", "modern"]).in_era(Era::Modern);
     for _ in 0..2 {
-        assert_eq!(subscribe(&modern, "no:1").await["code"], -32602);
+        assert_eq!(subscribe(&modern, "no:1").await.err().unwrap()["code"], -32602);
     }
-    assert_eq!(subscribe(&modern, "a:1").await, json!({}));
+    let _subscribed = subscribe(&modern, "a:1").await.unwrap();
     let expected = json!([{ "toolsListChanged": true, "resourceSubscriptions": ["a:1"] }]);
     assert_eq!(modern.see("listens").await, expected);
 }
@@ -63,9 +69,8 @@ async fn subscriptions_are_made_again() {
     let idle = Some(Duration::from_millis(300));
     for (word, era) in [("legacy", Era::Legacy), ("modern", Era::Modern)] {
         let server = app.fixture_with(&["era", word], |spec| spec.idle_timeout = idle).in_era(era);
-        for uri in ["a:1", "a:2"] {
-            subscribe(&server, uri).await;
-        }
+        let first = subscribe(&server, "a:1").await.unwrap();
+        let second = subscribe(&server, "a:2").await.unwrap();
         let pid = server.status().pid.unwrap();
         tokio::time::sleep(Duration::from_millis(600)).await;
         assert!(lives(pid), "somebody waits for its news");
@@ -75,9 +80,7 @@ async fn subscriptions_are_made_again() {
         // In any order: they are made side by side.
         let listens = server.see("listens").await.to_string();
         assert!(listens.contains("a:1") && listens.contains("a:2"), "{listens}");
-        for uri in ["a:1", "a:2"] {
-            server.pool.unsubscribe(&server.key, uri);
-        }
+        drop((first, second));
         until("it is idle now", 5, || server.status().pid.is_none()).await;
     }
 }
@@ -85,12 +88,13 @@ async fn subscriptions_are_made_again() {
 async fn a_listen_is_replaced() {
     let app = App::new();
     let server = app.fixture(&["era", "modern"]).in_era(Era::Modern);
-    let all = ["a:1", "a:2", "a:3"].map(|uri| subscribe(&server, uri));
-    assert!(futures_util::future::join_all(all).await.iter().all(|answer| *answer == json!({})));
+    let (first, second, third) =
+        tokio::join!(subscribe(&server, "a:1"), subscribe(&server, "a:2"), subscribe(&server, "a:3"));
+    let (_first, second, _third) = (first.unwrap(), second.unwrap(), third.unwrap());
     let listens = |uris: &[&str]| json!([{ "toolsListChanged": true, "resourceSubscriptions": uris }]);
     assert_eq!(server.see("listens").await, listens(&["a:1", "a:2", "a:3"]), "and no other one");
     let cancelled = server.see("cancelled").await.as_u64().unwrap();
-    server.pool.unsubscribe(&server.key, "a:2");
+    drop(second);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(server.see("listens").await, listens(&["a:1", "a:3"]));
     assert_eq!(server.see("cancelled").await, cancelled + 1);
@@ -110,5 +114,6 @@ async fn who_leaves_early() {
     });
     assert!(nap.is_ok() && left.is_err());
     assert_eq!(server.see("listens").await, json!([]));
-    assert_eq!(subscribe(&server, "a:1").await, json!({ "first": true }));
+    let _subscribed = subscribe(&server, "a:1").await.unwrap();
+    assert_eq!(server.see("listens").await, json!(["a:1"]));
 }
