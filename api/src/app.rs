@@ -349,7 +349,6 @@ fn pool_settings(
     let children = &config.children;
     Ok(PoolSettings {
         line_cap: children.line_max_bytes,
-        idle_timeout: Duration::from_millis(children.idle_timeout_ms),
         max_children: children.max_children,
         stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,

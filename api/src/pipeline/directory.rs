@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use protocol::mcp::Eras;
 use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
+use proxy::effective::{Effective, Source};
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
 use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
@@ -169,7 +170,7 @@ impl Directory {
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
             for member in view.members() {
                 let old = &member.spec;
-                if old.enabled && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
+                if old.enabled.value && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
                     self.catalog.forget(view.tenant, old.id);
                     let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
                     // Calls in flight are finished first; who changed the server does not wait for that.
@@ -235,9 +236,7 @@ impl Directory {
 
     /// A row as the upstream side needs it, with the defaults filled in.
     pub fn spec(&self, server: &Server) -> ServerSpec {
-        let millis = |value: Option<i64>, default: Duration| {
-            value.and_then(|value| u64::try_from(value).ok()).map_or(default, Duration::from_millis)
-        };
+        let millis = |set: Option<i64>, default| Effective::of_server(set.and_then(from_millis), default);
         ServerSpec {
             id: server.id,
             owner: server.tenant,
@@ -248,12 +247,15 @@ impl Directory {
             category: server.category.clone(),
             launch: launch(server),
             revision: server.revision,
-            enabled: server.enabled,
+            enabled: Effective { value: server.enabled, source: Source::Server },
             timeout: millis(server.timeout_ms, self.defaults.timeout),
             start_timeout: millis(server.start_timeout_ms, self.defaults.start_timeout),
-            idle_timeout: Some(millis(server.idle_timeout_ms, self.defaults.idle_timeout)),
-            max_concurrency: server.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
-            retries: retries(server),
+            idle_timeout: millis(server.idle_timeout_ms, self.defaults.idle_timeout),
+            max_concurrency: Effective::of_server(
+                server.max_concurrency.and_then(|max| max.try_into().ok()),
+                0,
+            ),
+            retries: Effective::of_server(retries(server), 0),
             era: Eras::parse(&server.era),
             found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
         }
@@ -261,19 +263,21 @@ impl Directory {
 }
 
 /// `retry.attempts`: how often what may be repeated is tried again.
-fn retries(server: &Server) -> u8 {
-    let attempts = server.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
-    attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(0)
+fn retries(server: &Server) -> Option<u8> {
+    server.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
+}
+
+fn from_millis(millis: i64) -> Option<Duration> {
+    millis.try_into().ok().map(Duration::from_millis)
 }
 
 /// Whether what runs for the one serves the other as well.
 fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
-    new.enabled
-        && old.revision == new.revision
-        && old.max_concurrency == new.max_concurrency
-        && old.idle_timeout == new.idle_timeout
-        && old.start_timeout == new.start_timeout
-        && old.retries == new.retries
+    let settings = |spec: &ServerSpec| {
+        let (idle, start) = (spec.idle_timeout.value, spec.start_timeout.value);
+        (spec.revision, spec.max_concurrency.value, idle, start, spec.retries.value)
+    };
+    new.enabled.value && settings(old) == settings(new)
 }
 
 fn launch(server: &Server) -> Launch {
@@ -326,7 +330,7 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
         enabled: row.enabled,
         allowed_tools: row.allowed_tools.as_ref().map(|allowed| patterns(allowed, &[])),
         blocked_tools: row.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
-        timeout: row.timeout_ms.and_then(|timeout| u64::try_from(timeout).ok()).map(Duration::from_millis),
+        timeout: row.timeout_ms.and_then(from_millis),
         updated_at: row.updated_at,
     }
 }

@@ -237,7 +237,7 @@ impl Pool {
         let last = entries
             .filter(|entry| entry.key == PoolKey::shared(tenant, spec, entry.key.era) && entry.has_run())
             .max_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
-        let deadline = Instant::now() + spec.start_timeout * 3;
+        let deadline = Instant::now() + spec.start_timeout.value * 3;
         let eras = self.eras(tenant, spec, deadline).await?;
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }

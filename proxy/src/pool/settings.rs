@@ -22,8 +22,6 @@ pub struct PoolSettings {
     pub write_style: WriteStyle,
     /// Limits of children whose server has none of its own.
     pub limits: ChildLimits,
-    /// How long an unused child is kept when its server does not say.
-    pub idle_timeout: Duration,
     /// How many children run at once; the longest idle one makes room.
     pub max_children: usize,
     /// How many requests wait for a place in one upstream.
@@ -71,7 +69,6 @@ impl PoolSettings {
             write_cap: 16 << 20,
             write_style: WriteStyle::DirectUpTo(2),
             limits: ChildLimits::default(),
-            idle_timeout: Duration::from_secs(600),
             max_children: 256,
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),

@@ -24,7 +24,7 @@ pub struct App {
 pub fn egress(allow: &[&str]) -> Egress {
     Egress::new(EgressSettings {
         connect_timeout: Duration::from_secs(2),
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_millis(500).into(),
         allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
         trusted: Vec::new(),
     })
@@ -55,12 +55,12 @@ impl App {
             category: None,
             launch,
             revision: 1,
-            enabled: true,
-            timeout: Duration::from_secs(10),
-            start_timeout: Duration::from_secs(5),
-            idle_timeout: None,
-            max_concurrency: 0,
-            retries: 0,
+            enabled: true.into(),
+            timeout: Duration::from_secs(10).into(),
+            start_timeout: Duration::from_secs(5).into(),
+            idle_timeout: Duration::from_secs(600).into(),
+            max_concurrency: 0.into(),
+            retries: 0.into(),
             era: None,
             found: None,
         };

@@ -75,7 +75,7 @@ async fn it_comes_back() {
 
 async fn a_silent_start() {
     let app = App::new();
-    let server = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300));
+    let server = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300).into());
     let begun = Instant::now();
     let refusal = refused(server.echo("x").await, Code::UpstreamUnavailable, "handshake");
     assert!(refusal.hint.unwrap().contains("startTimeoutMs"));
@@ -84,7 +84,7 @@ async fn a_silent_start() {
 
 async fn idle_children() {
     let app = App::new();
-    let server = app.fixture_with(&[], |spec| spec.idle_timeout = Some(Duration::from_millis(300)));
+    let server = app.fixture_with(&[], |spec| spec.idle_timeout = Duration::from_millis(300).into());
     server.assert_well().await;
     let pid = server.status().pid.unwrap();
     // One that is in use is not idle.
@@ -143,7 +143,7 @@ async fn a_new_revision() {
 
 async fn places_are_waited_for() {
     let app = App::with(|settings| settings.max_waiting = 2);
-    let server = app.fixture_with(&[], |spec| spec.max_concurrency = 1);
+    let server = app.fixture_with(&[], |spec| spec.max_concurrency = 1.into());
     server.assert_well().await;
     let call = |within| server.deliver("sleep", json!({ "ms": 300 }), Duration::from_millis(within));
     let (first, second, hasty, too_many) = tokio::join!(call(5000), call(5000), call(100), call(5000));
@@ -158,7 +158,7 @@ async fn the_breaker() {
         settings.breaker_failures = 2;
         settings.breaker_pause = Duration::from_millis(300);
     });
-    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50));
+    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50).into());
     server.assert_well().await;
     for _ in 0..2 {
         let hangs = server.deliver("hang", json!({}), Duration::from_millis(100)).await;
@@ -179,7 +179,7 @@ async fn a_hung_child() {
         settings.breaker_failures = 2;
         settings.ping_patience = Duration::from_millis(200);
     });
-    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50));
+    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50).into());
     server.call("deaf", json!({})).await.unwrap();
     let pid = server.status().pid.unwrap();
     for _ in 0..2 {
