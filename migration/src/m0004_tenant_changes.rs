@@ -1,7 +1,8 @@
-//! The newest change of each tenant, so that replicas build anew only what a change concerns.
+//! The newest change of each tenant, so that replicas build anew only what a change concerns. Configs
+//! lose a column that nothing ever read.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, uuid};
+use sea_orm_migration::schema::{big_integer, json_binary, uuid};
 
 pub struct TenantChanges;
 
@@ -17,12 +18,17 @@ impl MigrationTrait for TenantChanges {
         manager.create_table(tenant_changes()).await?;
         let index = "CREATE INDEX tenant_changes_number ON tenant_changes (number)";
         manager.get_connection().execute_unprepared(index).await?;
-        Ok(())
+        manager.alter_table(configs().drop_column("settings").take()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(configs().add_column(json_binary("settings").default("{}")).take()).await?;
         manager.drop_table(Table::drop().table("tenant_changes").to_owned()).await
     }
+}
+
+fn configs() -> TableAlterStatement {
+    Table::alter().table("mcp_server_configs").take()
 }
 
 /// `number` is what `change_counter` became by the change. No foreign key: the nil UUID stands for

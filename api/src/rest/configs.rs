@@ -135,7 +135,6 @@ fn settings(fields: &mut Fields) -> ConfigPatch {
         allowed_tools: fields.clearing("allowedTools", patterns),
         blocked_tools: fields.clearing("blockedTools", patterns),
         timeout_ms: fields.clearing("timeoutMs", form::millis(1)),
-        settings: None,
     }
 }
 

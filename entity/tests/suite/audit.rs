@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use crate::ground::{Ground, stdio};
 use crate::people::key;
 
-on_both!(every_mutation_leaves_its_event, an_event_says_who_and_what_and_no_secret, nothing_changes_halfway);
+tests!(
+    BOTH: every_mutation_leaves_its_event, an_event_says_who_and_what_and_no_secret,
+        nothing_changes_halfway;
+);
 
 async fn every_mutation_leaves_its_event(ground: Ground) {
     let (operator, ours, actor) = (ground.db.operator(), ground.db.tenant(ground.ours), &ground.actor);

@@ -4,17 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use entity::{Changes, Db, NewAgent, NewTenant, Page, ServerPatch};
+use entity::{Changes, Db, NewAgent, NewConfig, NewTenant, Page, ServerPatch};
 use migration::{Migrator, MigratorTrait};
 use protocol::TenantId;
 
 use crate::ground::{Ground, stdio};
 
-on_both!(
-    a_change_names_its_tenant_or_all,
-    numbers_become_visible_in_their_order,
-    a_process_follows_its_own_changes,
-    an_old_database_is_migrated,
+tests!(
+    BOTH: a_change_names_its_tenant_or_all, numbers_become_visible_in_their_order,
+        a_process_follows_its_own_changes, an_old_database_is_migrated;
 );
 
 impl Ground {
@@ -104,13 +102,15 @@ async fn a_process_follows_its_own_changes(ground: Ground) {
 /// A database of the version before has one counter, and goes on from its number.
 async fn an_old_database_is_migrated(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
-    ours.create_server(stdio("time"), &ground.actor).await.unwrap();
+    let server = ours.create_server(stdio("time"), &ground.actor).await.unwrap().id;
+    let config = ours.create_config(NewConfig::new(server, None), &ground.actor).await.unwrap();
     let earlier = ground.newest_change().await;
     Migrator::down(ground.db.connection(), Some(1)).await.unwrap();
     ground.db.changes_since(0).await.unwrap_err();
     ground.db.migrate().await.unwrap();
     assert_eq!(ground.db.changes_since(0).await.unwrap(), None);
-    assert_eq!(ours.visible_servers().await.unwrap().len(), 1);
+    let kept = ours.find_config(config.id).await.unwrap();
+    assert_eq!(format!("{kept:?}"), format!("{config:?}"));
     ours.create_server(stdio("clock"), &ground.actor).await.unwrap();
     let tenants = HashSet::from([ground.ours]);
     let expected = Changes { newest: earlier + 1, all_tenants: false, tenants };

@@ -24,7 +24,7 @@ pub struct App {
 pub fn egress(allow: &[&str]) -> Egress {
     Egress::new(EgressSettings {
         connect_timeout: Duration::from_secs(2),
-        timeout: Duration::from_millis(500).into(),
+        timeout: Duration::from_millis(500),
         allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
         trusted: Vec::new(),
     })
