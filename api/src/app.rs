@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entity::record::{Durability, RecordSettings, Recorder as Record};
-use entity::{Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, Transport};
+use entity::{
+    Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, ServerSettings,
+    Transport,
+};
 use protocol::provider::ToolProvider;
 use protocol::{Role, Slug, TenantId};
 use proxy::bridge::{Bridge, Client};
@@ -213,7 +216,7 @@ async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
     let operator = db.operator();
     let built_in = builtins().iter().map(|provider| built_in(provider.as_ref())).collect();
     operator.declare_servers(ManagedBy::Builtin, built_in, &actor).await.map_err(failed)?;
-    let declared = config.servers.iter().map(declared).collect();
+    let declared = config.servers.iter().filter_map(config::DeclaredServer::server).collect();
     operator.declare_servers(ManagedBy::Config, declared, &actor).await.map_err(|error| match error {
         DbError::SlugTaken { slug } => StartError::usage(format!(
             "the configuration file declares the server `{slug}`, but a server of that slug is registered already; \
@@ -263,37 +266,15 @@ pub fn builtins() -> Vec<Arc<dyn ToolProvider>> {
 fn built_in(provider: &dyn ToolProvider) -> NewServer {
     let info = provider.info();
     let slug: Slug = info.name.parse().expect("built-in names are slugs");
-    NewServer {
+    let settings = ServerSettings {
+        name: info.title.to_owned(),
         description: Some(info.description.to_owned()),
         category: Some("built-in".to_owned()),
         version: Some(info.version.to_owned()),
         command: Some(info.name.to_owned()),
-        ..NewServer::new(slug, info.title, Transport::Builtin)
-    }
-}
-
-fn declared(server: &config::DeclaredServer) -> NewServer {
-    let name = server.name.clone().unwrap_or_else(|| server.slug.to_string());
-    let transport = Transport::parse(&server.transport).expect("checked when the configuration was read");
-    NewServer {
-        description: server.description.clone(),
-        category: server.category.clone(),
-        tags: server.tags.clone(),
-        version: server.version.clone(),
-        command: server.command.clone(),
-        args: server.args.clone(),
-        env: server.env.clone().into(),
-        cwd: server.cwd.clone(),
-        url: server.url.clone(),
-        headers: server.headers.clone().into(),
-        era: server.era.clone().unwrap_or_else(|| "auto".to_owned()),
-        enabled: server.enabled,
-        timeout_ms: server.timeout_ms.map(i64::from),
-        start_timeout_ms: server.start_timeout_ms.map(i64::from),
-        idle_timeout_ms: server.idle_timeout_ms.map(i64::from),
-        max_concurrency: server.max_concurrency.and_then(|max| i32::try_from(max).ok()),
-        ..NewServer::new(server.slug.clone(), name, transport)
-    }
+        ..ServerSettings::default()
+    };
+    NewServer { slug, transport: Transport::Builtin, settings }
 }
 
 /// A way out on which these addresses may be private, since they are the operator's own. One for
@@ -308,7 +289,7 @@ fn egress_client(config: &Config, trusted: Vec<Url>) -> Egress {
 }
 
 fn declared_urls(config: &Config) -> Vec<Url> {
-    let urls = config.servers.iter().filter_map(|server| server.url.as_deref()?.parse().ok());
+    let urls = config.servers.iter().filter_map(|server| server.settings.url.as_deref()?.parse().ok());
     urls.flat_map(|url: Url| [remote_address::as_http(&url), url]).collect()
 }
 

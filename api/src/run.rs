@@ -26,7 +26,7 @@ const TIDY: Duration = Duration::from_secs(300);
 /// How often the number of replicas is handed on.
 const REPLICAS: Duration = Duration::from_secs(2);
 
-/// How often times of last use are written and figures are folded.
+/// How often times of last use are written, figures are folded and expired state is freed.
 const FOLD: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT.
@@ -94,6 +94,7 @@ pub async fn live(
             let (app, figures) = (Arc::clone(&app), figures.clone());
             async move {
                 figures.run_upkeep();
+                app.state.sweep();
                 app.gateway.sessions.sweep();
                 app.gateway.upstreams.directory.touch().await;
             }

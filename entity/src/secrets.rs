@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::seal::{Place, Seal, SealError};
 
 /// Secret values by name, opened from a sealed column. `Debug` and `Serialize` show names only.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "BTreeMap<String, String>")]
 pub struct Secrets(Result<BTreeMap<String, String>, SealError>);
 
 impl Secrets {

@@ -7,7 +7,9 @@ use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 use serde_json::Value;
 
-use crate::secrets::{Secrets, SecretsPatch};
+use crate::error::DbError;
+use crate::secrets::Secrets;
+use crate::server_settings::{ServerPatch, ServerSettings};
 
 /// A registry entry: an MCP server with a local slug.
 #[derive(Clone, Debug)]
@@ -17,27 +19,8 @@ pub struct Server {
     pub tenant: Option<TenantId>,
     /// Unique per tenant among rows not deleted; a tenant's own hides a global one.
     pub slug: Slug,
-    pub name: String,
-    pub description: Option<String>,
-    pub category: Option<String>,
-    pub tags: Vec<String>,
-    pub version: Option<String>,
     pub transport: Transport,
-    /// The program of a stdio server; the provider's name of a built-in one.
-    pub command: Option<String>,
-    pub args: Vec<String>,
-    pub env: Secrets,
-    pub cwd: Option<String>,
-    pub url: Option<String>,
-    pub headers: Secrets,
-    pub enabled: bool,
-    pub timeout_ms: Option<i64>,
-    pub start_timeout_ms: Option<i64>,
-    pub max_concurrency: Option<i32>,
-    pub retry: Option<Value>,
-    pub idle_timeout_ms: Option<i64>,
-    /// `auto`, `legacy` or `modern`.
-    pub era: String,
+    pub settings: ServerSettings,
     pub managed_by: ManagedBy,
     /// From 1; raised by each change of what is launched or connected to.
     pub revision: i32,
@@ -117,83 +100,30 @@ impl ManagedBy {
 #[derive(Clone, Debug)]
 pub struct NewServer {
     pub slug: Slug,
-    pub name: String,
-    pub description: Option<String>,
-    pub category: Option<String>,
-    pub tags: Vec<String>,
-    pub version: Option<String>,
     pub transport: Transport,
-    pub command: Option<String>,
-    pub args: Vec<String>,
-    pub env: Secrets,
-    pub cwd: Option<String>,
-    pub url: Option<String>,
-    pub headers: Secrets,
-    pub enabled: bool,
-    pub timeout_ms: Option<i64>,
-    pub start_timeout_ms: Option<i64>,
-    pub max_concurrency: Option<i32>,
-    pub retry: Option<Value>,
-    pub idle_timeout_ms: Option<i64>,
-    pub era: String,
+    pub settings: ServerSettings,
 }
 
 impl NewServer {
-    /// An enabled server with nothing set but these; the era is found out.
+    /// A server with nothing set but these.
     pub fn new(slug: Slug, name: impl Into<String>, transport: Transport) -> Self {
-        Self {
-            slug,
-            name: name.into(),
-            description: None,
-            category: None,
-            tags: Vec::new(),
-            version: None,
-            transport,
-            command: None,
-            args: Vec::new(),
-            env: Secrets::default(),
-            cwd: None,
-            url: None,
-            headers: Secrets::default(),
-            enabled: true,
-            timeout_ms: None,
-            start_timeout_ms: None,
-            max_concurrency: None,
-            retry: None,
-            idle_timeout_ms: None,
-            era: "auto".to_owned(),
-        }
+        Self { slug, transport, settings: ServerSettings { name: name.into(), ..Default::default() } }
+    }
+
+    /// A server with what a patch sets.
+    ///
+    /// # Errors
+    /// None, but for a patch of sealed values that cannot be opened.
+    pub fn of(slug: Slug, transport: Transport, patch: ServerPatch) -> Result<Self, DbError> {
+        let mut settings = ServerSettings::default();
+        patch.apply(&mut settings)?;
+        Ok(Self { slug, transport, settings })
     }
 
     pub fn env<const N: usize>(mut self, values: [(&str, &str); N]) -> Self {
-        self.env = Secrets::from(BTreeMap::from(values.map(|(k, v)| (k.to_owned(), v.to_owned()))));
+        self.settings.env = Secrets::from(BTreeMap::from(values.map(|(k, v)| (k.to_owned(), v.to_owned()))));
         self
     }
-}
-
-/// A change of a server: what is `None` stays; in a nested option, `Some(None)` clears.
-/// The slug never changes.
-#[derive(Clone, Debug, Default)]
-pub struct ServerPatch {
-    pub name: Option<String>,
-    pub description: Option<Option<String>>,
-    pub category: Option<Option<String>>,
-    pub tags: Option<Vec<String>>,
-    pub version: Option<Option<String>>,
-    pub transport: Option<Transport>,
-    pub command: Option<Option<String>>,
-    pub args: Option<Vec<String>>,
-    pub env: Option<SecretsPatch>,
-    pub cwd: Option<Option<String>>,
-    pub url: Option<Option<String>>,
-    pub headers: Option<SecretsPatch>,
-    pub enabled: Option<bool>,
-    pub timeout_ms: Option<Option<i64>>,
-    pub start_timeout_ms: Option<Option<i64>>,
-    pub max_concurrency: Option<Option<i32>>,
-    pub retry: Option<Option<Value>>,
-    pub idle_timeout_ms: Option<Option<i64>>,
-    pub era: Option<String>,
 }
 
 /// Which servers a list shows. Everything `None` is all.

@@ -314,6 +314,7 @@ fn params(era: Era, upstream: Era, text: &str, before: &All) {
         voice: None,
         sealer: &Plainly,
         headers: &[],
+        caller: None,
     };
     let own = fuzz::one(before, "_meta").map(fuzz::members);
     let Ok(prepared) = about::prepare(&errand, upstream) else { return };

@@ -1,21 +1,123 @@
-//! The trait of a server that we ship: three methods, and the gateway does the rest.
+//! The trait of a built-in MCP server.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A built-in MCP server. One implementation runs in process, as a stdio child and behind HTTP.
+use crate::{Caller, TenantId};
+
+/// A built-in MCP server; the gateway does the rest of the protocol. What is listed may depend on the
+/// tenant, its server's settings and the moment; the gateway keeps a list until the server is changed or
+/// asked again. A request that is given up or out of time has its future dropped.
 #[async_trait]
 pub trait ToolProvider: Send + Sync + 'static {
     fn info(&self) -> ProviderInfo;
 
-    /// The tools, in the order in which they are listed.
-    fn list(&self) -> Vec<ToolDefinition>;
+    /// Returns the tools in the order in which they are listed.
+    async fn tools(&self, context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError>;
 
-    /// Calls one tool. `arguments` is a JSON object. A name that `list` does not give is
-    /// [`ToolFailure::UnknownTool`]; what went wrong inside the tool is [`ToolFailure::Failed`].
-    async fn call(&self, tool: &str, arguments: &RawValue) -> Result<ToolOutput, ToolFailure>;
+    /// Calls one tool. `arguments` is a JSON object that fits the tool's input schema.
+    ///
+    /// # Errors
+    /// [`ProviderError::NotFound`] for a name that is not listed, [`ProviderError::Failed`] for what went
+    /// wrong inside the tool, which is a result with `isError`.
+    async fn call(
+        &self,
+        context: &RequestContext<'_>,
+        tool: &str,
+        arguments: &RawValue,
+    ) -> Result<ToolOutput, ProviderError>;
+
+    /// Says whether the server has the capability `resources`.
+    fn has_resources(&self) -> bool {
+        false
+    }
+
+    /// Returns the items of `resources/list` (MCP 2025-11-25, server/resources).
+    async fn resources(&self, _context: &RequestContext<'_>) -> Result<Vec<Value>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Returns the items of `resources/templates/list`.
+    async fn resource_templates(&self, _context: &RequestContext<'_>) -> Result<Vec<Value>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Returns the `contents` of one resource.
+    async fn read_resource(
+        &self,
+        _context: &RequestContext<'_>,
+        _uri: &str,
+    ) -> Result<Vec<Value>, ProviderError> {
+        Err(ProviderError::NotFound)
+    }
+
+    /// Says whether the server has the capability `prompts`.
+    fn has_prompts(&self) -> bool {
+        false
+    }
+
+    /// Returns the items of `prompts/list` (MCP 2025-11-25, server/prompts).
+    async fn prompts(&self, _context: &RequestContext<'_>) -> Result<Vec<Value>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Returns the result of `prompts/get`. `arguments` is a JSON object.
+    async fn get_prompt(
+        &self,
+        _context: &RequestContext<'_>,
+        _name: &str,
+        _arguments: &RawValue,
+    ) -> Result<Value, ProviderError> {
+        Err(ProviderError::NotFound)
+    }
+}
+
+/// The circumstances of one request to a provider.
+pub struct RequestContext<'a> {
+    pub tenant: TenantId,
+    /// The sender of the request; none for the gateway's own, such as lists.
+    pub caller: Option<&'a Caller>,
+    pub deadline: Instant,
+    /// For work outside the request's future, such as a blocking thread.
+    pub cancellation: Cancellation,
+    /// Sends `notifications/progress` to a client that asked for it.
+    pub progress: &'a (dyn Fn(Progress<'_>) + Send + Sync),
+    /// The settings of the server's row: a JSON object.
+    pub settings: &'a Value,
+    /// The secrets of the server's row, unsealed.
+    pub secrets: &'a BTreeMap<String, String>,
+}
+
+/// Whether a request is over: answered, given up, or out of time.
+#[derive(Clone, Default, Debug)]
+pub struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The params of `notifications/progress`, without the token; `progress` grows with each.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Progress<'a> {
+    pub progress: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +133,12 @@ pub struct ProviderInfo {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolDefinition {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub description: &'static str,
+    pub name: Cow<'static, str>,
+    pub title: Cow<'static, str>,
+    pub description: Cow<'static, str>,
     pub input_schema: Value,
-    pub output_schema: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
     pub annotations: Annotations,
 }
 
@@ -49,7 +152,7 @@ pub struct Annotations {
     pub open_world_hint: bool,
 }
 
-/// What a tool answered: a text for the model and the same as structured content.
+/// The result of a tool: a text for the model and the same as structured content.
 #[derive(Clone, Debug)]
 pub struct ToolOutput {
     pub text: String,
@@ -57,10 +160,11 @@ pub struct ToolOutput {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ToolFailure {
-    #[error("unknown tool")]
-    UnknownTool,
-    /// The model reads this and can try again.
+pub enum ProviderError {
+    /// There is no such tool, resource or prompt.
+    #[error("not found")]
+    NotFound,
+    /// The client, and for a tool the model, reads this and can try again.
     #[error("{0}")]
     Failed(String),
 }

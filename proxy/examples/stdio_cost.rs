@@ -1,7 +1,7 @@
 //! What a call through the pool to a stdio child costs this process, beside the plainest way to do it:
 //! a channel in front of the child's input, a line reader behind its output, nothing bounded.
 //!
-//! `cargo run --release -p proxy --example stdio_cost -- [--seconds N] [--bytes N] [--tasks N,N] [--few N]
+//! `cargo run --release -p proxy --example stdio_cost -- [--seconds N] [--bytes N] [--tasks N,N]
 //! COMMAND [ARG…]`, where the command is an MCP server on stdio with a tool `echo` that takes `text`.
 #![expect(clippy::disallowed_methods, reason = "the plain way starts its child and its tasks itself")]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use protocol::mcp::Era;
 use protocol::{ServerId, TenantId};
-use proxy::pool::{Pool, PoolKey, PoolSettings, WriteStyle};
+use proxy::pool::{Pool, PoolKey, PoolSettings};
 use proxy::selected::Selected;
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
 use proxy::upstream::{Params, UpstreamRequest};
@@ -29,7 +29,6 @@ struct Options {
     seconds: u64,
     bytes: usize,
     tasks: Vec<usize>,
-    few: usize,
     only: String,
     command: Vec<String>,
 }
@@ -39,21 +38,14 @@ fn main() -> ExitCode {
     if args.next_if(|arg| arg == "exec-child").is_some() {
         return proxy::child::supervise(args);
     }
-    let mut options = Options {
-        seconds: 3,
-        bytes: 64,
-        tasks: vec![1, 16, 100],
-        few: 2,
-        only: String::new(),
-        command: Vec::new(),
-    };
+    let mut options =
+        Options { seconds: 3, bytes: 64, tasks: vec![1, 16, 100], only: String::new(), command: Vec::new() };
     let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_default();
         match arg.as_str() {
             "--seconds" => options.seconds = value().parse().unwrap_or(3),
             "--bytes" => options.bytes = value().parse().unwrap_or(64),
-            "--few" => options.few = value().parse().unwrap_or(2),
             "--only" => options.only = value(),
             "--tasks" => options.tasks = value().split(',').filter_map(|n| n.parse().ok()).collect(),
             _ => {
@@ -140,8 +132,7 @@ struct Pooled {
 }
 
 fn pooled(options: &Options) -> Pooled {
-    let mut settings = PoolSettings::new(PathBuf::from("/proc/self/exe"), Vec::new());
-    settings.write_style = WriteStyle::DirectUpTo(options.few);
+    let settings = PoolSettings::new(PathBuf::from("/proc/self/exe"), Vec::new());
     let launch = StdioLaunch {
         command: options.command[0].clone(),
         args: options.command[1..].to_vec(),

@@ -16,7 +16,7 @@ fn server(timeout: Effective<Duration>, enabled: bool) -> ServerSpec {
         version: None,
         description: None,
         category: None,
-        launch: Launch::Builtin { provider: String::new() },
+        launch: Launch::Unsupported { transport: String::new() },
         revision: 1,
         enabled: Effective { value: enabled, source: Source::Server },
         timeout,

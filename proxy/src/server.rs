@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
+use serde_json::Value;
 
 use crate::effective::Effective;
 
@@ -51,8 +52,8 @@ pub struct EraVerdict {
 /// How a server is reached.
 #[derive(Clone, Debug)]
 pub enum Launch {
-    /// A tool provider of this process, by its name.
-    Builtin { provider: String },
+    /// A tool provider of this process.
+    Builtin(BuiltinLaunch),
     /// A child process that speaks MCP on its standard input and output.
     Stdio(StdioLaunch),
     /// A remote server: Streamable HTTP of either era, or the older HTTP with SSE.
@@ -61,6 +62,22 @@ pub enum Launch {
     Websocket(RemoteLaunch),
     /// A transport that this build cannot reach.
     Unsupported { transport: String },
+}
+
+/// A tool provider and what its server's row gives it.
+#[derive(Clone, PartialEq)]
+pub struct BuiltinLaunch {
+    pub provider: String,
+    /// A JSON object.
+    pub settings: Value,
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl BuiltinLaunch {
+    /// Returns the launch of a provider without settings and secrets.
+    pub fn new(provider: impl Into<String>) -> Self {
+        Self { provider: provider.into(), settings: serde_json::json!({}), secrets: BTreeMap::new() }
+    }
 }
 
 /// The program of a stdio server: argv and environment, never a shell.
@@ -82,6 +99,14 @@ pub struct RemoteLaunch {
     pub headers: BTreeMap<String, String>,
     /// Whether the operator's own configuration names it, which may lie at a private address.
     pub trusted: bool,
+}
+
+impl fmt::Debug for BuiltinLaunch {
+    /// Shows the names of the secrets, never their values, and nothing of the settings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secrets = self.secrets.keys();
+        f.debug_struct("BuiltinLaunch").field("provider", &self.provider).field("secrets", &secrets).finish()
+    }
 }
 
 impl fmt::Debug for RemoteLaunch {
@@ -112,15 +137,4 @@ pub struct ChildLimits {
     pub memory_mb: Option<u64>,
     pub open_files: Option<u64>,
     pub cpu_seconds: Option<u64>,
-}
-
-impl ChildLimits {
-    /// These limits, with the other's where none is set.
-    pub fn or(self, other: ChildLimits) -> ChildLimits {
-        ChildLimits {
-            memory_mb: self.memory_mb.or(other.memory_mb),
-            open_files: self.open_files.or(other.open_files),
-            cpu_seconds: self.cpu_seconds.or(other.cpu_seconds),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::mcp::Era;
-use protocol::{Code, Refusal};
+use protocol::{Caller, Code, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -54,12 +54,14 @@ pub struct UpstreamRequest<'a> {
     /// Names and plain values of the headers that mirror parameters of a tool (`Mcp-Param-*`). Only an
     /// upstream of the modern era behind HTTP sends them, encoded where they have to be.
     pub headers: &'a [(String, String)],
+    /// The sender, for a built-in server; none for the gateway's own requests.
+    pub caller: Option<&'a Caller>,
 }
 
 impl<'a> UpstreamRequest<'a> {
     /// A request while which nobody listens.
     pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
-        Self { method, params, deadline, listener: None, progress: None, headers: &[] }
+        Self { method, params, deadline, listener: None, progress: None, headers: &[], caller: None }
     }
 }
 

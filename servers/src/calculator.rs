@@ -2,7 +2,9 @@
 //! a number is a failure that says so. It knows no server and no protocol beyond its tools.
 
 use async_trait::async_trait;
-use protocol::provider::{Annotations, ProviderInfo, ToolDefinition, ToolFailure, ToolOutput, ToolProvider};
+use protocol::provider::{
+    Annotations, ProviderError, ProviderInfo, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Number, json};
@@ -21,18 +23,27 @@ impl ToolProvider for Calculator {
         }
     }
 
-    fn list(&self) -> Vec<ToolDefinition> {
-        OPERATIONS.iter().map(Operation::definition).collect()
+    async fn tools(&self, _context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {
+        Ok(OPERATIONS.iter().map(Operation::definition).collect())
     }
 
-    async fn call(&self, tool: &str, arguments: &RawValue) -> Result<ToolOutput, ToolFailure> {
-        let operation =
-            OPERATIONS.iter().find(|operation| operation.name == tool).ok_or(ToolFailure::UnknownTool)?;
-        let Operands { a, b } = serde_json::from_str(arguments.get())
-            .map_err(|error| ToolFailure::Failed(format!("a and b must be numbers: {error}")))?;
-        let result = (operation.run)(&a, &b).map_err(|problem| ToolFailure::Failed(problem.to_string()))?;
-        Ok(ToolOutput { text: result.to_string(), structured: Some(json!({ "result": result })) })
+    async fn call(
+        &self,
+        _context: &RequestContext<'_>,
+        tool: &str,
+        arguments: &RawValue,
+    ) -> Result<ToolOutput, ProviderError> {
+        run(tool, arguments)
     }
+}
+
+fn run(tool: &str, arguments: &RawValue) -> Result<ToolOutput, ProviderError> {
+    let operation =
+        OPERATIONS.iter().find(|operation| operation.name == tool).ok_or(ProviderError::NotFound)?;
+    let Operands { a, b } = serde_json::from_str(arguments.get())
+        .map_err(|error| ProviderError::Failed(format!("a and b must be numbers: {error}")))?;
+    let result = (operation.run)(&a, &b).map_err(|problem| ProviderError::Failed(problem.to_string()))?;
+    Ok(ToolOutput { text: result.to_string(), structured: Some(json!({ "result": result })) })
 }
 
 #[derive(Deserialize)]
@@ -59,20 +70,20 @@ const OPERATIONS: [Operation; 5] = [
 impl Operation {
     fn definition(&self) -> ToolDefinition {
         ToolDefinition {
-            name: self.name,
-            title: self.title,
-            description: self.description,
+            name: self.name.into(),
+            title: self.title.into(),
+            description: self.description.into(),
             input_schema: json!({
                 "type": "object",
                 "properties": { "a": { "type": "number" }, "b": { "type": "number" } },
                 "required": ["a", "b"],
                 "additionalProperties": false,
             }),
-            output_schema: json!({
+            output_schema: Some(json!({
                 "type": "object",
                 "properties": { "result": { "type": "number" } },
                 "required": ["result"],
-            }),
+            })),
             annotations: Annotations {
                 read_only_hint: true,
                 destructive_hint: false,
@@ -159,10 +170,10 @@ fn float(number: &Number) -> f64 {
 mod tests {
     use super::*;
 
-    async fn call(tool: &str, a: &str, b: &str) -> Result<String, String> {
+    fn call(tool: &str, a: &str, b: &str) -> Result<String, String> {
         let arguments: Box<RawValue> =
             RawValue::from_string(format!(r#"{{"a":{a},"b":{b}}}"#)).expect("JSON");
-        match Calculator.call(tool, &arguments).await {
+        match run(tool, &arguments) {
             Ok(output) => {
                 assert_eq!(output.structured.unwrap()["result"].to_string(), output.text);
                 Ok(output.text)
@@ -171,8 +182,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn whole_numbers_stay_exact() {
+    #[test]
+    fn whole_numbers_stay_exact() {
         for (tool, a, b, expected) in [
             ("add", "2", "3", "5"),
             ("add", "0.1", "0.2", "0.30000000000000004"),
@@ -191,12 +202,12 @@ mod tests {
             ("power", "0", "0", "1"),
             ("power", "10", "30", "1e+30"),
         ] {
-            assert_eq!(call(tool, a, b).await.as_deref(), Ok(expected), "{tool} {a} {b}");
+            assert_eq!(call(tool, a, b).as_deref(), Ok(expected), "{tool} {a} {b}");
         }
     }
 
-    #[tokio::test]
-    async fn what_has_no_result_says_why() {
+    #[test]
+    fn what_has_no_result_says_why() {
         for (tool, a, b, part) in [
             ("divide", "1", "0", "division by zero"),
             ("divide", "1", "-0.0", "division by zero"),
@@ -205,9 +216,9 @@ mod tests {
             ("power", "10", "400", "overflow"),
             ("multiply", "1e308", "10", "overflow"),
             ("add", "\"1\"", "1", "must be numbers"),
-            ("modulo", "1", "1", "unknown tool"),
+            ("modulo", "1", "1", "not found"),
         ] {
-            let error = call(tool, a, b).await.unwrap_err();
+            let error = call(tool, a, b).unwrap_err();
             assert!(error.contains(part), "{tool} {a} {b}: {error}");
         }
     }

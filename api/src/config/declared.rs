@@ -1,41 +1,23 @@
 //! Servers of the configuration file, and what is wrong with one.
 
-use std::collections::BTreeMap;
-
-use entity::Transport;
+use entity::{NewServer, ServerSettings, Transport};
 use protocol::Slug;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use toml::{Table, Value};
 
 use crate::config::{MAX_MILLIS, remote_address};
 
 /// A `[[servers]]` entry: global, and kept in step with the file.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredServer {
     pub slug: Slug,
-    pub name: Option<String>,
-    pub description: Option<String>,
-    pub category: Option<String>,
-    #[serde(default)]
-    pub tags: Vec<String>,
-    pub version: Option<String>,
-    pub transport: String,
-    pub command: Option<String>,
-    #[serde(default)]
-    pub args: Vec<String>,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    pub cwd: Option<String>,
-    pub url: Option<String>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    pub era: Option<String>,
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    pub timeout_ms: Option<u32>,
-    pub start_timeout_ms: Option<u32>,
-    pub idle_timeout_ms: Option<u32>,
-    pub max_concurrency: Option<u32>,
+    transport: String,
+    #[serde(flatten)]
+    pub settings: ServerSettings,
+    /// The entry as it is written.
+    #[serde(skip)]
+    pub written: Table,
 }
 
 impl DeclaredServer {
@@ -47,54 +29,77 @@ impl DeclaredServer {
                 mistakes.push(text.to_owned());
             }
         };
-        let era = self.era.as_deref().unwrap_or("auto");
+        let ServerSettings { command, args, env, cwd, url, headers, .. } = &self.settings;
+        let era = self.settings.era.as_str();
         refuse(!matches!(era, "auto" | "legacy" | "modern"), "era: `auto`, `legacy` or `modern` is wanted");
         let times = [
-            ("timeout_ms", self.timeout_ms, 1),
-            ("start_timeout_ms", self.start_timeout_ms, 1),
-            ("idle_timeout_ms", self.idle_timeout_ms, 0),
+            ("timeout_ms", self.settings.timeout_ms, 1),
+            ("start_timeout_ms", self.settings.start_timeout_ms, 1),
+            ("idle_timeout_ms", self.settings.idle_timeout_ms, 0),
         ];
         for (name, time, least) in times {
-            let wrong = time.is_some_and(|time| !(least..=MAX_MILLIS).contains(&u64::from(time)));
+            let wrong = time.is_some_and(|time| !(least..=MAX_MILLIS as i64).contains(&time));
             refuse(wrong, &format!("{name}: {least} to {MAX_MILLIS} is wanted"));
         }
+        let negative = self.settings.max_concurrency.is_some_and(|max| max < 0);
+        refuse(negative, "max_concurrency: 0 or more is wanted");
+        let headers = headers.expose().ok().into_iter().flatten();
         match Transport::parse(&self.transport) {
             None | Some(Transport::Builtin) => {
                 refuse(true, "transport: `stdio`, `streamable-http` or `websocket` is wanted");
             }
             Some(Transport::Stdio) => {
-                let command = self.command.as_deref().unwrap_or_default();
-                refuse(command.is_empty(), "command: a stdio server needs one");
-                refuse(self.url.is_some(), "url: does not belong to a stdio server");
-                refuse(!self.headers.is_empty(), "headers: do not belong to a stdio server");
+                refuse(
+                    command.as_deref().unwrap_or_default().is_empty(),
+                    "command: a stdio server needs one",
+                );
+                refuse(url.is_some(), "url: does not belong to a stdio server");
+                refuse(headers.count() > 0, "headers: do not belong to a stdio server");
             }
             Some(transport @ (Transport::StreamableHttp | Transport::Websocket)) => {
-                refuse(self.command.is_some(), "command: does not belong to a remote server");
-                refuse(!self.args.is_empty(), "args: do not belong to a remote server");
-                refuse(!self.env.is_empty(), "env: does not belong to a remote server");
-                refuse(self.cwd.is_some(), "cwd: does not belong to a remote server");
-                match self.url.as_deref().map(|url| remote_address::url(url, transport)) {
+                refuse(command.is_some(), "command: does not belong to a remote server");
+                refuse(!args.is_empty(), "args: do not belong to a remote server");
+                refuse(!env.is_empty(), "env: does not belong to a remote server");
+                refuse(cwd.is_some(), "cwd: does not belong to a remote server");
+                match url.as_deref().map(|url| remote_address::url(url, transport)) {
                     None => refuse(true, "url: a remote server needs one"),
                     Some(Err(mistake)) => refuse(true, &format!("url: {mistake}")),
                     Some(Ok(_)) => {}
                 }
-                for (name, value) in &self.headers {
+                for (name, value) in headers.clone() {
                     if let Err(mistake) = remote_address::header(name, value) {
                         refuse(true, &format!("headers: {mistake}"));
                     }
                 }
                 refuse(
-                    remote_address::twice(self.headers.keys()).is_some(),
+                    remote_address::twice(headers.map(|(name, _)| name)).is_some(),
                     "headers: a name stands there twice",
                 );
             }
         }
         mistakes
     }
+
+    /// The server that is to be registered; none where there are mistakes.
+    pub fn server(&self) -> Option<NewServer> {
+        let mut settings = self.settings.clone();
+        if settings.name.is_empty() {
+            settings.name = self.slug.to_string();
+        }
+        Some(NewServer { slug: self.slug.clone(), transport: Transport::parse(&self.transport)?, settings })
+    }
 }
 
-fn yes() -> bool {
-    true
+/// As it is written, with secrets hidden.
+impl Serialize for DeclaredServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = self.written.clone();
+        for member in ["env", "headers"] {
+            let secrets = shown.get_mut(member).and_then(Value::as_table_mut);
+            secrets.into_iter().flatten().for_each(|(_, value)| *value = "[set]".into());
+        }
+        shown.serialize(serializer)
+    }
 }
 
 impl std::fmt::Debug for DeclaredServer {

@@ -162,8 +162,11 @@ fn declared_server(
         fill(url, "url");
     }
     let slug = value.get("slug").and_then(Value::as_str).unwrap_or("no slug").to_owned();
-    match DeclaredServer::deserialize(value) {
-        Ok(server) => Some(server),
+    match DeclaredServer::deserialize(value.clone()) {
+        Ok(mut server) => {
+            server.written = value.try_into().expect("it was read from a table");
+            Some(server)
+        }
         Err(error) => {
             mistakes.push(format!("servers[{index}] ({slug}): {}", error.message()));
             None

@@ -8,15 +8,25 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Code, ExecutionId, Outcome, Refusal, RequestId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::problem::Problem;
 use crate::http::{request, response};
 use crate::mcp::endpoint::{Endpoint, Form};
+use crate::mcp::execute::Execute;
 use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
 use crate::ops::metrics;
+use crate::rest::describe::{Always, ExecutionIdText, Filtered, Named, Sent};
 
-/// Calls one tool and answers with its outcome.
+/// Calls one tool, as plain REST.
+///
+/// Needs `tools:call`. A tool that failed, a time-out and a server that is away are answers of this:
+/// 200 with that outcome.
+#[utoipa::path(
+    post, path = "/v1/mcp/execute", tag = "call", request_body = Execute,
+    responses((status = 200, description = "How it ended.", body = Executed), Always, Named, Filtered, Sent)
+)]
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
@@ -35,14 +45,22 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
     }
 }
 
-#[derive(Serialize)]
+/// How a call ended.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Executed<'a> {
+    #[schema(value_type = ExecutionIdText)]
     execution_id: ExecutionId,
+    #[schema(value_type = String, pattern = "^(ok|tool_error|protocol_error|timed_out|cancelled|unavailable)$", example = "ok")]
     outcome: Outcome,
+    /// What the tool answered, byte for byte.
+    #[schema(value_type = Option<Object>)]
     result: Option<&'a RawValue>,
+    #[schema(value_type = Option<Object>)]
     error: Option<Box<RawValue>>,
+    #[schema(example = 1.7)]
     duration_ms: f64,
+    #[schema(example = 24)]
     tokens_used: u32,
 }
 

@@ -1,5 +1,7 @@
 //! The header names that the gateway reads and writes itself, each with its source.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use protocol::mcp::header as mcp;
 use protocol::{Code, Refusal};
@@ -47,6 +49,11 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
         Some(_) => Err(Refusal::new(Code::BadRequest, format!("the header {name} was sent twice"))
             .hint("send it once, with one value")),
     }
+}
+
+/// Returns `Retry-After` in whole seconds, at least 1 (RFC 9110, section 10.2.3): never less than the wait.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u32)
 }
 
 /// Whether a header to an upstream is the gateway's or the connection's to set: nobody registers a

@@ -20,3 +20,18 @@ pub mod routes;
 pub mod rpc;
 pub mod sse;
 pub mod streamable;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+
+/// The routes that call the pipeline, as the OpenAPI document has them.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(streamable::call_mcp, streamable::listen_mcp, streamable::end_mcp))
+        .routes(routes!(rpc::call_rpc))
+        .routes(routes!(execute::execute_tool))
+}

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::authn::oauth;
 use crate::http::connection::ConnectionInfo;
+use crate::http::headers;
 
 /// The content type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -171,8 +172,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(wait) = self.0.refusal.retry_after {
-            let seconds = u64::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, headers::retry_after(wait));
         }
         if response.status() == StatusCode::UNAUTHORIZED {
             let challenge = oauth::challenge(&self.0.refusal);

@@ -6,7 +6,7 @@ use protocol::Refusal;
 
 use crate::authn::oauth;
 use crate::authn::oauth::ResourceUri;
-use crate::http::headers::{RATELIMIT, RATELIMIT_POLICY};
+use crate::http::headers::{self, RATELIMIT, RATELIMIT_POLICY};
 use crate::pipeline::refused::{QuotaState, RateLimitState};
 
 /// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
@@ -25,10 +25,7 @@ pub fn set_rate_limit(response: &mut Response, rate_limit: RateLimitState) {
 /// What HTTP says beside a refusal.
 pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after {
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        response.headers_mut().insert(header::RETRY_AFTER, headers::retry_after(wait));
     }
     if refusal.code.http() == 401 {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, oauth::challenge(refusal));

@@ -24,23 +24,22 @@ pub fn gateway(app: &Arc<App>) -> Router {
         origins: app.config.server.allowed_origins.clone(),
         bound: app.config.bind_address(),
     });
+    let (mcp, _) = http::router().split_for_parts();
+    let (health, _) = endpoints::router().split_for_parts();
     let (rest, _) = rest::router().split_for_parts();
     // Around known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), http::rest_auth::admit));
     let router = Router::new()
-        .route(paths::MCP, post(streamable::post_all).get(streamable::get_all).delete(streamable::delete_all))
+        .merge(mcp)
         .route(
             &format!("{}{{slug}}", paths::SERVER),
-            post(streamable::post_one).get(streamable::get_one).delete(streamable::delete_one),
+            post(streamable::call_mcp).get(streamable::listen_mcp).delete(streamable::end_mcp),
         )
-        .route(paths::RPC, post(http::rpc::rpc))
         .route(WELL_KNOWN, get(http::oauth_metadata::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(http::oauth_metadata::resource_metadata))
         .merge(http::authorization::routes())
-        .route("/v1/mcp/execute", post(http::execute::execute_tool))
         .merge(rest)
-        .route("/health", get(endpoints::health))
-        .route("/ready", get(endpoints::ready))
+        .merge(health)
         .merge(openapi::routes())
         .layer(middleware::from_fn(problem::finish))
         .layer(CatchPanicLayer::custom(problem::of_panic));

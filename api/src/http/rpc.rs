@@ -13,11 +13,30 @@ use crate::authn::oauth::ResourceUri;
 use crate::http::{request, response};
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::response::{Handled, Replies, Reply};
+use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
 
-/// Serves one message or one batch.
-pub async fn rpc(State(app): State<Arc<App>>, request: Request) -> Response {
+/// Serves JSON-RPC 2.0: JSON in, JSON out, no session.
+///
+/// Needs `tools:call`. Tools are called `slug__tool`. Errors are JSON-RPC errors with HTTP 200, but for
+/// what is no request at all, is not allowed in, or comes too often.
+#[utoipa::path(
+    post, path = "/mcp/rpc", tag = "call",
+    request_body(content = RpcBody, description = "One request or a batch.", examples(
+        ("call a tool" = (value = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "calculator__add", "arguments": {"a": 2, "b": 3}}}))),
+        ("list tools" = (value = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))),
+        ("execute an operation" = (value = json!({"jsonrpc": "2.0", "id": 1, "method": "mcp.execute", "params": {"service": "calculator", "operation": "add", "params": {"a": 2, "b": 3}}}))),
+        ("a batch" = (value = json!([{"jsonrpc": "2.0", "id": 1, "method": "ping"}, {"jsonrpc": "2.0", "id": 2, "method": "mcp.listServices"}])))
+    )),
+    responses(
+        (status = 200, description = "The answer, or a list of answers to a batch.", body = RpcAnswer),
+        (status = 202, description = "Nothing but notifications: taken, and not answered."),
+        (status = 400, description = "Not JSON, or not a request: -32700, -32600.", body = RpcAnswer),
+        RpcAlways, RpcSent
+    )
+)]
+pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
     match app.gateway.handle(request::inbound(&app, &parts, body, Form::JsonRpc, &Endpoint::Plain)).await {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,6 +24,7 @@ use crate::mcp::context::Inbound;
 use crate::mcp::endpoint::{Endpoint, Form};
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
+use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
@@ -33,51 +34,23 @@ use crate::session::stream::Stream;
 /// connection for dead.
 const STREAM_AFTER: Duration = Duration::from_secs(10);
 
-pub async fn post_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    post(app, Endpoint::All, request).await
-}
-
-pub async fn post_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
-        Ok(endpoint) => post(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-pub async fn get_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    get(app, Endpoint::All, request).await
-}
-
-pub async fn get_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
-        Ok(endpoint) => get(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-pub async fn delete_all(State(app): State<Arc<App>>, request: Request) -> Response {
-    delete(app, Endpoint::All, request).await
-}
-
-pub async fn delete_one(State(app): State<Arc<App>>, Path(slug): Path<String>, request: Request) -> Response {
-    match endpoint(&slug) {
-        Ok(endpoint) => delete(app, endpoint, request).await,
-        Err(refusal) => nowhere(request, refusal).await,
-    }
-}
-
-fn endpoint(slug: &str) -> Result<Endpoint, Refusal> {
-    slug.parse::<Slug>().map(Endpoint::One).map_err(|_| {
-        Refusal::new(Code::UnknownServer, "the path names no server").hint("GET /v1/mcp/servers lists slugs")
-    })
-}
-
-async fn nowhere(request: Request, refusal: Refusal) -> Response {
-    let (parts, _) = request.into_parts();
-    early(&parts, refusal.into()).await
-}
-
-async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+/// Takes one message of an MCP client, over Streamable HTTP.
+///
+/// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
+/// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
+/// server-sent events when something is said before it. Needs `tools:call`.
+#[utoipa::path(
+    post, path = "/mcp", tag = "mcp", request_body = RpcBody,
+    responses(
+        (status = 200, description = "The answer, as JSON or as a stream.", body = RpcAnswer),
+        (status = 202, description = "A notification, or an answer to a question: taken."),
+        (status = 400, description = "No message, no session, or (2026-07-28) headers or `_meta` that are wrong: -32700, -32600, -32602, -32020, -32021, -32022.", body = RpcAnswer),
+        (status = 404, description = "The session is gone, or (2026-07-28) there is no such method: -32601.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` lists neither JSON nor event streams.", body = RpcAnswer),
+        RpcAlways, RpcSent
+    )
+)]
+pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let parts = Arc::new(request::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
@@ -119,6 +92,25 @@ async fn post(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
             Some(handling) => streamed(&app, &parts, stream, handling),
             None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
+    }
+}
+
+/// The endpoint of a path: all servers at `/mcp`, one at `/mcp/s/{slug}`.
+pub struct At(Endpoint);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let slug = Option::<Path<String>>::from_request_parts(parts, state).await;
+        let Some(Path(slug)) = slug.map_err(IntoResponse::into_response)? else {
+            return Ok(Self(Endpoint::All));
+        };
+        if let Ok(slug) = slug.parse::<Slug>() {
+            return Ok(Self(Endpoint::One(slug)));
+        }
+        let refusal = Refusal::new(Code::UnknownServer, "the path names no server");
+        Err(early(parts, refusal.hint("GET /v1/mcp/servers lists slugs").into()).await)
     }
 }
 
@@ -194,14 +186,8 @@ fn refused(request: RequestId, away: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = away;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
-    let facts = None;
-    let reply = Reply {
-        id: id.map(Into::into),
-        answer: Answer::Refused(refusal.clone()),
-        facts,
-        request,
-        session: None,
-    };
+    let (id, answer) = (id.map(Into::into), Answer::Refused(refusal.clone()));
+    let reply = Reply { id, answer, facts: None, request, session: None };
     reply.write(&mut out);
     let mut response = json(out);
     *response.status_mut() =
@@ -222,13 +208,8 @@ fn limited(parts: &Parts, away: Refused) -> Response {
     let era = if modern { Era::Modern } else { Era::Legacy };
     let request = request::connection_info(parts).request;
     let result = jsonrpc::refused_result(&away.refusal, &request, era);
-    let reply = Reply {
-        id: away.id.map(Into::into),
-        answer: Answer::Result(result.into()),
-        facts: None,
-        request,
-        session: None,
-    };
+    let (id, answer) = (away.id.map(Into::into), Answer::Result(result.into()));
+    let reply = Reply { id, answer, facts: None, request, session: None };
     let mut response = single(&reply, era);
     response::set_refusal_headers(&mut response, &away.refusal);
     response::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
@@ -297,8 +278,22 @@ async fn session(
     Ok((caller, session))
 }
 
-/// Reads the session's home, or goes on with a stream that was cut off.
-async fn get(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+/// Reads what a legacy session is told outside its requests.
+///
+/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+#[utoipa::path(
+    get, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
+        (status = 404, description = "The session is gone.", body = RpcAnswer),
+        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !accepts(&parts.headers, "text/event-stream") {
         return not_acceptable(&parts, "text/event-stream").await;
@@ -379,7 +374,19 @@ fn gone(cursor: Cursor) -> Refusal {
     Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
 }
 
-async fn delete(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
+/// Ends a legacy session.
+#[utoipa::path(
+    delete, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 204, description = "It is over, on every replica."),
+        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
+        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
+        (status = 405, description = "No session was named.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
         // Giving back is never refused for its number.

@@ -107,6 +107,7 @@ impl<'a> Call<'a> {
                 arguments: self.arguments(),
             },
             headers: &headers,
+            caller: Some(context.caller),
         };
         let delivered = bridge.deliver(&selected, errand).await?;
         if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {

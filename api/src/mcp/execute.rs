@@ -7,6 +7,7 @@ use bytes::Bytes;
 use protocol::{Code, Members, Outcome, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::config::MAX_MILLIS;
 use crate::mcp::request::{
@@ -14,22 +15,33 @@ use crate::mcp::request::{
     unreadable_params,
 };
 use crate::mcp::response::{Answer, Facts};
+use crate::rest::describe::AgentSlug;
+
+/// One call.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"server": "calculator", "tool": "add", "arguments": {"a": 2, "b": 3}}))]
+pub struct Execute<'a> {
+    /// The server's slug or id.
+    #[serde(borrow)]
+    server: Cow<'a, str>,
+    /// The server's own name of the tool.
+    #[serde(borrow)]
+    tool: Cow<'a, str>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<Object>)]
+    arguments: Option<&'a RawValue>,
+    /// Who calls, of a caller without an agent of its own.
+    #[serde(borrow)]
+    #[schema(value_type = Option<AgentSlug>)]
+    agent_id: Option<Cow<'a, str>>,
+    /// Less than the time-out that is set, when the caller wants less.
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    timeout_ms: Option<u64>,
+}
 
 /// Reads the body of `POST /v1/mcp/execute`.
 pub fn read(body: &[u8]) -> Result<RequestBatch<'_>, Refusal> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase")]
-    struct Execute<'a> {
-        #[serde(borrow)]
-        server: Cow<'a, str>,
-        #[serde(borrow)]
-        tool: Cow<'a, str>,
-        #[serde(borrow)]
-        arguments: Option<&'a RawValue>,
-        #[serde(borrow)]
-        agent_id: Option<Cow<'a, str>>,
-        timeout_ms: Option<u64>,
-    }
     let execute: Execute<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             Refusal::new(Code::ValidationFailed, format!("the body cannot be read: {error}"))

@@ -79,6 +79,7 @@ async fn one(
         voice: context.protocol.client_channel.clone(),
         sealer: cursors,
         headers: &[],
+        caller: Some(context.caller),
     };
     match upstreams.bridge.deliver(&selected, errand).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),

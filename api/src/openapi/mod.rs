@@ -1,27 +1,27 @@
-//! The OpenAPI document, and Swagger UI that shows it. The routes of REST describe themselves; here
-//! is what they share, and the doors, which stand beside them.
+//! The OpenAPI document, and Swagger UI that shows it. The routes describe themselves; here is what they
+//! share.
 
-mod doors;
+pub mod rpc;
 
 use std::sync::Arc;
 
 use axum::Router;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, ResponseBuilder, SecurityRequirement,
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, Required, ResponseBuilder, SecurityRequirement,
 };
 use utoipa::openapi::{OpenApiBuilder, tag::TagBuilder};
-use utoipa::{OpenApi as _, PartialSchema, ToSchema};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::http::headers::API_KEY;
 use crate::http::problem::{FieldError, MEDIA_TYPE, ProblemBody};
-use crate::rest;
-use crate::rest::describe;
-
-use doors::Doors;
+use crate::http::{self, paths};
+use crate::ops::endpoints;
+use crate::rest::{self, describe};
 
 /// What the tags of the document stand for, in its order.
 const TAGS: [(&str, &str); 10] = [
@@ -59,9 +59,10 @@ pub fn document() -> OpenApi {
         SecurityRequirement::new("bearer", [] as [&str; 0]),
         SecurityRequirement::default(),
     ];
-    let mut shared = OpenApiBuilder::new().info(info).tags(Some(tags)).security(Some(security)).build();
-    shared.merge(Doors::openapi());
-    let (_, mut document) = OpenApiRouter::with_openapi(shared).merge(rest::router()).split_for_parts();
+    let shared = OpenApiBuilder::new().info(info).tags(Some(tags)).security(Some(security)).build();
+    let routes = OpenApiRouter::with_openapi(shared).merge(http::router()).merge(endpoints::router());
+    let (_, mut document) = routes.merge(rest::router()).split_for_parts();
+    add_one_server(&mut document);
     add_components(&mut document);
     document
 }
@@ -79,10 +80,28 @@ pub fn routes() -> Router<Arc<App>> {
     SwaggerUi::new("/docs").url("/openapi.json", document()).config(config).into()
 }
 
+/// The endpoint of one server takes what the endpoint of all takes.
+fn add_one_server(document: &mut OpenApi) {
+    let mut item = document.paths.paths.get(paths::MCP).expect("it is a route").clone();
+    let slug = ParameterBuilder::new()
+        .name("slug")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The server's slug."))
+        .schema(Some(String::schema()))
+        .example(Some("calculator".into()))
+        .build();
+    for operation in [&mut item.post, &mut item.get, &mut item.delete].into_iter().flatten() {
+        operation.parameters.get_or_insert_default().insert(0, slug.clone().into());
+        operation.operation_id = operation.operation_id.as_ref().map(|id| format!("{id}_server"));
+    }
+    document.paths.paths.insert(format!("{}{{slug}}", paths::SERVER), item);
+}
+
 /// What routes refer to by name.
 fn add_components(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
-    components.schemas.extend(describe::texts());
+    components.schemas.extend(describe::schemas().into_iter().chain(rpc::schemas()));
     components.schemas.insert("FieldError".to_owned(), FieldError::schema());
     components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
     for (name, about) in describe::PROBLEMS {

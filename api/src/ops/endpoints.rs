@@ -8,6 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::config::WithoutRedis;
@@ -16,6 +18,11 @@ use crate::ops::metrics::Scrape;
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Routes of the health endpoints.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(health)).routes(routes!(ready))
+}
 
 /// Is the process alive, and what does it reach?
 #[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "It lives.", body = HealthReport)))]

@@ -15,7 +15,7 @@ use proxy::catalog::Catalog;
 use proxy::effective::{Effective, Source};
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::server::{ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
+use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::TenantView;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
@@ -237,26 +237,27 @@ impl Directory {
     /// A row as the upstream side needs it, with the defaults filled in.
     pub fn spec(&self, server: &Server) -> ServerSpec {
         let millis = |set: Option<i64>, default| Effective::of_server(set.and_then(from_millis), default);
+        let settings = &server.settings;
         ServerSpec {
             id: server.id,
             owner: server.tenant,
             slug: server.slug.clone(),
-            name: server.name.clone(),
-            version: server.version.clone(),
-            description: server.description.clone(),
-            category: server.category.clone(),
+            name: settings.name.clone(),
+            version: settings.version.clone(),
+            description: settings.description.clone(),
+            category: settings.category.clone(),
             launch: launch(server),
             revision: server.revision,
-            enabled: Effective { value: server.enabled, source: Source::Server },
-            timeout: millis(server.timeout_ms, self.defaults.timeout),
-            start_timeout: millis(server.start_timeout_ms, self.defaults.start_timeout),
-            idle_timeout: millis(server.idle_timeout_ms, self.defaults.idle_timeout),
+            enabled: Effective { value: settings.enabled, source: Source::Server },
+            timeout: millis(settings.timeout_ms, self.defaults.timeout),
+            start_timeout: millis(settings.start_timeout_ms, self.defaults.start_timeout),
+            idle_timeout: millis(settings.idle_timeout_ms, self.defaults.idle_timeout),
             max_concurrency: Effective::of_server(
-                server.max_concurrency.and_then(|max| max.try_into().ok()),
+                settings.max_concurrency.and_then(|max| max.try_into().ok()),
                 0,
             ),
             retries: Effective::of_server(retries(server), 0),
-            era: Eras::parse(&server.era),
+            era: Eras::parse(&settings.era),
             found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
         }
     }
@@ -264,7 +265,7 @@ impl Directory {
 
 /// `retry.attempts`: how often what may be repeated is tried again.
 fn retries(server: &Server) -> Option<u8> {
-    server.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
+    server.settings.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
 }
 
 fn from_millis(millis: i64) -> Option<Duration> {
@@ -282,15 +283,19 @@ fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
 
 fn launch(server: &Server) -> Launch {
     match server.transport {
-        Transport::Builtin => {
-            Launch::Builtin { provider: server.command.clone().unwrap_or_else(|| server.slug.to_string()) }
-        }
-        Transport::Stdio => match server.env.expose() {
+        Transport::Builtin => match server.settings.env.expose() {
+            Ok(env) => Launch::Builtin(BuiltinLaunch {
+                secrets: env.clone(),
+                ..BuiltinLaunch::new(server.settings.command.as_deref().unwrap_or(server.slug.as_str()))
+            }),
+            Err(error) => unopened(server)(error),
+        },
+        Transport::Stdio => match server.settings.env.expose() {
             Ok(env) => Launch::Stdio(StdioLaunch {
-                command: server.command.clone().unwrap_or_default(),
-                args: server.args.clone(),
+                command: server.settings.command.clone().unwrap_or_default(),
+                args: server.settings.args.clone(),
                 env: env.clone(),
-                cwd: server.cwd.as_ref().map(Into::into),
+                cwd: server.settings.cwd.as_ref().map(Into::into),
                 limits: ChildLimits::default(),
             }),
             Err(error) => unopened(server)(error),
@@ -301,9 +306,9 @@ fn launch(server: &Server) -> Launch {
 }
 
 fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
-    let headers = server.headers.expose()?.clone();
+    let headers = server.settings.headers.expose()?.clone();
     let trusted = server.managed_by == entity::ManagedBy::Config;
-    Ok(RemoteLaunch { url: server.url.clone().unwrap_or_default(), headers, trusted })
+    Ok(RemoteLaunch { url: server.settings.url.clone().unwrap_or_default(), headers, trusted })
 }
 
 /// Without the secrets it was given, a server is not reached at all.

@@ -128,6 +128,13 @@ impl Limits {
     }
 }
 
+/// Adds up to a tenth of the wait, or up to a second where that is more, so that callers refused
+/// together do not come back together.
+fn with_jitter(wait: Duration) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
+    wait + (wait / 10).max(Duration::from_secs(1)).mul_f64(random)
+}
+
 /// Milliseconds below a second, else whole seconds.
 fn readable(wait: Duration) -> String {
     match wait.as_millis() {
@@ -144,12 +151,27 @@ fn used_up(quota: &Quota, admission: &Admission, cost: u32, whose: &str) -> Refu
         format!("this {whose}'s limit of {max} requests in {window} s is used up")
     };
     let refusal = Refusal::new(Code::RateLimited, reason).rule(format!("limit {whose} {max} per {window} s"));
-    match admission.retry_after {
+    match admission.retry_after.map(with_jitter) {
         Some(wait) => refusal
             .retry_after(wait)
             .hint(format!("try again in {}, or ask the operator for a higher limit", readable(wait))),
         None => refusal
             .retry_after(quota.window)
             .hint("send smaller batches, or ask the operator for a higher limit"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_with_jitter_are_never_too_short_and_not_the_same_for_all() {
+        for (wait, most) in [(0, 1000), (600, 1600), (60_000, 66_000)] {
+            let waits = [0; 16].map(|_| with_jitter(Duration::from_millis(wait)));
+            let expected = Duration::from_millis(wait)..=Duration::from_millis(most);
+            assert!(waits.iter().all(|wait| expected.contains(wait)), "{wait} ms: {waits:?}");
+            assert!(waits.iter().any(|wait| *wait != waits[0]), "{wait} ms: {waits:?}");
+        }
     }
 }

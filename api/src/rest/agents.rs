@@ -14,25 +14,24 @@ use crate::app::App;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
-    AgentIdText, AgentSlug, Always, Contested, Filtered, Moment, Named, Sent, TenantIdText,
+    AgentIdText, AgentSlug, Always, Contested, Filtered, Moment, Named, Sent, TenantIdText, body,
 };
 use crate::rest::input::{Fields, Name, NoBody, Parameters, Payload, form, parameters};
 use crate::rest::listed::{Created, PageOf, created};
 use crate::rest::{find, tenancy};
 
-/// An agent to be made.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewAgent, example = json!({"slug": "coder-1", "name": "The first coder"}))]
-pub struct NewAgentBody {
-    #[schema(value_type = AgentSlug)]
-    slug: String,
-    /// 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
-    /// The id or slug of the tenant that is acted for, which may be left out; an operator names another
-    /// tenant by `X-Tenant-Id`.
-    tenant_id: Option<String>,
+body!(NewAgentBody as "NewAgent", new_agent, "An agent to be made.", {
+    "slug": "coder-1", "name": "The first coder"
+});
+
+/// Reads the agent, and the tenant that the body names.
+fn new_agent(f: &mut Fields) -> Option<(NewAgent, Option<String>)> {
+    let slug = f.required("slug", form::agent_slug(), "");
+    let name = f.required("name", form::text(1, 200), "1 to 200 characters.");
+    let about = "The id or slug of the tenant that is acted for, which may be left out; an operator names \
+                 another tenant by `X-Tenant-Id`.";
+    let tenant = f.optional("tenantId", form::text(1, 64), about);
+    Some((NewAgent { slug: slug?, name: name? }, tenant))
 }
 
 /// An agent: a named, non-human client of a tenant.
@@ -54,15 +53,6 @@ pub struct AgentBody {
 impl From<Agent> for AgentBody {
     fn from(Agent { id, tenant, slug, name, created_at }: Agent) -> Self {
         Self { id, tenant_id: tenant, slug, name, created_at }
-    }
-}
-
-impl NewAgentBody {
-    fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let slug = fields.required("slug", form::agent_slug);
-        let name = fields.required("name", form::text(1, 200));
-        let tenant_id = fields.optional("tenantId", form::text(1, 64));
-        fields.finish(|| Some(Self { slug: slug?, name: name?, tenant_id }))
     }
 }
 
@@ -106,11 +96,11 @@ pub async fn create_agent(
     payload: Payload,
 ) -> Result<Created<AgentBody>, Problem> {
     tenancy::administers(&acting)?;
-    let NewAgentBody { slug, name, tenant_id } = NewAgentBody::read(payload.fields()?)?;
-    if let Some(named) = tenant_id {
+    let (new, tenant) = payload.read(new_agent)?;
+    if let Some(named) = tenant {
         tenancy::acted_for(&app, &acting, &named).await?;
     }
-    let agent = acting.rows(&app).create_agent(NewAgent { slug, name }, &acting.actor()).await;
+    let agent = acting.rows(&app).create_agent(new, &acting.actor()).await;
     let agent = agent.map_err(Problem::of("tenant"))?;
     Ok(created("/v1/agents", agent.id, agent.into()))
 }

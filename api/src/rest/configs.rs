@@ -10,7 +10,6 @@ use entity::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig, TenantScope};
 use protocol::{AgentId, ConfigId, Scope, ServerId};
 use proxy::policy::Patterns;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -18,53 +17,26 @@ use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
     AgentIdText, Always, Conditional, ConfigIdText, Contested, Filtered, Moment, Named, Sent, ServerIdText,
+    body,
 };
 use crate::rest::find;
-use crate::rest::input::form::Read;
+use crate::rest::input::form::{self, Form};
 use crate::rest::input::parameters::any;
-use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
+use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, created};
 
 /// An answer with the row's ETag.
 type Tagged<T> = ([(HeaderName, String); 1], T);
 
-/// A config to be made, as the document describes it; `read_new` reads it.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewConfig, example = json!({"serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000}))]
-#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
-pub struct NewConfigForm {
-    /// The server's id or slug.
-    pub server_id: String,
-    /// The id or slug of the agent it is for; for all of the tenant when not given.
-    pub agent_id: Option<String>,
-    /// False switches the server off.
-    pub enabled: Option<bool>,
-    /// The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.
-    #[schema(max_items = 1000)]
-    pub allowed_tools: Option<Vec<String>>,
-    /// Likewise; these are refused, whatever else allows them.
-    #[schema(max_items = 1000)]
-    pub blocked_tools: Option<Vec<String>>,
-    /// How long a call may take.
-    #[schema(minimum = 1, maximum = 86_400_000)]
-    pub timeout_ms: Option<i64>,
-}
+body!(NewConfigBody as "NewConfig", new_config, "A config to be made.", {
+    "serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000
+});
 
-/// A change of a config (RFC 7396): what is left out stays, null inherits again.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = ConfigPatch, example = json!({"blockedTools": null}))]
-#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
-pub struct ConfigPatchForm {
-    pub enabled: Option<bool>,
-    #[schema(max_items = 1000)]
-    pub allowed_tools: Option<Vec<String>>,
-    #[schema(max_items = 1000)]
-    pub blocked_tools: Option<Vec<String>>,
-    #[schema(minimum = 1, maximum = 86_400_000)]
-    pub timeout_ms: Option<i64>,
-}
+body!(
+    ConfigPatchBody as "ConfigPatch", config_patch,
+    "A change of a config (RFC 7396): what is left out stays, null inherits again.",
+    {"blockedTools": null}
+);
 
 /// Settings of one server for a tenant or one of its agents. The most specific value wins, a block
 /// always wins.
@@ -115,35 +87,39 @@ struct Asked {
     patch: ConfigPatch,
 }
 
-fn read_new(mut fields: Fields) -> Result<Asked, Problem> {
-    let server = fields.required("serverId", form::text(1, 64));
-    let agent = fields.optional("agentId", form::text(1, 64));
-    let patch = settings(&mut fields);
-    fields.finish(|| Some(Asked { server: server?, agent, patch }))
+fn new_config(f: &mut Fields) -> Option<Asked> {
+    let server = f.required("serverId", form::text(1, 64), "The server's id or slug.");
+    let about = "The id or slug of the agent it is for; for all of the tenant when not given.";
+    let agent = f.optional("agentId", form::text(1, 64), about);
+    let patch = settings(f);
+    Some(Asked { server: server?, agent, patch })
 }
 
-fn read_patch(mut fields: Fields) -> Result<ConfigPatch, Problem> {
-    fields.fixed(&["serverId", "agentId"], "cannot be changed: delete the config and make another");
-    fields.fixed(&["id", "revision", "createdAt", "updatedAt"], "cannot be set");
-    let patch = settings(&mut fields);
-    fields.finish(|| Some(patch))
+fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
+    f.fixed(&["serverId", "agentId"], "cannot be changed: delete the config and make another");
+    f.fixed(&["id", "revision", "createdAt", "updatedAt"], "cannot be set");
+    Some(settings(f))
 }
 
-fn settings(fields: &mut Fields) -> ConfigPatch {
+/// What both bodies can say; null inherits.
+fn settings(f: &mut Fields) -> ConfigPatch {
+    let allowed = "The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.";
+    let blocked = "Likewise; these are refused, whatever else allows them.";
     ConfigPatch {
-        enabled: fields.clearing("enabled", form::flag),
-        allowed_tools: fields.clearing("allowedTools", patterns),
-        blocked_tools: fields.clearing("blockedTools", patterns),
-        timeout_ms: fields.clearing("timeoutMs", form::millis(1)),
+        enabled: f.clearing("enabled", form::flag(), "False switches the server off."),
+        allowed_tools: f.clearing("allowedTools", patterns(), allowed),
+        blocked_tools: f.clearing("blockedTools", patterns(), blocked),
+        timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
     }
 }
 
-fn patterns(value: &Value) -> Read<Vec<String>> {
-    let patterns = form::list(1000, form::text(1, 256))(value)?;
-    match Patterns::parse(patterns.iter().map(String::as_str)) {
-        Ok(_) => Ok(patterns),
-        Err(problem) => Err(format!("has a pattern that cannot be read: {problem}")),
-    }
+fn patterns() -> Form<Vec<String>> {
+    form::list(1000, form::text(1, 256)).then(|patterns| {
+        match Patterns::parse(patterns.iter().map(String::as_str)) {
+            Ok(_) => Ok(patterns),
+            Err(problem) => Err(format!("has a pattern that cannot be read: {problem}")),
+        }
+    })
 }
 
 /// Lists the tenant's configs, oldest first.
@@ -183,7 +159,7 @@ pub async fn list_configs(
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
-    post, path = "/v1/mcp/configs", tag = "configs", request_body = NewConfigForm,
+    post, path = "/v1/mcp/configs", tag = "configs", request_body = NewConfigBody,
     responses(
         (status = 201, description = "The config; `Location` is its path.", body = ConfigBody, headers(("ETag" = String, description = "For `If-Match`."))),
         Always, Named, Filtered, Sent, Contested
@@ -195,7 +171,7 @@ pub async fn create_config(
     payload: Payload,
 ) -> Result<Tagged<Created<ConfigBody>>, Problem> {
     acting.require(Scope::ConfigsWrite)?;
-    let Asked { server, agent, patch } = read_new(payload.fields()?)?;
+    let Asked { server, agent, patch } = payload.read(new_config)?;
     let rows = acting.rows(&app);
     let server = find::server(rows, &server).await?.id;
     let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
@@ -235,7 +211,7 @@ pub async fn find_config(
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
-    patch, path = "/v1/mcp/configs/{id}", tag = "configs", request_body = ConfigPatchForm,
+    patch, path = "/v1/mcp/configs/{id}", tag = "configs", request_body = ConfigPatchBody,
     params(
         ("id" = ConfigIdText, Path, description = "The config's id."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now."),
@@ -255,7 +231,7 @@ pub async fn update_config(
     acting.require(Scope::ConfigsWrite)?;
     let before = find_row(acting.rows(&app), &name).await?;
     condition.check(&etag(&before))?;
-    let patch = read_patch(payload.fields()?)?;
+    let patch = payload.read(config_patch)?;
     let revision = condition.is_exact().then_some(before.revision);
     let changed = acting.rows(&app).update_config(before.id, patch, revision, &acting.actor()).await;
     let config = changed.map_err(Problem::of("config"))?;
@@ -295,23 +271,16 @@ fn etag(row: &ServerConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rest::describe::same_members;
 
-    fn fields(body: &str) -> Fields {
-        Fields::parse(body.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn the_document_and_the_readers_know_the_same_members() {
-        same_members::<NewConfigForm>(read_new(fields(r#"{"?":1}"#)).err().unwrap());
-        same_members::<ConfigPatchForm>(read_patch(fields(r#"{"?":1}"#)).unwrap_err());
+    fn read_patch(body: &str) -> Result<ConfigPatch, Problem> {
+        Fields::read(body.as_bytes(), config_patch)
     }
 
     #[test]
     fn a_pattern_that_cannot_be_read_is_named() {
-        let said = read_patch(fields(r#"{"blockedTools":["e*","[a"]}"#)).unwrap_err();
+        let said = read_patch(r#"{"blockedTools":["e*","[a"]}"#).unwrap_err();
         assert!(said.refusal().reason.contains("`[a`"), "{said:?}");
-        let patch = read_patch(fields(r#"{"blockedTools":["e*"],"allowedTools":null}"#)).unwrap();
+        let patch = read_patch(r#"{"blockedTools":["e*"],"allowedTools":null}"#).unwrap();
         assert_eq!(patch.blocked_tools, Some(Some(vec!["e*".to_owned()])));
         assert_eq!((patch.allowed_tools, patch.enabled), (Some(None), None));
     }

@@ -1,88 +1,110 @@
 //! How the OpenAPI document speaks of what all routes share: forms of texts, and what can go wrong.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Response, Schema, SchemaFormat, Type};
-use utoipa::{IntoResponses, PartialSchema, ToSchema};
+use protocol::Scope;
+use serde_json::{Value, json};
+use utoipa::IntoResponses;
+use utoipa::openapi::{Ref, RefOr, Response};
 
-macro_rules! texts {
-    ($($(#[doc = $doc:literal])* $name:ident $pattern:expr, $example:literal;)*) => {$(
-        $(#[doc = $doc])*
-        pub struct $name;
+use crate::rest::input::form::MAX_LIFE_SECONDS;
+use crate::rest::servers::attempts;
 
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .description(Some(concat!($($doc),*).trim()))
-                    .pattern(Some($pattern))
-                    .examples([serde_json::Value::from($example)])
-                    .build()
-                    .into()
+/// Gives a type its name in the document, and its schema as JSON.
+macro_rules! described {
+    ($type:ty as $name:expr, $schema:expr) => {
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                serde_json::from_value($schema).expect("a schema of this program can be read")
             }
         }
 
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                stringify!($name).into()
+        impl utoipa::ToSchema for $type {
+            fn name() -> std::borrow::Cow<'static, str> {
+                $name.into()
             }
-        }
-    )*
-
-        /// Every form, by its name in the document.
-        pub fn texts() -> Vec<(String, RefOr<Schema>)> {
-            vec![$((stringify!($name).to_owned(), $name::schema()),)* ("Moment".to_owned(), Moment::schema())]
         }
     };
 }
+pub(crate) use described;
 
-texts! {
-    /// Names a tenant.
-    TenantIdText "^ten_[0-9a-f]{32}$", "ten_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names an agent.
-    AgentIdText "^agt_[0-9a-f]{32}$", "agt_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names a server.
-    ServerIdText "^srv_[0-9a-f]{32}$", "srv_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names a config.
-    ConfigIdText "^cfg_[0-9a-f]{32}$", "cfg_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names an API key.
-    KeyIdText "^key_[0-9a-f]{32}$", "key_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names an execution.
-    ExecutionIdText "^exe_[0-9a-f]{32}$", "exe_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names an audit event.
-    AuditIdText "^aud_[0-9a-f]{32}$", "aud_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// Names a request.
-    RequestIdText "^req_[0-9a-f]{32}$", "req_0190f5d2c3a47b6e8f1a2b3c4d5e6f70";
-    /// A server's short name; its tools are called `slug__tool`.
-    ServerSlug protocol::Slug::PATTERN, "time";
-    /// An agent's short name.
-    AgentSlug "^[A-Za-z0-9_.:@-]{1,64}$", "coder-1";
-    /// A tenant's short name.
-    TenantSlug "^[a-z0-9][a-z0-9-]{0,62}$", "acme";
-    /// One thing that a credential may do.
-    ScopeText "^(tools:call|servers:read|servers:write|servers:launch|configs:write|executions:read|tasks:read|tasks:write|marketplace:publish|tenants:admin)$", "tools:call";
+/// Makes a type that stands for a body in attributes: its name in the document, the table that reads and
+/// describes it, what it is, and an example.
+macro_rules! body {
+    ($type:ident as $name:literal, $table:expr, $about:literal, $example:tt) => {
+        #[doc = $about]
+        pub struct $type;
+        $crate::rest::describe::described!(
+            $type as $name,
+            $crate::rest::input::Fields::describe($table, $about, &serde_json::json!($example))
+        );
+    };
+}
+pub(crate) use body;
+
+/// Makes types that stand for schemas in attributes, and the list of them.
+macro_rules! shared {
+    ($($name:ident $schema:expr;)*) => {
+        $(
+            #[doc = concat!("The schema `", stringify!($name), "`.")]
+            pub struct $name;
+            $crate::rest::describe::described!($name as stringify!($name), $schema);
+        )*
+
+        /// Returns each of these schemas with its name in the document.
+        pub fn schemas() -> Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)> {
+            vec![$((stringify!($name).to_owned(), <$name as utoipa::PartialSchema>::schema())),*]
+        }
+    };
+}
+pub(crate) use shared;
+
+shared! {
+    TenantIdText id("Names a tenant.", "ten");
+    AgentIdText id("Names an agent.", "agt");
+    ServerIdText id("Names a server.", "srv");
+    ConfigIdText id("Names a config.", "cfg");
+    KeyIdText id("Names an API key.", "key");
+    ExecutionIdText id("Names an execution.", "exe");
+    AuditIdText id("Names an audit event.", "aud");
+    RequestIdText id("Names a request.", "req");
+    ServerSlug text("A server's short name; its tools are called `slug__tool`.", protocol::Slug::PATTERN, "time");
+    AgentSlug text("An agent's short name.", "^[A-Za-z0-9_.:@-]{1,64}$", "coder-1");
+    TenantSlug text("A tenant's short name.", "^[a-z0-9][a-z0-9-]{0,62}$", "acme");
+    ScopeText text("One thing that a credential may do.", &words(Scope::ALL.map(Scope::as_str)), "tools:call");
+    Moment json!({
+        "type": "string", "format": "date-time", "description": "A time, RFC 3339, UTC.",
+        "examples": ["2026-01-31T12:00:00.123456Z"],
+    });
+    Life json!({
+        "description": "Seconds, or a text such as `90s`, `15m`, `12h` or `7d`; at most 30 days.",
+        "oneOf": [
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIFE_SECONDS},
+            {"type": "string", "pattern": "^[0-9]+[smhd]$"},
+        ],
+    });
+    Retry json!({
+        "type": "object", "description": "How often a call that may be repeated is tried again.",
+        "required": ["attempts"], "properties": {"attempts": attempts().schema},
+    });
+    SetBody json!({
+        "type": "object", "description": "What is shown of a secret value.",
+        "required": ["set"], "properties": {"set": {"type": "boolean", "example": true}},
+    });
 }
 
-/// A time, RFC 3339, UTC.
-pub struct Moment;
-
-impl PartialSchema for Moment {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
-            .description(Some("A time, RFC 3339, UTC."))
-            .examples([serde_json::Value::from("2026-01-31T12:00:00.123456Z")])
-            .build()
-            .into()
-    }
+fn id(about: &str, prefix: &str) -> Value {
+    let (pattern, example) = ("_[0-9a-f]{32}$", "_0190f5d2c3a47b6e8f1a2b3c4d5e6f70");
+    text(about, &format!("^{prefix}{pattern}"), &format!("{prefix}{example}"))
 }
 
-impl ToSchema for Moment {
-    fn name() -> Cow<'static, str> {
-        "Moment".into()
-    }
+fn text(about: &str, pattern: &str, example: &str) -> Value {
+    json!({"type": "string", "description": about, "pattern": pattern, "examples": [example]})
+}
+
+/// Returns the pattern of a text that is one of these words.
+pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    format!("^({})$", words.into_iter().collect::<Vec<_>>().join("|"))
 }
 
 macro_rules! statuses {
@@ -140,40 +162,4 @@ statuses! {
         502 "UpstreamFailed" "The server broke the protocol or died: `upstream_failed`; its answer cannot be read: `unreadable_answer`.";
         504 "TimedOut" "The server did not answer in time: `timed_out`.";
     }
-}
-
-/// A length of time, as a body gives it.
-pub struct Life;
-
-impl PartialSchema for Life {
-    fn schema() -> RefOr<Schema> {
-        let seconds =
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(2_592_000));
-        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+[smhd]$"));
-        utoipa::openapi::OneOfBuilder::new()
-            .item(seconds)
-            .item(text)
-            .description(Some("Seconds, or a text such as `90s`, `15m`, `12h` or `7d`; at most 30 days."))
-            .into()
-    }
-}
-
-impl ToSchema for Life {
-    fn name() -> Cow<'static, str> {
-        "Life".into()
-    }
-}
-
-/// Fails unless the schema has just the members that a reader listed when it met an unknown one.
-#[cfg(test)]
-pub fn same_members<T: ToSchema>(refused: crate::http::problem::Problem) {
-    let said = refused.refusal().reason.clone();
-    let (_, listed) = said.rsplit_once("the members are ").expect("the reader lists its members");
-    let mut listed: Vec<&str> = listed.split(", ").collect();
-    let schema = serde_json::to_value(T::schema()).expect("a schema is JSON");
-    let members = schema["properties"].as_object().expect("an object");
-    let mut described: Vec<&str> = members.keys().map(String::as_str).collect();
-    listed.sort_unstable();
-    described.sort_unstable();
-    assert_eq!(listed, described);
 }

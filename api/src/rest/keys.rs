@@ -15,33 +15,48 @@ use crate::authn::Authn;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
-    AgentIdText, Always, Filtered, KeyIdText, Moment, Named, ScopeText, Sent, TenantIdText,
+    AgentIdText, Always, Filtered, KeyIdText, Moment, Named, ScopeText, Sent, TenantIdText, body,
 };
 use crate::rest::input::{Fields, Name, NoBody, Parameters, Payload, form, parameters};
 use crate::rest::listed::{Created, PageOf, created};
 use crate::rest::{find, tenancy};
 
-/// A key to be made. What it may do is said by `role` or by `scopes`, not by both.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewKey, example = json!({"name": "the coder's key", "agentId": "coder-1", "role": "agent"}))]
-pub struct NewKeyBody {
-    /// The tenant's id or slug; the caller's own when not given.
-    tenant_id: Option<String>,
-    /// The id or slug of the agent that it speaks as; without one it may speak as any by `X-Agent-Id`.
-    agent_id: Option<String>,
-    /// 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
+body!(
+    NewKeyBody as "NewKey", new_key,
+    "A key to be made. What it may do is said by `role` or by `scopes`, not by both.",
+    {"name": "the coder's key", "agentId": "coder-1", "role": "agent"}
+);
+
+/// What a body asks for, before its names are looked up.
+struct NewKey {
+    tenant: Option<String>,
+    agent: Option<String>,
     name: String,
-    /// `operator`, `tenant-admin` or `agent`; instead of `scopes`.
-    #[schema(value_type = Option<String>, pattern = "^(operator|tenant-admin|agent)$")]
-    role: Option<Role>,
-    /// What it may do; instead of `role`. Nobody grants what they lack.
-    #[schema(value_type = Option<Vec<ScopeText>>)]
-    scopes: Option<Scopes>,
-    /// Until when it is valid; for ever when not given.
-    #[schema(value_type = Option<Moment>)]
+    scopes: Scopes,
     expires_at: Option<jiff::Timestamp>,
+}
+
+fn new_key(f: &mut Fields) -> Option<NewKey> {
+    let given = (f.has("role"), f.has("scopes"));
+    let about = "The tenant's id or slug; the caller's own when not given.";
+    let tenant = f.optional("tenantId", form::text(1, 64), about);
+    let about =
+        "The id or slug of the agent that it speaks as; without one it may speak as any by `X-Agent-Id`.";
+    let agent = f.optional("agentId", form::text(1, 64), about);
+    let name = f.required("name", form::text(1, 200), "1 to 200 characters.");
+    let about = "`operator`, `tenant-admin` or `agent`; instead of `scopes`.";
+    let role = f.optional("role", form::role(), about);
+    let about = "What it may do; instead of `role`. Nobody grants what they lack.";
+    let scopes = f.optional("scopes", form::scopes(), about);
+    let about = "Until when it is valid; for ever when not given.";
+    let expires_at = f.optional("expiresAt", form::future(), about);
+    match given {
+        (true, true) => f.wrong("scopes", "is given beside role: give one of them"),
+        (false, false) => f.wrong("role", "is missing: give role or scopes"),
+        (true, false) | (false, true) => {}
+    }
+    let scopes = role.map(Role::scopes).or(scopes).unwrap_or_default();
+    Some(NewKey { tenant, agent, name: name?, scopes, expires_at })
 }
 
 /// An API key, without its secret.
@@ -99,28 +114,6 @@ impl From<Credential> for KeyBody {
     }
 }
 
-impl NewKeyBody {
-    fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let tenant_id = fields.optional("tenantId", form::text(1, 64));
-        let agent_id = fields.optional("agentId", form::text(1, 64));
-        let name = fields.required("name", form::text(1, 200));
-        let given = (fields.has("role"), fields.has("scopes"));
-        let role = fields.optional("role", form::role);
-        let scopes = fields.optional("scopes", form::scopes);
-        let expires_at = fields.optional("expiresAt", form::future);
-        match given {
-            (true, true) => fields.wrong("scopes", "is given beside role: give one of them"),
-            (false, false) => fields.wrong("role", "is missing: give role or scopes"),
-            (true, false) | (false, true) => {}
-        }
-        fields.finish(|| Some(Self { tenant_id, agent_id, name: name?, role, scopes, expires_at }))
-    }
-
-    fn scopes(&self) -> Scopes {
-        self.role.map(Role::scopes).or(self.scopes).unwrap_or_default()
-    }
-}
-
 /// Lists a tenant's keys, newest first, revoked ones included.
 ///
 /// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`.
@@ -162,19 +155,19 @@ pub async fn create_key(
     payload: Payload,
 ) -> Result<([(HeaderName, &'static str); 1], Created<MadeKeyBody>), Problem> {
     tenancy::administers(&acting)?;
-    let body = NewKeyBody::read(payload.fields()?)?;
-    tenancy::may_grant(&acting, body.scopes())?;
-    let tenant = tenancy::administered(&app, &acting, body.tenant_id.as_deref()).await?;
+    let NewKey { tenant, agent, name, scopes, expires_at } = payload.read(new_key)?;
+    tenancy::may_grant(&acting, scopes)?;
+    let tenant = tenancy::administered(&app, &acting, tenant.as_deref()).await?;
     let rows = app.db.tenant(tenant);
-    let agent = find::agent_if_named(rows, body.agent_id.as_deref()).await?;
+    let agent = find::agent_if_named(rows, agent.as_deref()).await?;
     let made = Authn::new_key();
     let new = NewCredential {
         agent: agent.map(|agent| agent.id),
         hint: made.hint,
         secret_hash: made.hash,
-        scopes: body.scopes(),
-        name: body.name,
-        expires_at: body.expires_at,
+        scopes,
+        name,
+        expires_at,
     };
     let key = rows.create_credential(new, &acting.actor()).await.map_err(Problem::of("agent"))?;
     let body = MadeKeyBody { secret: made.secret, key: key.into() };
@@ -218,14 +211,14 @@ pub async fn delete_key(
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<NewKeyBody, Problem> {
-        NewKeyBody::read(Fields::parse(body.as_bytes())?)
+    fn read(body: &str) -> Result<NewKey, Problem> {
+        Fields::read(body.as_bytes(), new_key)
     }
 
     #[test]
     fn what_a_key_may_do_is_said_once() {
-        assert_eq!(read(r#"{"name":"k","role":"agent"}"#).unwrap().scopes(), Role::Agent.scopes());
-        let scopes = read(r#"{"name":"k","scopes":["tools:call"]}"#).unwrap().scopes();
+        assert_eq!(read(r#"{"name":"k","role":"agent"}"#).unwrap().scopes, Role::Agent.scopes());
+        let scopes = read(r#"{"name":"k","scopes":["tools:call"]}"#).unwrap().scopes;
         assert_eq!(scopes.to_text(), "tools:call");
         for bad in [
             r#"{"name":"k"}"#,

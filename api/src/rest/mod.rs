@@ -22,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+pub use input::form::reference;
 
 /// Every route of the registry, the record and the identities. Authentication goes around it as a
 /// `route_layer`, so that an unknown path is 404 for everybody.

@@ -13,20 +13,20 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Contested, Filtered, Moment, Named, Sent, TenantIdText, TenantSlug};
+use crate::rest::describe::{
+    Always, Contested, Filtered, Moment, Named, Sent, TenantIdText, TenantSlug, body,
+};
+use crate::rest::input::form::Form;
 use crate::rest::input::{Fields, Name, NoBody, Parameters, Payload, form};
 use crate::rest::listed::{Created, PageOf, created};
 use crate::rest::{find, tenancy};
 
-/// A tenant to be made.
-#[derive(ToSchema)]
-#[schema(as = NewTenant, example = json!({"slug": "acme", "name": "Acme"}))]
-pub struct NewTenantBody {
-    #[schema(value_type = TenantSlug)]
-    slug: String,
-    /// 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
+body!(NewTenantBody as "NewTenant", new_tenant, "A tenant to be made.", {"slug": "acme", "name": "Acme"});
+
+fn new_tenant(f: &mut Fields) -> Option<NewTenant> {
+    let slug = f.required("slug", Form::named("TenantSlug", |value| form::text(1, 63).read(value)), "");
+    let name = f.required("name", form::text(1, 200), "1 to 200 characters.");
+    Some(NewTenant { slug: slug?, name: name? })
 }
 
 /// A tenant: the boundary nothing crosses.
@@ -46,14 +46,6 @@ pub struct TenantBody {
 impl From<Tenant> for TenantBody {
     fn from(Tenant { id, slug, name, created_at }: Tenant) -> Self {
         Self { id, slug, name, created_at }
-    }
-}
-
-impl NewTenantBody {
-    fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let slug = fields.required("slug", form::text(1, 63));
-        let name = fields.required("name", form::text(1, 200));
-        fields.finish(|| Some(Self { slug: slug?, name: name? }))
     }
 }
 
@@ -94,8 +86,8 @@ pub async fn create_tenant(
     payload: Payload,
 ) -> Result<Created<TenantBody>, Problem> {
     acting.require(Scope::TenantsAdmin)?;
-    let NewTenantBody { slug, name } = NewTenantBody::read(payload.fields()?)?;
-    let tenant = app.db.operator().create_tenant(NewTenant { slug, name }, &acting.actor()).await?;
+    let new = payload.read(new_tenant)?;
+    let tenant = app.db.operator().create_tenant(new, &acting.actor()).await?;
     Ok(created("/v1/tenants", tenant.id, tenant.into()))
 }
 

@@ -14,25 +14,32 @@ use crate::app::App;
 use crate::authn::TokenClaims;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Filtered, Life, Moment, Named, ScopeText, Sent};
+use crate::rest::describe::{Always, Filtered, Moment, Named, Sent, body};
 use crate::rest::input::{Fields, Payload, form};
 use crate::rest::{find, tenancy};
 
-/// A token to be made.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewToken, example = json!({"agentId": "coder-1", "expiresIn": "1h"}))]
-pub struct NewTokenBody {
-    /// The id or slug of the agent that it speaks as.
-    agent_id: String,
-    /// The tenant's id or slug; the caller's own when not given.
-    tenant_id: Option<String>,
-    /// What it may do; the scopes of the role `agent` when not given. Nobody grants what they lack.
-    #[schema(value_type = Option<Vec<ScopeText>>)]
-    scopes: Option<Scopes>,
-    /// How long it is valid; `JWT_EXPIRES_IN` when not given.
-    #[schema(value_type = Option<Life>)]
-    expires_in: Option<Duration>,
+body!(NewTokenBody as "NewToken", new_token, "A token to be made.", {
+    "agentId": "coder-1", "expiresIn": "1h"
+});
+
+/// What a body asks for, before its names are looked up.
+struct NewToken {
+    agent: String,
+    tenant: Option<String>,
+    scopes: Scopes,
+    life: Option<Duration>,
+}
+
+fn new_token(f: &mut Fields) -> Option<NewToken> {
+    let agent = f.required("agentId", form::text(1, 64), "The id or slug of the agent that it speaks as.");
+    let about = "The tenant's id or slug; the caller's own when not given.";
+    let tenant = f.optional("tenantId", form::text(1, 64), about);
+    let about =
+        "What it may do; the scopes of the role `agent` when not given. Nobody grants what they lack.";
+    let scopes = f.optional("scopes", form::scopes(), about).unwrap_or_else(|| Role::Agent.scopes());
+    let about = "How long it is valid; `JWT_EXPIRES_IN` when not given.";
+    let life = f.optional("expiresIn", form::life(), about);
+    Some(NewToken { agent: agent?, tenant, scopes, life })
 }
 
 /// A token, shown once.
@@ -44,16 +51,6 @@ pub struct TokenBody {
     token: String,
     #[schema(value_type = Moment)]
     expires_at: jiff::Timestamp,
-}
-
-impl NewTokenBody {
-    fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let agent_id = fields.required("agentId", form::text(1, 64));
-        let tenant_id = fields.optional("tenantId", form::text(1, 64));
-        let scopes = fields.optional("scopes", form::scopes);
-        let expires_in = fields.optional("expiresIn", form::life);
-        fields.finish(|| Some(Self { agent_id: agent_id?, tenant_id, scopes, expires_in }))
-    }
 }
 
 /// Makes a token for an agent.
@@ -70,12 +67,11 @@ pub async fn create_token(
     payload: Payload,
 ) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<TokenBody>), Problem> {
     tenancy::administers(&acting)?;
-    let body = NewTokenBody::read(payload.fields()?)?;
-    let scopes = body.scopes.unwrap_or_else(|| Role::Agent.scopes());
+    let NewToken { agent, tenant, scopes, life } = payload.read(new_token)?;
     tenancy::may_grant(&acting, scopes)?;
-    let tenant = tenancy::administered(&app, &acting, body.tenant_id.as_deref()).await?;
-    let agent = find::agent(app.db.tenant(tenant), &body.agent_id).await?;
-    let life = body.expires_in.unwrap_or_else(|| app.config.jwt_life());
+    let tenant = tenancy::administered(&app, &acting, tenant.as_deref()).await?;
+    let agent = find::agent(app.db.tenant(tenant), &agent).await?;
+    let life = life.unwrap_or_else(|| app.config.jwt_life());
     let claims = TokenClaims { tenant, agent: agent.id, agent_slug: agent.slug, scopes, life };
     let issued = app.gateway.authn.issue(claims)?;
     let body = TokenBody { token: issued.token, expires_at: issued.expires_at };

@@ -3,14 +3,16 @@
 use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 use sea_orm::entity::prelude::*;
+use serde_json::json;
 
 use crate::error::DbError;
 use crate::seal::{Place, Seal};
 use crate::secrets::Secrets;
 use crate::server::{ErasFound, ManagedBy, Server, Transport};
+use crate::server_settings::ServerSettings;
 use crate::{rows, time};
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, Default, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "mcp_servers")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -83,32 +85,13 @@ impl Model {
     /// The row as the crate shows it. A sealed column that cannot be opened does not hide the row:
     /// its secrets say so to whoever asks for them.
     pub(crate) fn into_server(self, seal: &Seal) -> Result<Server, DbError> {
-        let env = Secrets::open(seal, &self.place(Sealed::Env), self.env_sealed.as_deref());
-        let headers = Secrets::open(seal, &self.place(Sealed::Headers), self.headers_sealed.as_deref());
         Ok(Server {
             id: ServerId(self.id),
             tenant: self.tenant_id.map(TenantId),
             slug: self.slug.parse::<Slug>().map_err(|_| rows::unknown_word("slug", &self.slug))?,
-            name: self.name,
-            description: self.description,
-            category: self.category,
-            tags: rows::texts(self.tags, "tags")?,
-            version: self.version,
             transport: Transport::parse(&self.transport)
                 .ok_or_else(|| rows::unknown_word("transport", &self.transport))?,
-            command: self.command,
-            args: rows::texts(self.args, "args")?,
-            env,
-            cwd: self.cwd,
-            url: self.url,
-            headers,
-            enabled: self.enabled,
-            timeout_ms: self.timeout_ms,
-            start_timeout_ms: self.start_timeout_ms,
-            max_concurrency: self.max_concurrency,
-            retry: self.retry,
-            idle_timeout_ms: self.idle_timeout_ms,
-            era: self.era,
+            settings: self.settings(seal)?,
             managed_by: ManagedBy::parse(&self.managed_by)
                 .ok_or_else(|| rows::unknown_word("managed_by", &self.managed_by))?,
             revision: self.revision,
@@ -120,6 +103,61 @@ impl Model {
             created_at: time::from_column(self.created_at),
             updated_at: time::from_column(self.updated_at),
         })
+    }
+
+    /// Reads the settings from their columns.
+    pub(crate) fn settings(&self, seal: &Seal) -> Result<ServerSettings, DbError> {
+        let open = |column, sealed: &Option<_>| Secrets::open(seal, &self.place(column), sealed.as_deref());
+        let row = self.clone();
+        Ok(ServerSettings {
+            name: row.name,
+            description: row.description,
+            category: row.category,
+            tags: rows::texts(row.tags, "tags")?,
+            version: row.version,
+            command: row.command,
+            args: rows::texts(row.args, "args")?,
+            env: open(Sealed::Env, &self.env_sealed),
+            cwd: row.cwd,
+            url: row.url,
+            headers: open(Sealed::Headers, &self.headers_sealed),
+            enabled: row.enabled,
+            timeout_ms: row.timeout_ms,
+            start_timeout_ms: row.start_timeout_ms,
+            max_concurrency: row.max_concurrency,
+            retry: row.retry,
+            idle_timeout_ms: row.idle_timeout_ms,
+            era: row.era,
+        })
+    }
+
+    /// Writes settings into their columns. Sealed values that could not be opened stay as they are.
+    pub(crate) fn put(&mut self, settings: ServerSettings, seal: &Seal) {
+        for (column, secrets) in [(Sealed::Env, &settings.env), (Sealed::Headers, &settings.headers)] {
+            let place = self.place(column);
+            let sealed = self.sealed(column);
+            if let Ok(values) = secrets.expose()
+                && Secrets::open(seal, &place, sealed.as_deref()) != *secrets
+            {
+                *sealed = Secrets::seal(values, seal, &place);
+            }
+        }
+        self.name = settings.name;
+        self.description = settings.description;
+        self.category = settings.category;
+        self.tags = json!(settings.tags);
+        self.version = settings.version;
+        self.command = settings.command;
+        self.args = json!(settings.args);
+        self.cwd = settings.cwd;
+        self.url = settings.url;
+        self.enabled = settings.enabled;
+        self.timeout_ms = settings.timeout_ms;
+        self.start_timeout_ms = settings.start_timeout_ms;
+        self.max_concurrency = settings.max_concurrency;
+        self.retry = rows::some_json(settings.retry);
+        self.idle_timeout_ms = settings.idle_timeout_ms;
+        self.era = settings.era;
     }
 
     /// What a search looks into, in lower case by Unicode's rules.

@@ -11,9 +11,9 @@ use crate::error::DbError;
 use crate::rows::servers::Model;
 use crate::scope::OperatorScope;
 use crate::scope::server_changes::{insert, remove, save};
-use crate::scope::server_rows::{apply, event, new_row};
-use crate::secrets::SecretsPatch;
-use crate::server::{ManagedBy, NewServer, ServerPatch};
+use crate::scope::server_rows::{event, new_row, replace};
+use crate::server::{ManagedBy, NewServer};
+use crate::server_settings::ServerSettings;
 
 impl OperatorScope<'_> {
     /// Makes the global servers of this origin equal the declaration: new ones are made, others
@@ -41,15 +41,16 @@ impl OperatorScope<'_> {
             }
             match known {
                 None => {
-                    let mut row = new_row(None, new, managed_by, &seal)?;
+                    let row = new_row(None, new, managed_by, &seal)?;
                     insert(&change.tx, &row).await?;
-                    events.push(event("server.create", &mut row, None, &seal));
+                    events.push(event("server.create", &row, None, &seal)?);
                 }
                 Some(mut row) => {
-                    let changed = apply(&mut row, whole(new, managed_by)?, &seal)?;
+                    let settings = kept(new.settings, &row);
+                    let changed = replace(&mut row, Some(new.transport), settings, &seal)?;
                     if !changed.is_empty() {
                         save(&change.tx, &row).await?;
-                        events.push(event("server.update", &mut row, Some(changed), &seal));
+                        events.push(event("server.update", &row, Some(changed), &seal)?);
                     }
                 }
             }
@@ -63,34 +64,18 @@ impl OperatorScope<'_> {
     }
 }
 
-/// The patch that makes a row equal a declaration.
-fn whole(new: NewServer, managed_by: ManagedBy) -> Result<ServerPatch, DbError> {
-    let patch = ServerPatch {
-        name: Some(new.name),
-        description: Some(new.description),
-        category: Some(new.category),
-        tags: Some(new.tags),
-        version: Some(new.version),
-        transport: Some(new.transport),
-        command: Some(new.command),
-        args: Some(new.args),
-        env: Some(SecretsPatch::Replace(new.env.expose().map_err(Clone::clone)?.clone())),
-        cwd: Some(new.cwd),
-        url: Some(new.url),
-        headers: Some(SecretsPatch::Replace(new.headers.expose().map_err(Clone::clone)?.clone())),
-        era: Some(new.era),
-        ..ServerPatch::default()
-    };
-    Ok(match managed_by {
-        ManagedBy::Builtin => patch,
-        ManagedBy::Config | ManagedBy::Rest => ServerPatch {
-            enabled: Some(new.enabled),
-            timeout_ms: Some(new.timeout_ms),
-            start_timeout_ms: Some(new.start_timeout_ms),
-            max_concurrency: Some(new.max_concurrency),
-            retry: Some(new.retry),
-            idle_timeout_ms: Some(new.idle_timeout_ms),
-            ..patch
-        },
-    })
+/// The declared settings; of a built-in server with what the operator may change as the row has it.
+fn kept(declared: ServerSettings, row: &Model) -> ServerSettings {
+    if row.managed_by != ManagedBy::Builtin.as_str() {
+        return declared;
+    }
+    ServerSettings {
+        enabled: row.enabled,
+        timeout_ms: row.timeout_ms,
+        start_timeout_ms: row.start_timeout_ms,
+        max_concurrency: row.max_concurrency,
+        retry: row.retry.clone(),
+        idle_timeout_ms: row.idle_timeout_ms,
+        ..declared
+    }
 }

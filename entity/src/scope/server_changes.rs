@@ -11,7 +11,8 @@ use crate::rows::servers::{ActiveModel, Column, Entity, Model};
 use crate::rows::{all_set, server_configs};
 use crate::scope::server_rows::{apply, event, new_row};
 use crate::scope::{OperatorScope, TenantScope};
-use crate::server::{ManagedBy, NewServer, Server, ServerPatch};
+use crate::server::{ManagedBy, NewServer, Server};
+use crate::server_settings::{OPERATIONAL, ServerPatch};
 use crate::time;
 
 impl TenantScope<'_> {
@@ -95,31 +96,7 @@ impl OperatorScope<'_> {
 
 /// Whether a patch touches only what an operator may set on a server that the gateway ships.
 fn is_operational(patch: &ServerPatch) -> bool {
-    let ServerPatch {
-        name: None,
-        description: None,
-        category: None,
-        tags: None,
-        version: None,
-        transport: None,
-        command: None,
-        args: None,
-        env: None,
-        cwd: None,
-        url: None,
-        headers: None,
-        era: None,
-        enabled: _,
-        timeout_ms: _,
-        start_timeout_ms: _,
-        max_concurrency: _,
-        retry: _,
-        idle_timeout_ms: _,
-    } = patch
-    else {
-        return false;
-    };
-    true
+    patch.transport.is_none() && patch.names().all(|name| OPERATIONAL.contains(&name))
 }
 
 async fn create(
@@ -129,9 +106,9 @@ async fn create(
     new: NewServer,
 ) -> Result<Server, DbError> {
     let seal = db.seal();
-    let mut row = new_row(tenant, new, ManagedBy::Rest, &seal)?;
+    let row = new_row(tenant, new, ManagedBy::Rest, &seal)?;
     insert(&change.tx, &row).await?;
-    change.commit([event("server.create", &mut row, None, &seal)]).await?;
+    change.commit([event("server.create", &row, None, &seal)?]).await?;
     row.into_server(&seal)
 }
 
@@ -149,7 +126,7 @@ async fn update(
     let changed = apply(&mut row, patch, &seal)?;
     if !changed.is_empty() {
         save(&change.tx, &row).await?;
-        change.commit([event("server.update", &mut row, Some(changed), &seal)]).await?;
+        change.commit([event("server.update", &row, Some(changed), &seal)?]).await?;
     }
     row.into_server(&seal)
 }
@@ -170,8 +147,8 @@ pub(super) async fn save(tx: &DatabaseTransaction, row: &Model) -> Result<(), Db
 }
 
 /// Marks a server deleted, removes its configs, and forgets its secrets.
-pub(super) async fn remove(db: &Db, tx: &DatabaseTransaction, mut row: Model) -> Result<Event, DbError> {
-    let event = event("server.delete", &mut row, None, &db.seal());
+pub(super) async fn remove(db: &Db, tx: &DatabaseTransaction, row: Model) -> Result<Event, DbError> {
+    let event = event("server.delete", &row, None, &db.seal())?;
     server_configs::Entity::delete_many()
         .filter(server_configs::Column::ServerId.eq(row.id))
         .exec(tx)

@@ -45,7 +45,7 @@ async fn every_mutation_leaves_its_event(ground: Ground) {
 async fn an_event_says_who_and_what_and_no_secret(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let mut new = stdio("time");
-    new.url = Some("https://user:hunter2@example.com/mcp?key=hunter2".to_owned());
+    new.settings.url = Some("https://user:hunter2@example.com/mcp?key=hunter2".to_owned());
     let server = ours.create_server(new, &ground.actor).await.unwrap();
     let patch = SecretsPatch::Merge(BTreeMap::from([("NEW".to_owned(), Some("hunter2".to_owned()))]));
     let patch = ServerPatch { env: Some(patch), ..Default::default() };

@@ -167,8 +167,8 @@ impl Ground {
 /// A stdio server with a secret in its environment.
 pub fn stdio(slug: &str) -> NewServer {
     let mut new = NewServer::new(slug.parse().unwrap(), slug, Transport::Stdio).env([("TOKEN", "hunter2")]);
-    new.command = Some("uvx".to_owned());
-    new.args = vec!["mcp-server-time".to_owned(), "--local-timezone=UTC".to_owned()];
+    new.settings.command = Some("uvx".to_owned());
+    new.settings.args = vec!["mcp-server-time".to_owned(), "--local-timezone=UTC".to_owned()];
     new
 }
 

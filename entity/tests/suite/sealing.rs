@@ -34,18 +34,18 @@ async fn a_column_copied_elsewhere_does_not_open(ground: Ground) {
                 (SELECT env_sealed FROM mcp_servers WHERE slug = 'victim') WHERE slug = 'thief'";
     ground.execute(copy).await;
     let stolen = ours.find_server(thief.id).await.unwrap();
-    assert_eq!(stolen.env.expose(), Err(&SealError::Damaged));
+    assert_eq!(stolen.settings.env.expose(), Err(&SealError::Damaged));
     ground.execute("UPDATE mcp_servers SET headers_sealed = env_sealed WHERE slug = 'victim'").await;
     let moved = theirs.find_server(victim.id).await.unwrap();
-    assert_eq!(moved.headers.expose(), Err(&SealError::Damaged));
-    assert!(moved.env.expose().is_ok());
+    assert_eq!(moved.settings.headers.expose(), Err(&SealError::Damaged));
+    assert!(moved.settings.env.expose().is_ok());
 }
 
 async fn all_secrets_follow_a_new_master_key(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let own = ours.create_server(stdio("own"), &ground.actor).await.unwrap();
     let mut plain = stdio("plain");
-    plain.env = Default::default();
+    plain.settings.env = Default::default();
     ours.create_server(plain, &ground.actor).await.unwrap();
     let global = ground.db.operator().create_server(stdio("shared"), &ground.actor).await.unwrap();
     let before = ground.blobs(COLUMNS).await;
@@ -59,11 +59,12 @@ async fn all_secrets_follow_a_new_master_key(ground: Ground) {
     let with = Seal::from_key_texts(&key, &[&ground.key]).unwrap();
     assert_eq!(ground.changes("master_key.rotate", ground.db.reseal(&with, &ground.actor)).await, 2);
     assert_eq!(ground.changes_nothing(ground.db.reseal(&with, &ground.actor)).await.unwrap(), 0);
-    assert_eq!(ours.find_server(own.id).await.unwrap().env, own.env);
+    assert_eq!(ours.find_server(own.id).await.unwrap().settings.env, own.settings.env);
     assert_eq!(own.revision, ours.find_server(own.id).await.unwrap().revision);
 
     let later = Db::connect(&ground.settings, without).await.unwrap();
-    assert_eq!(later.tenant(ground.ours).find_server(global.id).await.unwrap().env, global.env);
+    let found = later.tenant(ground.ours).find_server(global.id).await.unwrap();
+    assert_eq!(found.settings.env, global.settings.env);
 }
 
 async fn a_lost_master_key_hides_no_server(ground: Ground) {
@@ -72,7 +73,7 @@ async fn a_lost_master_key_hides_no_server(ground: Ground) {
     let db = Db::connect(&ground.settings, other).await.unwrap();
     let ours = db.tenant(ground.ours);
     let server = ours.visible_servers().await.unwrap().remove(0);
-    assert!(matches!(server.env.expose(), Err(SealError::UnknownKey { .. })));
+    assert!(matches!(server.settings.env.expose(), Err(SealError::UnknownKey { .. })));
     let off = ServerPatch { enabled: Some(false), ..Default::default() };
     ours.update_server(id, off, None, &ground.actor).await.unwrap();
     let values = BTreeMap::from([("A".to_owned(), Some("b".to_owned()))]);
@@ -80,5 +81,7 @@ async fn a_lost_master_key_hides_no_server(ground: Ground) {
     assert!(matches!(ours.update_server(id, merge, None, &ground.actor).await, Err(DbError::Sealed(_))));
     let values = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
     let replace = ServerPatch { env: Some(SecretsPatch::Replace(values)), ..Default::default() };
-    assert!(ours.update_server(id, replace, None, &ground.actor).await.unwrap().env.expose().is_ok());
+    assert!(
+        ours.update_server(id, replace, None, &ground.actor).await.unwrap().settings.env.expose().is_ok()
+    );
 }

@@ -18,18 +18,21 @@ tests!(
 async fn a_server_reads_back_as_it_was_registered(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let mut new = stdio("time");
-    new.description = Some("Zeit für alle".to_owned());
-    new.tags = vec!["a".to_owned(), "b".to_owned()];
-    new.headers = BTreeMap::from([("X-Key".to_owned(), "s".to_owned())]).into();
-    new.timeout_ms = Some(1 << 40);
-    new.max_concurrency = Some(3);
-    new.retry = Some(json!({ "attempts": 2 }));
+    new.settings.description = Some("Zeit für alle".to_owned());
+    new.settings.tags = vec!["a".to_owned(), "b".to_owned()];
+    new.settings.headers = BTreeMap::from([("X-Key".to_owned(), "s".to_owned())]).into();
+    new.settings.timeout_ms = Some(1 << 40);
+    new.settings.max_concurrency = Some(3);
+    new.settings.retry = Some(json!({ "attempts": 2 }));
     let made = ours.create_server(new, &ground.actor).await.unwrap();
     let found = ours.find_server(made.id).await.unwrap();
     assert_eq!(format!("{found:?}"), format!("{made:?}"));
-    assert_eq!(found.env.expose().unwrap(), &BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]));
-    assert_eq!(found.args, ["mcp-server-time", "--local-timezone=UTC"]);
-    assert_eq!((found.revision, found.era.as_str(), found.enabled), (1, "auto", true));
+    assert_eq!(
+        found.settings.env.expose().unwrap(),
+        &BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())])
+    );
+    assert_eq!(found.settings.args, ["mcp-server-time", "--local-timezone=UTC"]);
+    assert_eq!((found.revision, found.settings.era.as_str(), found.settings.enabled), (1, "auto", true));
     assert_eq!((found.managed_by, found.transport), (ManagedBy::Rest, Transport::Stdio));
     assert_eq!(ours.find_server_by_slug("time").await.unwrap().id, made.id);
 }
@@ -115,7 +118,7 @@ async fn what_is_launched_raises_the_revision(ground: Ground) {
         assert_eq!(same.revision, at);
     }
     let before = ours.find_server(id).await.unwrap();
-    assert_eq!(before.env.names().collect::<Vec<_>>(), ["K", "TOKEN"]);
+    assert_eq!(before.settings.env.names().collect::<Vec<_>>(), ["K", "TOKEN"]);
     let keeping = ServerPatch {
         name: Some("Clock".to_owned()),
         description: text("d"),
@@ -132,11 +135,17 @@ async fn what_is_launched_raises_the_revision(ground: Ground) {
         ..Default::default()
     };
     let after = ours.update_server(id, keeping, Some(before.revision), &ground.actor).await.unwrap();
-    assert_eq!((after.revision, after.name.as_str(), after.enabled), (before.revision, "Clock", false));
-    assert_eq!((after.idle_timeout_ms, after.retry.clone()), (Some(8), None));
+    assert_eq!(
+        (after.revision, after.settings.name.as_str(), after.settings.enabled),
+        (before.revision, "Clock", false)
+    );
+    assert_eq!((after.settings.idle_timeout_ms, after.settings.retry.clone()), (Some(8), None));
     let cleared = ServerPatch { idle_timeout_ms: Some(None), command: Some(None), ..Default::default() };
     let after = ours.update_server(id, cleared, None, &ground.actor).await.unwrap();
-    assert_eq!((after.idle_timeout_ms, after.command, after.revision), (None, None, before.revision + 1));
+    assert_eq!(
+        (after.settings.idle_timeout_ms, after.settings.command, after.revision),
+        (None, None, before.revision + 1)
+    );
 }
 
 async fn an_old_revision_is_refused(ground: Ground) {
@@ -146,16 +155,16 @@ async fn an_old_revision_is_refused(ground: Ground) {
     ours.update_server(id, patch("npx"), Some(1), &ground.actor).await.unwrap();
     let stale = ground.changes_nothing(ours.update_server(id, patch("sh"), Some(1), &ground.actor)).await;
     assert_eq!(stale.unwrap_err(), DbError::RevisionMismatch);
-    assert_eq!(ours.find_server(id).await.unwrap().command.as_deref(), Some("npx"));
+    assert_eq!(ours.find_server(id).await.unwrap().settings.command.as_deref(), Some("npx"));
 }
 
 async fn a_list_is_filtered_and_searched(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let mut time = stdio("time");
-    time.category = Some("clocks".to_owned());
-    time.tags = vec!["Zeitzone".to_owned()];
+    time.settings.category = Some("clocks".to_owned());
+    time.settings.tags = vec!["Zeitzone".to_owned()];
     let mut web = NewServer::new("web".parse().unwrap(), "100% ÄRGER_los", Transport::StreamableHttp);
-    web.description = Some("back\\slash".to_owned());
+    web.settings.description = Some("back\\slash".to_owned());
     ours.create_server(time, &ground.actor).await.unwrap();
     ground.db.operator().create_server(web, &ground.actor).await.unwrap();
     let found = async |filter: ServerFilter| {
@@ -200,13 +209,13 @@ async fn a_declaration_is_kept_in_step(ground: Ground) {
     assert_eq!(operator.delete_server(one.id, &ground.actor).await.unwrap_err(), DbError::ManagedByConfig);
 
     let mut renamed = stdio("one");
-    renamed.name = "Uno".to_owned();
-    renamed.enabled = false;
+    renamed.settings.name = "Uno".to_owned();
+    renamed.settings.enabled = false;
     let secret = stdio("two").env([("TOKEN", "other")]);
     assert_eq!(declare(vec![renamed.clone(), secret.clone()]).await.unwrap(), 2);
     assert_eq!(ground.changes_nothing(declare(vec![secret.clone(), renamed])).await.unwrap(), 0);
     let now = ground.db.tenant(ground.ours).find_server(one.id).await.unwrap();
-    assert_eq!((now.revision, now.enabled, now.name.as_str()), (1, false, "Uno"));
+    assert_eq!((now.revision, now.settings.enabled, now.settings.name.as_str()), (1, false, "Uno"));
 
     assert_eq!(ground.changes("server.delete", declare(vec![secret])).await, 1);
     assert_eq!(ground.db.tenant(ground.ours).find_server(one.id).await.unwrap_err(), DbError::NotFound);
@@ -245,15 +254,15 @@ async fn a_built_in_keeps_what_the_operator_set(ground: Ground) {
     assert_eq!(refused.unwrap_err(), DbError::ManagedByConfig);
     assert_eq!(declare().await.unwrap(), 0);
     let now = ground.db.tenant(ground.ours).find_server(id).await.unwrap();
-    assert_eq!((now.enabled, now.timeout_ms), (false, Some(5)));
+    assert_eq!((now.settings.enabled, now.settings.timeout_ms), (false, Some(5)));
 }
 
 async fn a_nul_is_refused(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let mut args = stdio("time");
-    args.args = vec!["a\0b".to_owned()];
+    args.settings.args = vec!["a\0b".to_owned()];
     let mut name = stdio("time");
-    name.name = "a\0b".to_owned();
+    name.settings.name = "a\0b".to_owned();
     for bad in [args, name, stdio("time").env([("A", "\0")])] {
         let refused = ours.create_server(bad, &ground.actor).await;
         assert!(matches!(refused, Err(DbError::Invalid(_))), "{refused:?}");

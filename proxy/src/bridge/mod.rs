@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use protocol::mcp::{Era, method};
-use protocol::{Code, Refusal, ServerId};
+use protocol::{Caller, Code, Refusal, ServerId};
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +89,8 @@ pub struct Errand<'a> {
     pub sealer: &'a dyn Sealer,
     /// HTTP headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
     pub headers: &'a [(String, String)],
+    /// The sender, for a built-in server.
+    pub caller: Option<&'a Caller>,
 }
 
 /// Seals a text for one caller, server and request, for a limited time.
@@ -188,6 +190,7 @@ impl Bridge {
             let deadline = Instant::now() + errand.timeout;
             let request = UpstreamRequest {
                 headers: errand.headers,
+                caller: errand.caller,
                 ..UpstreamRequest::new(errand.method, params, deadline)
             };
             return self.pool.send(key, spec, request).await;
@@ -200,13 +203,19 @@ impl Bridge {
             progress: prepared.progress.clone(),
             patience: patience.clone(),
         });
+        // What is built in asks no questions, and reads the deadline.
+        let questions = match spec.launch {
+            Launch::Builtin(_) => Duration::ZERO,
+            _ => QUESTIONS_WITHIN,
+        };
         let request = UpstreamRequest {
             method: errand.method,
             params,
-            deadline: Instant::now() + errand.timeout + QUESTIONS_WITHIN,
+            deadline: Instant::now() + errand.timeout + questions,
             listener: Some(&hearing),
             progress,
             headers: errand.headers,
+            caller: errand.caller,
         };
         tokio::select! {
             biased;

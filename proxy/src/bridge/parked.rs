@@ -175,6 +175,7 @@ async fn begin(
             listener: Some(&hearing),
             progress,
             headers: &[],
+            caller: None,
         };
         let delivered = tokio::select! {
             biased;

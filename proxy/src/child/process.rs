@@ -25,7 +25,7 @@ use super::ending::{Ending, Needed};
 use super::lookup;
 use super::options::Options;
 use super::spawn::{SupervisorStart, start_supervisor};
-use crate::server::{ChildLimits, StdioLaunch};
+use crate::server::StdioLaunch;
 
 /// Bytes that a pipe holds, where the system allows it. A message of 100 KB then takes one switch
 /// between the two sides instead of several; much more would exhaust what an ordinary user may have.
@@ -36,7 +36,6 @@ pub struct ChildPlan {
     pub supervisor: PathBuf,
     /// Passed on from the gateway; the server's own variables win.
     pub environment: BTreeMap<String, String>,
-    pub limits: ChildLimits,
     pub grace: Duration,
 }
 
@@ -62,7 +61,7 @@ impl ChildProcess {
             apply: false,
             parent: Some(getpid().as_raw_pid()),
             grace: Some(plan.grace),
-            limits: launch.limits.or(plan.limits),
+            limits: launch.limits,
             cwd: launch.cwd.clone(),
             command: launch.command.clone().into(),
             args: launch.args.iter().map(Into::into).collect(),

@@ -42,16 +42,12 @@ pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 pub use subscriptions::Subscribed;
 
-pub use crate::stdio::WriteStyle;
-
 /// What decides whether two requests share one upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PoolKey {
     pub tenant: TenantId,
     pub server: ServerId,
     pub revision: i32,
-    /// Hash of what a configuration changes for the child; zero when nothing.
-    pub variant: u64,
     pub era: Era,
     /// Hash of the one client that it serves; zero when all callers of the tenant share it.
     pub owner: u64,
@@ -63,7 +59,7 @@ impl PoolKey {
     /// The key of what all callers of a tenant share. Each tenant has its own, also of a global server:
     /// a child may remember what it was told.
     pub fn shared(tenant: TenantId, spec: &ServerSpec, era: Era) -> Self {
-        Self { tenant, server: spec.id, revision: spec.revision, variant: 0, era, owner: 0, declared: 0 }
+        Self { tenant, server: spec.id, revision: spec.revision, era, owner: 0, declared: 0 }
     }
 }
 

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use crate::egress::{Egress, EgressSettings};
 use crate::own::ClientName;
-use crate::server::ChildLimits;
-use crate::stdio::WriteStyle;
 
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -19,9 +17,6 @@ pub struct PoolSettings {
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
-    pub write_style: WriteStyle,
-    /// Limits of children whose server has none of its own.
-    pub limits: ChildLimits,
     /// How many children run at once; the longest idle one makes room.
     pub max_children: usize,
     /// How many requests wait for a place in one upstream.
@@ -40,11 +35,6 @@ pub struct PoolSettings {
     pub ping_patience: Duration,
     /// Lines kept of each child's stderr.
     pub log_lines: usize,
-    /// Bytes kept of each child's stderr.
-    pub log_bytes: usize,
-    /// Name and version that children see as `clientInfo`.
-    pub client_name: String,
-    pub client_version: String,
     /// The way to remote servers.
     pub egress: Egress,
     /// The same for servers of the operator's own configuration, whose addresses may be private.
@@ -57,7 +47,7 @@ pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 impl PoolSettings {
     /// Who the gateway says it is.
     pub fn client(&self) -> ClientName {
-        ClientName { name: self.client_name.clone(), version: self.client_version.clone() }
+        ClientName { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
     /// The defaults, for a supervisor program and the variables to pass on.
@@ -67,8 +57,6 @@ impl PoolSettings {
             environment,
             line_cap: 16 << 20,
             write_cap: 16 << 20,
-            write_style: WriteStyle::DirectUpTo(2),
-            limits: ChildLimits::default(),
             max_children: 256,
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),
@@ -78,9 +66,6 @@ impl PoolSettings {
             breaker_pause: Duration::from_secs(10),
             ping_patience: Duration::from_secs(5),
             log_lines: 500,
-            log_bytes: 256 << 10,
-            client_name: "trunkline".to_owned(),
-            client_version: env!("CARGO_PKG_VERSION").to_owned(),
             egress: Egress::new(EgressSettings::default()),
             trusted_egress: Egress::new(EgressSettings::default()),
         }

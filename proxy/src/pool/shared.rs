@@ -20,6 +20,9 @@ use super::settings::PoolSettings;
 use crate::logs::LogRing;
 use crate::upstream::Introduction;
 
+/// Bytes kept of each child's stderr.
+const LOG_BYTES: usize = 256 << 10;
+
 pub struct PoolShared {
     pub settings: PoolSettings,
     pub builtins: Vec<Arc<dyn ToolProvider>>,
@@ -105,7 +108,7 @@ impl PoolShared {
             let used = self.all();
             self.logs.retain(|key, _| used.iter().any(|entry| (entry.key.tenant, entry.key.server) == *key));
         }
-        let fresh = || Arc::new(LogRing::new(self.settings.log_lines, self.settings.log_bytes));
+        let fresh = || Arc::new(LogRing::new(self.settings.log_lines, LOG_BYTES));
         self.logs.entry((tenant, server)).or_insert_with(fresh).clone()
     }
 

@@ -15,13 +15,13 @@ use crate::child::ChildPlan;
 use crate::http::{self, Announce, RemotePlan};
 use crate::logs::LogRing;
 use crate::news::{News, Tell};
-use crate::server::{Launch, ServerSpec, StdioLaunch};
-use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits};
+use crate::server::{BuiltinLaunch, Launch, ServerSpec, StdioLaunch};
+use crate::stdio::{NotStarted, StdioPlan, StdioUpstream, WireLimits, WriteStyle};
 use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
     match &entry.spec.launch {
-        Launch::Builtin { provider } => Ok(start_builtin(&entry.pool, provider, entry.key.era, generation)?),
+        Launch::Builtin(launch) => Ok(start_builtin(entry, launch, generation)?),
         Launch::Stdio(launch) => start_child(entry, launch, generation).await,
         Launch::Http(launch) => {
             Ok(remote(http::start(&remote_plan(entry), launch, generation, until(entry)).await)?)
@@ -36,11 +36,13 @@ pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted
     }
 }
 
-fn start_builtin(pool: &PoolShared, name: &str, era: Era, generation: u64) -> Result<Running, Refusal> {
-    let provider = pool.builtins.iter().find(|provider| provider.info().name == name).ok_or_else(|| {
-        Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
-    })?;
-    let upstream = BuiltinUpstream::new(provider.clone(), era, generation);
+fn start_builtin(entry: &Entry, launch: &BuiltinLaunch, generation: u64) -> Result<Running, Refusal> {
+    let name = &launch.provider;
+    let provider =
+        entry.pool.builtins.iter().find(|provider| provider.info().name == *name).ok_or_else(|| {
+            Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
+        })?;
+    let upstream = BuiltinUpstream::new(provider.clone(), entry.key, launch.clone(), generation);
     let initialized = upstream.initialized().clone();
     Ok(Running {
         upstream: Arc::new(upstream),
@@ -80,14 +82,13 @@ pub fn plan(
         child: ChildPlan {
             supervisor: settings.supervisor.clone(),
             environment: settings.environment.iter().cloned().collect(),
-            limits: settings.limits,
             // Half for the end of its input, half for SIGTERM.
             grace: settings.stop_grace / 2,
         },
         limits: WireLimits {
             line_cap: settings.line_cap,
             write_cap: settings.write_cap,
-            write_style: settings.write_style,
+            write_style: WriteStyle::DirectUpTo(2),
         },
         client: settings.client(),
         introduction: None,

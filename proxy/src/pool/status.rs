@@ -61,14 +61,14 @@ impl State {
     }
 }
 
-/// The status of a server for a tenant: that of its newest revision, the unchanged variant first, and
+/// The status of a server for a tenant: that of its newest revision, and
 /// of several upstreams what runs, what is shared, and what was used last.
 pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStatus {
     let mut entries = pool.of(tenant, server);
     entries.sort_by_cached_key(|entry| {
         let used = Reverse(entry.last_used.load(Ordering::Relaxed));
         let idle = entry.alive().is_none();
-        (Reverse(entry.key.revision), entry.key.variant, idle, entry.key.owner != 0, used)
+        (Reverse(entry.key.revision), idle, entry.key.owner != 0, used)
     });
     let Some(entry) = entries.first() else {
         let held = pool.held.get(&(tenant, server)).map(|since| *since);

@@ -264,16 +264,6 @@ impl StateStore for FallbackState {
         put
     }
 
-    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError> {
-        self.inner.redis.put_if_absent(key, value, ttl).await
-    }
-
-    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
-        let taken = self.inner.redis.take(key).await?;
-        self.inner.memory.delete(key).await?;
-        Ok(taken)
-    }
-
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError> {
         let own = self.inner.memory.delete(key).await?;
         match self.inner.redis.delete(key).await {
@@ -287,12 +277,6 @@ impl StateStore for FallbackState {
                 Ok(own)
             }
         }
-    }
-
-    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError> {
-        let there = self.inner.redis.refresh(key, ttl).await?;
-        self.inner.memory.refresh(key, ttl).await?;
-        Ok(there)
     }
 
     fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a> {
@@ -314,6 +298,10 @@ impl StateStore for FallbackState {
             }
         };
         Either::Right(asking.boxed())
+    }
+
+    fn sweep(&self) {
+        self.inner.memory.sweep();
     }
 
     async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError> {

@@ -5,9 +5,10 @@
 
 mod channels;
 mod fallback;
-mod gcra;
 mod key;
+mod limiter;
 mod memory;
+mod quota;
 mod redis;
 
 use std::time::Duration;
@@ -19,9 +20,10 @@ use futures_util::stream::BoxStream;
 use protocol::{Code, Refusal};
 
 pub use self::fallback::{Alone, FallbackState};
-pub use self::gcra::{Admission, Quota};
 pub use self::key::{Bucket, LimitKey, StateKey};
+pub use self::limiter::Limiter;
 pub use self::memory::MemoryState;
+pub use self::quota::{Admission, Quota};
 pub use self::redis::{InvalidRedisUrl, RedisSettings, RedisState};
 
 /// What replicas share. Every value and every limit expires by itself; every method answers or fails
@@ -48,21 +50,15 @@ pub trait StateStore: Send + Sync + 'static {
         self.put(key, value, ttl).await
     }
 
-    /// Writes unless the key is there, and says whether it wrote.
-    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError>;
-
-    /// Reads and deletes in one step: of many takers one gets the value.
-    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
-
     /// Deletes, and says whether there was something.
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError>;
-
-    /// Gives the key a new time to live, and says whether it was there.
-    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError>;
 
     /// Counts `cost` calls against the quota, all or none of them. In memory the answer is there at
     /// once: nothing is allocated and nothing waits.
     fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a>;
+
+    /// Frees the memory of values and limits that have expired; for a regular task.
+    fn sweep(&self) {}
 
     /// Sends to all who are subscribed now, on every replica. Nobody listening is no error.
     async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError>;

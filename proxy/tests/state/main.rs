@@ -2,6 +2,7 @@
 //! and what only Redis can do to us: be away, come back, hang, move to another server.
 
 mod contract;
+mod equivalence;
 mod outage;
 mod redis_server;
 

@@ -9,7 +9,7 @@ use protocol::mcp::{Era, Eras};
 use protocol::{Code, Refusal};
 use proxy::catalog::{Catalog, ListKind};
 use proxy::pool::News;
-use proxy::server::{EraVerdict, Launch};
+use proxy::server::{BuiltinLaunch, EraVerdict, Launch};
 use serde_json::json;
 
 use crate::app::{App, Server, refused, until};
@@ -107,7 +107,9 @@ async fn eras_are_found_out() {
     let stored = app.pool.take_found();
     assert_eq!(stored.len(), 4);
     assert!(app.pool.take_found().is_empty());
-    let builtin = app.fixture_with(&[], |spec| spec.launch = Launch::Builtin { provider: "x".to_owned() });
+    let builtin = app.fixture_with(&[], |spec| {
+        spec.launch = Launch::Builtin(BuiltinLaunch::new("x"));
+    });
     assert_eq!(app.pool.known_eras(&builtin.spec), Some(Eras::DUAL));
 }
 

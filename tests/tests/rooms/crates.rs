@@ -44,7 +44,7 @@ const LODGERS: [(&str, &[&str], &str); 36] = [
     ("tokio-rustls", &["proxy"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
     ("rustls-platform-verifier", &["proxy"], "the way out is `proxy::egress`"),
     ("tokio-tungstenite", &["proxy", "tests"], "WebSockets are spoken in `proxy::websocket`"),
-    ("governor", &[], "limits are decided by `proxy::state`; see its gcra.rs for why"),
+    ("governor", &["proxy"], "limits are decided by `proxy::state`; ask a `StateStore`"),
     ("rmcp", &["tests"], "its typed models drop what they do not know; it is the client of the tests"),
     ("libtest-mimic", &["tests"], "it is the harness of the tests"),
     ("insta", &["tests"], "it is a tool of the tests"),
@@ -99,7 +99,7 @@ fn a_wrong_arrow_is_told_where_it_belongs() {
     assert!(wrong.contains("`proxy` must not use `entity`") && wrong.contains("`api` introduces"), "{wrong}");
     let wrong = judge("entity", "axum", false).unwrap();
     assert!(wrong.contains("may be used in `api` and not in `entity`"), "{wrong}");
-    assert!(judge("api", "governor", false).unwrap().contains("no room"));
+    assert!(judge("api", "figment", false).unwrap().contains("no room"));
     assert!(judge("api", "rmcp", true).is_none() && judge("api", "rmcp", false).is_some());
     assert!(judge("api", "entity", false).is_none() && judge("entity", "sea-orm", false).is_none());
 }

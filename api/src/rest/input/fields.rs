@@ -1,23 +1,41 @@
-//! The members of a JSON object, taken out one after the other. Mistakes are collected and reported
-//! together, and a member that nobody asked for is one of them.
+//! Members of a JSON object, taken out one after the other by a body's table: a function with one line a
+//! member. The table reads a body, reports all mistakes together (a member that it does not name is one of
+//! them), and describes the body for the OpenAPI document. Knows no route.
 
 use protocol::{Code, Refusal};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::form::Form;
+use super::strict::Strict;
 use crate::http::problem::{FieldError, Problem};
-use crate::rest::input::strict::Strict;
 
-/// The members not taken yet, and the mistakes so far.
+/// The members not taken yet, the mistakes so far, and, while it describes, what the table says.
 pub struct Fields {
     members: Map<String, Value>,
     known: Vec<&'static str>,
     mistakes: Vec<FieldError>,
+    purpose: Purpose,
+    schema: Option<Value>,
 }
+
+/// What a table is used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    New,
+    /// RFC 7396: what must be there may be left out, and null clears where it may.
+    Patch,
+    /// Describes an answer: it has what always has a value, and no limits.
+    Answer,
+}
+
+/// Keywords of schemas that only bodies have.
+const LIMITS: [&str; 8] =
+    ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties", "example"];
 
 impl Fields {
     /// # Errors
     /// 400 for what is not JSON, 422 for what is no object.
-    pub fn parse(body: &[u8]) -> Result<Self, Problem> {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
         let parsed = serde_json::from_slice::<Strict>(body);
         let Strict(value) = parsed.map_err(|error| {
             let reason = if body.is_empty() {
@@ -28,7 +46,7 @@ impl Fields {
             Refusal::new(Code::ParseError, reason)
         })?;
         match value {
-            Value::Object(members) => Ok(Self { members, known: Vec::new(), mistakes: Vec::new() }),
+            Value::Object(members) => Ok(Self { members, ..Self::nothing() }),
             other => {
                 let detail = format!("the body is a JSON object, not {}", kind_of(&other));
                 Err(Problem::invalid(vec![FieldError::new("", detail)]))
@@ -36,48 +54,97 @@ impl Fields {
         }
     }
 
-    /// A member that must be there. None is already counted as a mistake.
-    pub fn required<T>(
-        &mut self,
-        name: &'static str,
-        form: impl Fn(&Value) -> Result<T, String>,
-    ) -> Option<T> {
-        match self.take(name) {
-            None | Some(Value::Null) => {
+    /// Reads a body by a table.
+    ///
+    /// # Errors
+    /// 400 for what is not JSON, 422 that names every mistake.
+    pub fn read<T>(body: &[u8], table: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problem> {
+        let mut fields = Self::parse(body)?;
+        let made = table(&mut fields);
+        fields.finish(made)
+    }
+
+    /// Returns the schema of the bodies that a table reads.
+    pub fn describe<T>(table: impl FnOnce(&mut Self) -> T, about: &str, example: &Value) -> Value {
+        Self::nothing().described(table, json!({"type": "object", "description": about, "example": example}))
+    }
+
+    /// Returns the schema of answers with these members.
+    pub fn describe_answer<T>(table: impl FnOnce(&mut Self) -> T, about: &str) -> Value {
+        let fields = Self { purpose: Purpose::Answer, ..Self::nothing() };
+        fields.described(table, json!({"type": "object", "description": about}))
+    }
+
+    fn described<T>(mut self, table: impl FnOnce(&mut Self) -> T, schema: Value) -> Value {
+        self.schema = Some(schema);
+        table(&mut self);
+        self.schema.unwrap_or_default()
+    }
+
+    fn nothing() -> Self {
+        let (known, mistakes) = (Vec::new(), Vec::new());
+        Self { members: Map::new(), known, mistakes, purpose: Purpose::New, schema: None }
+    }
+
+    /// Makes the table that of a patch (RFC 7396).
+    pub fn patching(&mut self) {
+        self.purpose = Purpose::Patch;
+    }
+
+    pub fn is_patch(&self) -> bool {
+        self.purpose == Purpose::Patch
+    }
+
+    pub fn is_answer(&self) -> bool {
+        self.purpose == Purpose::Answer
+    }
+
+    /// Takes a member that must be there; in a patch it may be left out. None is noted as a mistake already.
+    pub fn required<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
+        self.note(name, &form.schema, about, false, !self.is_patch());
+        match self.members.remove(name) {
+            None | Some(Value::Null) if !self.is_patch() => {
                 self.wrong(name, "is missing");
                 None
             }
-            Some(value) => self.read(name, &value, form),
+            value => self.take(name, &value?, &form),
         }
     }
 
-    /// A member that may be left out or null.
-    pub fn optional<T>(
-        &mut self,
-        name: &'static str,
-        form: impl Fn(&Value) -> Result<T, String>,
-    ) -> Option<T> {
-        match self.take(name) {
-            None | Some(Value::Null) => None,
-            Some(value) => self.read(name, &value, form),
+    /// Takes a member that may be left out, and that may be null, but not in a patch.
+    pub fn optional<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
+        self.note(name, &form.schema, about, self.purpose == Purpose::New, self.is_answer());
+        match self.members.remove(name)? {
+            Value::Null if !self.is_patch() => None,
+            value => self.take(name, &value, &form),
         }
     }
 
-    /// A member of a patch that always has a value.
-    pub fn change<T>(&mut self, name: &'static str, form: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
-        let value = self.take(name)?;
-        self.read(name, &value, form)
-    }
-
-    /// A member of a patch that null clears.
-    pub fn clearing<T>(
+    /// Takes a member that may be left out, and that null clears.
+    pub fn clearing<T: 'static>(
         &mut self,
         name: &'static str,
-        form: impl Fn(&Value) -> Result<T, String>,
+        form: Form<T>,
+        about: &str,
     ) -> Option<Option<T>> {
-        match self.take(name)? {
+        self.note(name, &form.schema, about, true, false);
+        match self.members.remove(name)? {
             Value::Null => Some(None),
-            value => self.read(name, &value, form).map(Some),
+            value => self.take(name, &value, &form).map(Some),
+        }
+    }
+
+    /// Takes a member that may be left out, and that null empties.
+    pub fn emptying<T: Default + 'static>(
+        &mut self,
+        name: &'static str,
+        form: Form<T>,
+        about: &str,
+    ) -> Option<T> {
+        self.note(name, &form.schema, about, !self.is_answer(), self.is_answer());
+        match self.members.remove(name)? {
+            Value::Null => Some(T::default()),
+            value => self.take(name, &value, &form),
         }
     }
 
@@ -105,19 +172,18 @@ impl Fields {
         self.mistakes.push(FieldError::new(name, detail));
     }
 
-    /// What was read, if nothing was wrong. `make` puts it together; it answers none only when a
-    /// required member was missing.
-    pub fn finish<T>(mut self, make: impl FnOnce() -> Option<T>) -> Result<T, Problem> {
-        let unknown: Vec<String> = self.members.keys().cloned().collect();
-        for name in unknown {
+    /// Returns what the table made, if nothing was wrong; a table makes nothing only when a required member
+    /// was missing.
+    fn finish<T>(mut self, made: Option<T>) -> Result<T, Problem> {
+        for name in self.members.keys() {
             let detail = if self.known.is_empty() {
                 "is not known: the body has no members".to_owned()
             } else {
                 format!("is not known; the members are {}", self.known.join(", "))
             };
-            self.mistakes.push(FieldError::new(shortened(&name), detail));
+            self.mistakes.push(FieldError::new(shortened(name), detail));
         }
-        match (self.mistakes.is_empty(), make()) {
+        match (self.mistakes.is_empty(), made) {
             (true, Some(made)) => Ok(made),
             (true, None) => {
                 Err(Refusal::new(Code::Internal, "a member is missing and was not missed").into())
@@ -126,18 +192,41 @@ impl Fields {
         }
     }
 
-    fn take(&mut self, name: &'static str) -> Option<Value> {
+    /// Notes a member that the table names: as one that is known, and as the document describes it.
+    fn note(&mut self, name: &'static str, form: &Value, about: &str, is_nullable: bool, is_required: bool) {
         self.known.push(name);
-        self.members.remove(name)
+        let is_answer = self.is_answer();
+        let Some(schema) = &mut self.schema else { return };
+        let mut member = form.clone();
+        if is_answer {
+            without_limits(&mut member);
+        }
+        if !about.is_empty() {
+            member["description"] = about.into();
+        }
+        if is_nullable && member.get("type").is_some() {
+            member["type"] = json!([member["type"], "null"]);
+        } else if is_nullable {
+            member = json!({"oneOf": [member, {"type": "null"}]});
+        }
+        schema["properties"][name] = member;
+        if is_required {
+            match &mut schema["required"] {
+                Value::Array(names) => names.push(name.into()),
+                none => *none = json!([name]),
+            }
+        }
     }
 
-    fn read<T>(
-        &mut self,
-        name: &str,
-        value: &Value,
-        form: impl Fn(&Value) -> Result<T, String>,
-    ) -> Option<T> {
-        form(value).map_err(|detail| self.wrong(name, detail)).ok()
+    fn take<T: 'static>(&mut self, name: &str, value: &Value, form: &Form<T>) -> Option<T> {
+        form.read(value).map_err(|detail| self.wrong(name, detail)).ok()
+    }
+}
+
+fn without_limits(schema: &mut Value) {
+    if let Value::Object(keywords) = schema {
+        keywords.retain(|keyword, _| !LIMITS.contains(&keyword.as_str()));
+        keywords.values_mut().for_each(without_limits);
     }
 }
 
@@ -169,10 +258,10 @@ mod tests {
     #[test]
     fn all_mistakes_are_named_at_once() {
         let mut fields = Fields::parse(br#"{"name":7,"agree":"yes","colour":1}"#).unwrap();
-        let name = fields.required("name", form::text(1, 20));
-        let slug = fields.required("slug", form::slug);
-        let agree = fields.optional("agree", form::flag);
-        let problem = fields.finish(|| Some((name?, slug?, agree))).unwrap_err();
+        let name = fields.required("name", form::text(1, 20), "");
+        let slug = fields.required("slug", form::slug(), "");
+        let agree = fields.optional("agree", form::flag(), "");
+        let problem = fields.finish(name.zip(slug).map(|both| (both, agree))).unwrap_err();
         assert_eq!(
             problem.refusal().reason,
             "name is a text of 1 to 20 characters, not a number; slug is missing; agree is true or false, not \
@@ -183,11 +272,12 @@ mod tests {
     #[test]
     fn a_patch_tells_null_from_absent() {
         let mut fields = Fields::parse(br#"{"a":null,"b":"x","d":null}"#).unwrap();
-        assert_eq!(fields.clearing("a", form::text(0, 9)), Some(None));
-        assert_eq!(fields.clearing("b", form::text(0, 9)), Some(Some("x".to_owned())));
-        assert_eq!(fields.clearing("c", form::text(0, 9)), None);
-        assert_eq!(fields.change("d", form::text(0, 9)), None);
-        assert!(fields.finish(|| Some(())).is_err(), "null is no value");
+        fields.patching();
+        assert_eq!(fields.clearing("a", form::text(0, 9), ""), Some(None));
+        assert_eq!(fields.clearing("b", form::text(0, 9), ""), Some(Some("x".to_owned())));
+        assert_eq!(fields.clearing("c", form::text(0, 9), ""), None);
+        assert_eq!(fields.optional("d", form::text(0, 9), ""), None);
+        assert!(fields.finish(Some(())).is_err(), "null is no value");
     }
 
     #[test]

@@ -39,9 +39,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 pub struct Payload(Bytes);
 
 impl Payload {
-    /// The members of the body, which is one JSON object.
-    pub fn fields(&self) -> Result<Fields, Problem> {
-        Fields::parse(&self.0)
+    /// Reads the body, which is one JSON object, by a table.
+    ///
+    /// # Errors
+    /// 400 for what is not JSON, 422 that names every mistake.
+    pub fn read<T>(&self, table: impl FnOnce(&mut Fields) -> Option<T>) -> Result<T, Problem> {
+        Fields::read(&self.0, table)
     }
 }
 
@@ -66,7 +69,7 @@ impl FromRequest<Arc<App>> for NoBody {
         }
         let body = collect(request, 64).await?;
         if !body.is_empty() {
-            Fields::parse(&body)?.finish(|| Some(()))?;
+            Fields::read(&body, |_| Some(()))?;
         }
         Ok(Self)
     }

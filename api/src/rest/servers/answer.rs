@@ -1,20 +1,19 @@
 //! A server as REST shows it: the row, how it is doing, and which others it meets. Of secrets it
 //! shows the names.
 
-use entity::{Secrets, Server, Transport};
+use entity::{Server, ServerSettings, Transport};
 use jiff::Timestamp;
-use protocol::ServerId;
+use protocol::{ServerId, Slug};
 use proxy::pool::State;
 use proxy::view::TenantView;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Moment, ServerIdText, ServerSlug};
-use crate::rest::servers::forms::Retry;
+use crate::rest::servers::forms::SettingsBody;
 
 /// A registered MCP server.
 #[derive(Serialize, ToSchema)]
@@ -24,31 +23,12 @@ pub struct ServerBody {
     #[schema(value_type = ServerIdText)]
     pub id: ServerId,
     #[schema(value_type = ServerSlug)]
-    pub slug: String,
-    pub name: String,
-    pub description: Option<String>,
-    pub category: Option<String>,
-    pub tags: Vec<String>,
-    pub version: Option<String>,
+    pub slug: Slug,
     #[schema(pattern = "^(builtin|stdio|streamable-http|websocket)$")]
     pub transport: &'static str,
-    pub command: Option<String>,
-    pub args: Vec<String>,
-    #[schema(value_type = std::collections::HashMap<String, SetBody>)]
-    pub env: Secrets,
-    pub cwd: Option<String>,
-    pub url: Option<String>,
-    #[schema(value_type = std::collections::HashMap<String, SetBody>)]
-    pub headers: Secrets,
-    pub enabled: bool,
-    pub timeout_ms: Option<i64>,
-    pub start_timeout_ms: Option<i64>,
-    pub max_concurrency: Option<i32>,
-    #[schema(value_type = Option<Retry>)]
-    pub retry: Option<Value>,
-    pub idle_timeout_ms: Option<i64>,
-    #[schema(pattern = "^(auto|legacy|modern)$")]
-    pub era: String,
+    #[serde(flatten)]
+    #[schema(value_type = SettingsBody)]
+    pub settings: ServerSettings,
     /// Which protocol revisions it was found to speak; null as long as that was not needed.
     pub era_found: Option<EraFoundBody>,
     /// Whether it is the tenant's own or offered to all.
@@ -95,14 +75,6 @@ pub struct EraFoundBody {
     pub found_at: Timestamp,
 }
 
-/// What is shown of a secret value.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what is read or written elsewhere")]
-pub struct SetBody {
-    #[schema(example = true)]
-    pub set: bool,
-}
-
 /// How a server is doing, in the words of its row.
 pub struct Doing {
     pub state: State,
@@ -129,26 +101,9 @@ impl<'a> Showing<'a> {
         let era_found = self.era_found(&row);
         ServerBody {
             id: row.id,
-            slug: row.slug.to_string(),
-            name: row.name,
-            description: row.description,
-            category: row.category,
-            tags: row.tags,
-            version: row.version,
+            slug: row.slug,
             transport: row.transport.as_str(),
-            command: row.command,
-            args: row.args,
-            env: row.env,
-            cwd: row.cwd,
-            url: row.url,
-            headers: row.headers,
-            enabled: row.enabled,
-            timeout_ms: row.timeout_ms,
-            start_timeout_ms: row.start_timeout_ms,
-            max_concurrency: row.max_concurrency,
-            retry: row.retry,
-            idle_timeout_ms: row.idle_timeout_ms,
-            era: row.era,
+            settings: row.settings,
             era_found,
             scope: if row.tenant.is_some() { "tenant" } else { "global" },
             managed_by: row.managed_by.as_str(),
@@ -170,7 +125,7 @@ impl<'a> Showing<'a> {
         let held =
             |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
         match row.transport {
-            _ if !row.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
+            _ if !row.settings.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
             Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
                 let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
                 let since = status.since.max(row.created_at);

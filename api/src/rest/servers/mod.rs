@@ -28,7 +28,9 @@ use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, created};
 
 use answer::{ServerBody, Showing, etag};
-use forms::{NewServerForm, ServerPatchForm};
+pub use values::attempts;
+
+use forms::{NewServerBody, ServerPatchBody};
 
 /// An answer with the row's ETag.
 type Tagged<T> = ([(HeaderName, String); 1], T);
@@ -89,7 +91,7 @@ pub async fn list_servers(
 /// must be public, unless the operator opened its network. A tenant's server hides a global one of the
 /// same slug, and the answer says so.
 #[utoipa::path(
-    post, path = "/v1/mcp/servers", tag = "servers", request_body = NewServerForm,
+    post, path = "/v1/mcp/servers", tag = "servers", request_body = NewServerBody,
     responses(
         (status = 201, description = "The server; `Location` is its path.", body = ServerBody, headers(("ETag" = String, description = "For `If-Match`."))),
         Always, Filtered, Sent, Contested
@@ -101,9 +103,9 @@ pub async fn create_server(
     payload: Payload,
 ) -> Result<Tagged<Created<ServerBody>>, Problem> {
     acting.require(Scope::ServersWrite)?;
-    let asked = forms::read_new(payload.fields()?)?;
+    let asked = payload.read(forms::new_server)?;
     rules::may_register(&acting, &app.config, &asked)?;
-    remote::reachable(&app.egress, asked.server.url.as_deref())?;
+    remote::reachable(&app.egress, asked.server.settings.url.as_deref())?;
     let server = match asked.global {
         true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
         false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,
@@ -141,7 +143,7 @@ pub async fn find_server(
 /// `tenants:admin` for a global one. A change of what is executed raises `revision` and lets the old
 /// process finish what it has begun. Slug, transport and scope never change.
 #[utoipa::path(
-    patch, path = "/v1/mcp/servers/{id}", tag = "servers", request_body = ServerPatchForm,
+    patch, path = "/v1/mcp/servers/{id}", tag = "servers", request_body = ServerPatchBody,
     params(
         ("id" = String, Path, description = "The server's id or slug."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now."),
@@ -161,7 +163,7 @@ pub async fn update_server(
     acting.require(Scope::ServersWrite)?;
     let before = find::server(acting.rows(&app), &name).await?;
     condition.check(&etag(&before))?;
-    let patch = forms::read_patch(payload.fields()?, &before)?;
+    let patch = payload.read(|f| forms::server_patch(f, Some(&before)))?;
     rules::may_change(&acting, &app.config, &before, &patch)?;
     remote::reachable(&app.egress, patch.url.as_ref().and_then(Option::as_deref))?;
     let revision = condition.is_exact().then_some(before.revision);

@@ -113,7 +113,7 @@ pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Ru
 /// # Errors
 /// 403 for a server that is switched off.
 pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
-    if server.enabled {
+    if server.settings.enabled {
         return Ok(());
     }
     Err(Refusal::new(Code::ServerDisabled, format!("server `{}` is switched off", server.slug))

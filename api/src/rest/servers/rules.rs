@@ -15,11 +15,11 @@ pub fn may_register(acting: &Acting, config: &Config, asked: &Registration) -> R
     if asked.global {
         acting.require(Scope::TenantsAdmin)?;
     }
-    let NewServer { transport, command, env, .. } = &asked.server;
+    let NewServer { transport, settings, .. } = &asked.server;
     if *transport == Transport::Stdio {
         acting.require(Scope::ServersLaunch)?;
-        command_allowed(config, command.as_deref())?;
-        variables_allowed(config, env.names())?;
+        command_allowed(config, settings.command.as_deref())?;
+        variables_allowed(config, settings.env.names())?;
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ pub fn may_change(
     let launches = command.is_some() || args.is_some() || env.is_some() || cwd.is_some();
     if server.transport == Transport::Stdio && launches {
         acting.require(Scope::ServersLaunch)?;
-        let command = command.as_ref().unwrap_or(&server.command);
+        let command = command.as_ref().unwrap_or(&server.settings.command);
         command_allowed(config, command.as_deref())?;
         match env {
             Some(entity::SecretsPatch::Replace(values)) => {

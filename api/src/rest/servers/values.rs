@@ -1,45 +1,48 @@
-//! Forms of single members of a server. Each reads one value, or says the wanted form and what was
-//! given instead.
+//! Forms of single members of a server.
 
 use entity::Transport;
 use serde_json::{Value, json};
 
-use crate::rest::input::form;
-use crate::rest::input::form::Read;
+use crate::config::remote_address;
+use crate::rest::input::form::{self, Form};
 
-pub fn transport(value: &Value) -> Read<Transport> {
-    let name = form::text(0, 100)(value)?;
-    let wanted = || Transport::ALL.map(|transport| format!("`{}`", transport.as_str())).join(", ");
-    Transport::parse(&name).ok_or_else(|| format!("is one of {}, not `{name}`", wanted()))
+pub fn transport() -> Form<Transport> {
+    form::word(Transport::ALL.map(|transport| (transport.as_str(), transport)))
 }
 
-pub fn absolute(value: &Value) -> Read<String> {
-    let path = form::text(1, 4096)(value)?;
-    if path.starts_with('/') { Ok(path) } else { Err("is an absolute path: it begins with `/`".to_owned()) }
+pub fn absolute() -> Form<String> {
+    form::text(1, 4096).with("pattern", "^/").then(|path| match path.starts_with('/') {
+        true => Ok(path),
+        false => Err("is an absolute path: it begins with `/`".to_owned()),
+    })
 }
 
-pub fn concurrency(value: &Value) -> Read<i32> {
-    form::whole(0, 10_000)(value).map(|number| i32::try_from(number).unwrap_or(i32::MAX))
+/// The address of a server that is reached in this way.
+pub fn remote_url(transport: Option<Transport>) -> Form<String> {
+    form::text(1, 2048).then(move |text| match transport {
+        Some(transport) => remote_address::url(&text, transport).map(|_| text),
+        None => Ok(text),
+    })
 }
 
-pub fn retry(value: &Value) -> Read<Value> {
-    let wanted = || "is an object with the one member `attempts`, a whole number from 0 to 5".to_owned();
-    let members = value.as_object().filter(|members| members.len() == 1).ok_or_else(wanted)?;
-    let attempts = members.get("attempts").ok_or_else(wanted)?;
-    form::whole(0, 5)(attempts).map(|attempts| json!({ "attempts": attempts })).map_err(|_| wanted())
+/// How often a call that may be repeated is tried again.
+pub fn attempts() -> Form<i32> {
+    form::whole(0, 5)
 }
 
-pub fn era(value: &Value) -> Read<String> {
-    match form::text(0, 20)(value)? {
-        era if matches!(era.as_str(), "auto" | "legacy" | "modern") => Ok(era),
-        era => Err(format!("is `auto`, `legacy` or `modern`, not `{era}`")),
-    }
+pub fn retry() -> Form<Value> {
+    Form::named("Retry", |value| {
+        let wanted = || "is an object with the one member `attempts`, a whole number from 0 to 5".to_owned();
+        let members = value.as_object().filter(|members| members.len() == 1).ok_or_else(wanted)?;
+        let attempts = self::attempts().read(members.get("attempts").ok_or_else(wanted)?);
+        attempts.map(|attempts| json!({ "attempts": attempts })).map_err(|_| wanted())
+    })
 }
 
-pub fn is_global(value: &Value) -> Read<bool> {
-    match form::text(0, 20)(value)?.as_str() {
-        "tenant" => Ok(false),
-        "global" => Ok(true),
-        other => Err(format!("is `tenant` or `global`, not `{other}`")),
-    }
+pub fn era() -> Form<String> {
+    form::word(["auto", "legacy", "modern"].map(|era| (era, era))).then(|era| Ok(era.to_owned()))
+}
+
+pub fn is_global() -> Form<bool> {
+    form::word([("tenant", false), ("global", true)])
 }

@@ -1,4 +1,5 @@
--- GCRA (generic cell rate algorithm) as an exact bucket, on the clock of Redis; the same as gcra.rs.
+-- GCRA (generic cell rate algorithm) as an exact bucket, on the clock of Redis; decides as
+-- `limiter.rs` does in memory.
 -- KEYS[1]: the limit. ARGV: microseconds that one call takes, most calls at once, calls asked for now.
 -- Kept: the theoretical arrival time in microseconds, for as long as it lies ahead.
 -- Answers: allowed (0 or 1), calls left, microseconds until all is free, microseconds to wait.

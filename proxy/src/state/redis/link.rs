@@ -8,21 +8,17 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::StateError;
-use super::address::Source;
+use super::connect::Connector;
 
 /// How often an idle connection is tried.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long one attempt to connect may take; asking several sentinels takes several steps.
-pub(super) const CONNECT: Duration = Duration::from_secs(5);
-/// Pauses between attempts: doubled from the first to the last.
-pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Callers' end of the connection.
 pub(super) struct Link {
@@ -33,10 +29,9 @@ pub(super) struct Link {
 
 /// The keeper's end.
 pub(super) struct Keeper {
-    source: Arc<Source>,
+    connector: Arc<Connector>,
     state: watch::Sender<State>,
     signs: Arc<Signs>,
-    timeout: Duration,
 }
 
 /// What callers tell the keeper, and each other.
@@ -63,11 +58,11 @@ enum State {
 }
 
 /// A connection that is not made yet, and the task that will make it.
-pub(super) fn link(source: Arc<Source>, timeout: Duration) -> (Link, Keeper) {
+pub(super) fn link(connector: Arc<Connector>) -> (Link, Keeper) {
     let (sender, receiver) = watch::channel(State::Connecting);
     let signs = Arc::new(Signs::default());
-    let link = Link { state: receiver, signs: signs.clone(), timeout };
-    (link, Keeper { source, state: sender, signs, timeout })
+    let link = Link { state: receiver, signs: signs.clone(), timeout: connector.timeout };
+    (link, Keeper { connector, state: sender, signs })
 }
 
 impl Link {
@@ -172,46 +167,12 @@ impl Keeper {
     }
 
     async fn keep(&self) {
-        let mut pause = PAUSE.0;
         let mut number = 0;
         loop {
-            match self.connect().await {
-                Ok(connection) => {
-                    tracing::info!("connected to Redis");
-                    pause = PAUSE.0;
-                    let reason = self.watch(connection, &mut number).await;
-                    self.report_down(reason);
-                }
-                Err(reason) => {
-                    self.report_down(reason);
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
-                }
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(1024);
-        let connecting = async {
-            let client = self.source.client().await?;
-            client.get_multiplexed_async_connection_with_config(&config).await
-        };
-        match timeout(self.patience(), connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no connection within {:?}", self.patience())),
-        }
-    }
-
-    /// A single server is given up as fast as a caller would; sentinels are asked in turn.
-    fn patience(&self) -> Duration {
-        match *self.source {
-            Source::Server(_) => self.timeout,
-            Source::Sentinels(_) => CONNECT,
+            let connection = self.connector.connect(open, |reason| self.report_down(reason)).await;
+            tracing::info!("connected to Redis");
+            let reason = self.watch(connection, &mut number).await;
+            self.report_down(reason);
         }
     }
 
@@ -229,14 +190,14 @@ impl Keeper {
                 () = self.signs.moved.notified() => return "the server is not the master any more".to_owned(),
             }
             let ping = redis::cmd("PING");
-            match timeout(self.timeout, ping.query_async::<()>(&mut connection)).await {
+            match timeout(self.connector.timeout, ping.query_async::<()>(&mut connection)).await {
                 Ok(Ok(())) => answers_again = *number <= self.signs.silent.load(Ordering::Relaxed),
                 Ok(Err(error)) if !is_lost(&error) => {
                     tracing::debug!(%error, "Redis answers PING with an error");
                     answers_again = false;
                 }
                 Ok(Err(error)) => return error.to_string(),
-                Err(_) => return format!("no answer within {:?}", self.timeout),
+                Err(_) => return format!("no answer within {:?}", self.connector.timeout),
             }
         }
     }
@@ -256,8 +217,16 @@ impl Keeper {
     }
 }
 
+async fn open(client: Client) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(1024);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
 /// Whether this connection is of no more use.
-pub(super) fn is_lost(error: &RedisError) -> bool {
+fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use redis::RedisResult;
-use redis::aio::{PubSub, PubSubSink};
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Client, RedisResult};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::channels::Channels;
 use super::super::{StateError, StateKey, Subscription};
-use super::address::Source;
-use super::link::{CONNECT, PAUSE, unavailable};
+use super::connect::Connector;
+use super::link::unavailable;
 
 /// How often the listening connection is tried when it is silent.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -29,10 +29,9 @@ pub(super) struct Live {
 
 /// The listening task.
 pub(super) struct Listener {
-    source: Arc<Source>,
+    connector: Arc<Connector>,
     channels: Arc<Channels>,
     orders: mpsc::UnboundedReceiver<Order>,
-    timeout: Duration,
 }
 
 enum Order {
@@ -42,11 +41,11 @@ enum Order {
     Leave(StateKey),
 }
 
-pub(super) fn live(source: Arc<Source>, timeout: Duration) -> (Live, Listener) {
+pub(super) fn live(connector: Arc<Connector>) -> (Live, Listener) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let channels = Arc::<Channels>::default();
-    let live = Live { channels: channels.clone(), orders: sender, timeout };
-    (live, Listener { source, channels, orders: receiver, timeout })
+    let live = Live { channels: channels.clone(), orders: sender, timeout: connector.timeout };
+    (live, Listener { connector, channels, orders: receiver })
 }
 
 impl Live {
@@ -74,46 +73,29 @@ impl Listener {
     }
 
     async fn listen(&mut self) {
-        let mut pause = PAUSE.0;
-        let mut lost = false;
         while let Some(order) = self.orders.recv().await {
-            let mut next = Some(order);
+            let (mut next, mut lost) = (Some(order), false);
             while next.is_some() || !self.channels.names().is_empty() {
-                match self.session(next.take(), lost).await {
-                    Ok(reason) => {
-                        tracing::warn!(reason, "the listening connection to Redis is lost");
-                        (lost, pause) = (true, PAUSE.0);
-                    }
-                    Err(reason) => {
-                        tracing::debug!(reason, "Redis cannot be listened to");
-                        sleep(pause).await;
-                        pause = (pause * 2).min(PAUSE.1);
-                    }
+                let open = |client| open(client, &self.channels);
+                let failed = |reason| tracing::debug!(reason, "Redis cannot be listened to");
+                let connection = self.connector.connect(open, failed).await;
+                if lost {
+                    self.channels.announce_gap();
                 }
+                let reason = self.session(connection, next.take()).await;
+                tracing::warn!(reason, "the listening connection to Redis is lost");
+                lost = true;
             }
-            lost = false;
         }
     }
 
-    /// One connection from beginning to end. An error is one that never listened.
-    async fn session(&mut self, first: Option<Order>, lost: bool) -> Result<String, String> {
-        let connecting = async { self.source.client().await?.get_async_pubsub().await };
-        let patience = match *self.source {
-            Source::Server(_) => self.timeout,
-            Source::Sentinels(_) => CONNECT,
-        };
-        let connection: PubSub = within(patience, connecting).await?;
-        let (mut sink, mut messages) = connection.split();
-        let names = self.channels.names();
-        if !names.is_empty() {
-            let names: Vec<&str> = names.iter().map(StateKey::as_str).collect();
-            within(self.timeout, sink.subscribe(names)).await?;
-        }
-        if lost {
-            self.channels.announce_gap();
-        }
-        if let Some(order) = first {
-            self.obey(&mut sink, order).await?;
+    /// Listens on one connection until it is lost, and returns the reason.
+    async fn session(&mut self, connection: (PubSubSink, PubSubStream), first: Option<Order>) -> String {
+        let (mut sink, mut messages) = connection;
+        if let Some(order) = first
+            && let Err(reason) = self.obey(&mut sink, order).await
+        {
+            return reason;
         }
         let mut beat = interval(HEARTBEAT);
         loop {
@@ -130,10 +112,10 @@ impl Listener {
                     Some(order) => self.obey(&mut sink, order).await,
                     None => Err("the gateway is stopping".to_owned()),
                 },
-                _ = beat.tick() => within(self.timeout, sink.ping::<redis::Value>()).await.map(|_| ()),
+                _ = beat.tick() => within(self.connector.timeout, sink.ping::<redis::Value>()).await.map(|_| ()),
             };
             if let Err(reason) = step {
-                return Ok(reason);
+                return reason;
             }
         }
     }
@@ -142,16 +124,26 @@ impl Listener {
         match order {
             // A subscriber that gave up waiting has left the channel already.
             Order::Listen(channel, confirm) if !confirm.is_closed() => {
-                within(self.timeout, sink.subscribe(channel.as_str())).await?;
+                within(self.connector.timeout, sink.subscribe(channel.as_str())).await?;
                 let _ = confirm.send(());
                 Ok(())
             }
             Order::Leave(channel) if !self.channels.contains(&channel) => {
-                within(self.timeout, sink.unsubscribe(channel.as_str())).await
+                within(self.connector.timeout, sink.unsubscribe(channel.as_str())).await
             }
             Order::Listen(..) | Order::Leave(..) => Ok(()),
         }
     }
+}
+
+/// Opens a connection that is subscribed to all channels that have a subscriber here.
+async fn open(client: Client, channels: &Channels) -> RedisResult<(PubSubSink, PubSubStream)> {
+    let (mut sink, messages) = client.get_async_pubsub().await?.split();
+    let names = channels.names();
+    if !names.is_empty() {
+        sink.subscribe(names.iter().map(StateKey::as_str).collect::<Vec<_>>()).await?;
+    }
+    Ok((sink, messages))
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> Result<T, String> {

@@ -2,6 +2,7 @@
 //! the clock of Redis, and a dead Redis is an error within the timeout, never a hang.
 
 mod address;
+mod connect;
 mod link;
 mod live;
 
@@ -18,12 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use self::address::Source;
 pub use self::address::{InvalidRedisUrl, RedisSettings};
+use self::connect::Connector;
 use self::link::Link;
 use self::live::Live;
 use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription};
-
-/// The limit script counts in microseconds, which is what Redis's clock gives.
-const TICKS_PER_SECOND: u64 = 1_000_000;
 
 /// The store of several replicas.
 pub struct RedisState {
@@ -39,12 +38,12 @@ impl RedisState {
     /// and says so at `/ready`. Must be called within a Tokio runtime.
     pub fn open(settings: &RedisSettings) -> Result<Self, InvalidRedisUrl> {
         crate::tls::prepare();
-        let source = Arc::new(Source::parse(settings)?);
+        let connector = Arc::new(Connector { source: Source::parse(settings)?, timeout: settings.timeout });
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (link, keeper) = link::link(source.clone(), settings.timeout);
+        let (link, keeper) = link::link(connector.clone());
         tasks.spawn(keeper.run(stop.clone()));
-        let (live, listener) = live::live(source, settings.timeout);
+        let (live, listener) = live::live(connector);
         tasks.spawn(listener.run(stop.clone()));
         Ok(Self { link, live, admit: Script::new(include_str!("admit.lua")), _stop: stop.drop_guard() })
     }
@@ -60,6 +59,18 @@ impl RedisState {
         self.link.up_after(number).await
     }
 
+    /// Writes unless the key is there.
+    pub(super) async fn put_if_absent(
+        &self,
+        key: &StateKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<(), StateError> {
+        let mut set = cmd("SET");
+        set.arg(key.as_str()).arg(&value[..]).arg("NX").arg("PX").arg(millis(ttl));
+        self.link.query(&set).await
+    }
+
     pub(super) async fn admit_shared(
         &self,
         key: LimitKey,
@@ -67,7 +78,7 @@ impl RedisState {
         cost: u32,
     ) -> Result<Admission, StateError> {
         let mut call = self.admit.key(key.to_string());
-        call.arg(quota.interval(TICKS_PER_SECOND)).arg(quota.max).arg(cost);
+        call.arg(quota.interval().as_micros() as u64).arg(quota.max).arg(cost);
         let run = |mut connection| async move { call.invoke_async(&mut connection).await };
         let (allowed, remaining, reset, wait): (bool, u32, u64, u64) = self.link.run(run).await?;
         Ok(Admission {
@@ -95,32 +106,16 @@ impl StateStore for RedisState {
     }
 
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
-        self.bytes(Cmd::get(key.as_str())).await
+        let value: Option<Vec<u8>> = self.link.query(&Cmd::get(key.as_str())).await?;
+        Ok(value.map(Bytes::from))
     }
 
     async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
         self.link.query(&Cmd::pset_ex(key.as_str(), &value[..], millis(ttl))).await
     }
 
-    async fn put_if_absent(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<bool, StateError> {
-        let mut set = cmd("SET");
-        set.arg(key.as_str()).arg(&value[..]).arg("NX").arg("PX").arg(millis(ttl));
-        let written: Option<String> = self.link.query(&set).await?;
-        Ok(written.is_some())
-    }
-
-    async fn take(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
-        self.bytes(Cmd::get_del(key.as_str())).await
-    }
-
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError> {
         self.link.query(&Cmd::del(key.as_str())).await
-    }
-
-    async fn refresh(&self, key: &StateKey, ttl: Duration) -> Result<bool, StateError> {
-        let mut expire = cmd("PEXPIRE");
-        expire.arg(key.as_str()).arg(millis(ttl));
-        self.link.query(&expire).await
     }
 
     fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a> {
@@ -136,13 +131,6 @@ impl StateStore for RedisState {
 
     async fn subscribe(&self, channel: &StateKey) -> Result<Subscription, StateError> {
         self.live.subscribe(channel).await
-    }
-}
-
-impl RedisState {
-    async fn bytes(&self, command: Cmd) -> Result<Option<Bytes>, StateError> {
-        let value: Option<Vec<u8>> = self.link.query(&command).await?;
-        Ok(value.map(Bytes::from))
     }
 }
 
