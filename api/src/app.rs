@@ -104,13 +104,8 @@ impl App {
             egress_client(&config, identity_urls(&config)),
             bound.is_loopback(),
         ));
-        let directory = Arc::new(Directory::new(
-            db.clone(),
-            Arc::clone(&authn),
-            pool.clone(),
-            Arc::clone(&catalog),
-            &config,
-        ));
+        let directory =
+            Directory::new(db.clone(), Arc::clone(&authn), pool.clone(), Arc::clone(&catalog), &config);
         let record = Record::open(&db, record_settings(&config)).await.map_err(|error| {
             StartError::unavailable(format!("the record of calls cannot be opened: {error}"))
         })?;
@@ -335,7 +330,6 @@ fn pool_settings(
     let children = &config.children;
     Ok(PoolSettings {
         line_cap: children.line_max_bytes,
-        idle_timeout: Duration::from_millis(children.idle_timeout_ms),
         max_children: children.max_children,
         stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,

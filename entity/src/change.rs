@@ -1,8 +1,10 @@
-//! One change: a transaction that cannot be committed without its audit events, and that bumps the
-//! change counter by which other replicas notice.
+//! Transactions that cannot be committed without their audit events, and the change numbers by which
+//! replicas notice whose cached rows are out of date.
+
+use std::collections::HashSet;
 
 use protocol::{AuditId, TenantId};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -12,17 +14,37 @@ use serde_json::Value;
 use crate::actor::Actor;
 use crate::db::{Backend, Db};
 use crate::error::DbError;
-use crate::rows::{all_set, audit_events, change_counter};
+use crate::rows::{all_set, audit_events, change_counter, tenant_changes};
 use crate::time;
 
 /// The advisory lock that changes of the whole installation take on PostgreSQL: migrations and
 /// declared servers, which every replica does at its start.
 const INSTALLATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7233183901370418)";
 
+/// Whose rows have changed since an earlier number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changes {
+    /// The newest change among them.
+    pub newest: i64,
+    /// Rows of the operator, which every tenant's views and callers are made of.
+    pub all_tenants: bool,
+    pub tenants: HashSet<TenantId>,
+}
+
+impl Changes {
+    /// Returns whether what is cached of this tenant may be out of date.
+    pub fn affect(&self, tenant: TenantId) -> bool {
+        self.all_tenants || self.tenants.contains(&tenant)
+    }
+}
+
 /// A transaction of one actor. Dropped, it changes nothing.
 pub(crate) struct Change<'a> {
     pub tx: DatabaseTransaction,
+    db: Db,
     actor: &'a Actor,
+    /// The tenant whose cached rows the change makes out of date; `None` for all tenants.
+    tenant: Option<TenantId>,
 }
 
 /// What was done, for the audit.
@@ -36,34 +58,48 @@ pub(crate) struct Event {
 }
 
 impl<'a> Change<'a> {
-    pub(crate) async fn begin(db: &Db, actor: &'a Actor) -> Result<Self, DbError> {
-        Ok(Self { tx: begin(db).await?, actor })
+    /// Begins a change of one tenant's rows, or (`None`) of rows that concern all tenants.
+    pub(crate) async fn begin(db: &Db, tenant: Option<TenantId>, actor: &'a Actor) -> Result<Self, DbError> {
+        Ok(Self { tx: begin(db).await?, db: db.clone(), actor, tenant })
     }
 
-    /// A change that only one replica at a time makes.
+    /// Begins a change for all tenants that only one replica at a time makes.
     pub(crate) async fn begin_alone(db: &Db, actor: &'a Actor) -> Result<Self, DbError> {
-        Ok(Self { tx: begin_alone(db).await?, actor })
+        Ok(Self { tx: begin_alone(db).await?, db: db.clone(), actor, tenant: None })
     }
 
-    /// Writes the events, bumps the counter, commits. Without events nothing has changed, and
-    /// nothing is committed.
+    /// Writes the events, numbers the change, commits, and waits until this process has followed.
+    /// Without events nothing has changed, and nothing is committed.
     pub(crate) async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<(), DbError> {
-        let rows: Vec<_> = events.into_iter().map(|event| all_set(self.row(event))).collect();
-        if rows.is_empty() {
+        if self.write(events).await? == 0 {
             return Ok(self.tx.rollback().await?);
         }
+        number(&self.tx, self.tenant).await?;
+        self.tx.commit().await?;
+        self.db.follow_change().await;
+        Ok(())
+    }
+
+    /// Writes the events, if any, and commits without a number: for rows that no replica caches, and
+    /// rows whose addition makes nothing untrue that a replica has cached.
+    pub(crate) async fn commit_unnumbered(
+        self,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<(), DbError> {
+        self.write(events).await?;
+        Ok(self.tx.commit().await?)
+    }
+
+    /// Returns how many events there were.
+    async fn write(&self, events: impl IntoIterator<Item = Event>) -> Result<usize, DbError> {
+        let rows: Vec<_> = events.into_iter().map(|event| all_set(self.row(event))).collect();
+        let written = rows.len();
         for row in rows {
             audit_events::Entity::insert::<audit_events::ActiveModel>(row)
                 .exec_without_returning(&self.tx)
                 .await?;
         }
-        // Last, because its lock makes other changes wait until the commit.
-        change_counter::Entity::update_many()
-            .col_expr(change_counter::Column::Changes, Expr::col(change_counter::Column::Changes).add(1))
-            .filter(change_counter::Column::Id.eq(change_counter::ONLY))
-            .exec(&self.tx)
-            .await?;
-        Ok(self.tx.commit().await?)
+        Ok(written)
     }
 
     fn row(&self, event: Event) -> audit_events::Model {
@@ -81,6 +117,43 @@ impl<'a> Change<'a> {
             target: event.target,
             details: event.details,
         }
+    }
+}
+
+/// Gives the tenant's row, or that of all tenants, the next number. The last statements of a
+/// transaction: the lock on the counter makes other changes wait until the commit, so that numbers
+/// become visible in their order.
+async fn number(tx: &DatabaseTransaction, tenant: Option<TenantId>) -> Result<(), DbError> {
+    let counter = change_counter::Entity::update_many()
+        .col_expr(change_counter::Column::Changes, Expr::col(change_counter::Column::Changes).add(1))
+        .filter(change_counter::Column::Id.eq(change_counter::ONLY))
+        .exec_with_returning(tx)
+        .await?;
+    let number = counter.first().ok_or_else(|| DbError::Corrupt("the change counter is gone".to_owned()))?;
+    let row = tenant_changes::Model {
+        tenant_id: tenant.map_or(tenant_changes::ALL_TENANTS, |tenant| tenant.0),
+        number: number.changes,
+    };
+    let renumber = OnConflict::column(tenant_changes::Column::TenantId)
+        .update_column(tenant_changes::Column::Number)
+        .to_owned();
+    tenant_changes::Entity::insert::<tenant_changes::ActiveModel>(all_set(row))
+        .on_conflict(renumber)
+        .exec_without_returning(tx)
+        .await?;
+    Ok(())
+}
+
+impl Db {
+    /// Reads whose rows have changed since the change of this number, 0 for the first; `None` when
+    /// there was no change. What was committed under a smaller number is never missed later.
+    pub async fn changes_since(&self, number: i64) -> Result<Option<Changes>, DbError> {
+        let select = tenant_changes::Entity::find().filter(tenant_changes::Column::Number.gt(number));
+        let rows = select.all(self.reader()).await?;
+        let Some(newest) = rows.iter().map(|row| row.number).max() else { return Ok(None) };
+        let mut tenants: HashSet<TenantId> = rows.into_iter().map(|row| TenantId(row.tenant_id)).collect();
+        let all_tenants = tenants.remove(&TenantId(tenant_changes::ALL_TENANTS));
+        Ok(Some(Changes { newest, all_tenants, tenants }))
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
 use parking_lot::RwLock;
 use protocol::TenantId;
-use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::actor::Actor;
 use crate::change;
 use crate::connect::{self, Opened};
 use crate::error::DbError;
-use crate::rows::change_counter;
 use crate::scope::{OperatorScope, TenantScope};
 use crate::seal::Seal;
 use crate::tenant::{NewTenant, Tenant};
@@ -69,14 +69,19 @@ pub struct Db {
 struct Inner {
     opened: Opened,
     seal: RwLock<Arc<Seal>>,
+    follow: OnceLock<Follow>,
 }
+
+type Follow = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Db {
     /// Opens the database; the SQLite file is made when it is not there. The error is a sentence for
     /// the operator and comes within 5 s or `query_timeout`.
     pub async fn connect(settings: &DatabaseSettings, seal: Seal) -> Result<Db, DbError> {
         let opened = connect::open(settings).await?;
-        Ok(Db { inner: Arc::new(Inner { opened, seal: RwLock::new(Arc::new(seal)) }) })
+        Ok(Db {
+            inner: Arc::new(Inner { opened, seal: RwLock::new(Arc::new(seal)), follow: OnceLock::new() }),
+        })
     }
 
     /// Brings the schema to this program's version: all steps in one transaction, one replica at a
@@ -118,10 +123,19 @@ impl Db {
         OperatorScope { db: self }
     }
 
-    /// A number that grows with every change of a row that caches hold.
-    pub async fn change_count(&self) -> Result<i64, DbError> {
-        let row = change_counter::Entity::find_by_id(change_counter::ONLY).one(self.reader()).await?;
-        row.map(|row| row.changes).ok_or_else(|| DbError::Corrupt("the change counter is gone".to_owned()))
+    /// Has `follow` called, and waits for it, after each change that this process commits and
+    /// numbers. The first caller is the only one heard.
+    pub fn on_change<F>(&self, follow: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.follow.get_or_init(|| Box::new(move || Box::pin(follow())));
+    }
+
+    pub(crate) async fn follow_change(&self) {
+        if let Some(follow) = self.inner.follow.get() {
+            follow().await;
+        }
     }
 
     /// The tenant `default`, made when it is not there.

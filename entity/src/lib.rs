@@ -26,6 +26,7 @@ mod time;
 pub use actor::Actor;
 pub use agent::{Agent, NewAgent, is_agent_slug};
 pub use audit::AuditEvent;
+pub use change::Changes;
 pub use credential::{Credential, KnownCredential, NewCredential};
 pub use db::{Backend, Connections, DEFAULT_TENANT, DatabaseSettings, Db};
 pub use error::DbError;

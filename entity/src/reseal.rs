@@ -16,7 +16,7 @@ impl Db {
     /// it the present key as a previous one. All or nothing; answers how many rows changed. From
     /// then on this handle uses `new`.
     pub async fn reseal(&self, new: &Seal, actor: &Actor) -> Result<u64, DbError> {
-        let change = Change::begin(self, actor).await?;
+        let change = Change::begin(self, None, actor).await?;
         let rows = servers::Entity::find()
             .filter(
                 Condition::any()

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use protocol::{AgentId, ConfigId, ServerId, TenantId};
-use serde_json::Value;
 
 /// Settings of one server for a tenant (`agent` is `None`) or one of its agents. `None` inherits.
 #[derive(Clone, Debug)]
@@ -15,8 +14,6 @@ pub struct ServerConfig {
     pub allowed_tools: Option<Vec<String>>,
     pub blocked_tools: Option<Vec<String>>,
     pub timeout_ms: Option<i64>,
-    /// Further settings, a JSON object.
-    pub settings: Value,
     /// From 1; raised by each change.
     pub revision: i32,
     pub created_at: Timestamp,
@@ -31,21 +28,12 @@ pub struct NewConfig {
     pub allowed_tools: Option<Vec<String>>,
     pub blocked_tools: Option<Vec<String>>,
     pub timeout_ms: Option<i64>,
-    pub settings: Value,
 }
 
 impl NewConfig {
     /// A config that inherits everything.
     pub fn new(server: ServerId, agent: Option<AgentId>) -> Self {
-        Self {
-            server,
-            agent,
-            enabled: None,
-            allowed_tools: None,
-            blocked_tools: None,
-            timeout_ms: None,
-            settings: Value::Object(serde_json::Map::new()),
-        }
+        Self { server, agent, enabled: None, allowed_tools: None, blocked_tools: None, timeout_ms: None }
     }
 }
 
@@ -56,8 +44,6 @@ pub struct ConfigPatch {
     pub allowed_tools: Option<Option<Vec<String>>>,
     pub blocked_tools: Option<Option<Vec<String>>>,
     pub timeout_ms: Option<Option<i64>>,
-    /// Replaces the whole object.
-    pub settings: Option<Value>,
 }
 
 /// Which configs a list shows.

@@ -4,6 +4,7 @@
 mod m0001_foundation;
 mod m0002_executions;
 mod m0003_sessions_and_eras;
+mod m0004_tenant_changes;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_foundation::Foundation),
             Box::new(m0002_executions::Executions),
             Box::new(m0003_sessions_and_eras::SessionsAndEras),
+            Box::new(m0004_tenant_changes::TenantChanges),
         ]
     }
 }

@@ -150,12 +150,12 @@ fn pooled(options: &Options) -> Pooled {
         category: None,
         launch: Launch::Stdio(launch),
         revision: 1,
-        enabled: true,
-        timeout: Duration::from_secs(30),
-        start_timeout: Duration::from_secs(60),
-        idle_timeout: None,
-        max_concurrency: 0,
-        retries: 0,
+        enabled: true.into(),
+        timeout: Duration::from_secs(30).into(),
+        start_timeout: Duration::from_secs(60).into(),
+        idle_timeout: Duration::from_secs(600).into(),
+        max_concurrency: 0.into(),
+        retries: 0.into(),
         era: None,
         found: None,
     };
@@ -165,7 +165,7 @@ fn pooled(options: &Options) -> Pooled {
 
 impl Echo for Pooled {
     async fn call(&self, params: &str) -> usize {
-        let deadline = Instant::now() + self.spec.timeout;
+        let deadline = Instant::now() + self.spec.timeout.value;
         let params = Params::raw(params.as_bytes());
         let request = UpstreamRequest::new("tools/call", params, deadline);
         match self.pool.request(&Selected::for_gateway(self.spec.clone(), self.key), request).await {

@@ -7,6 +7,7 @@ pub mod builtin;
 pub mod catalog;
 pub mod child;
 mod duplex;
+pub mod effective;
 pub mod egress;
 pub mod header_params;
 pub mod http;

@@ -1,5 +1,5 @@
-//! May this caller use this? Settings of server, tenant and agent are resolved here, in one place:
-//! the most specific value wins, a block always wins, and every answer says which row decided.
+//! Policy: the settings of server, tenant and agent resolved in one place. The most specific value
+//! wins, a block always wins, and every value and refusal says which row decided.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobMatcher};
 use protocol::{Code, ConfigId, Refusal};
 
+use crate::effective::{Effective, Source};
 use crate::server::ServerSpec;
 
 /// A config row, read for deciding.
@@ -45,7 +46,14 @@ impl Patterns {
     }
 }
 
-/// What applies to one caller at one server.
+impl ConfigSpec {
+    fn sets<T>(&self, value: Option<T>) -> Option<Effective<T>> {
+        let source = Source::Config { id: self.id, for_agent: self.for_agent, updated_at: self.updated_at };
+        value.map(|value| Effective { value, source })
+    }
+}
+
+/// The rows that apply to one caller at one server.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub spec: Arc<ServerSpec>,
@@ -53,61 +61,93 @@ pub struct Policy {
     pub agent: Option<Arc<ConfigSpec>>,
 }
 
+/// What the rows come to.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    pub enabled: Effective<bool>,
+    pub blocked_tools: [Option<Effective<&'a Patterns>>; 2],
+    pub allowed_tools: Option<Effective<&'a Patterns>>,
+    pub timeout: Effective<Duration>,
+}
+
 impl Policy {
-    /// Agent's row first: the order in which a value is looked for.
-    fn rows(&self) -> impl Iterator<Item = &ConfigSpec> {
-        self.agent.as_deref().into_iter().chain(self.tenant.as_deref())
+    /// Resolves the settings: the agent's config decides, else the tenant's, else the server's row with
+    /// its defaults. What blocks, a switch that is off or a pattern, blocks wherever it stands.
+    pub fn settings(&self) -> Settings<'_> {
+        let rows = [self.agent.as_deref(), self.tenant.as_deref()];
+        let configs = || rows.into_iter().flatten();
+        let off = configs().find_map(|row| row.sets(row.enabled.filter(|enabled| !enabled)));
+        Settings {
+            enabled: off.unwrap_or(self.spec.enabled),
+            blocked_tools: rows.map(|row| row.and_then(|row| row.sets(row.blocked_tools.as_ref()))),
+            allowed_tools: configs().find_map(|row| row.sets(row.allowed_tools.as_ref())),
+            timeout: configs().find_map(|row| row.sets(row.timeout)).unwrap_or(self.spec.timeout),
+        }
     }
 
-    /// Whether the server may be used at all.
+    /// Returns whether the server may be used at all.
+    ///
+    /// # Errors
+    /// The refusal that names the row which switches it off.
     pub fn server(&self) -> Result<(), Refusal> {
-        if let Some(row) = self.rows().find(|row| row.enabled == Some(false)) {
-            let whom = if row.for_agent { "this agent" } else { "this tenant" };
-            return Err(self.refuse(
-                row,
-                format!("server `{}` is switched off for {whom}", self.spec.slug),
-                "enabled",
-            ));
+        let Effective { value, source } = self.settings().enabled;
+        if value {
+            return Ok(());
         }
-        if !self.spec.enabled {
-            let reason = format!("server `{}` is switched off", self.spec.slug);
-            return Err(Refusal::new(Code::ServerDisabled, reason)
-                .rule(format!("server {} enabled", self.spec.id))
-                .hint("a caller with servers:write can enable it: PATCH /v1/mcp/servers/{id}"));
+        let slug = &self.spec.slug;
+        match source {
+            Source::Config { for_agent, .. } => {
+                let whom = if for_agent { "this agent" } else { "this tenant" };
+                Err(denied(source, format!("server `{slug}` is switched off for {whom}"), "enabled"))
+            }
+            Source::Server | Source::Default => {
+                Err(Refusal::new(Code::ServerDisabled, format!("server `{slug}` is switched off"))
+                    .rule(format!("server {} enabled", self.spec.id))
+                    .hint("a caller with servers:write can enable it: PATCH /v1/mcp/servers/{id}"))
+            }
         }
-        Ok(())
     }
 
-    /// Whether a tool, by the server's own name for it, may be seen and called.
+    /// Returns whether a tool, by the server's own name for it, may be seen and called.
+    ///
+    /// # Errors
+    /// The refusal that names the row, and the pattern if one blocks the tool.
     pub fn tool(&self, name: &str) -> Result<(), Refusal> {
-        let blocked = self.rows().find_map(|row| Some((row, row.blocked_tools.as_ref()?.find(name)?)));
-        if let Some((row, pattern)) = blocked {
-            let reason = format!("tool `{name}` of server `{}` is blocked", self.spec.slug);
-            return Err(self.refuse(row, reason, &format!("blockedTools `{pattern}`")));
+        let Settings { blocked_tools, allowed_tools, .. } = self.settings();
+        let refuse = |source, what: &str, field: &str| {
+            Err(denied(source, format!("tool `{name}` of server `{}` is {what}", self.spec.slug), field))
+        };
+        for Effective { value, source } in blocked_tools.into_iter().flatten() {
+            if let Some(pattern) = value.find(name) {
+                return refuse(source, "blocked", &format!("blockedTools `{pattern}`"));
+            }
         }
-        let allowed = self.rows().find_map(|row| Some((row, row.allowed_tools.as_ref()?)));
-        if let Some((row, _)) = allowed.filter(|(_, patterns)| patterns.find(name).is_none()) {
-            let reason =
-                format!("tool `{name}` of server `{}` is not among the allowed tools", self.spec.slug);
-            return Err(self.refuse(row, reason, "allowedTools"));
+        match allowed_tools {
+            Some(Effective { value, source }) if value.find(name).is_none() => {
+                refuse(source, "not among the allowed tools", "allowedTools")
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Whether any row says which tools may be used.
+    /// Returns whether any row says which tools may be used.
     pub fn selects_tools(&self) -> bool {
-        self.rows().any(|row| row.blocked_tools.is_some() || row.allowed_tools.is_some())
-    }
-
-    /// The time-out of a call.
-    pub fn timeout(&self) -> Duration {
-        self.rows().find_map(|row| row.timeout).unwrap_or(self.spec.timeout)
-    }
-
-    fn refuse(&self, row: &ConfigSpec, reason: String, field: &str) -> Refusal {
-        Refusal::new(Code::DeniedByPolicy, reason)
-            .rule(format!("config {} {field}", row.id))
-            .since(row.updated_at)
-            .hint("a caller with configs:write can change it: PATCH /v1/mcp/configs/{id}")
+        let Settings { blocked_tools, allowed_tools, .. } = self.settings();
+        allowed_tools.is_some() || blocked_tools.iter().any(Option::is_some)
     }
 }
+
+fn denied(source: Source, reason: String, field: &str) -> Refusal {
+    let refusal = Refusal::new(Code::DeniedByPolicy, reason)
+        .hint("a caller with configs:write can change it: PATCH /v1/mcp/configs/{id}");
+    match source {
+        Source::Config { id, updated_at, .. } => {
+            refusal.rule(format!("config {id} {field}")).since(updated_at)
+        }
+        Source::Server | Source::Default => refusal,
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

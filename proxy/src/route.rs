@@ -94,7 +94,7 @@ impl Route {
             (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
         };
         match refused {
-            None => Ok(Permit { timeout: self.policy.timeout(), route: self }),
+            None => Ok(Permit { timeout: self.policy.settings().timeout.value, route: self }),
             Some(refusal) => Err(Box::new((self, refusal))),
         }
     }

@@ -11,6 +11,8 @@ use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
 use serde_json::Value;
 
+use crate::effective::Effective;
+
 /// One server at one revision. A change makes a new one, never an edited one.
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
@@ -24,16 +26,16 @@ pub struct ServerSpec {
     pub category: Option<String>,
     pub launch: Launch,
     pub revision: i32,
-    pub enabled: bool,
-    /// How long a call may take when nobody says otherwise.
-    pub timeout: Duration,
+    pub enabled: Effective<bool>,
+    /// How long a call may take when no config says otherwise.
+    pub timeout: Effective<Duration>,
     /// How long a start may take; it does not count towards a call's own time-out.
-    pub start_timeout: Duration,
-    /// How long an unused child is kept; none for the pool's default, zero for as long as the gateway runs.
-    pub idle_timeout: Option<Duration>,
+    pub start_timeout: Effective<Duration>,
+    /// How long an unused child is kept; zero for as long as the gateway runs.
+    pub idle_timeout: Effective<Duration>,
     /// How many requests it is given at once; zero for no bound.
-    pub max_concurrency: u32,
-    pub retries: u8,
+    pub max_concurrency: Effective<u32>,
+    pub retries: Effective<u8>,
     /// Which eras it speaks, when its registration says so.
     pub era: Option<Eras>,
     /// What was found out earlier.

@@ -90,7 +90,7 @@ impl Member {
     /// Differs where what callers see of it may differ.
     fn mark(&self) -> u64 {
         let mut mark = DefaultHasher::new();
-        (self.spec.id, self.spec.revision, self.spec.enabled).hash(&mut mark);
+        (self.spec.id, self.spec.revision, self.spec.enabled.value).hash(&mut mark);
         let configs = self.tenant_config.iter().chain(self.agent_configs.values());
         // In any order: the map has none.
         let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);

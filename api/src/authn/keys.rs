@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
-use entity::{Db, DbError, KnownCredential};
+use entity::{Changes, Db, DbError, KnownCredential};
 use jiff::Timestamp;
 use protocol::{Caller, CallerKind, Code, CredentialId, Refusal};
 use sha2::{Digest, Sha256};
@@ -59,9 +59,9 @@ impl Keys {
         Self { db, known: DashMap::new(), generation: AtomicU64::new(0) }
     }
 
-    pub fn forget(&self) {
+    pub fn forget(&self, changes: &Changes) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.known.clear();
+        self.known.retain(|_, known| !changes.affect(known.caller.tenant));
     }
 
     /// Finds the caller that a key stands for, and until when.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use axum::http::HeaderMap;
 use dashmap::DashMap;
-use entity::{DEFAULT_TENANT, Db, DbError};
+use entity::{Changes, DEFAULT_TENANT, Db, DbError};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use protocol::{AgentId, Caller, CallerKind, Code, Refusal, Role, Scope, Scopes, TenantId};
@@ -161,12 +161,14 @@ impl Authn {
         keys::generate()
     }
 
-    /// Forgets everybody: credentials, agents or tenants have changed.
-    pub fn forget(&self) {
-        self.keys.forget();
-        self.tokens.forget();
-        self.agents.clear();
-        self.local.store(None);
+    /// Forgets the callers of the tenants that changes affect.
+    pub fn forget(&self, changes: &Changes) {
+        self.keys.forget(changes);
+        self.tokens.forget(changes);
+        self.agents.retain(|(tenant, _), _| !changes.affect(*tenant));
+        if self.local.load().as_ref().is_some_and(|caller| changes.affect(caller.tenant)) {
+            self.local.store(None);
+        }
     }
 
     /// Writes down when keys were last used.

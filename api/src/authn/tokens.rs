@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use entity::Changes;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use protocol::{AgentId, Caller, Code, Refusal, Role, Scope, Scopes, TenantId};
@@ -106,8 +107,8 @@ impl Tokens {
         self.known.insert(digest(token), Known { caller: Arc::clone(caller), audience, expires_at, until });
     }
 
-    pub fn forget(&self) {
-        self.known.clear();
+    pub fn forget(&self, changes: &Changes) {
+        self.known.retain(|_, known| !changes.affect(known.caller.tenant));
     }
 
     pub fn issue(&self, claims: TokenClaims) -> Result<IssuedToken, Refusal> {

@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
     ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
         // A start has a time of its own, which does not count towards the call's.
-        let deadline = started + permit.spec().start_timeout + timeout;
+        let deadline = started + permit.spec().start_timeout.value + timeout;
         let client = &context.protocol.client;
         let Upstreams { bridge, catalog, pool, interest, .. } = upstreams;
         let selected = bridge.select_permitted(&permit, client, deadline).await?;

@@ -65,7 +65,7 @@ async fn one(
     let member = find_server(&view, slug)?;
     let policy = member.policy(context.caller.agent);
     let spec = &policy.spec;
-    let deadline = Instant::now() + spec.start_timeout + upstreams.list_timeout;
+    let deadline = Instant::now() + spec.start_timeout.value + upstreams.list_timeout;
     let client = &context.protocol.client;
     let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
     let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;

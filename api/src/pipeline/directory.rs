@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use entity::{Db, SealError, Server, ServerConfig, Transport};
+use entity::{Changes, Db, SealError, Server, ServerConfig, Transport};
 use parking_lot::Mutex;
 use protocol::mcp::Eras;
 use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
+use proxy::effective::{Effective, Source};
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
 use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
@@ -32,8 +33,9 @@ pub struct Directory {
     views: DashMap<TenantId, Arc<TenantView>>,
     /// Grows with each change, so that a view read before a change is not kept after it.
     generation: AtomicU64,
-    /// The registry's own counter as it was last seen.
-    seen: AtomicI64,
+    /// The number of the newest change that the caches follow. Locked while they do, so that who made
+    /// a change waits for it, whoever read its number.
+    followed: tokio::sync::Mutex<i64>,
     /// When servers were used since the last time it was written, microseconds; 0 for not.
     used: DashMap<ServerId, AtomicI64>,
     /// Verdicts on servers' eras that are not written down yet.
@@ -59,8 +61,8 @@ impl Directory {
         pool: Pool,
         catalog: Arc<Catalog>,
         config: &config::Config,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        let directory = Arc::new(Self {
             db,
             authn,
             pool,
@@ -72,13 +74,23 @@ impl Directory {
             },
             views: DashMap::new(),
             generation: AtomicU64::new(0),
-            seen: AtomicI64::new(-1),
+            followed: tokio::sync::Mutex::new(0),
             used: DashMap::new(),
             found: Mutex::default(),
             retiring: TaskTracker::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
             registry: watch::Sender::new(()),
-        }
+        });
+        let following = Arc::downgrade(&directory);
+        directory.db.on_change(move || {
+            let directory = following.upgrade();
+            async move {
+                if let Some(directory) = directory {
+                    directory.follow().await;
+                }
+            }
+        });
+        directory
     }
 
     /// Tenants for whom something has changed, and at which servers, from now on.
@@ -86,7 +98,7 @@ impl Directory {
         self.changes.subscribe()
     }
 
-    /// Tells of each change of the registry, after what was known before is forgotten.
+    /// Tells of each change of the registry, in any tenant, after what was known before is forgotten.
     pub fn registry(&self) -> watch::Receiver<()> {
         self.registry.subscribe()
     }
@@ -115,14 +127,31 @@ impl Directory {
         }
     }
 
-    /// Tenants, agents, credentials, servers or configs have changed: forgets what was known, and ends
-    /// the children of servers that are gone or different.
-    pub async fn changed(&self) {
+    /// Follows the changes that were committed since the last time, by this replica or another: forgets
+    /// the callers of the tenants they affect, builds those tenants' views anew, and ends the children
+    /// of servers that are gone or different.
+    pub async fn follow(&self) {
+        let mut followed = self.followed.lock().await;
+        match self.db.changes_since(*followed).await {
+            Ok(None) => {}
+            Ok(Some(changes)) => {
+                self.rebuild(&changes).await;
+                *followed = changes.newest;
+            }
+            Err(error) => tracing::debug!(error = error.detail(), "changes cannot be read"),
+        }
+    }
+
+    async fn rebuild(&self, changes: &Changes) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.authn.forget();
+        self.authn.forget(changes);
         self.registry.send_replace(());
-        let earlier: Vec<Arc<TenantView>> = self.views.iter().map(|view| Arc::clone(&view)).collect();
-        self.views.clear();
+        let mut earlier: Vec<Arc<TenantView>> = Vec::new();
+        self.views.retain(|tenant, view| {
+            let affected = changes.affect(*tenant);
+            earlier.extend(affected.then(|| Arc::clone(view)));
+            !affected
+        });
         for view in earlier {
             let now = match self.view(view.tenant).await {
                 Ok(now) => now,
@@ -141,23 +170,19 @@ impl Directory {
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
             for member in view.members() {
                 let old = &member.spec;
-                if old.enabled && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
-                    self.catalog.forget(old.id);
-                    let (pool, gone) = (self.pool.clone(), old.id);
+                if old.enabled.value && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
+                    self.catalog.forget(view.tenant, old.id);
+                    let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
                     // Calls in flight are finished first; who changed the server does not wait for that.
-                    self.retiring.spawn(async move { pool.retire(gone).await });
+                    self.retiring.spawn(async move { pool.retire(tenant, gone).await });
                 }
             }
         }
     }
 
-    /// Looks once whether another replica changed the registry, and writes back what is written late.
+    /// Follows other replicas' changes, and writes back what is written late.
     pub async fn tick(&self) {
-        match self.db.change_count().await {
-            Ok(count) if self.seen.swap(count, Ordering::AcqRel) != count => self.changed().await,
-            Ok(_) => {}
-            Err(error) => tracing::debug!(error = error.detail(), "the change counter cannot be read"),
-        }
+        self.follow().await;
         self.note_eras().await;
     }
 
@@ -211,9 +236,7 @@ impl Directory {
 
     /// A row as the upstream side needs it, with the defaults filled in.
     pub fn spec(&self, server: &Server) -> ServerSpec {
-        let millis = |value: Option<i64>, default: Duration| {
-            value.and_then(|value| u64::try_from(value).ok()).map_or(default, Duration::from_millis)
-        };
+        let millis = |set: Option<i64>, default| Effective::of_server(set.and_then(from_millis), default);
         let settings = &server.settings;
         ServerSpec {
             id: server.id,
@@ -225,12 +248,15 @@ impl Directory {
             category: settings.category.clone(),
             launch: launch(server),
             revision: server.revision,
-            enabled: settings.enabled,
+            enabled: Effective { value: settings.enabled, source: Source::Server },
             timeout: millis(settings.timeout_ms, self.defaults.timeout),
             start_timeout: millis(settings.start_timeout_ms, self.defaults.start_timeout),
-            idle_timeout: Some(millis(settings.idle_timeout_ms, self.defaults.idle_timeout)),
-            max_concurrency: settings.max_concurrency.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
-            retries: retries(server),
+            idle_timeout: millis(settings.idle_timeout_ms, self.defaults.idle_timeout),
+            max_concurrency: Effective::of_server(
+                settings.max_concurrency.and_then(|max| max.try_into().ok()),
+                0,
+            ),
+            retries: Effective::of_server(retries(server), 0),
             era: Eras::parse(&settings.era),
             found: server.eras_found.map(|found| EraVerdict { eras: found.eras, found_at: found.at }),
         }
@@ -238,19 +264,21 @@ impl Directory {
 }
 
 /// `retry.attempts`: how often what may be repeated is tried again.
-fn retries(server: &Server) -> u8 {
-    let attempts = server.settings.retry.as_ref().and_then(|retry| retry.get("attempts")?.as_u64());
-    attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(0)
+fn retries(server: &Server) -> Option<u8> {
+    server.settings.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
+}
+
+fn from_millis(millis: i64) -> Option<Duration> {
+    millis.try_into().ok().map(Duration::from_millis)
 }
 
 /// Whether what runs for the one serves the other as well.
 fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
-    new.enabled
-        && old.revision == new.revision
-        && old.max_concurrency == new.max_concurrency
-        && old.idle_timeout == new.idle_timeout
-        && old.start_timeout == new.start_timeout
-        && old.retries == new.retries
+    let settings = |spec: &ServerSpec| {
+        let (idle, start) = (spec.idle_timeout.value, spec.start_timeout.value);
+        (spec.revision, spec.max_concurrency.value, idle, start, spec.retries.value)
+    };
+    new.enabled.value && settings(old) == settings(new)
 }
 
 fn launch(server: &Server) -> Launch {
@@ -307,7 +335,11 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
         enabled: row.enabled,
         allowed_tools: row.allowed_tools.as_ref().map(|allowed| patterns(allowed, &[])),
         blocked_tools: row.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
-        timeout: row.timeout_ms.and_then(|timeout| u64::try_from(timeout).ok()).map(Duration::from_millis),
+        timeout: row.timeout_ms.and_then(from_millis),
         updated_at: row.updated_at,
     }
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -65,7 +65,7 @@ impl Upstreams {
     ) -> Result<Arc<Initialized>, Refusal> {
         let view = self.directory.view(context.caller.tenant).await?;
         let policy = find_server(&view, slug)?.policy(context.caller.agent);
-        let deadline = Instant::now() + policy.spec.start_timeout;
+        let deadline = Instant::now() + policy.spec.start_timeout.value;
         let selected = self.bridge.select(view.tenant, &policy, client, deadline).await?;
         self.pool.initialized(&selected, deadline).await
     }

@@ -102,7 +102,6 @@ pub async fn create_agent(
     }
     let agent = acting.rows(&app).create_agent(new, &acting.actor()).await;
     let agent = agent.map_err(Problem::of("tenant"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(created("/v1/agents", agent.id, agent.into()))
 }
 
@@ -142,7 +141,6 @@ pub async fn delete_agent(
     let agent = find::agent(acting.rows(&app), &name).await?;
     keeps_no_operator_key(&acting, &app, agent.id).await?;
     acting.rows(&app).delete_agent(agent.id, &acting.actor()).await.map_err(Problem::of("agent"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -110,7 +110,6 @@ fn settings(f: &mut Fields) -> ConfigPatch {
         allowed_tools: f.clearing("allowedTools", patterns(), allowed),
         blocked_tools: f.clearing("blockedTools", patterns(), blocked),
         timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
-        settings: None,
     }
 }
 
@@ -184,7 +183,6 @@ pub async fn create_config(
         ..NewConfig::new(server, agent)
     };
     let config = rows.create_config(new, &acting.actor()).await.map_err(Problem::of("server or agent"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(([(header::ETAG, etag(&config))], created("/v1/mcp/configs", config.id, config.into())))
 }
 
@@ -237,7 +235,6 @@ pub async fn update_config(
     let revision = condition.is_exact().then_some(before.revision);
     let changed = acting.rows(&app).update_config(before.id, patch, revision, &acting.actor()).await;
     let config = changed.map_err(Problem::of("config"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(([(header::ETAG, etag(&config))], Json(config.into())))
 }
 
@@ -258,7 +255,6 @@ pub async fn delete_config(
     acting.require(Scope::ConfigsWrite)?;
     let config = find_row(acting.rows(&app), &name).await?;
     acting.rows(&app).delete_config(config.id, &acting.actor()).await.map_err(Problem::of("config"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

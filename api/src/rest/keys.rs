@@ -170,7 +170,6 @@ pub async fn create_key(
         expires_at,
     };
     let key = rows.create_credential(new, &acting.actor()).await.map_err(Problem::of("agent"))?;
-    app.gateway.upstreams.directory.changed().await;
     let body = MadeKeyBody { secret: made.secret, key: key.into() };
     Ok(([(header::CACHE_CONTROL, "no-store")], created("/v1/keys", body.key.id, body)))
 }
@@ -205,7 +204,6 @@ pub async fn delete_key(
         acting.require(Scope::TenantsAdmin)?;
     }
     rows.revoke_credential(id, &acting.actor()).await.map_err(Problem::of("key"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -88,7 +88,6 @@ pub async fn create_tenant(
     acting.require(Scope::TenantsAdmin)?;
     let new = payload.read(new_tenant)?;
     let tenant = app.db.operator().create_tenant(new, &acting.actor()).await?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(created("/v1/tenants", tenant.id, tenant.into()))
 }
 
@@ -128,6 +127,5 @@ pub async fn delete_tenant(
     acting.require(Scope::TenantsAdmin)?;
     let tenant = find::tenant(&app, &name).await?;
     app.db.operator().delete_tenant(tenant.id, &acting.actor()).await.map_err(Problem::of("tenant"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -44,7 +44,7 @@ impl Subscriber<'_> {
         };
         let (member, own) = find_member(&view, Verb::ReadResource, name)?;
         let policy = member.policy(self.agent);
-        let deadline = Instant::now() + policy.spec.start_timeout;
+        let deadline = Instant::now() + policy.spec.start_timeout.value;
         let selected = upstreams.bridge.select(view.tenant, &policy, self.client, deadline).await?;
         // A modern client's requests are not bound to an upstream of its own.
         let selected = if self.client.era == Era::Modern { selected.for_lists() } else { selected };

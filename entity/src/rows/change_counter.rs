@@ -1,4 +1,4 @@
-//! Table `change_counter`: one row.
+//! Table `change_counter`: one row, the number of the newest change.
 
 use sea_orm::entity::prelude::*;
 

@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 pub(crate) mod server_configs;
 pub(crate) mod servers;
 pub(crate) mod sessions;
+pub(crate) mod tenant_changes;
 pub(crate) mod tenants;
 
 use sea_orm::ActiveModelTrait;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::actor::Actor;
 use crate::agent::{Agent, NewAgent, is_agent_slug};
-use crate::change::{Change, Event};
+use crate::change::Event;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
 use crate::rows::{agents, all_set, credentials, server_configs};
@@ -37,7 +37,7 @@ impl TenantScope<'_> {
             return Err(DbError::Invalid(rule.to_owned()));
         }
         refuse_nul([new.name.as_str()])?;
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         let row = agents::Model {
             id: AgentId::new().0,
@@ -55,7 +55,8 @@ impl TenantScope<'_> {
                 false => error.into(),
             })?;
         let agent = Agent::from(row);
-        change.commit([self.agent_event("agent.create", &agent)]).await?;
+        // An agent that nobody knew makes nothing untrue.
+        change.commit_unnumbered([self.agent_event("agent.create", &agent)]).await?;
         Ok(agent)
     }
 
@@ -75,7 +76,7 @@ impl TenantScope<'_> {
 
     /// Deletes an agent with its configs, and revokes its keys. The slug is free again.
     pub async fn delete_agent(&self, id: AgentId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row =
             self.live_agents().filter(agents::Column::Id.eq(id.0)).lock_exclusive().one(&change.tx).await?;
         let row = row.ok_or(DbError::NotFound)?;

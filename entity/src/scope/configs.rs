@@ -7,12 +7,12 @@ use sea_orm::{
 use serde_json::{Value, json};
 
 use crate::actor::Actor;
-use crate::change::{Change, Event};
+use crate::change::Event;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
 use crate::rows::server_configs::{ActiveModel, Column, Entity, Model};
 use crate::rows::{agents, all_set, servers};
-use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
+use crate::scope::{TenantScope, paged, refuse_nul};
 use crate::server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
 use crate::time;
 
@@ -42,7 +42,7 @@ impl TenantScope<'_> {
     /// Makes the one config of a server (own or global) for the tenant or one of its agents; a
     /// second one is `Conflict`.
     pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         self.hold_parties(&new, &change.tx).await?;
         let now = time::to_column(time::now());
@@ -55,7 +55,6 @@ impl TenantScope<'_> {
             allowed_tools: new.allowed_tools.map(|tools| json!(tools)),
             blocked_tools: new.blocked_tools.map(|tools| json!(tools)),
             timeout_ms: new.timeout_ms,
-            settings: new.settings,
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -81,7 +80,7 @@ impl TenantScope<'_> {
         expected_revision: Option<i32>,
         actor: &Actor,
     ) -> Result<ServerConfig, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let before = self.own_config(id, &change.tx).await?;
         if expected_revision.is_some_and(|expected| expected != before.revision) {
             return Err(DbError::RevisionMismatch);
@@ -89,7 +88,6 @@ impl TenantScope<'_> {
         let mut row = Model {
             enabled: patch.enabled.unwrap_or(before.enabled),
             timeout_ms: patch.timeout_ms.unwrap_or(before.timeout_ms),
-            settings: patch.settings.unwrap_or_else(|| before.settings.clone()),
             ..before.clone()
         };
         if let Some(tools) = patch.allowed_tools {
@@ -111,7 +109,7 @@ impl TenantScope<'_> {
     }
 
     pub async fn delete_config(&self, id: ConfigId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.own_config(id, &change.tx).await?;
         let event = self.config_event("config.delete", &row);
         row.delete(&change.tx).await?;
@@ -138,7 +136,6 @@ impl TenantScope<'_> {
         Ok(())
     }
 
-    /// Of the further settings the names only: they may come to hold secrets.
     fn config_event(&self, action: &'static str, row: &Model) -> Event {
         let details = json!({
             "server": protocol::ServerId(row.server_id),
@@ -147,25 +144,13 @@ impl TenantScope<'_> {
             "allowedTools": row.allowed_tools,
             "blockedTools": row.blocked_tools,
             "timeoutMs": row.timeout_ms,
-            "settings": row.settings.as_object().into_iter().flat_map(|map| map.keys()).collect::<Vec<_>>(),
             "revision": row.revision,
         });
         Event { tenant: Some(self.tenant), action, target: ConfigId(row.id).to_string(), details }
     }
 }
 
-impl OperatorScope<'_> {
-    /// Every config of every tenant, for a view of the whole.
-    pub async fn all_configs(&self) -> Result<Vec<ServerConfig>, DbError> {
-        let rows = Entity::find().order_by_asc(Column::Id).all(self.db.reader()).await?;
-        rows.into_iter().map(ServerConfig::try_from).collect()
-    }
-}
-
 fn check(row: &Model) -> Result<(), DbError> {
-    if !row.settings.is_object() {
-        return Err(DbError::Invalid("the settings of a config are a JSON object".to_owned()));
-    }
     let tools = [&row.allowed_tools, &row.blocked_tools].into_iter().flatten().filter_map(Value::as_array);
     refuse_nul(tools.flatten().filter_map(Value::as_str))
 }

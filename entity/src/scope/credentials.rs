@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 use serde_json::json;
 
 use crate::actor::Actor;
-use crate::change::{self, Change, Event};
+use crate::change::{self, Event};
 use crate::credential::{Credential, KnownCredential, NewCredential};
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
@@ -30,7 +30,7 @@ impl TenantScope<'_> {
 
     pub async fn create_credential(&self, new: NewCredential, actor: &Actor) -> Result<Credential, DbError> {
         refuse_nul([new.name.as_str(), new.hint.as_str()])?;
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         if let Some(agent) = new.agent {
             let agent =
@@ -58,13 +58,14 @@ impl TenantScope<'_> {
                 false => error.into(),
             })?;
         let credential = Credential::try_from(row)?;
-        change.commit([self.credential_event("key.create", &credential)]).await?;
+        // A key that nobody knew makes nothing untrue.
+        change.commit_unnumbered([self.credential_event("key.create", &credential)]).await?;
         Ok(credential)
     }
 
     /// Revokes a key; a revoked one stays as it is.
     pub async fn revoke_credential(&self, id: CredentialId, actor: &Actor) -> Result<Credential, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let select = self.own_credentials().filter(credentials::Column::Id.eq(id.0)).lock_exclusive();
         let mut row = select.one(&change.tx).await?.ok_or(DbError::NotFound)?;
         if row.revoked_at.is_some() {

@@ -15,6 +15,8 @@ mod tenants;
 use protocol::TenantId;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, EntityTrait, PaginatorTrait, QuerySelect, Select};
 
+use crate::actor::Actor;
+use crate::change::Change;
 use crate::db::Db;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
@@ -34,11 +36,21 @@ pub struct OperatorScope<'a> {
 }
 
 impl TenantScope<'_> {
+    async fn change<'a>(&self, actor: &'a Actor) -> Result<Change<'a>, DbError> {
+        Change::begin(self.db, Some(self.tenant), actor).await
+    }
+
     /// Refuses to make something in a tenant that is not there (any more), and keeps it there until
     /// the transaction ends.
     async fn hold_tenant(&self, tx: &DatabaseTransaction) -> Result<(), DbError> {
         let row = tenant_rows::Entity::find_by_id(self.tenant.0).lock_shared().one(tx).await?;
         row.filter(|row| row.deleted_at.is_none()).map(drop).ok_or(DbError::NotFound)
+    }
+}
+
+impl OperatorScope<'_> {
+    async fn change<'a>(&self, actor: &'a Actor) -> Result<Change<'a>, DbError> {
+        Change::begin(self.db, None, actor).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::time;
 impl TenantScope<'_> {
     /// Registers a server of the tenant. A global one may have the same slug: it is hidden then.
     pub async fn create_server(&self, new: NewServer, actor: &Actor) -> Result<Server, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         create(self.db, change, Some(self.tenant), new).await
     }
@@ -31,14 +31,14 @@ impl TenantScope<'_> {
         expected_revision: Option<i32>,
         actor: &Actor,
     ) -> Result<Server, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.own_server(id, &change.tx).await?;
         update(self.db, change, row, patch, expected_revision).await
     }
 
     /// Deletes an own server with its configs. The slug is free again; executions keep it.
     pub async fn delete_server(&self, id: ServerId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.own_server(id, &change.tx).await?;
         let event = remove(self.db, &change.tx, row).await?;
         change.commit([event]).await
@@ -54,7 +54,7 @@ impl TenantScope<'_> {
 impl OperatorScope<'_> {
     /// Registers a global server.
     pub async fn create_server(&self, new: NewServer, actor: &Actor) -> Result<Server, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         create(self.db, change, None, new).await
     }
 
@@ -67,7 +67,7 @@ impl OperatorScope<'_> {
         expected_revision: Option<i32>,
         actor: &Actor,
     ) -> Result<Server, DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.global_server(id, &change.tx).await?;
         if row.managed_by == ManagedBy::Config.as_str()
             || row.managed_by == ManagedBy::Builtin.as_str() && !is_operational(&patch)
@@ -79,7 +79,7 @@ impl OperatorScope<'_> {
 
     /// Deletes a global server with every tenant's configs for it.
     pub async fn delete_server(&self, id: ServerId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = self.global_server(id, &change.tx).await?;
         if row.managed_by != ManagedBy::Rest.as_str() {
             return Err(DbError::ManagedByConfig);

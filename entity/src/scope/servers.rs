@@ -88,25 +88,6 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
-    /// The global servers, by slug.
-    pub async fn global_servers(&self, filter: &ServerFilter, page: Page) -> Result<Paged<Server>, DbError> {
-        let rows = paged(filtered(self.global(), filter), page, self.db.reader()).await?;
-        let seal = self.db.seal();
-        rows.try_map(|row| row.into_server(&seal))
-    }
-
-    /// Every server of every tenant and all global ones, for a view of the whole.
-    pub async fn all_servers(&self) -> Result<Vec<Server>, DbError> {
-        let select = Entity::find().filter(Column::DeletedAt.is_null()).order_by_asc(Column::Id);
-        let seal = self.db.seal();
-        select.all(self.db.reader()).await?.into_iter().map(|row| row.into_server(&seal)).collect()
-    }
-
-    pub async fn find_global_server(&self, id: ServerId) -> Result<Server, DbError> {
-        let row = self.global().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
-        row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
-    }
-
     /// Notes when servers were last used. No change of the registry: no audit event, no bump.
     pub async fn touch_servers(&self, mut used: Vec<(ServerId, Timestamp)>) -> Result<(), DbError> {
         if used.is_empty() {

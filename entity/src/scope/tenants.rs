@@ -6,7 +6,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryO
 use serde_json::json;
 
 use crate::actor::Actor;
-use crate::change::{Change, Event};
+use crate::change::Event;
 use crate::db::DEFAULT_TENANT;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
@@ -52,7 +52,7 @@ impl OperatorScope<'_> {
     /// Deletes a tenant with its agents, servers, configs and sessions, and revokes its keys. Executions and
     /// audit events stay. The tenant `default` stays too: callers who name none belong to it.
     pub async fn delete_tenant(&self, id: TenantId, actor: &Actor) -> Result<(), DbError> {
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = live().filter(tenants::Column::Id.eq(id.0)).lock_exclusive().one(&change.tx).await?;
         let row = row.ok_or(DbError::NotFound)?;
         if row.slug == DEFAULT_TENANT {
@@ -78,7 +78,7 @@ impl OperatorScope<'_> {
             return Err(DbError::Invalid(rule.to_owned()));
         }
         refuse_nul([new.name.as_str()])?;
-        let change = Change::begin(self.db, actor).await?;
+        let change = self.change(actor).await?;
         let row = tenants::Model {
             id: id.0,
             slug: new.slug,

@@ -4,20 +4,69 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use entity::{Actor, DatabaseSettings, Db, DbError, NewServer, NewTenant, Page, Seal, Transport};
+use libtest_mimic::Trial;
 use protocol::TenantId;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// Runs each named test of a module on both backends.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[test] fn $name() { crate::ground::run(crate::ground::On::Sqlite, super::$name); })*
-        }
-        mod postgres {
-            $(#[test] fn $name() { crate::ground::run(crate::ground::On::Postgres, super::$name); })*
+/// The tests of a module: on `BOTH` backends, or only on `SQLITE` or `POSTGRES`.
+macro_rules! tests {
+    ($($on:ident: $($name:ident),+ $(,)?);+ $(;)?) => {
+        pub fn tests() -> Vec<libtest_mimic::Trial> {
+            let mut tests = Vec::new();
+            $($(tests.extend(crate::ground::trials(crate::ground::$on, module_path!(), stringify!($name), $name));)+)+
+            tests
         }
     };
+}
+
+/// What a test is given: made on a backend, and removed when the test has passed.
+pub trait Stand: Sized + 'static {
+    fn run<F: Future<Output = ()>>(runtime: Runtime, on: On, test: impl FnOnce(Self) -> F);
+}
+
+pub const BOTH: &[On] = &[On::Sqlite, On::Postgres];
+pub const SQLITE: &[On] = &[On::Sqlite];
+pub const POSTGRES: &[On] = &[On::Postgres];
+
+pub fn trials<S: Stand, F: Future<Output = ()> + 'static>(
+    on: &[On],
+    module: &str,
+    name: &str,
+    test: fn(S) -> F,
+) -> Vec<Trial> {
+    on.iter().map(|on| trial(*on, module, name, test)).collect()
+}
+
+/// Ignored where its backend is missing, or failed if `TRUNKLINE_REQUIRE_BACKENDS` is 1.
+fn trial<S: Stand, F: Future<Output = ()> + 'static>(
+    on: On,
+    module: &str,
+    name: &str,
+    test: fn(S) -> F,
+) -> Trial {
+    let backend = match on {
+        On::Sqlite => "sqlite",
+        On::Postgres => "postgres",
+    };
+    let missing = on == On::Postgres && std::env::var("TEST_DATABASE_URL").is_err();
+    let required = std::env::var("TRUNKLINE_REQUIRE_BACKENDS").is_ok_and(|value| value == "1");
+    let module = module.trim_start_matches("suite::");
+    let trial = Trial::test(format!("{module}::{backend}::{name}"), move || {
+        if missing {
+            return Err("TEST_DATABASE_URL is not set".into());
+        }
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        S::run(runtime.worker_threads(2).enable_all().build()?, on, test);
+        Ok(())
+    });
+    trial.with_ignored_flag(missing && !required)
+}
+
+/// The server on which databases are made; tests that need it are ignored without it.
+pub fn postgres_server() -> String {
+    std::env::var("TEST_DATABASE_URL").expect("a test on PostgreSQL runs where there is one")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,16 +85,14 @@ pub struct Ground {
     pub actor: Actor,
 }
 
-pub fn run<F: Future<Output = ()>>(on: On, test: impl FnOnce(Ground) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let Some(place) = runtime.block_on(Place::make(on)) else {
-        println!("skipped: TEST_DATABASE_URL is not set");
-        return;
-    };
-    let settings = place.settings();
-    runtime.block_on(async move { test(Ground::new(settings).await).await });
-    drop(runtime);
-    place.remove();
+impl Stand for Ground {
+    fn run<F: Future<Output = ()>>(runtime: Runtime, on: On, test: impl FnOnce(Self) -> F) {
+        let place = runtime.block_on(Place::make(on));
+        let settings = place.settings();
+        runtime.block_on(async move { test(Ground::new(settings).await).await });
+        drop(runtime);
+        place.remove();
+    }
 }
 
 impl Ground {
@@ -70,6 +117,16 @@ impl Ground {
         result
     }
 
+    /// The change makes one audit event, and no bump.
+    pub async fn only_audits<T>(&self, action: &str, change: impl Future<Output = Result<T, DbError>>) -> T {
+        let (events, count) = self.counts().await;
+        let result = change.await.unwrap();
+        assert_eq!(self.counts().await, (events + 1, count), "{action}");
+        let newest = self.db.operator().audit_events(Page::new(1, 1)).await.unwrap().items.remove(0);
+        assert_eq!(newest.action, action);
+        result
+    }
+
     /// Neither an audit event nor a bump.
     pub async fn changes_nothing<T>(&self, change: impl Future<Output = T>) -> T {
         let before = self.counts().await;
@@ -80,7 +137,11 @@ impl Ground {
 
     async fn counts(&self) -> (u64, i64) {
         let events = self.db.operator().audit_events(Page::new(1, 1)).await.unwrap().total;
-        (events, self.db.change_count().await.unwrap())
+        (events, self.newest_change().await)
+    }
+
+    pub async fn newest_change(&self) -> i64 {
+        self.db.changes_since(0).await.unwrap().map_or(0, |changes| changes.newest)
     }
 
     /// Plain SQL beside the doors.
@@ -118,18 +179,18 @@ pub enum Place {
 }
 
 impl Place {
-    pub async fn make(on: On) -> Option<Place> {
+    pub async fn make(on: On) -> Place {
         let name = format!("trunkline_{}", Uuid::now_v7().simple());
         match on {
             On::Sqlite => {
                 let folder = std::env::temp_dir().join(name);
                 std::fs::create_dir(&folder).unwrap();
-                Some(Place::File(folder))
+                Place::File(folder)
             }
             On::Postgres => {
-                let server = std::env::var("TEST_DATABASE_URL").ok()?;
+                let server = postgres_server();
                 admin(&server, &format!("CREATE DATABASE {name}")).await;
-                Some(Place::Database { server, name })
+                Place::Database { server, name }
             }
         }
     }

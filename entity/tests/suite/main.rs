@@ -1,5 +1,5 @@
 //! The rows from outside the crate, the same on every database: SQLite always, PostgreSQL when
-//! `TEST_DATABASE_URL` names a server on which databases can be made.
+//! `TEST_DATABASE_URL` names a server on which databases can be made; else those tests are ignored.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,6 +11,7 @@
 mod ground;
 
 mod audit;
+mod changes;
 mod configs;
 mod noted;
 mod opening;
@@ -20,3 +21,27 @@ mod sealing;
 mod servers;
 mod sessions;
 mod wall;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(record::killed::CHILD) {
+        record::killed::child();
+        return ExitCode::SUCCESS;
+    }
+    let tests = [
+        audit::tests(),
+        changes::tests(),
+        configs::tests(),
+        noted::tests(),
+        opening::tests(),
+        people::tests(),
+        record::tests(),
+        sealing::tests(),
+        servers::tests(),
+        sessions::tests(),
+        wall::tests(),
+    ];
+    let tests = tests.into_iter().flatten().collect();
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), tests).exit_code()
+}

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::ground::{Ground, stdio};
 
-on_both!(discoveries_and_uses_are_noted_without_a_change, eras_are_noted_for_one_revision);
+tests!(
+    BOTH: discoveries_and_uses_are_noted_without_a_change, eras_are_noted_for_one_revision;
+);
 
 async fn discoveries_and_uses_are_noted_without_a_change(ground: Ground) {
     let (ours, operator) = (ground.db.tenant(ground.ours), ground.db.operator());

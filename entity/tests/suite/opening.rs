@@ -7,7 +7,12 @@ use sea_orm::{ConnectionTrait, Statement};
 
 use crate::ground::{Ground, On, Place, settings, stdio};
 
-on_both!(migrating_again_changes_nothing, many_can_migrate_at_once, writers_do_not_block_each_other);
+tests!(
+    BOTH: migrating_again_changes_nothing, many_can_migrate_at_once, writers_do_not_block_each_other;
+    SQLITE: what_cannot_be_opened_says_why, a_damaged_table_is_an_error,
+        the_sqlite_file_is_its_owners_and_set_up_as_promised;
+    POSTGRES: postgresql_ends_a_statement_that_takes_too_long;
+);
 
 fn seal() -> Seal {
     Seal::from_key_texts(&Seal::generate(), &[]).unwrap()
@@ -26,7 +31,7 @@ async fn migrating_again_changes_nothing(ground: Ground) {
     ground.db.tenant(ground.ours).create_server(stdio("time"), &ground.actor).await.unwrap();
     ground.changes_nothing(ground.db.migrate()).await.unwrap();
     ground.db.ping().await.unwrap();
-    assert_eq!(ground.db.operator().all_servers().await.unwrap().len(), 1);
+    assert_eq!(ground.db.tenant(ground.ours).visible_servers().await.unwrap().len(), 1);
     ground.db.close().await;
     assert!(matches!(ground.db.ping().await, Err(DbError::Unavailable(_))));
 }
@@ -37,7 +42,7 @@ async fn many_can_migrate_at_once(ground: Ground) {
         entity::Backend::Sqlite => On::Sqlite,
         entity::Backend::Postgres => On::Postgres,
     });
-    let place = place.await.unwrap();
+    let place = place.await;
     let starts: Vec<_> = (0..4)
         .map(|_| {
             let settings = place.settings();
@@ -68,7 +73,7 @@ async fn many_can_migrate_at_once(ground: Ground) {
 
 /// Many writers, readers between them, and some that give up halfway.
 async fn writers_do_not_block_each_other(ground: Ground) {
-    let before = ground.db.change_count().await.unwrap();
+    let before = ground.newest_change().await;
     let writers: Vec<_> = (0..40)
         .map(|at| {
             let (db, tenant, actor) = (ground.db.clone(), ground.ours, ground.actor.clone());
@@ -88,13 +93,12 @@ async fn writers_do_not_block_each_other(ground: Ground) {
     for writer in writers {
         writer.await.unwrap();
     }
-    let made = ground.db.operator().all_servers().await.unwrap().len() as i64;
+    let made = ground.db.tenant(ground.ours).visible_servers().await.unwrap().len() as i64;
     assert!(made >= 30, "{made}");
-    assert_eq!(ground.db.change_count().await.unwrap() - before, made);
+    assert_eq!(ground.newest_change().await - before, made);
 }
 
-#[tokio::test]
-async fn what_cannot_be_opened_says_why() {
+async fn what_cannot_be_opened_says_why(_: Ground) {
     let folder = std::env::temp_dir().join(format!("trunkline_{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&folder).unwrap();
     let garbage = folder.join("garbage");
@@ -118,61 +122,47 @@ async fn what_cannot_be_opened_says_why() {
 }
 
 /// A damaged table is an error of the one who reads it, not the end of the program.
-#[test]
-fn a_damaged_table_is_an_error() {
-    crate::ground::run(On::Sqlite, async |ground: Ground| {
-        ground.db.tenant(ground.ours).create_server(stdio("time"), &ground.actor).await.unwrap();
-        let sql = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_master \
+async fn a_damaged_table_is_an_error(ground: Ground) {
+    ground.db.tenant(ground.ours).create_server(stdio("time"), &ground.actor).await.unwrap();
+    let sql = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_master \
                    WHERE name = 'mcp_servers'";
-        let statement = Statement::from_string(ground.backend(), sql);
-        let row = ground.db.connection().query_one_raw(statement).await.unwrap().unwrap();
-        let number = |at: usize| row.try_get_by_index::<i64>(at).unwrap() as usize;
-        let (page, size) = (number(0), number(1));
-        ground.db.close().await;
+    let statement = Statement::from_string(ground.backend(), sql);
+    let row = ground.db.connection().query_one_raw(statement).await.unwrap().unwrap();
+    let number = |at: usize| row.try_get_by_index::<i64>(at).unwrap() as usize;
+    let (page, size) = (number(0), number(1));
+    ground.db.close().await;
 
-        let path = ground.settings.url.strip_prefix("sqlite:").unwrap();
-        let mut bytes = std::fs::read(path).unwrap();
-        bytes[(page - 1) * size..page * size].fill(0xA5);
-        std::fs::write(path, bytes).unwrap();
-        let db = Db::connect(&ground.settings, seal()).await.unwrap();
-        let error = db.tenant(ground.ours).visible_servers().await.unwrap_err();
-        assert!(matches!(error, DbError::Corrupt(_)), "{error:?}");
-        db.operator().find_tenant(ground.ours).await.unwrap();
-    });
+    let path = ground.settings.url.strip_prefix("sqlite:").unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[(page - 1) * size..page * size].fill(0xA5);
+    std::fs::write(path, bytes).unwrap();
+    let db = Db::connect(&ground.settings, seal()).await.unwrap();
+    let error = db.tenant(ground.ours).visible_servers().await.unwrap_err();
+    assert!(matches!(error, DbError::Corrupt(_)), "{error:?}");
+    db.operator().find_tenant(ground.ours).await.unwrap();
 }
 
-#[cfg(unix)]
-#[test]
-fn the_sqlite_file_is_its_owners_and_set_up_as_promised() {
+async fn the_sqlite_file_is_its_owners_and_set_up_as_promised(ground: Ground) {
     use std::os::unix::fs::PermissionsExt;
-    crate::ground::run(On::Sqlite, async |ground: Ground| {
-        let path = ground.settings.url.strip_prefix("sqlite:").unwrap();
-        for file in [path.to_owned(), format!("{path}-wal")] {
-            assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        for (pragma, expected) in
-            [("journal_mode", "wal"), ("synchronous", "1"), ("foreign_keys", "1"), ("busy_timeout", "5000")]
-        {
-            let sql = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}");
-            let statement =
-                Statement::from_string(ground.backend(), sql.replace("CAST(busy_timeout", "CAST(timeout"));
-            let row = ground.db.connection().query_one_raw(statement).await.unwrap().unwrap();
-            assert_eq!(row.try_get_by_index::<String>(0).unwrap(), expected, "{pragma}");
-        }
-    });
+    let path = ground.settings.url.strip_prefix("sqlite:").unwrap();
+    for file in [path.to_owned(), format!("{path}-wal")] {
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    for (pragma, expected) in
+        [("journal_mode", "wal"), ("synchronous", "1"), ("foreign_keys", "1"), ("busy_timeout", "5000")]
+    {
+        let sql = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}");
+        let statement =
+            Statement::from_string(ground.backend(), sql.replace("CAST(busy_timeout", "CAST(timeout"));
+        let row = ground.db.connection().query_one_raw(statement).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<String>(0).unwrap(), expected, "{pragma}");
+    }
 }
 
-#[test]
-fn postgresql_ends_a_statement_that_takes_too_long() {
-    crate::ground::run(On::Postgres, async |ground: Ground| {
-        let query_timeout = Duration::from_millis(200);
-        let settings = DatabaseSettings { query_timeout, ..ground.settings.clone() };
-        let db = Db::connect(&settings, seal()).await.unwrap();
-        let error =
-            DbError::from(db.connection().execute_unprepared("SELECT pg_sleep(5)").await.unwrap_err());
-        assert!(
-            matches!(&error, DbError::Unavailable(text) if text.contains("statement timeout")),
-            "{error:?}"
-        );
-    });
+async fn postgresql_ends_a_statement_that_takes_too_long(ground: Ground) {
+    let query_timeout = Duration::from_millis(200);
+    let settings = DatabaseSettings { query_timeout, ..ground.settings.clone() };
+    let db = Db::connect(&settings, seal()).await.unwrap();
+    let error = DbError::from(db.connection().execute_unprepared("SELECT pg_sleep(5)").await.unwrap_err());
+    assert!(matches!(&error, DbError::Unavailable(text) if text.contains("statement timeout")), "{error:?}");
 }

@@ -6,14 +6,10 @@ use protocol::{CredentialId, Role};
 
 use crate::ground::{Ground, stdio};
 
-on_both!(
-    the_default_tenant_is_made_once_and_stays,
-    a_deleted_tenant_takes_everything_along,
-    an_agent_is_made_at_first_use,
-    many_first_uses_make_one_agent,
-    a_deleted_agent_loses_its_keys,
-    a_key_is_found_by_its_hash,
-    lists_come_in_pages,
+tests!(
+    BOTH: the_default_tenant_is_made_once_and_stays, a_deleted_tenant_takes_everything_along,
+        an_agent_is_made_at_first_use, many_first_uses_make_one_agent, a_deleted_agent_loses_its_keys,
+        a_key_is_found_by_its_hash, lists_come_in_pages;
 );
 
 pub fn key(name: &str, hash: u8) -> NewCredential {
@@ -54,7 +50,7 @@ async fn a_deleted_tenant_takes_everything_along(ground: Ground) {
     operator.delete_tenant(ground.theirs, &ground.actor).await.unwrap();
     assert_eq!(theirs.tenant().await.unwrap_err(), DbError::NotFound);
     assert_eq!(operator.find_credential_by_hash([1; 32]).await.unwrap(), None);
-    assert!(operator.all_servers().await.unwrap().is_empty());
+    assert!(theirs.visible_servers().await.unwrap().is_empty());
     assert_eq!(ground.blobs("SELECT env_sealed FROM mcp_servers").await, [None]);
     assert_eq!(theirs.ensure_agent("late").await.unwrap_err(), DbError::NotFound);
     let late = theirs.create_server(stdio("late"), &ground.actor).await;
@@ -70,7 +66,7 @@ async fn a_deleted_tenant_takes_everything_along(ground: Ground) {
 
 async fn an_agent_is_made_at_first_use(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
-    let made = ground.changes("agent.create", ours.ensure_agent("claude@desk:1")).await;
+    let made = ground.only_audits("agent.create", ours.ensure_agent("claude@desk:1")).await;
     let again = ground.changes_nothing(ours.ensure_agent("claude@desk:1")).await.unwrap();
     assert_eq!(made, again);
     assert_eq!(ours.find_agent(made.id).await.unwrap(), made);

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::ground::{Ground, stdio};
 
-on_both!(
-    the_raw_row_has_no_secret,
-    a_column_copied_elsewhere_does_not_open,
-    all_secrets_follow_a_new_master_key,
-    a_lost_master_key_hides_no_server,
+tests!(
+    BOTH: the_raw_row_has_no_secret, a_column_copied_elsewhere_does_not_open,
+        all_secrets_follow_a_new_master_key, a_lost_master_key_hides_no_server;
 );
 
 const COLUMNS: &str = "SELECT env_sealed FROM mcp_servers ORDER BY slug";
@@ -65,10 +63,8 @@ async fn all_secrets_follow_a_new_master_key(ground: Ground) {
     assert_eq!(own.revision, ours.find_server(own.id).await.unwrap().revision);
 
     let later = Db::connect(&ground.settings, without).await.unwrap();
-    assert_eq!(
-        later.operator().find_global_server(global.id).await.unwrap().settings.env,
-        global.settings.env
-    );
+    let found = later.tenant(ground.ours).find_server(global.id).await.unwrap();
+    assert_eq!(found.settings.env, global.settings.env);
 }
 
 async fn a_lost_master_key_hides_no_server(ground: Ground) {

@@ -7,18 +7,12 @@ use serde_json::json;
 
 use crate::ground::{Ground, stdio};
 
-on_both!(
-    a_server_reads_back_as_it_was_registered,
-    a_slug_is_unique_until_its_server_is_deleted,
-    one_slug_at_a_time_also_at_once,
-    an_own_server_hides_the_global_one,
-    what_is_launched_raises_the_revision,
-    an_old_revision_is_refused,
-    a_list_is_filtered_and_searched,
-    a_declaration_is_kept_in_step,
-    a_declaration_takes_no_slug_from_others,
-    a_built_in_keeps_what_the_operator_set,
-    a_nul_is_refused,
+tests!(
+    BOTH: a_server_reads_back_as_it_was_registered, a_slug_is_unique_until_its_server_is_deleted,
+        one_slug_at_a_time_also_at_once, an_own_server_hides_the_global_one,
+        what_is_launched_raises_the_revision, an_old_revision_is_refused, a_list_is_filtered_and_searched,
+        a_declaration_is_kept_in_step, a_declaration_takes_no_slug_from_others,
+        a_built_in_keeps_what_the_operator_set, a_nul_is_refused;
 );
 
 async fn a_server_reads_back_as_it_was_registered(ground: Ground) {
@@ -220,16 +214,16 @@ async fn a_declaration_is_kept_in_step(ground: Ground) {
     let secret = stdio("two").env([("TOKEN", "other")]);
     assert_eq!(declare(vec![renamed.clone(), secret.clone()]).await.unwrap(), 2);
     assert_eq!(ground.changes_nothing(declare(vec![secret.clone(), renamed])).await.unwrap(), 0);
-    let now = operator.find_global_server(one.id).await.unwrap();
+    let now = ground.db.tenant(ground.ours).find_server(one.id).await.unwrap();
     assert_eq!((now.revision, now.settings.enabled, now.settings.name.as_str()), (1, false, "Uno"));
 
     assert_eq!(ground.changes("server.delete", declare(vec![secret])).await, 1);
-    assert_eq!(operator.find_global_server(one.id).await.unwrap_err(), DbError::NotFound);
-    let two = operator.all_servers().await.unwrap().remove(0);
+    assert_eq!(ground.db.tenant(ground.ours).find_server(one.id).await.unwrap_err(), DbError::NotFound);
+    let two = ground.db.tenant(ground.ours).visible_servers().await.unwrap().remove(0);
     assert_eq!((two.slug.as_str(), two.revision), ("two", 2));
     assert_eq!(declare(both()).await.unwrap(), 2);
     assert_eq!(declare(vec![]).await.unwrap(), 2);
-    assert!(operator.all_servers().await.unwrap().is_empty());
+    assert!(ground.db.tenant(ground.ours).visible_servers().await.unwrap().is_empty());
 }
 
 async fn a_declaration_takes_no_slug_from_others(ground: Ground) {
@@ -239,7 +233,7 @@ async fn a_declaration_takes_no_slug_from_others(ground: Ground) {
     let servers = vec![stdio("other"), stdio("time")];
     let refused = operator.declare_servers(ManagedBy::Config, servers, &ground.actor);
     assert_eq!(ground.changes_nothing(refused).await.unwrap_err(), taken);
-    assert_eq!(operator.all_servers().await.unwrap().len(), 1);
+    assert_eq!(ground.db.tenant(ground.ours).visible_servers().await.unwrap().len(), 1);
     let twice = vec![stdio("twice"), stdio("twice")];
     let refused = operator.declare_servers(ManagedBy::Builtin, twice, &ground.actor).await;
     assert_eq!(refused.unwrap_err(), DbError::SlugTaken { slug: "twice".to_owned() });
@@ -252,14 +246,14 @@ async fn a_built_in_keeps_what_the_operator_set(ground: Ground) {
     let calculator = || NewServer::new("calculator".parse().unwrap(), "Calculator", Transport::Builtin);
     let declare = || operator.declare_servers(ManagedBy::Builtin, vec![calculator()], &ground.actor);
     declare().await.unwrap();
-    let id = operator.all_servers().await.unwrap()[0].id;
+    let id = ground.db.tenant(ground.ours).visible_servers().await.unwrap()[0].id;
     let off = ServerPatch { enabled: Some(false), timeout_ms: Some(Some(5)), ..Default::default() };
     operator.update_server(id, off, None, &ground.actor).await.unwrap();
     let renamed = ServerPatch { name: Some("x".to_owned()), ..Default::default() };
     let refused = operator.update_server(id, renamed, None, &ground.actor).await;
     assert_eq!(refused.unwrap_err(), DbError::ManagedByConfig);
     assert_eq!(declare().await.unwrap(), 0);
-    let now = operator.find_global_server(id).await.unwrap();
+    let now = ground.db.tenant(ground.ours).find_server(id).await.unwrap();
     assert_eq!((now.settings.enabled, now.settings.timeout_ms), (false, Some(5)));
 }
 

@@ -5,12 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ground::Ground;
 
-on_both!(
-    a_session_reads_back_as_it_was_made,
-    a_session_is_seen_and_changed_until_it_expires,
-    a_session_of_another_tenant_is_not_found,
-    sessions_of_a_deleted_tenant_are_gone,
-    expired_sessions_are_swept,
+tests!(
+    BOTH: a_session_reads_back_as_it_was_made, a_session_is_seen_and_changed_until_it_expires,
+        a_session_of_another_tenant_is_not_found, sessions_of_a_deleted_tenant_are_gone,
+        expired_sessions_are_swept;
 );
 
 const ID: [u8; 32] = [7; 32];

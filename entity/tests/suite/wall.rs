@@ -5,11 +5,10 @@ use entity::{ConfigFilter, ConfigPatch, DbError, NewConfig, NewCredential, Page,
 use crate::ground::{Ground, stdio};
 use crate::people::key;
 
-on_both!(
-    agents_and_keys_of_another_tenant_are_not_found,
-    servers_and_configs_of_another_tenant_are_not_found,
-    audit_events_of_another_tenant_are_not_shown,
-    the_operators_door_changes_no_tenants_server,
+tests!(
+    BOTH: agents_and_keys_of_another_tenant_are_not_found,
+        servers_and_configs_of_another_tenant_are_not_found, audit_events_of_another_tenant_are_not_shown,
+        the_operators_door_changes_no_tenants_server;
 );
 
 /// Not found, and nothing happened.
@@ -93,7 +92,6 @@ async fn the_operators_door_changes_no_tenants_server(ground: Ground) {
     let server = ground.db.tenant(ground.ours).create_server(stdio("time"), &ground.actor).await.unwrap().id;
     not_found!(
         ground,
-        operator.find_global_server(server),
         operator.update_server(server, ServerPatch::default(), None, &ground.actor),
         operator.delete_server(server, &ground.actor),
     );

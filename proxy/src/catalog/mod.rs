@@ -11,7 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use memchr::memmem;
-use protocol::{Code, Members, Refusal, ServerId, names};
+use protocol::{Code, Members, Refusal, ServerId, TenantId, names};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -195,9 +195,9 @@ impl Catalog {
         Ok(listing)
     }
 
-    /// Forgets a server: it was deleted or has a new revision.
-    pub fn forget(&self, server: ServerId) {
-        self.slots.retain(|key, _| key.server != server);
+    /// Forgets a server of a tenant: it was deleted or has a new revision.
+    pub fn forget(&self, tenant: TenantId, server: ServerId) {
+        self.slots.retain(|key, _| (key.tenant, key.server) != (tenant, server));
     }
 
     /// Forgets what the selected upstream listed, so that it is asked again.

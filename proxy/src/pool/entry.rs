@@ -99,7 +99,8 @@ impl Entry {
             current: ArcSwapOption::empty(),
             life: Mutex::new(Life { phase, since: Timestamp::now(), crashes: Crashes::default() }),
             breaker,
-            places: (spec.max_concurrency > 0).then(|| Semaphore::new(spec.max_concurrency as usize)),
+            places: (spec.max_concurrency.value > 0)
+                .then(|| Semaphore::new(spec.max_concurrency.value as usize)),
             waiting: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             last_used: AtomicU64::new(pool.millis()),
@@ -122,7 +123,7 @@ impl Entry {
                 return Ok(running);
             }
             let mut outcome = self.begin_start()?;
-            let patience = self.spec.start_timeout + Duration::from_secs(1);
+            let patience = self.spec.start_timeout.value + Duration::from_secs(1);
             match tokio::time::timeout(patience, outcome.wait_for(Option::is_some)).await {
                 Ok(Ok(outcome)) => {
                     if let Some(Err(refusal)) = outcome.as_ref() {

@@ -28,7 +28,7 @@ pub async fn watch(pool: Arc<PoolShared>) {
         }
         // A client that comes back is introduced still, and gets another one.
         let lasting = |key: &PoolKey| key.owner == 0 && key.declared == 0;
-        pool.entries.retain(|key, entry| lasting(key) || !entry.let_go(limit(&pool, entry)));
+        pool.entries.retain(|key, entry| lasting(key) || !entry.let_go(limit(entry)));
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(next.max(OFTEN))) => {}
             () = pool.idle_sooner.notified() => {}
@@ -38,7 +38,7 @@ pub async fn watch(pool: Arc<PoolShared>) {
 
 /// Milliseconds until this one was idle for long enough; none if it does not count.
 fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
-    let limit = limit(pool, entry);
+    let limit = limit(entry);
     let key = &entry.key;
     let ends = |child: bool| child || key.owner != 0 || key.declared != 0;
     let runs = entry.current.load().as_ref().is_some_and(|running| ends(running.is_child));
@@ -52,6 +52,6 @@ fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
 }
 
 /// How long it is kept unused, in milliseconds; zero for ever.
-fn limit(pool: &PoolShared, entry: &Entry) -> u64 {
-    entry.spec.idle_timeout.unwrap_or(pool.settings.idle_timeout).as_millis() as u64
+fn limit(entry: &Entry) -> u64 {
+    entry.spec.idle_timeout.value.as_millis() as u64
 }

@@ -233,15 +233,15 @@ impl Pool {
         let last = entries
             .filter(|entry| entry.key == PoolKey::shared(tenant, spec, entry.key.era) && entry.has_run())
             .max_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
-        let deadline = Instant::now() + spec.start_timeout * 3;
+        let deadline = Instant::now() + spec.start_timeout.value * 3;
         let eras = self.eras(tenant, spec, deadline).await?;
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 
-    /// For a server that was deleted or changed: every upstream of it takes no new requests, finishes
+    /// For a server that was deleted or changed: every upstream of the tenant takes no new requests, finishes
     /// those in flight (at most 10 s) and ends. A later request starts a new one.
-    pub async fn retire(&self, server: ServerId) {
-        self.retire_where(|key| key.server == server).await;
+    pub async fn retire(&self, tenant: TenantId, server: ServerId) {
+        self.retire_where(|key| key.tenant == tenant && key.server == server).await;
     }
 
     async fn retire_where(&self, gone: impl Fn(&PoolKey) -> bool) {

@@ -37,7 +37,7 @@ pub struct Outcome {
 
 pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outcome {
     let logs = pool.logs(tenant, spec.id);
-    let deadline = Instant::now() + spec.start_timeout;
+    let deadline = Instant::now() + spec.start_timeout.value;
     let plan = || start::probe_plan(pool, spec, logs.clone());
     let asked = match &spec.launch {
         Launch::Stdio(launch) => return ask_children(pool, tenant, spec, launch, logs).await,
@@ -89,7 +89,7 @@ impl Asking<'_> {
                 children.push(first);
                 return Err(refusal);
             }
-            Probe::Refuses(_) => first.ask(Era::Legacy, begun + self.spec.start_timeout).await,
+            Probe::Refuses(_) => first.ask(Era::Legacy, begun + self.spec.start_timeout.value).await,
             Probe::Speaks | Probe::Gone(_) | Probe::Silent(_) => Probe::Silent(self.unasked()),
         };
         children.push(first);
@@ -99,7 +99,7 @@ impl Asking<'_> {
                 let (second, _place) = self.start(Era::Legacy).await?;
                 let patience = match &to_modern {
                     Probe::Speaks => begun.elapsed().max(PATIENCE),
-                    Probe::Refuses(_) | Probe::Gone(_) | Probe::Silent(_) => self.spec.start_timeout,
+                    Probe::Refuses(_) | Probe::Gone(_) | Probe::Silent(_) => self.spec.start_timeout.value,
                 };
                 let answer = second.ask(Era::Legacy, Instant::now() + patience).await;
                 children.push(second);
@@ -128,7 +128,7 @@ impl Asking<'_> {
 
     /// Asks `server/discover`. Whoever has read the question and says nothing for long is silent.
     async fn discover(&self, child: &ProbeChild, begun: Instant) -> Probe {
-        let mut asking = std::pin::pin!(child.ask(Era::Modern, begun + self.spec.start_timeout));
+        let mut asking = std::pin::pin!(child.ask(Era::Modern, begun + self.spec.start_timeout.value));
         let mut read = None;
         loop {
             tokio::select! {

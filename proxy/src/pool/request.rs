@@ -70,7 +70,7 @@ impl Entry {
         if let Ok(place) = places.try_acquire() {
             return Ok(Some(place));
         }
-        let limit = self.spec.max_concurrency;
+        let limit = self.spec.max_concurrency.value;
         let _waiting = Waiting::begin(self).ok_or_else(|| {
             let reason =
                 format!("`{}` runs {limit} requests at once and too many wait already", self.spec.slug);
@@ -94,7 +94,7 @@ impl Entry {
             return false;
         }
         let reads = !matches!(asked, method::TOOLS_CALL);
-        (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries)
+        (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries.value)
     }
 
     /// Refuses a result that no client can read. The upstream is well: it answered in time.
@@ -116,7 +116,7 @@ impl Entry {
         let refusal = failure.refusal;
         match refusal.code {
             Code::TimedOut => {
-                if waited >= PATIENT.min(self.spec.timeout) && self.breaker.failed() {
+                if waited >= PATIENT.min(self.spec.timeout.value) && self.breaker.failed() {
                     self.suspect(running);
                 }
                 let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());

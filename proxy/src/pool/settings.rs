@@ -17,8 +17,6 @@ pub struct PoolSettings {
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
-    /// How long an unused child is kept when its server does not say.
-    pub idle_timeout: Duration,
     /// How many children run at once; the longest idle one makes room.
     pub max_children: usize,
     /// How many requests wait for a place in one upstream.
@@ -59,7 +57,6 @@ impl PoolSettings {
             environment,
             line_cap: 16 << 20,
             write_cap: 16 << 20,
-            idle_timeout: Duration::from_secs(600),
             max_children: 256,
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),

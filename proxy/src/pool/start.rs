@@ -60,7 +60,7 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
         news: news(entry),
         ..plan(&entry.pool, entry.key.tenant, &entry.spec, entry.key.era, entry.logs.clone())
     };
-    let deadline = Instant::now() + entry.spec.start_timeout;
+    let deadline = Instant::now() + entry.spec.start_timeout.value;
     let upstream = StdioUpstream::start(&plan, launch, generation, deadline, &entry.pool.tasks).await?;
     let era = entry.key.era.as_str();
     tracing::info!(server = %entry.spec.slug, pid = upstream.pid(), era, "a server started");
@@ -143,7 +143,7 @@ pub fn probe_plan(pool: &PoolShared, spec: &ServerSpec, logs: Arc<LogRing>) -> R
 }
 
 fn until(entry: &Entry) -> Instant {
-    Instant::now() + entry.spec.start_timeout
+    Instant::now() + entry.spec.start_timeout.value
 }
 
 fn remote(started: Result<http::Started, Refusal>) -> Result<Running, Refusal> {

@@ -132,7 +132,7 @@ async fn servers_that_are_not_there_or_not_described_well() {
 async fn a_server_that_is_late() {
     let server = Server::start(|_| Answer::events(vec![Step::Hold])).await;
     let mut app = App::new(&server.url(), Era::Legacy);
-    std::sync::Arc::get_mut(&mut app.spec).unwrap().start_timeout = Duration::from_millis(300);
+    std::sync::Arc::get_mut(&mut app.spec).unwrap().start_timeout = Duration::from_millis(300).into();
     refused(app.call().await, Code::UpstreamUnavailable, "did not answer the handshake in time");
     assert!(server.of("notifications/cancelled").is_empty(), "a handshake is not cancelled");
 }

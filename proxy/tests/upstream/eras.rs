@@ -115,7 +115,8 @@ async fn eras_are_found_out() {
 
 async fn silence_is_judged_by_the_sibling() {
     let app = App::new();
-    let server = app.fixture_with(&["era", "mute"], |spec| spec.start_timeout = Duration::from_secs(60));
+    let server =
+        app.fixture_with(&["era", "mute"], |spec| spec.start_timeout = Duration::from_secs(60).into());
     let begun = Instant::now();
     assert_eq!(eras(&app, &server).await, Eras::LEGACY);
     assert!(begun.elapsed() >= Duration::from_secs(2) && begun.elapsed() < Duration::from_secs(10));
@@ -183,7 +184,7 @@ async fn all_who_wait_share_one_probe() {
 
 async fn no_verdict_without_an_answer() {
     let app = App::with(|settings| settings.backoff_base = Duration::from_secs(20));
-    let silent = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300));
+    let silent = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300).into());
     refused(asked(&app, &silent).await, Code::UpstreamUnavailable, "did not answer the handshake in time");
     assert_eq!(app.pool.known_eras(&silent.spec), None);
     let absent = app.command("uvx-of-nobody", &[], |_| {});

@@ -16,10 +16,6 @@ pub fn run(words: Vec<String>) -> ExitCode {
             eprintln!("something is missing here");
             return ExitCode::from(3);
         }
-        ["exit-unless", file] if !std::path::Path::new(file).exists() => {
-            eprintln!("the file is missing");
-            return ExitCode::from(4);
-        }
         ["silent"] => loop {
             std::thread::sleep(Duration::from_secs(60));
         },

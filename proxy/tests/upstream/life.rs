@@ -1,4 +1,4 @@
-//! Starts, ends and what lies between: single flight, crash loops, idleness, places, the breaker.
+//! Starts, ends and what lies between: crash loops, places, the breaker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,7 @@ use crate::test;
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        test("all_first_callers_share_one_start", all_first_callers_share_one_start),
         test("a_crash_loop_is_slowed_and_explained", a_crash_loop),
-        test("it_comes_back_when_the_cause_is_gone", it_comes_back),
-        test("a_silent_start_times_out", a_silent_start),
-        test("idle_children_end_and_come_back", idle_children),
         test("stop_start_and_restart", stop_start_and_restart),
         test("a_new_revision_lets_the_old_one_finish", a_new_revision),
         test("places_are_waited_for", places_are_waited_for),
@@ -30,18 +26,6 @@ pub fn tests() -> Vec<Trial> {
         test("a_killed_child_costs_no_call_that_comes_later", a_killed_child),
         test("shutdown_finishes_what_is_in_flight", shutdown_finishes),
     ]
-}
-
-async fn all_first_callers_share_one_start() {
-    let app = App::new();
-    let server = app.fixture(&[]);
-    assert_eq!(server.status().state, State::Unknown);
-    let pids = join_all((0..50).map(|_| server.call("pid", json!({})))).await;
-    let first = pids[0].as_ref().unwrap();
-    assert!(pids.iter().all(|pid| pid.as_ref().unwrap() == first), "{pids:?}");
-    let status = server.status();
-    assert_eq!((status.state, status.pid.unwrap().to_string()), (State::Healthy, first.clone()));
-    assert!(status.last_success.is_some());
 }
 
 async fn a_crash_loop() {
@@ -57,43 +41,6 @@ async fn a_crash_loop() {
     let status = server.status();
     assert_eq!(status.state, State::Unhealthy);
     assert!(status.reason.unwrap().contains("something is missing here"));
-}
-
-async fn it_comes_back() {
-    let app = App::new();
-    let file = std::env::temp_dir().join(format!("trunkline-{}", protocol::ServerId::new()));
-    let server = app.fixture(&["exit-unless", &file.to_string_lossy()]);
-    for _ in 0..2 {
-        refused(server.echo("x").await, Code::UpstreamUnavailable, "the file is missing");
-    }
-    std::fs::write(&file, "").unwrap();
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    server.assert_well().await;
-    assert_eq!(server.status().state, State::Healthy);
-    std::fs::remove_file(&file).unwrap();
-}
-
-async fn a_silent_start() {
-    let app = App::new();
-    let server = app.fixture_with(&["silent"], |spec| spec.start_timeout = Duration::from_millis(300));
-    let begun = Instant::now();
-    let refusal = refused(server.echo("x").await, Code::UpstreamUnavailable, "handshake");
-    assert!(refusal.hint.unwrap().contains("startTimeoutMs"));
-    assert!(begun.elapsed() < Duration::from_secs(2));
-}
-
-async fn idle_children() {
-    let app = App::new();
-    let server = app.fixture_with(&[], |spec| spec.idle_timeout = Some(Duration::from_millis(300)));
-    server.assert_well().await;
-    let pid = server.status().pid.unwrap();
-    // One that is in use is not idle.
-    server.call("sleep", json!({ "ms": 600 })).await.unwrap();
-    assert!(lives(pid));
-    until("it ended", 5, || !lives(pid)).await;
-    until("it says so", 1, || server.status().pid.is_none()).await;
-    assert_eq!(server.status().state, State::Healthy);
-    server.assert_well().await;
 }
 
 async fn stop_start_and_restart() {
@@ -137,13 +84,13 @@ async fn a_new_revision() {
     assert_eq!(slow.unwrap(), "slept");
     until("the old one is gone", 5, || !lives(pid)).await;
     let pid = new.status().pid.unwrap();
-    app.pool.retire(new.spec.id).await;
+    app.pool.retire(new.key.tenant, new.spec.id).await;
     assert!(!lives(pid));
 }
 
 async fn places_are_waited_for() {
     let app = App::with(|settings| settings.max_waiting = 2);
-    let server = app.fixture_with(&[], |spec| spec.max_concurrency = 1);
+    let server = app.fixture_with(&[], |spec| spec.max_concurrency = 1.into());
     server.assert_well().await;
     let call = |within| server.deliver("sleep", json!({ "ms": 300 }), Duration::from_millis(within));
     let (first, second, hasty, too_many) = tokio::join!(call(5000), call(5000), call(100), call(5000));
@@ -158,7 +105,7 @@ async fn the_breaker() {
         settings.breaker_failures = 2;
         settings.breaker_pause = Duration::from_millis(300);
     });
-    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50));
+    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50).into());
     server.assert_well().await;
     for _ in 0..2 {
         let hangs = server.deliver("hang", json!({}), Duration::from_millis(100)).await;
@@ -179,7 +126,7 @@ async fn a_hung_child() {
         settings.breaker_failures = 2;
         settings.ping_patience = Duration::from_millis(200);
     });
-    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50));
+    let server = app.fixture_with(&[], |spec| spec.timeout = Duration::from_millis(50).into());
     server.call("deaf", json!({})).await.unwrap();
     let pid = server.status().pid.unwrap();
     for _ in 0..2 {

@@ -163,7 +163,7 @@ async fn a_client_is_introduced() {
 
 async fn an_idle_client() {
     let app = App::new();
-    let idle = Some(Duration::from_millis(200));
+    let idle = Duration::from_millis(200).into();
     let server = owned(&app.fixture_with(&[], |spec| spec.idle_timeout = idle), 5, None);
     for _ in 0..2 {
         assert_eq!(server.see("hello").await["clientInfo"]["name"], "somebody");

@@ -66,7 +66,7 @@ async fn a_refused_subscription() {
 
 async fn subscriptions_are_made_again() {
     let app = App::new();
-    let idle = Some(Duration::from_millis(300));
+    let idle = Duration::from_millis(300).into();
     for (word, era) in [("legacy", Era::Legacy), ("modern", Era::Modern)] {
         let server = app.fixture_with(&["era", word], |spec| spec.idle_timeout = idle).in_era(era);
         let first = subscribe(&server, "a:1").await.unwrap();

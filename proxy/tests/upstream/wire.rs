@@ -13,7 +13,6 @@ use crate::test;
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        test("a_hundred_callers_get_their_own_answers", a_hundred_callers_get_their_own_answers),
         test("answers_pass_byte_for_byte", answers_pass_byte_for_byte),
         test("large_messages_pass", large_messages_pass),
         test("odd_children_are_tolerated", odd_children_are_tolerated),
@@ -29,24 +28,6 @@ pub fn tests() -> Vec<Trial> {
         test("a_death_in_mid_call_says_why", a_death_in_mid_call),
         test("stderr_is_kept_and_bounded", stderr_is_kept),
     ]
-}
-
-async fn a_hundred_callers_get_their_own_answers() {
-    let app = App::new();
-    let server = app.fixture(&[]);
-    let callers = (0..100).map(|caller| {
-        let server = server.clone();
-        tokio::spawn(async move {
-            for turn in 0..50 {
-                let nonce = format!("{caller}/{turn}");
-                assert_eq!(server.echo(&nonce).await.unwrap(), nonce);
-            }
-        })
-    });
-    for caller in join_all(callers).await {
-        caller.unwrap();
-    }
-    assert_eq!(server.status().in_flight, 0);
 }
 
 async fn answers_pass_byte_for_byte() {

@@ -179,7 +179,8 @@ async fn a_child_that_hangs_at_its_start(backend: Backend) {
     let agent = app.as_agent("alice").await;
     let pair = Pair { app, agent, bad };
     let answer = pair.bad_call_harms_nobody().await;
-    answer.refused(&[Code::UpstreamUnavailable, Code::TimedOut, Code::CircuitOpen]);
+    let error = answer.refused(&[Code::UpstreamUnavailable]);
+    answer.must(error["data"]["hint"].to_string().contains("startTimeoutMs"), "it says which setting");
     answer.must(answer.took < Duration::from_millis(800) + GRACE, "the time-out of the start is kept");
     std::fs::write(gate, "").unwrap();
     pair.recovers().await;
@@ -333,6 +334,8 @@ async fn an_idle_child_is_stopped(backend: Backend) {
     app.as_operator().register(Registration::rmcp("fix").with("idleTimeoutMs", 600)).await;
     let agent = app.as_agent("alice").await;
     let first = agent.call("fix__pid", json!({})).await.tool_text();
+    agent.call("fix__sleep", json!({ "ms": 1_200 })).await.tool_text();
+    assert!(proc::is_running(first.parse().unwrap()), "one that is in use is not idle");
     let until = Instant::now() + Duration::from_secs(15);
     while proc::is_running(first.parse().unwrap()) {
         assert!(Instant::now() < until, "the idle child still runs");

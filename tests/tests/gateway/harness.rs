@@ -20,18 +20,13 @@ use tests::{Backend, Case, Value, cases, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 pub const CASES: &[Case] = cases![
-    Every: storage_is_the_apps_own;
     Once: the_sdk_fixture_serves_an_sdk_client, the_bad_fixture_behaves_and_misbehaves,
         the_conformance_fixture_keeps_to_its_era, the_guardian_ends_what_a_killed_process_left, a_provider_publishes_its_keys;
-    Postgres: tls_servers_come_up;
+    Postgres: storage_is_the_apps_own, tls_servers_come_up;
 ];
 
 async fn storage_is_the_apps_own(backend: Backend) {
     let (one, other) = (Storage::make(backend).await, Storage::make(backend).await);
-    if backend == Backend::Sqlite {
-        assert!(one.database_url.is_none() && one.redis_url.is_none());
-        return;
-    }
     assert_ne!(one.database_url, other.database_url);
     assert_ne!(one.redis_url, other.redis_url);
     let connection = one.connect(std::path::Path::new("/")).await;

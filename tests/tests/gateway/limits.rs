@@ -71,15 +71,8 @@ async fn a_batch_over_the_rest(backend: Backend) {
     let calls: Vec<Value> =
         (0..50).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" })).collect();
     let answer = agent.rpc_text(&Value::Array(calls).to_string()).await;
-    if answer.status == 429 {
-        return says_when_to_come_back(&answer);
-    }
-    let answers = answer.json_of(200).as_array().cloned().unwrap_or_default();
-    let passed = answers.iter().filter(|one| one.get("result").is_some()).count();
-    answer.must(answers.len() == 50 && passed <= 21, "no more than the limit pass, and each is answered");
-    answers.iter().filter(|one| one.get("error").is_some()).for_each(|one| {
-        answer.refusal_in(one, &[Code::RateLimited]);
-    });
+    answer.status(429);
+    says_when_to_come_back(&answer);
 }
 
 async fn agents_do_not_share_a_limit(backend: Backend) {
@@ -158,11 +151,8 @@ async fn a_server_takes_so_many_at_once(backend: Backend) {
         futures_util::future::join_all((0..4).map(|_| agent.call("fix__sleep", json!({ "ms": 400 })))).await;
     let took = begun.elapsed();
     let done = calls.iter().filter(|answer| answer.json()["result"].is_object()).count();
-    for answer in calls.iter().filter(|answer| answer.json()["error"].is_object()) {
-        answer.refused(&[Code::ConcurrencyLimited]);
-    }
-    let waited = done == 4 && took >= Duration::from_millis(790);
-    assert!(waited || done == 2, "{done} of 4 calls ended well in {took:?}: two at once is the limit");
+    assert_eq!(done, 4, "those beyond the limit wait for a place");
+    assert!(took >= Duration::from_millis(790), "two at once is the limit: {took:?}");
 }
 
 async fn replicas_share_a_limit(backend: Backend) {

@@ -13,7 +13,7 @@ pub const CASES: &[Case] = cases![
     Postgres: a_session_is_served_by_both, a_question_is_answered_at_the_other, a_call_is_cancelled_at_the_other,
         changes_made_through_the_other, registrations_at_the_other, resources_touched_through_the_other,
         a_session_ends_on_both, a_stream_goes_on_at_the_other, one_reader_at_a_time, rounds_that_change_the_replica,
-        a_key_revoked_at_the_other;
+        a_key_revoked_at_the_other, a_tenants_change_at_the_other;
 ];
 
 /// How soon the other replica knows.
@@ -30,8 +30,7 @@ impl Two {
     async fn start(backend: Backend, arguments: &[&str]) -> Two {
         let pair = Pair::start(backend, arguments).await;
         let other = pair.app.start_beside(Settings::new()).await;
-        let key = pair.alice.headers().iter().find(|(name, _)| name == "x-mcp-key").unwrap().1.clone();
-        let there = other.with_key(&key);
+        let there = moved(&pair.alice, &other);
         Two { pair, other, there }
     }
 
@@ -45,6 +44,12 @@ impl Two {
         let there = self.moved(&here);
         (here, there)
     }
+}
+
+/// The same key at another replica.
+fn moved(actor: &Actor, there: &TestApp) -> Actor {
+    let key = &actor.headers().iter().find(|(name, _)| name == "x-mcp-key").unwrap().1;
+    there.with_key(key)
 }
 
 async fn a_session_is_served_by_both(backend: Backend) {
@@ -230,6 +235,41 @@ async fn a_key_revoked_at_the_other(backend: Backend) {
     }
 }
 
+/// A tenant's change, made at one replica, touches no other tenant at the other; the operator's reaches all.
+async fn a_tenants_change_at_the_other(backend: Backend) {
+    let two = Two::start(backend, &[]).await;
+    let here = &two.pair.app;
+    let global = here.as_operator().register(Registration::rmcp("shared").with("scope", "global")).await;
+    let acme = moved(&here.as_tenant_admin("acme").await, &two.other);
+    let globex = moved(&here.as_tenant_admin("globex").await, &two.other);
+    until_lists(&globex, "shared__pid").await;
+    let pid = async |actor: &Actor| actor.call("shared__pid", json!({})).await.tool_text();
+    let before = [pid(&acme).await, pid(&globex).await];
+
+    let own = here.as_operator_for("acme").await.register(Registration::conformance("shared", &[])).await;
+    until_lists(&acme, "shared__greet").await;
+    assert_eq!(pid(&globex).await, before[1], "its child of the server that another tenant hides");
+
+    here.as_operator_for("acme").await.delete(&own.path("")).await.status(204);
+    here.as_operator().patch(&global.path(""), json!({ "args": ["--changed"] })).await.status(200);
+    let until = Instant::now() + SOON;
+    for (actor, before) in [&acme, &globex].into_iter().zip(&before) {
+        until_lists(actor, "shared__pid").await;
+        while pid(actor).await == *before {
+            assert!(Instant::now() < until, "the operator's change reaches each tenant");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn until_lists(actor: &Actor, tool: &str) {
+    let until = Instant::now() + SOON;
+    while !actor.tool_names().await.iter().any(|name| name == tool) {
+        assert!(Instant::now() < until, "{tool} is known at the other replica");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// A call that waits for its answer waits at one replica: the next round finds it, or is refused with a
 /// reason.
 async fn rounds_that_change_the_replica(backend: Backend) {
@@ -240,12 +280,9 @@ async fn rounds_that_change_the_replica(backend: Backend) {
     let asked = here.result("tools/call", call.clone()).await;
     let mut moved = there.open("tools/call", next_round(&call, &asked)).await;
     let answer = moved.answer().await;
-    let refused = answer["error"]["message"].as_str().is_some_and(|message| message.contains(' '));
-    assert!(text_of(&answer["result"]).contains("accept") || refused, "{moved:?}");
-    if refused {
-        let result = here.result("tools/call", next_round(&call, &asked)).await;
-        assert!(text_of(&result).contains("accept"), "it still waits where it began: {result}");
-    }
+    assert_eq!(answer["error"]["code"], -32602, "{moved:?}");
+    let result = here.result("tools/call", next_round(&call, &asked)).await;
+    assert!(text_of(&result).contains("accept"), "it still waits where it began: {result}");
     drop(two);
     // The states of a server of this era are good everywhere.
     let two = Two::start(backend, &["--era", "modern"]).await;

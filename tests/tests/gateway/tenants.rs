@@ -5,7 +5,7 @@ use tests::{Actor, Backend, Case, Code, Registration, Settings, TestApp, Value, 
 
 pub const CASES: &[Case] = cases![
     Every: another_tenants_ids_are_not_found, lists_show_ones_own, a_slug_is_each_tenants_own;
-    Once: a_tenants_server_hides_a_global_one, children_are_not_shared, the_operator_acts_for_a_tenant,
+    Once: a_tenants_server_hides_a_global_one, others_keep_a_child_of_what_one_tenant_hides, children_are_not_shared, the_operator_acts_for_a_tenant,
         a_deleted_tenant_is_gone, builtin_servers_are_nobodys_to_change;
 ];
 
@@ -134,6 +134,17 @@ async fn a_tenants_server_hides_a_global_one(backend: Backend) {
         other.tool_names().await.contains(&"calculator__divide".to_owned()),
         "others have the global one"
     );
+}
+
+async fn others_keep_a_child_of_what_one_tenant_hides(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    app.as_operator().register(Registration::rmcp("shared").with("scope", "global")).await;
+    let globex = app.as_tenant_admin("globex").await;
+    let before = globex.call("shared__pid", json!({})).await.tool_text();
+    let acme = app.as_tenant_admin("acme").await;
+    acme.call("shared__pid", json!({})).await.tool_text();
+    app.as_operator_for("acme").await.register(Registration::rmcp("shared")).await;
+    assert_eq!(globex.call("shared__pid", json!({})).await.tool_text(), before);
 }
 
 async fn children_are_not_shared(backend: Backend) {

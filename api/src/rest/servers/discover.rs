@@ -111,7 +111,7 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     let selected = running.select(app).await?;
     let Upstreams { catalog, pool, .. } = &app.gateway.upstreams;
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
-    let until = Instant::now() + spec.start_timeout;
+    let until = Instant::now() + spec.start_timeout.value;
     let initialized = pool.initialized(&selected, until).await?;
     let handshake: Handshake = serde_json::from_slice(&initialized.result).unwrap_or_default();
     catalog.forget_listed(&selected);

@@ -109,7 +109,6 @@ pub async fn create_server(
         true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
         false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,
     };
-    app.gateway.upstreams.directory.changed().await;
     let showing = Showing::to(&app, &acting).await?;
     let tag = [(header::ETAG, etag(&server))];
     Ok((tag, created("/v1/mcp/servers", server.id, showing.server(server))))
@@ -172,7 +171,6 @@ pub async fn update_server(
         None => app.db.operator().update_server(before.id, patch, revision, &acting.actor()).await,
     };
     let server = changed.map_err(Problem::of("server"))?;
-    app.gateway.upstreams.directory.changed().await;
     let showing = Showing::to(&app, &acting).await?;
     Ok(([(header::ETAG, etag(&server))], Json(showing.server(server))))
 }
@@ -205,7 +203,6 @@ pub async fn delete_server(
         None => app.db.operator().delete_server(server.id, &acting.actor()).await,
     };
     deleted.map_err(Problem::of("server"))?;
-    app.gateway.upstreams.directory.changed().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

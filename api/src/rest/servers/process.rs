@@ -85,7 +85,7 @@ pub(super) struct Running {
 impl Running {
     /// Selects the upstream that serves callers who declare nothing.
     pub async fn select(&self, app: &App) -> Result<Selected, Refusal> {
-        let deadline = Instant::now() + self.spec.start_timeout;
+        let deadline = Instant::now() + self.spec.start_timeout.value;
         let Gateway { upstreams, plain, .. } = &app.gateway;
         upstreams.bridge.select_for_owner(self.tenant, &self.spec, plain, deadline).await
     }
@@ -277,7 +277,7 @@ async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
     let pool = &app.gateway.upstreams.pool;
-    pool.initialized(&selected, Instant::now() + running.spec.start_timeout).await?;
+    pool.initialized(&selected, Instant::now() + running.spec.start_timeout.value).await?;
     let sign_of_life = match selected.key().era {
         Era::Legacy => method::PING,
         Era::Modern => method::DISCOVER,

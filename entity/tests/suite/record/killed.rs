@@ -10,22 +10,23 @@ use protocol::{ExecutionId, Outcome, TenantId};
 
 use super::store::{Store, begin, connect, fine};
 
-#[tokio::test]
-async fn no_begun_execution_is_missing_after_a_kill() {
-    for store in Store::each().await {
-        for lines in [1, 400, 20_000] {
-            let before: HashSet<ExecutionId> = store.all().await.iter().map(|found| found.id).collect();
-            let printed = killed_after(&store, lines).await;
-            let recorder = store.recorder().await;
-            check(&store, &printed, &before).await;
-            recorder.shutdown().await;
-        }
+tests!(
+    BOTH: no_begun_execution_is_missing_after_a_kill;
+    SQLITE: what_the_database_never_got_comes_from_the_journal_with_its_ends,
+        a_damaged_journal_costs_what_was_damaged_and_no_more;
+);
+
+async fn no_begun_execution_is_missing_after_a_kill(store: Store) {
+    for lines in [1, 400, 20_000] {
+        let before: HashSet<ExecutionId> = store.all().await.iter().map(|found| found.id).collect();
+        let printed = killed_after(&store, lines).await;
+        let recorder = store.recorder().await;
+        check(&store, &printed, &before).await;
+        recorder.shutdown().await;
     }
 }
 
-#[tokio::test]
-async fn what_the_database_never_got_comes_from_the_journal_with_its_ends() {
-    let store = Store::sqlite().await;
+async fn what_the_database_never_got_comes_from_the_journal_with_its_ends(store: Store) {
     let lock = rusqlite::Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap();
     let mut child = start(&store);
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -47,9 +48,7 @@ async fn what_the_database_never_got_comes_from_the_journal_with_its_ends() {
     assert_eq!(recorder.status().journal_bytes, 0);
 }
 
-#[tokio::test]
-async fn a_damaged_journal_costs_what_was_damaged_and_no_more() {
-    let store = Store::sqlite().await;
+async fn a_damaged_journal_costs_what_was_damaged_and_no_more(store: Store) {
     let lock = rusqlite::Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap();
     let mut child = start(&store);
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -127,7 +126,7 @@ fn read_lines(output: &mut impl BufRead, printed: &mut String, lines: usize) {
 /// This test program again, as the process to kill.
 fn start(store: &Store) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["record::killed::child", "--exact", "--ignored", "--nocapture"])
+        .arg(CHILD)
         .env("RECORD_CHILD_URL", &store.url)
         .env("RECORD_CHILD_JOURNAL", store.settings().dir)
         .env("RECORD_CHILD_TENANT", store.tenant.to_string())
@@ -137,16 +136,16 @@ fn start(store: &Store) -> Child {
         .unwrap()
 }
 
-/// Not a test: what `start` runs. Records calls, and says each id as soon as its begin has returned.
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-#[ignore = "run by the tests beside it, and killed by them"]
-async fn child() {
-    let Ok(url) = std::env::var("RECORD_CHILD_URL") else { return };
+/// The argument that makes this program the process to kill.
+pub const CHILD: &str = "record-child";
+
+/// Records calls, and says each id as soon as its begin has returned.
+#[tokio::main(worker_threads = 3)]
+pub async fn child() {
+    let url = std::env::var("RECORD_CHILD_URL").unwrap();
     let tenant: TenantId = std::env::var("RECORD_CHILD_TENANT").unwrap().parse().unwrap();
     let settings = RecordSettings::new(std::env::var("RECORD_CHILD_JOURNAL").unwrap());
     let recorder = Recorder::open(&connect(&url).await, settings).await.unwrap();
-    // The test harness may have begun a line of its own.
-    std::io::stdout().write_all(b"\n").unwrap();
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..4 {
         callers.spawn(call_for_ever(recorder.clone(), tenant));

@@ -1,8 +1,14 @@
-//! The record of executions from outside, on real SQLite, and on PostgreSQL when `TEST_DATABASE_URL`
-//! names a server on which databases can be made.
+//! The record of executions from outside.
 
 mod begin_and_end;
-mod killed;
+pub mod killed;
 mod outage;
 mod reading;
 mod store;
+
+pub fn tests() -> Vec<libtest_mimic::Trial> {
+    [begin_and_end::tests(), killed::tests(), outage::tests(), reading::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -10,6 +10,14 @@ use tokio::task::JoinSet;
 
 use super::store::{Store, begin, connect, fine};
 
+tests!(
+    SQLITE: a_busy_database_loses_nothing,
+        beyond_the_bound_a_begin_waits_a_little_and_is_then_refused_with_the_reason,
+        strict_refuses_in_time_and_records_that_nothing_was_called,
+        a_journal_that_cannot_be_written_is_the_same_refusal;
+    POSTGRES: lost_connections_to_postgresql_lose_and_double_nothing;
+);
+
 /// Another process writes to the SQLite file for longer than anyone waits.
 fn locked(store: &Store) -> rusqlite::Connection {
     let lock = rusqlite::Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap();
@@ -17,9 +25,7 @@ fn locked(store: &Store) -> rusqlite::Connection {
     lock
 }
 
-#[tokio::test]
-async fn a_busy_database_loses_nothing() {
-    let store = Store::sqlite().await;
+async fn a_busy_database_loses_nothing(store: Store) {
     let recorder = store.recorder().await;
     let lock = locked(&store);
     let open = recorder.begin(begin(store.tenant)).await.unwrap();
@@ -41,9 +47,7 @@ async fn a_busy_database_loses_nothing() {
     assert_eq!(recorder.status().journal_bytes, 0);
 }
 
-#[tokio::test]
-async fn beyond_the_bound_a_begin_waits_a_little_and_is_then_refused_with_the_reason() {
-    let store = Store::sqlite().await;
+async fn beyond_the_bound_a_begin_waits_a_little_and_is_then_refused_with_the_reason(store: Store) {
     let full = |max_waiting, max_journal_bytes| RecordSettings {
         max_waiting,
         max_journal_bytes,
@@ -73,9 +77,7 @@ async fn beyond_the_bound_a_begin_waits_a_little_and_is_then_refused_with_the_re
     }
 }
 
-#[tokio::test]
-async fn strict_refuses_in_time_and_records_that_nothing_was_called() {
-    let store = Store::sqlite().await;
+async fn strict_refuses_in_time_and_records_that_nothing_was_called(store: Store) {
     let recorder = store.strict().await;
     let lock = locked(&store);
     let since = Instant::now();
@@ -88,9 +90,7 @@ async fn strict_refuses_in_time_and_records_that_nothing_was_called() {
     store.until(id, protocol::Outcome::Unavailable).await;
 }
 
-#[tokio::test]
-async fn a_journal_that_cannot_be_written_is_the_same_refusal() {
-    let store = Store::sqlite().await;
+async fn a_journal_that_cannot_be_written_is_the_same_refusal(store: Store) {
     let recorder = store.recorder().await;
     let journal = store.settings().dir;
     std::fs::rename(&journal, journal.with_extension("away")).unwrap();
@@ -104,10 +104,7 @@ async fn a_journal_that_cannot_be_written_is_the_same_refusal() {
     assert_eq!(store.all().await.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lost_connections_to_postgresql_lose_and_double_nothing() {
-    let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return };
-    let store = Store::postgres(&server).await;
+async fn lost_connections_to_postgresql_lose_and_double_nothing(store: Store) {
     let url = url::parts(&store.url);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = listener.local_addr().unwrap();

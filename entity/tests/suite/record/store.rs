@@ -1,4 +1,4 @@
-//! A fresh database for each test, on each backend that is there.
+//! A fresh database for each test of the record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use protocol::Outcome;
 use protocol::{AgentId, CallerKind, ExecutionId, RequestId, ServerId, TenantId};
 use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::ground::{On, Stand, postgres_server};
 
 pub struct Store {
     pub dir: TempDir,
@@ -21,24 +24,26 @@ pub struct Store {
     pub tenant: TenantId,
 }
 
-impl Store {
-    /// One per backend.
-    pub async fn each() -> Vec<Store> {
-        let mut stores = vec![Store::sqlite().await];
-        match std::env::var("TEST_DATABASE_URL") {
-            Ok(server) => stores.push(Store::postgres(&server).await),
-            Err(_) => eprintln!("TEST_DATABASE_URL is not set: PostgreSQL is left out"),
-        }
-        stores
+impl Stand for Store {
+    fn run<F: Future<Output = ()>>(runtime: Runtime, on: On, test: impl FnOnce(Self) -> F) {
+        runtime.block_on(async {
+            let store = match on {
+                On::Sqlite => Store::sqlite().await,
+                On::Postgres => Store::postgres(&postgres_server()).await,
+            };
+            test(store).await;
+        });
     }
+}
 
-    pub async fn sqlite() -> Store {
+impl Store {
+    async fn sqlite() -> Store {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("record.db").display());
         Store::at(dir, url).await
     }
 
-    pub async fn postgres(server: &str) -> Store {
+    async fn postgres(server: &str) -> Store {
         let name = format!("record_{}", uuid::Uuid::now_v7().simple());
         let admin = connect(server).await;
         admin.connection().execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
@@ -98,10 +103,10 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return };
         let Some((_, name)) = self.url.rsplit_once('/').filter(|_| self.url.starts_with("postgres")) else {
             return;
         };
+        let server = postgres_server();
         let statement = format!("DROP DATABASE {name} WITH (FORCE)");
         let removal = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,0 +1,97 @@
+//! Unit tests of which row decides a setting.
+
+use jiff::Timestamp;
+use protocol::{AgentId, ServerId, TenantId};
+
+use super::*;
+use crate::server::Launch;
+use crate::view::TenantView;
+
+fn server(timeout: Effective<Duration>, enabled: bool) -> ServerSpec {
+    ServerSpec {
+        id: ServerId::new(),
+        owner: None,
+        slug: "fix".parse().unwrap(),
+        name: String::new(),
+        version: None,
+        description: None,
+        category: None,
+        launch: Launch::Unsupported { transport: String::new() },
+        revision: 1,
+        enabled: Effective { value: enabled, source: Source::Server },
+        timeout,
+        start_timeout: Duration::ZERO.into(),
+        idle_timeout: Duration::ZERO.into(),
+        max_concurrency: 0.into(),
+        retries: 0.into(),
+        era: None,
+        found: None,
+    }
+}
+
+fn config(for_agent: bool) -> ConfigSpec {
+    ConfigSpec {
+        id: ConfigId::new(),
+        for_agent,
+        enabled: None,
+        allowed_tools: None,
+        blocked_tools: None,
+        timeout: None,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn policy_of(spec: ServerSpec, tenant: ConfigSpec, agent: ConfigSpec) -> Policy {
+    let (id, who) = (spec.id, AgentId::new());
+    let configs = vec![(id, None, Arc::new(tenant)), (id, Some(who), Arc::new(agent))];
+    let view = TenantView::new(TenantId::new(), vec![Arc::new(spec)], configs);
+    view.find("fix").unwrap().policy(Some(who))
+}
+
+fn patterns(pattern: &str) -> Option<Patterns> {
+    Some(Patterns::parse([pattern]).unwrap())
+}
+
+const ONE: Duration = Duration::from_secs(1);
+const TWO: Duration = Duration::from_secs(2);
+
+#[test]
+fn the_most_specific_row_that_says_something_decides() {
+    let (plain, tenant, agent) = (config(false), config(false), config(true));
+    let named = |config: &ConfigSpec| Source::Config {
+        id: config.id,
+        for_agent: config.for_agent,
+        updated_at: config.updated_at,
+    };
+    let (of_tenant, of_agent) = (named(&tenant), named(&agent));
+    let inherited = policy_of(server(Effective::of_server(None, ONE), true), plain, config(true));
+    assert_eq!(inherited.settings().timeout, ONE.into());
+    let own = policy_of(server(Effective::of_server(Some(TWO), ONE), true), config(false), config(true));
+    assert_eq!(own.settings().timeout, Effective { value: TWO, source: Source::Server });
+
+    let tenant = ConfigSpec { timeout: Some(ONE), allowed_tools: patterns("a*"), ..tenant };
+    let policy =
+        policy_of(server(TWO.into(), true), tenant, ConfigSpec { allowed_tools: patterns("b"), ..agent });
+    let settings = policy.settings();
+    assert_eq!(settings.timeout, Effective { value: ONE, source: of_tenant });
+    assert_eq!(settings.allowed_tools.unwrap().source, of_agent, "not both: the agent's alone");
+    policy.tool("b").unwrap();
+    policy.tool("a").unwrap_err();
+}
+
+#[test]
+fn a_block_wins_wherever_it_stands() {
+    let tenant = ConfigSpec { enabled: Some(false), blocked_tools: patterns("rm*"), ..config(false) };
+    let id = tenant.id;
+    let agent = ConfigSpec { enabled: Some(true), allowed_tools: patterns("*"), ..config(true) };
+    let policy = policy_of(server(ONE.into(), true), tenant, agent);
+    assert_eq!(policy.server().unwrap_err().rule, Some(format!("config {id} enabled")));
+    assert_eq!(policy.tool("rmdir").unwrap_err().rule, Some(format!("config {id} blockedTools `rm*`")));
+    policy.tool("ls").unwrap();
+
+    let off = server(ONE.into(), false);
+    let rule = Some(format!("server {} enabled", off.id));
+    let agent = ConfigSpec { enabled: Some(true), ..config(true) };
+    let refusal = policy_of(off, config(false), agent).server().unwrap_err();
+    assert_eq!((refusal.code, refusal.rule), (Code::ServerDisabled, rule), "a config switches nothing on");
+}
