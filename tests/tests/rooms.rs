@@ -5,6 +5,8 @@
 mod crates;
 #[path = "rooms/lines.rs"]
 mod lines;
+#[path = "rooms/words.rs"]
+mod words;
 
 use std::path::Path;
 
@@ -22,4 +24,24 @@ fn rooms() {
         complaints.len(),
         complaints.join("\n")
     );
+}
+
+/// The language of comments.
+#[test]
+fn words() {
+    let complaints = words::check(root());
+    assert!(complaints.is_empty(), "{} places:\n\n{}\n", complaints.len(), complaints.join("\n"));
+}
+
+/// The most lines of a source file.
+const MOST_LINES: usize = 400;
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = lines::sources(root())
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > MOST_LINES)
+        .map(|(path, text)| format!("{path}: {} lines; at most {MOST_LINES}, split it", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }

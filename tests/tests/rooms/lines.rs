@@ -24,7 +24,7 @@ const RULES: [Rule; 12] = [
     Rule {
         kind: "HTTP statuses",
         found: |code, _| code.contains("StatusCode::"),
-        homes: &["api/src/"],
+        homes: &["api/src/http/", "api/src/rest/", "api/src/ops/endpoints.rs"],
         one_file: false,
         instead: "give a `Refusal` with a `Code`, which knows its status",
     },
@@ -196,17 +196,22 @@ fn has_rpc_code(code: &str) -> bool {
 
 /// Every line that is in a wrong place, as a sentence.
 pub fn check(root: &Path) -> Vec<String> {
+    judge(sources(root).into_iter(), &EXCEPTIONS)
+}
+
+/// Returns the path, from the root, and the text of every source file that is no test.
+pub fn sources(root: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for room in ROOMS {
         collect(&root.join(room).join("src"), &mut files);
     }
     files.sort();
-    let sources = files.into_iter().map(|path| {
+    let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("a source is readable text");
         let relative = path.strip_prefix(root).expect("it was found below the root");
         (relative.to_string_lossy().replace('\\', "/"), text)
-    });
-    judge(sources, &EXCEPTIONS)
+    };
+    files.into_iter().map(read).collect()
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
