@@ -1,6 +1,7 @@
 //! Upstreams and the way to them: processes, pools, catalogs, routes, permits, shared state. It knows no
 //! HTTP server, no SQL and no configuration file.
 
+mod backoff;
 pub mod breaker;
 pub mod bridge;
 pub mod builtin;

@@ -13,6 +13,7 @@ use super::audience::Whose;
 use super::failure::Trouble;
 use super::line::{Events, Reply};
 use super::link::Link;
+use crate::backoff::Backoff;
 use crate::egress::header::HeaderValue;
 use crate::egress::{EgressError, Method};
 use crate::message;
@@ -131,6 +132,7 @@ impl<'a> Exchange<'a> {
     /// Reads the stream to the answer. Where the server gave ids, one that breaks before goes on.
     async fn follow(&self, mut events: Box<Events>) -> Result<UpstreamAnswer, Trouble> {
         let (mut failed, mut empty, mut last_id, mut retry) = (0, 0, None::<String>, None);
+        let mut pause = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
             let broken = loop {
                 match events.next_message().await {
@@ -159,7 +161,7 @@ impl<'a> Exchange<'a> {
                 });
             };
             empty += 1;
-            events = self.resume(id, retry, &mut failed).await?;
+            events = self.resume(id, retry, &mut pause, &mut failed).await?;
         }
     }
 
@@ -167,17 +169,22 @@ impl<'a> Exchange<'a> {
         &self,
         id: &str,
         retry: Option<Duration>,
+        pause: &mut Backoff,
         failed: &mut u32,
     ) -> Result<Box<Events>, Trouble> {
         loop {
-            let pause = retry.unwrap_or(PAUSE).saturating_mul(1 << (*failed).min(6));
-            tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+            let first = retry.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+            tokio::time::sleep(pause.pause_from(first)).await;
             let mut headers = self.link.session_headers();
             if let Ok(id) = HeaderValue::from_str(id) {
                 headers.insert(names::LAST_EVENT_ID, id);
             }
             let trouble = match self.link.line.send(Method::GET, headers, None, None).await {
-                Ok((Reply::Events(events), _)) => return Ok(events),
+                Ok((Reply::Events(events), _)) => {
+                    // A server may close its stream again and again until it has an answer.
+                    pause.reset();
+                    return Ok(events);
+                }
                 Ok(_) => {
                     return Err(self.failed("closed the stream without an answer and does not go on with it"));
                 }

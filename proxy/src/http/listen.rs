@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake::about_us;
 use super::plan::RemotePlan;
-use super::standing::{LONGEST_PAUSE, Pause};
+use super::standing::{FIRST_PAUSE, LONGEST_PAUSE};
+use crate::backoff::Backoff;
 use crate::upstream::{Failure, UpstreamAnswer};
 
 /// How long a server may take to acknowledge.
@@ -174,7 +175,7 @@ pub async fn run<S: Source>(source: S, plan: RemotePlan, subscriptions: Arc<Subs
 
 async fn hold<S: Source>(source: &S, plan: &RemotePlan, subscriptions: &Subscriptions) {
     let mut wanted_now = subscriptions.wanted.subscribe();
-    let (mut stream, mut pause) = (None, Pause::default());
+    let (mut stream, mut pause) = (None, Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
     loop {
         let wanted = wanted_now.borrow_and_update().clone();
         let mut try_again = false;
@@ -207,12 +208,12 @@ async fn hold<S: Source>(source: &S, plan: &RemotePlan, subscriptions: &Subscrip
             changed = wanted_now.changed() => if changed.is_err() { return },
             brought = over => {
                 if brought || begun.elapsed() > LONGEST_PAUSE {
-                    pause = Pause::default();
+                    pause.reset();
                 }
                 if stream.take().is_some() {
                     source.missed();
                 }
-                pause.take().await;
+                tokio::time::sleep(pause.pause()).await;
             }
         }
     }

@@ -9,12 +9,16 @@ use protocol::mcp::header as names;
 use super::audience::Whose;
 use super::line::{Events, Reply};
 use super::link::Link;
+use crate::backoff::Backoff;
 use crate::egress::Method;
 use crate::egress::header::HeaderValue;
 
 /// The pauses before a stream is opened again: the first one, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The first pauses that a server may name by `retry`.
+const SHORTEST_NAMED: Duration = Duration::from_millis(100);
+const LONGEST_NAMED: Duration = Duration::from_secs(600);
 
 /// Runs until the link is closed, or until it is clear that the server has no such stream.
 pub async fn listen(link: Arc<Link>) {
@@ -25,7 +29,8 @@ pub async fn listen(link: Arc<Link>) {
 }
 
 async fn hold(link: &Arc<Link>) {
-    let (mut pause, mut last_id, mut opened) = (Pause::default(), None::<String>, false);
+    let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let (mut last_id, mut opened, mut first) = (None::<String>, false, FIRST_PAUSE);
     loop {
         let mut headers = link.session_headers();
         if let Some(Ok(id)) = last_id.as_deref().map(HeaderValue::from_str) {
@@ -43,10 +48,10 @@ async fn hold(link: &Arc<Link>) {
                     || events.retry().is_some()
                     || begun.elapsed() > LONGEST_PAUSE
                 {
-                    pause = Pause::default();
+                    pause.reset();
                 }
                 last_id = events.last_event_id().map(str::to_owned).or(last_id);
-                pause.wanted = events.retry().or(pause.wanted);
+                first = events.retry().map_or(first, |named| named.clamp(SHORTEST_NAMED, LONGEST_NAMED));
             }
             Ok(_) => return,
             Err(trouble) if link.is_session_lost(trouble.status) => return link.lose_session(),
@@ -57,7 +62,7 @@ async fn hold(link: &Arc<Link>) {
                 tracing::debug!(server = link.who(), reason = %trouble.failure.refusal, "no stream of events");
             }
         }
-        pause.take().await;
+        tokio::time::sleep(pause.pause_from(first)).await;
     }
 }
 
@@ -69,21 +74,4 @@ async fn read(link: &Arc<Link>, events: &mut Events) -> bool {
         link.take(&text, None, Whose::Anybody, &link.closed);
     }
     any
-}
-
-/// The pause before another try: longer each time.
-#[derive(Default)]
-pub struct Pause {
-    tries: u32,
-    /// What the server wants it to be at least.
-    pub wanted: Option<Duration>,
-}
-
-impl Pause {
-    pub async fn take(&mut self) {
-        let least = self.wanted.unwrap_or(FIRST_PAUSE).max(Duration::from_millis(100));
-        let pause = least.saturating_mul(1 << self.tries.min(6)).min(LONGEST_PAUSE.max(least));
-        self.tries += 1;
-        tokio::time::sleep(pause.min(Duration::from_secs(600))).await;
-    }
 }

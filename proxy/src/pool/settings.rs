@@ -30,7 +30,8 @@ pub struct PoolSettings {
     pub max_waiting: usize,
     /// How long a child may take to end by itself after end of input, and again after SIGTERM.
     pub stop_grace: Duration,
-    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`.
+    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`. Each has jitter
+    /// of up to a quarter on top.
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
     /// How many failures in a row open the circuit breaker.
