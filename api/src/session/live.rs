@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use protocol::Code;
 use protocol::mcp::WITH_EMPTY_EVENTS;
-use proxy::upstream::{Listener, Question, UpstreamAnswer};
+use proxy::upstream::{Listener, ServerRequest, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
 use crate::backlog::Backlog;
@@ -31,7 +31,7 @@ pub struct Live {
     pub home: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     next_stream: AtomicU32,
-    questions: Mutex<HashMap<u64, Question>>,
+    questions: Mutex<HashMap<u64, ServerRequest>>,
     next_question: AtomicU64,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// Cancelled when another GET takes over, or the session ends.
@@ -184,7 +184,7 @@ impl Live {
 
     /// Nobody can answer any more: the gateway stops.
     pub fn refuse_questions(&self) {
-        let questions: Vec<Question> = self.questions.lock().drain().map(|(_, question)| question).collect();
+        let questions: Vec<ServerRequest> = self.questions.lock().drain().map(|(_, question)| question).collect();
         for question in questions {
             question.refuse(Code::ShuttingDown, "the gateway is shutting down");
         }
@@ -204,7 +204,7 @@ impl Live {
         }
     }
 
-    fn ask(&self, stream: &Stream, question: Question) {
+    fn ask(&self, stream: &Stream, question: ServerRequest) {
         let number = self.next_question.fetch_add(1, Ordering::Relaxed);
         let id = format!("\"{}-{number}\"", self.replica);
         let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
@@ -241,11 +241,11 @@ pub struct Voice {
 }
 
 impl Listener for Voice {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         self.stream.say(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         match self.live.upgrade() {
             Some(live) => live.ask(&self.stream, question),
             None => question.refuse(Code::Internal, "the client's session is over"),
@@ -257,11 +257,11 @@ impl Listener for Voice {
 pub struct Telling(pub Arc<Stream>);
 
 impl Listener for Telling {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         self.0.say(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         question.refuse(Code::MethodNotFound, "the client cannot be asked here");
     }
 }

@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::pool::{Delivered, Pool, PoolKey};
 use crate::server::{Launch, ServerSpec};
-use crate::upstream::{Introduction, Listener, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{ClientProfile, Listener, UpstreamAnswer, UpstreamRequest};
 
 pub use client::{Abilities, Client, Level};
 pub use lanes::is_lane;
@@ -119,7 +119,7 @@ impl Bridge {
             return shared;
         }
         let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
-        self.introduce(&key, client);
+        self.set_profile(&key, client);
         key
     }
 
@@ -131,7 +131,7 @@ impl Bridge {
             return own;
         }
         let key = PoolKey { owner: 0, ..own };
-        self.introduce(&key, client);
+        self.set_profile(&key, client);
         key
     }
 
@@ -157,18 +157,18 @@ impl Bridge {
         }
     }
 
-    fn introduce(&self, key: &PoolKey, client: &Client) {
-        if self.pool.is_introduced(key) {
+    fn set_profile(&self, key: &PoolKey, client: &Client) {
+        if self.pool.has_profile(key) {
             return;
         }
         let Some(capabilities) = &client.capabilities else { return };
         let alone = key.owner != 0;
-        self.pool.introduce(
+        self.pool.set_profile(
             key,
-            Arc::new(Introduction {
+            Arc::new(ClientProfile {
                 capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
-                client: client.info.clone().filter(|_| alone),
-                home: client.home.clone().filter(|_| alone),
+                info: client.info.clone().filter(|_| alone),
+                listener: client.home.clone().filter(|_| alone),
             }),
         );
     }

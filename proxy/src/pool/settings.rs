@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::egress::{Egress, EgressSettings};
-use crate::own::ClientName;
+use crate::peer::gateway_client::ClientInfo;
 use crate::server::ChildLimits;
 use crate::stdio::WriteStyle;
 
@@ -59,8 +59,8 @@ pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 impl PoolSettings {
     /// Who the gateway says it is.
-    pub fn client(&self) -> ClientName {
-        ClientName { name: self.client_name.clone(), version: self.client_version.clone() }
+    pub fn client(&self) -> ClientInfo {
+        ClientInfo { name: self.client_name.clone(), version: self.client_version.clone() }
     }
 
     /// The defaults, for a supervisor program and the variables to pass on.
