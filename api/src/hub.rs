@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
 use protocol::{AgentId, Caller, Members, TenantId, names};
 use proxy::bridge::is_lane;
-use proxy::pool::{UpstreamEvent, Pool, PoolKey};
+use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::upstream::UpstreamAnswer;
 use proxy::view::Member;
 use serde_json::value::RawValue;

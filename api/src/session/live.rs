@@ -184,7 +184,8 @@ impl Live {
 
     /// Nobody can answer any more: the gateway stops.
     pub fn refuse_questions(&self) {
-        let questions: Vec<ServerRequest> = self.questions.lock().drain().map(|(_, question)| question).collect();
+        let questions: Vec<ServerRequest> =
+            self.questions.lock().drain().map(|(_, question)| question).collect();
         for question in questions {
             question.refuse(Code::ShuttingDown, "the gateway is shutting down");
         }

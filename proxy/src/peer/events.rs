@@ -69,10 +69,7 @@ mod tests {
     #[test]
     fn events_are_read_off_notifications() {
         let read = UpstreamEvent::read;
-        assert_eq!(
-            read("notifications/tools/list_changed", None),
-            Ok(Some(UpstreamEvent::ToolsChanged))
-        );
+        assert_eq!(read("notifications/tools/list_changed", None), Ok(Some(UpstreamEvent::ToolsChanged)));
         let params = r#"{"_meta":{"a":1},"uri":"test:\/\/x"}"#;
         let updated = UpstreamEvent::ResourceUpdated { uri: "test://x".into(), params: params.into() };
         assert_eq!(read("notifications/resources/updated", Some(params)), Ok(Some(updated)));

@@ -70,7 +70,8 @@ fn read(server: &str, era: Era, answer: UpstreamAnswer, generation: u64) -> Resu
     let result = match answer {
         UpstreamAnswer::Result(result) => result,
         UpstreamAnswer::Error(error) => {
-            return Err(failed(format!("`{server}` refused the handshake: {}", excerpt(&error)), &error));
+            let first = if era == Era::Legacy { "the handshake" } else { "`server/discover`" };
+            return Err(failed(format!("`{server}` refused {first}: {}", excerpt(&error)), &error));
         }
     };
     let protocol_version = match era {
@@ -141,9 +142,8 @@ mod tests {
 
     #[test]
     fn an_error_proves_the_modern_era_only_with_our_revision() {
-        let proves = |error: &str| {
-            verdict(Era::Modern, "x", UpstreamAnswer::Error(error.to_owned().into())).is_ok()
-        };
+        let proves =
+            |error: &str| verdict(Era::Modern, "x", UpstreamAnswer::Error(error.to_owned().into())).is_ok();
         assert!(proves(r#"{"code":-32022,"message":"","data":{"supported":["2027-01-01","2026-07-28"]}}"#));
         for other in [r#","data":{"supported":["2027-01-01"]}"#, r#","data":{}"#, ""] {
             assert!(!proves(&format!(r#"{{"code":-32022,"message":""{other}}}"#)), "{other}");

@@ -140,7 +140,12 @@ impl Subscriptions {
         tokio::time::timeout(at_most, status.wait_for(|status| status.done > 0)).await.ok();
     }
 
-    pub async fn subscribe(&self, server: &str, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure> {
+    pub async fn subscribe(
+        &self,
+        server: &str,
+        uri: &str,
+        deadline: Instant,
+    ) -> Result<UpstreamAnswer, Failure> {
         let mut status = self.status.subscribe();
         let mut turn = 0;
         self.wanted.send_modify(|wanted| {
@@ -162,7 +167,8 @@ impl Subscriptions {
             }
             Ok(_) => {
                 let message = format!("`{server}` does not tell when this resource changes");
-                let error = json!({ "code": Code::InvalidParams.rpc(), "message": message, "data": { "uri": uri } });
+                let error =
+                    json!({ "code": Code::InvalidParams.rpc(), "message": message, "data": { "uri": uri } });
                 Ok(UpstreamAnswer::Error(error.to_string().into()))
             }
             Err(ListenError::Refused(error)) => Ok(UpstreamAnswer::Error(error)),

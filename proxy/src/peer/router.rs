@@ -101,10 +101,12 @@ impl ServerMessageRouter {
             return connection.answer_now(id, &UpstreamAnswer::Result(Bytes::from_static(b"{}")));
         }
         // Servers of the modern era do not ask: they answer that they need input.
-        let listener = (connection.plan().era == Era::Legacy).then(|| listener(&**connection, stream)).flatten();
+        let listener =
+            (connection.plan().era == Era::Legacy).then(|| listener(&**connection, stream)).flatten();
         let Some(listener) = listener else {
             violation(", which was not declared");
-            return connection.answer_now(id, &error(Code::MethodNotFound, "the gateway does not offer this"));
+            return connection
+                .answer_now(id, &error(Code::MethodNotFound, "the gateway does not offer this"));
         };
         match self.requests.put(&*listener, id, asked, params) {
             Ok(waiting) => {
@@ -112,7 +114,8 @@ impl ServerMessageRouter {
                     Stream::OfRequest { over, .. } => over.clone(),
                     Stream::OfListen(_) | Stream::Shared => connection.state().closed.clone(),
                 };
-                let answering = answer_later(connection.clone(), self.requests.clone(), id.into(), waiting, over);
+                let answering =
+                    answer_later(connection.clone(), self.requests.clone(), id.into(), waiting, over);
                 connection.plan().tasks.spawn(answering);
             }
             Err(reason) => {

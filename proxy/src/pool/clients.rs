@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::{Pool, PoolEvent, PoolKey};
 use crate::peer::gateway_client;
-use crate::upstream::{Initialized, ClientProfile};
+use crate::upstream::{ClientProfile, Initialized};
 
 /// Beyond this many profiles, those of upstreams that are not there are dropped.
 const MANY: usize = 4096;

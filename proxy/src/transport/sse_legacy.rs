@@ -72,7 +72,8 @@ async fn write(connection: Arc<SseConnection>, client: HttpClient) {
             }
             None => {
                 let deadline = Some(Instant::now() + ASIDE);
-                if let Err(trouble) = client.send(Method::POST, HeaderMap::new(), Some(text), deadline).await {
+                if let Err(trouble) = client.send(Method::POST, HeaderMap::new(), Some(text), deadline).await
+                {
                     let reason = trouble.failure.refusal.reason;
                     connection.router.violations.note(|| format!("a message was lost: {reason}"));
                 }

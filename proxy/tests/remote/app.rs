@@ -72,7 +72,8 @@ impl App {
         self.key.owner = 7;
         let capabilities = serde_json::value::to_raw_value(&capabilities).unwrap();
         let client = serde_json::value::to_raw_value(&json!({ "name": "theirs", "version": "9" })).ok();
-        self.pool.set_profile(&self.key, Arc::new(ClientProfile { capabilities, info: client, listener: home }));
+        self.pool
+            .set_profile(&self.key, Arc::new(ClientProfile { capabilities, info: client, listener: home }));
     }
 
     pub async fn ask(&self, method: &str, params: Value) -> Result<UpstreamAnswer, Refusal> {

@@ -221,5 +221,5 @@ async fn a_server_of_another_revision_is_not_started() {
     })
     .await;
     let app = App::new(&server.url(), Era::Modern);
-    refused(app.call().await, Code::UpstreamUnavailable, "does not offer the revision 2026-07-28");
+    refused(app.call().await, Code::UpstreamUnavailable, "does not list 2026-07-28");
 }

@@ -71,7 +71,11 @@ async fn a_modern_child() {
     assert_eq!(server.see("listens").await, json!([]));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.see("listens").await, json!([{ "toolsListChanged": true }]));
-    assert_eq!(events.try_recv().unwrap().event, UpstreamEvent::ToolsChanged, "something may have been missed");
+    assert_eq!(
+        events.try_recv().unwrap().event,
+        UpstreamEvent::ToolsChanged,
+        "something may have been missed"
+    );
 }
 
 async fn another_revision() {

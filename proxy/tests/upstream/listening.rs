@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use proxy::pool::{UpstreamEvent, PoolKey};
+use proxy::pool::{PoolKey, UpstreamEvent};
 use proxy::upstream::{ClientProfile, Listener, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -57,8 +57,8 @@ fn introduction(home: Option<Arc<dyn Listener>>) -> Arc<ClientProfile> {
     let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
     Arc::new(ClientProfile {
         capabilities: raw(r#"{"sampling": {}, "x": 1.0}"#),
-        client: Some(raw(r#"{"name":"somebody","version":"9"}"#)),
-        home,
+        info: Some(raw(r#"{"name":"somebody","version":"9"}"#)),
+        listener: home,
     })
 }
 

@@ -269,7 +269,8 @@ impl<O: Outbox> DuplexConnection<O> {
     }
 
     fn too_much(&self, waiting: usize) -> Failure {
-        let reason = format!("`{}` does not read its input: {waiting} bytes wait for it already", self.server());
+        let reason =
+            format!("`{}` does not read its input: {waiting} bytes wait for it already", self.server());
         let refusal = Refusal::new(Code::UpstreamUnavailable, reason).hint("try again later, or restart it");
         Failure { refusal, sent: false }
     }

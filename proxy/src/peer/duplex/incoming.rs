@@ -114,9 +114,10 @@ impl<O: Outbox> Incoming<O> {
         let answered = std::mem::take(&mut self.answered) || !self.replies.is_empty();
         self.connection.deliver(&mut self.replies, &mut self.unclaimed);
         for id in self.unclaimed.drain(..) {
-            self.connection.router.violations.note(|| {
-                format!("an answer under id {id}, for which nobody waits (late or repeated)")
-            });
+            self.connection
+                .router
+                .violations
+                .note(|| format!("an answer under id {id}, for which nobody waits (late or repeated)"));
         }
         answered
     }

@@ -51,7 +51,12 @@ pub enum Reply {
 }
 
 impl HttpClient {
-    pub fn new(server: &Arc<str>, egress: &Egress, launch: &RemoteLaunch, cap: usize) -> Result<HttpClient, Refusal> {
+    pub fn new(
+        server: &Arc<str>,
+        egress: &Egress,
+        launch: &RemoteLaunch,
+        cap: usize,
+    ) -> Result<HttpClient, Refusal> {
         let wrong = |reason: String| Refusal::new(Code::NotConfigured, format!("`{server}`: {reason}"));
         let url =
             Url::parse(&launch.url).map_err(|error| wrong(format!("its URL cannot be read: {error}")))?;

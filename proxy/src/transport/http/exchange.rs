@@ -28,7 +28,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Sends a request and waits for its answer. When the future is dropped the server is told so.
-pub async fn run(connection: &Arc<HttpConnection>, request: &UpstreamRequest<'_>) -> Result<UpstreamAnswer, Trouble> {
+pub async fn run(
+    connection: &Arc<HttpConnection>,
+    request: &UpstreamRequest<'_>,
+) -> Result<UpstreamAnswer, Trouble> {
     if !connection.is_open() {
         return Err(Trouble::from_refusal(connection.state.reason(), false));
     }
@@ -39,7 +42,8 @@ pub async fn run(connection: &Arc<HttpConnection>, request: &UpstreamRequest<'_>
         outcome = work => outcome,
         () = connection.state.closed.cancelled() => Ok(Err(Trouble::from_refusal(connection.state.reason(), true))),
     };
-    let late = || Trouble::new(Code::TimedOut, format!("`{}` did not answer in time", connection.server()), true);
+    let late =
+        || Trouble::new(Code::TimedOut, format!("`{}` did not answer in time", connection.server()), true);
     let outcome = outcome.unwrap_or_else(|_| Err(late()));
     let lost = outcome.as_ref().is_err_and(|trouble| trouble.failure.refusal.code == Code::TimedOut);
     if !lost {

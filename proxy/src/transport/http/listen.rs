@@ -41,7 +41,9 @@ pub async fn open(
             None => failed("answered a subscription with something else"),
         }),
         Ok((Reply::Nothing, _)) => Err(failed("answered a subscription with nothing")),
-        Err(Trouble { failure, status: Some(404 | 405 | 501), .. }) => Err(ListenError::NotThere(failure.refusal)),
+        Err(Trouble { failure, status: Some(404 | 405 | 501), .. }) => {
+            Err(ListenError::NotThere(failure.refusal))
+        }
         Err(trouble) => Err(ListenError::Failed(trouble.failure.refusal)),
     }
 }

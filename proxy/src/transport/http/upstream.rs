@@ -107,7 +107,10 @@ impl Connection for HttpConnection {
         &self.state
     }
 
-    async fn request<'a>(self: &'a Arc<Self>, request: UpstreamRequest<'a>) -> Result<UpstreamAnswer, Trouble> {
+    async fn request<'a>(
+        self: &'a Arc<Self>,
+        request: UpstreamRequest<'a>,
+    ) -> Result<UpstreamAnswer, Trouble> {
         exchange::run(self, &request).await
     }
 

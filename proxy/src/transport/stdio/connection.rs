@@ -109,7 +109,9 @@ async fn read(
     };
     let reason = match end {
         ReadEnd::Over => exit_reason(&connection, &stderr_ended).await,
-        ReadEnd::LineTooLong => format!("`{server}` sent a line of more than {line_cap} bytes and is restarted"),
+        ReadEnd::LineTooLong => {
+            format!("`{server}` sent a line of more than {line_cap} bytes and is restarted")
+        }
         ReadEnd::Failed(error) => format!("the output of `{server}` could not be read: {error}"),
     };
     if !connection.is_open() {

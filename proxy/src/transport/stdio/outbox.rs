@@ -115,7 +115,6 @@ impl PipeOutbox {
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes as u64;
     }
-
 }
 
 impl Outbox for PipeOutbox {

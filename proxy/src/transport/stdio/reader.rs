@@ -56,11 +56,7 @@ impl Reader {
         end
     }
 
-    async fn read_lines(
-        &mut self,
-        mut stdout: pipe::Receiver,
-        buffer: &mut LineBuffer,
-    ) -> ReadEnd {
+    async fn read_lines(&mut self, mut stdout: pipe::Receiver, buffer: &mut LineBuffer) -> ReadEnd {
         let connection = self.incoming.connection.clone();
         let input_closed = connection.shared.lock().outbox.input_closed.clone();
         let last_words = async {

@@ -9,8 +9,8 @@ use tokio_tungstenite::tungstenite::{self, http};
 use super::Frames;
 use crate::egress::Url;
 use crate::egress::header::HeaderValue;
-use crate::transport::http::{RemotePlan, failure, own_headers};
 use crate::server::RemoteLaunch;
+use crate::transport::http::{RemotePlan, failure, own_headers};
 
 const SUBPROTOCOL: &str = "mcp";
 /// The request's header, as RFC 6455 names it.
@@ -29,8 +29,11 @@ pub async fn connect(plan: &RemotePlan, launch: &RemoteLaunch) -> Result<Frames,
     request.headers_mut().extend(own);
     request.headers_mut().insert(PROTOCOL_HEADER, HeaderValue::from_static(SUBPROTOCOL));
 
-    let socket =
-        plan.egress.connect(&url).await.map_err(|error| failure::unreached(server, &error).failure.refusal)?;
+    let socket = plan
+        .egress
+        .connect(&url)
+        .await
+        .map_err(|error| failure::unreached(server, &error).failure.refusal)?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(plan.message_cap))
         .max_frame_size(Some(plan.message_cap));
