@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::mcp::Era;
 use protocol::{Caller, Code, Refusal};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -47,7 +46,7 @@ pub struct UpstreamRequest<'a> {
     pub method: &'a str,
     pub params: Params<'a>,
     pub deadline: Instant,
-    /// Who hears what the upstream says and asks until it answers; none where nobody would listen.
+    /// Takes what the upstream sends until it answers; none where nobody would listen.
     pub listener: Option<&'a Arc<dyn Listener>>,
     /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
     pub progress: Option<u64>,
@@ -65,19 +64,19 @@ impl<'a> UpstreamRequest<'a> {
     }
 }
 
-/// Who hears what an upstream says besides its answers. Neither method waits: whoever is behind it
-/// and cannot keep up must not hold up the upstream's reader.
+/// Receiver of what an upstream sends besides its answers. Neither method waits: a client that cannot keep
+/// up must not hold up the upstream's reader.
 pub trait Listener: Send + Sync {
-    /// A notification, as the upstream wrote it. `params` is a raw JSON object.
-    fn hear(&self, method: &str, params: Option<&str>);
+    /// Takes a notification as the upstream wrote it. `params` is a raw JSON object.
+    fn on_notification(&self, method: &str, params: Option<&str>);
 
-    /// A request of the upstream: `sampling/createMessage`, `elicitation/create`, `roots/list`, `ping`
+    /// Takes a request of the upstream: `sampling/createMessage`, `elicitation/create`, `roots/list`, `ping`
     /// excepted, or one that is not known here.
-    fn ask(&self, question: Question);
+    fn on_request(&self, request: ServerRequest);
 }
 
 /// A request of an upstream to the client, to be answered once. Dropped, it is answered with an error.
-pub struct Question {
+pub struct ServerRequest {
     pub method: String,
     /// The raw JSON object.
     pub params: Option<Bytes>,
@@ -86,11 +85,11 @@ pub struct Question {
     held: Option<Box<dyn std::any::Any + Send>>,
 }
 
-impl Question {
-    /// The receiver gets the answer. Dropping it withdraws the question.
-    pub fn new(method: String, params: Option<Bytes>) -> (Question, oneshot::Receiver<UpstreamAnswer>) {
+impl ServerRequest {
+    /// Returns the request and the receiver of its answer. Dropping the receiver withdraws the request.
+    pub fn new(method: String, params: Option<Bytes>) -> (ServerRequest, oneshot::Receiver<UpstreamAnswer>) {
         let (answer, answered) = oneshot::channel();
-        (Question { method, params, answer: Some(answer), held: None }, answered)
+        (ServerRequest { method, params, answer: Some(answer), held: None }, answered)
     }
 
     /// Keeps something until it is answered.
@@ -124,7 +123,7 @@ impl Question {
     }
 }
 
-impl Drop for Question {
+impl Drop for ServerRequest {
     fn drop(&mut self) {
         if let Some(waiting) = self.answer.take() {
             let message = "the client went away without an answer";
@@ -134,15 +133,15 @@ impl Drop for Question {
     }
 }
 
-/// What is said to an upstream of the client that it is for, where it serves one client (or several
-/// that declare the same). Without one the gateway speaks for itself and declares nothing.
-pub struct Introduction {
+/// The client that an upstream is for, where it serves one client (or several that declare the same).
+/// Without one the gateway speaks for itself and declares nothing.
+pub struct ClientProfile {
     /// The raw JSON object of `capabilities`.
     pub capabilities: Box<RawValue>,
     /// The raw JSON object of `clientInfo`.
-    pub client: Option<Box<RawValue>>,
-    /// Who hears what is said outside any request; none where no client can be reached so.
-    pub home: Option<Arc<dyn Listener>>,
+    pub info: Option<Box<RawValue>>,
+    /// Takes what belongs to no request; none where no client can be reached so.
+    pub listener: Option<Arc<dyn Listener>>,
 }
 
 /// The raw JSON object of a request's `params`, in up to three slices, so that a tool can be renamed
@@ -194,15 +193,6 @@ pub enum UpstreamAnswer {
     Result(Bytes),
     /// The raw JSON of the `error` object.
     Error(Bytes),
-}
-
-/// The code of a raw JSON-RPC error object.
-pub fn error_code(error: &[u8]) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Error {
-        code: i64,
-    }
-    serde_json::from_slice::<Error>(error).ok().map(|error| error.code)
 }
 
 /// A request without an answer.

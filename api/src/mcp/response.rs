@@ -70,7 +70,7 @@ impl Reply {
     pub fn error_code(&self) -> Option<i64> {
         match &self.answer {
             Answer::Result(_) => None,
-            Answer::Error(error) => proxy::catalog::error_code(error),
+            Answer::Error(error) => proxy::message::code(error),
             Answer::Refused(refusal) => Some(refusal.code.rpc().into()),
         }
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use protocol::Code;
 use protocol::mcp::WITH_EMPTY_EVENTS;
 use proxy::pool::Subscribed;
-use proxy::upstream::{Listener, Question, UpstreamAnswer};
+use proxy::upstream::{Listener, ServerRequest, UpstreamAnswer};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::backlog::Backlog;
@@ -32,7 +32,7 @@ pub struct SessionState {
     pub get_stream: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     next_stream: AtomicU32,
-    questions: Mutex<HashMap<u64, Question>>,
+    questions: Mutex<HashMap<u64, ServerRequest>>,
     next_question: AtomicU64,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// Cancelled when another GET takes over, or the session ends.
@@ -174,7 +174,8 @@ impl SessionState {
 
     /// Nobody can answer any more: the gateway stops.
     pub fn refuse_questions(&self) {
-        let questions: Vec<Question> = self.questions.lock().drain().map(|(_, question)| question).collect();
+        let questions: Vec<ServerRequest> =
+            self.questions.lock().drain().map(|(_, question)| question).collect();
         for question in questions {
             question.refuse(Code::ShuttingDown, "the gateway is shutting down");
         }
@@ -194,7 +195,7 @@ impl SessionState {
         }
     }
 
-    fn ask(&self, stream: &Stream, question: Question) {
+    fn ask(&self, stream: &Stream, question: ServerRequest) {
         let number = self.next_question.fetch_add(1, Ordering::Relaxed);
         let id = format!("\"{}-{number}\"", self.replica);
         let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
@@ -247,11 +248,11 @@ pub struct ClientChannel {
 }
 
 impl Listener for ClientChannel {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         self.stream.try_send(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         match self.state.upgrade() {
             Some(live) => live.ask(&self.stream, question),
             None => question.refuse(Code::Internal, "the client's session is over"),
@@ -263,11 +264,11 @@ impl Listener for ClientChannel {
 pub struct NotificationChannel(pub Arc<Stream>);
 
 impl Listener for NotificationChannel {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         self.0.try_send(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         question.refuse(Code::MethodNotFound, "the client cannot be asked here");
     }
 }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
 use protocol::{AgentId, Caller, Members, TenantId, names};
 use proxy::bridge::is_lane;
-use proxy::pool::{News, Pool, PoolKey};
+use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::upstream::UpstreamAnswer;
 use proxy::view::Member;
 use serde_json::value::RawValue;
@@ -134,7 +134,7 @@ impl Dispatcher {
                 () = stop.cancelled() => break,
                 event = events.recv() => match event {
                     Ok(event) if gathered.len() < MOST_GATHERED => {
-                        let change = change(event.key, event.news);
+                        let change = change(event.key, event.event);
                         gathered.insert((event.key, change.what.name().to_owned()), change);
                     }
                     Ok(_) => {}
@@ -301,15 +301,14 @@ impl Dispatcher {
     }
 }
 
-fn change(key: PoolKey, news: News) -> Change {
-    let what = match news {
-        News::ToolsChanged => What::Tools,
-        News::ResourcesChanged => What::Resources,
-        News::PromptsChanged => What::Prompts,
-        News::ResourceUpdated { uri, params } => {
+fn change(key: PoolKey, event: UpstreamEvent) -> Change {
+    let what = match event {
+        UpstreamEvent::ToolsChanged => What::Tools,
+        UpstreamEvent::ResourcesChanged => What::Resources,
+        UpstreamEvent::PromptsChanged => What::Prompts,
+        UpstreamEvent::ResourceUpdated { uri, params } => {
             What::Resource { uri: uri.to_string(), params: params.to_string() }
         }
-        News::Task { params } => What::Task { params: params.to_string() },
     };
     Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
 }
@@ -335,7 +334,7 @@ fn lists(what: &What) -> &'static [&'static str] {
         What::Tools => &[method::TOOLS_CHANGED],
         What::Resources => &[method::RESOURCES_CHANGED],
         What::Prompts => &[method::PROMPTS_CHANGED],
-        What::Resource { .. } | What::Task { .. } => &[],
+        What::Resource { .. } => &[],
     }
 }
 

@@ -99,9 +99,6 @@ pub enum What {
         uri: String,
         params: String,
     },
-    Task {
-        params: String,
-    },
 }
 
 impl What {
@@ -113,7 +110,6 @@ impl What {
             What::Resources => "resources",
             What::Prompts => "prompts",
             What::Resource { uri, .. } => uri,
-            What::Task { params } => params,
         }
     }
 }

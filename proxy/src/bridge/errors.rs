@@ -7,12 +7,12 @@ use protocol::{Code, Members};
 use serde_json::json;
 
 use super::client::Client;
-use crate::catalog::error_code;
+use crate::peer::message;
 use crate::upstream::UpstreamAnswer;
 
 /// Codes that belong to the modern era become ordinary ones.
 pub fn to_legacy(error: Bytes) -> Bytes {
-    let ordinary = match error_code(&error).and_then(|code| i32::try_from(code).ok()) {
+    let ordinary = match message::code(&error).and_then(|code| i32::try_from(code).ok()) {
         Some(code::MISSING_CLIENT_CAPABILITY) => Code::InvalidParams,
         Some(code::HEADER_MISMATCH | code::UNSUPPORTED_PROTOCOL_VERSION) => Code::Internal,
         _ => return error,
@@ -23,7 +23,7 @@ pub fn to_legacy(error: Bytes) -> Bytes {
 /// Codes that the modern era reserves become ordinary ones; a URL that must be visited first becomes a
 /// question, if this client can be asked so.
 pub fn to_modern(client: &Client, error: Bytes) -> UpstreamAnswer {
-    let Some(given) = error_code(&error) else { return UpstreamAnswer::Error(error) };
+    let Some(given) = message::code(&error) else { return UpstreamAnswer::Error(error) };
     if given == i64::from(code::RESOURCE_NOT_FOUND) {
         return UpstreamAnswer::Error(with_code(error, Code::InvalidParams));
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::client::{Client, Level};
 use super::patience::Patience;
-use crate::upstream::{Listener, Question};
+use crate::upstream::{Listener, ServerRequest};
 
 pub struct Hearing {
     pub client: Arc<Client>,
@@ -20,12 +20,12 @@ pub struct Hearing {
 }
 
 impl Listener for Hearing {
-    fn hear(&self, told: &str, params: Option<&str>) {
+    fn on_notification(&self, told: &str, params: Option<&str>) {
         let own = self.progress.as_ref().map(|(_, own)| &**own);
         pass_on(&self.client, &*self.voice, own, told, params);
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         ask(&self.client, &*self.voice, question, &self.patience);
     }
 }
@@ -43,17 +43,17 @@ pub fn pass_on(
             let Some(own) = own else { return };
             let Some(Ok(mut members)) = params.map(Members::read) else { return };
             members.set(meta::PROGRESS_TOKEN, own.to_owned());
-            voice.hear(method::PROGRESS, Some(&members.write()));
+            voice.on_notification(method::PROGRESS, Some(&members.write()));
         }
         method::LOG if !wanted(client, params) => {}
         // A modern client knows no such notification (row 12).
         method::ELICITATION_COMPLETE if client.era == Era::Modern => {}
-        _ => voice.hear(told, params),
+        _ => voice.on_notification(told, params),
     }
 }
 
 /// Passes a question on, if it may be asked; the clock stands while it is open.
-pub fn ask(client: &Client, voice: &dyn Listener, question: Question, patience: &Arc<Patience>) {
+pub fn ask(client: &Client, voice: &dyn Listener, question: ServerRequest, patience: &Arc<Patience>) {
     let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
     let known = matches!(&*question.method, method::SAMPLE | method::ELICIT | method::LIST_ROOTS);
     // A modern client knows no other questions, and a legacy one that said nothing is asked none.
@@ -62,7 +62,7 @@ pub fn ask(client: &Client, voice: &dyn Listener, question: Question, patience: 
         let refused = format!("the client did not declare what `{}` needs", question.method);
         return question.refuse(Code::MethodNotFound, &refused);
     }
-    voice.ask(question.holding(patience.pause()));
+    voice.on_request(question.holding(patience.pause()));
 }
 
 /// A modern client gets log messages only if its request says from which level on; a legacy one gets

@@ -18,7 +18,7 @@ use super::patience::Patience;
 use super::{Bridge, Errand, QUESTIONS_WITHIN, late, may_ask, meta};
 use crate::pool::{Delivered, PoolKey};
 use crate::server::ServerSpec;
-use crate::upstream::{Listener, Params, Question, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{Listener, Params, ServerRequest, UpstreamAnswer, UpstreamRequest};
 
 /// Most calls parked at once.
 const MAX_PARKED: usize = 10_000;
@@ -32,7 +32,7 @@ pub struct Parked(Mutex<HashMap<u128, Call>>);
 /// A call that goes on while the client is away.
 struct Call {
     steps: mpsc::UnboundedReceiver<Step>,
-    open: Vec<(String, Question)>,
+    open: Vec<(String, ServerRequest)>,
     asked: usize,
     until: Instant,
     /// Who listens now.
@@ -42,7 +42,7 @@ struct Call {
 }
 
 enum Step {
-    Asks(Question),
+    Asks(ServerRequest),
     Done(Result<Delivered, Refusal>),
 }
 
@@ -116,7 +116,7 @@ fn resumed(bridge: &Bridge, errand: &Errand<'_>) -> Result<Option<Call>, Refusal
 }
 
 /// Gives a question its answer, or gives the question back.
-fn give(key: String, question: Question, answers: &Members<'_>) -> Option<(String, Question)> {
+fn give(key: String, question: ServerRequest, answers: &Members<'_>) -> Option<(String, ServerRequest)> {
     match answers.get(&key) {
         Some(answer) => {
             question.answer(UpstreamAnswer::Result(answer.get().to_owned().into()));
@@ -143,7 +143,7 @@ async fn begin(
     errand: &Errand<'_>,
 ) -> Result<Call, Refusal> {
     let lane = bridge.shared.lanes.take(key, Instant::now() + errand.timeout).await?;
-    bridge.introduce(&lane.key, errand.client);
+    bridge.set_profile(&lane.key, errand.client);
     if errand.client.level.is_some() {
         bridge.hear_everything(&lane.key, spec).await;
     }
@@ -220,7 +220,7 @@ async fn go_on(
 }
 
 impl Call {
-    fn ask(&mut self, question: Question) {
+    fn ask(&mut self, question: ServerRequest) {
         self.asked += 1;
         self.open.push((format!("question-{}", self.asked), question));
     }
@@ -283,14 +283,14 @@ struct Ear {
 }
 
 impl Listener for Ear {
-    fn hear(&self, told: &str, params: Option<&str>) {
+    fn on_notification(&self, told: &str, params: Option<&str>) {
         let Waiting { voice, own } = &*self.line.0.lock();
         if let Some(voice) = voice {
             hearing::pass_on(&self.client, &**voice, own.as_deref(), told, params);
         }
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         hearing::ask(&self.client, &Tell(self.tell.clone()), question, &self.patience);
     }
 }
@@ -298,9 +298,9 @@ impl Listener for Ear {
 struct Tell(mpsc::UnboundedSender<Step>);
 
 impl Listener for Tell {
-    fn hear(&self, _method: &str, _params: Option<&str>) {}
+    fn on_notification(&self, _method: &str, _params: Option<&str>) {}
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         // Without a receiver the question is dropped, which answers it with an error.
         drop(self.0.send(Step::Asks(question)));
     }

@@ -14,7 +14,7 @@ use super::results::{self, Asked, AskedOne};
 use super::{Bridge, Errand, QUESTIONS_WITHIN, may_ask};
 use crate::pool::{Delivered, PoolKey};
 use crate::server::ServerSpec;
-use crate::upstream::{Params, Question, UpstreamAnswer};
+use crate::upstream::{Params, ServerRequest, UpstreamAnswer};
 
 use std::sync::Arc;
 
@@ -96,8 +96,8 @@ async fn answer(errand: &Errand<'_>, one: &AskedOne<'_>) -> Result<String, Strin
         Some(params) => Some(params.to_owned()),
         None => None,
     };
-    let (question, answered) = Question::new(one.method.clone(), params.map(Bytes::from));
-    voice.ask(question);
+    let (question, answered) = ServerRequest::new(one.method.clone(), params.map(Bytes::from));
+    voice.on_request(question);
     match answered.await {
         Ok(UpstreamAnswer::Result(result)) => {
             String::from_utf8(result.to_vec()).map_err(|_| "the client's answer is not text".to_owned())

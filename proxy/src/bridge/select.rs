@@ -12,7 +12,7 @@ use crate::pool::PoolKey;
 use crate::route::Permit;
 use crate::selected::Selected;
 use crate::server::{Launch, ServerSpec};
-use crate::upstream::Introduction;
+use crate::upstream::ClientProfile;
 
 impl Bridge {
     /// Selects a server for a caller to whom this policy applies. The server's eras are found out first,
@@ -74,7 +74,7 @@ impl Bridge {
             return shared;
         }
         let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
-        self.introduce(&key, client);
+        self.set_profile(&key, client);
         key
     }
 
@@ -89,7 +89,7 @@ impl Bridge {
             return own;
         }
         let key = PoolKey { owner: 0, ..own };
-        self.introduce(&key, client);
+        self.set_profile(&key, client);
         key
     }
 
@@ -115,18 +115,18 @@ impl Bridge {
         }
     }
 
-    pub(super) fn introduce(&self, key: &PoolKey, client: &Client) {
-        if self.pool.is_introduced(key) {
+    pub(super) fn set_profile(&self, key: &PoolKey, client: &Client) {
+        if self.pool.has_profile(key) {
             return;
         }
         let Some(capabilities) = &client.capabilities else { return };
         let alone = key.owner != 0;
-        self.pool.introduce(
+        self.pool.set_profile(
             key,
-            Arc::new(Introduction {
+            Arc::new(ClientProfile {
                 capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
-                client: client.info.clone().filter(|_| alone),
-                home: client.home.clone().filter(|_| alone),
+                info: client.info.clone().filter(|_| alone),
+                listener: client.home.clone().filter(|_| alone),
             }),
         );
     }

@@ -24,8 +24,6 @@ use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 
-pub use crate::upstream::error_code;
-
 /// Most items of one kind that are taken from one server.
 const MAX_ITEMS: usize = 10_000;
 
@@ -272,7 +270,9 @@ impl Catalog {
                 Refusal::new(Code::UpstreamFailed, reason)
                     .hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
             }),
-            UpstreamAnswer::Error(error) if error_code(&error) == Some(Code::MethodNotFound.rpc().into()) => {
+            UpstreamAnswer::Error(error)
+                if message::code(&error) == Some(Code::MethodNotFound.rpc().into()) =>
+            {
                 Ok(None)
             }
             UpstreamAnswer::Error(error) => {

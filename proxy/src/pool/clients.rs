@@ -11,22 +11,22 @@ use tokio::sync::broadcast;
 
 use super::entry::Entry;
 use super::{Pool, PoolEvent, PoolKey};
-use crate::own;
+use crate::peer::gateway_client;
 use crate::selected::Selected;
-use crate::upstream::{Initialized, Introduction};
+use crate::upstream::{ClientProfile, Initialized};
 
-/// Beyond this many introductions, those of upstreams that are not there are dropped.
+/// Beyond this many profiles, those of upstreams that are not there are dropped.
 const MANY: usize = 4096;
 
 impl Pool {
     /// Says which client an upstream is for, before it is first asked for under this key.
-    pub fn introduce(&self, key: &PoolKey, introduction: Arc<Introduction>) {
-        let introductions = &self.shared.introductions;
-        if introductions.len() >= MANY {
-            // Clients that came with ever other words; what runs does not need them any more.
-            introductions.retain(|key, _| self.shared.entries.contains_key(key));
+    pub fn set_profile(&self, key: &PoolKey, profile: Arc<ClientProfile>) {
+        let profiles = &self.shared.profiles;
+        if profiles.len() >= MANY {
+            // Clients that came with ever other capabilities; what runs does not need them any more.
+            profiles.retain(|key, _| self.shared.entries.contains_key(key));
         }
-        introductions.insert(*key, introduction);
+        profiles.insert(*key, profile);
     }
 
     /// A client has gone: what ran for it alone is ended.
@@ -35,7 +35,7 @@ impl Pool {
             // That is everybody.
             return;
         }
-        self.shared.introductions.retain(|key, _| key.owner != owner);
+        self.shared.profiles.retain(|key, _| key.owner != owner);
         if self.shared.entries.iter().any(|entry| entry.key().owner == owner) {
             let pool = self.clone();
             self.shared.tasks.spawn(async move { pool.retire_where(|key| key.owner == owner).await });
@@ -56,8 +56,8 @@ impl Pool {
         }
     }
 
-    pub fn is_introduced(&self, key: &PoolKey) -> bool {
-        self.shared.introductions.contains_key(key)
+    pub fn has_profile(&self, key: &PoolKey) -> bool {
+        self.shared.profiles.contains_key(key)
     }
 
     /// Selects every upstream that runs, for work of the gateway itself.
@@ -92,6 +92,6 @@ impl Pool {
 
     /// The raw `params` of a request of the gateway itself to an upstream of that era.
     pub fn own_params(&self, era: Era, members: Map<String, Value>) -> String {
-        own::params(era, &self.shared.settings.client(), members)
+        gateway_client::params(era, &self.shared.settings.client(), members)
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use protocol::Refusal;
 
-use super::backoff::Crashes;
 use super::entry::{Entry, Phase, Running};
 use crate::child::Needed;
 
@@ -44,7 +43,7 @@ impl Entry {
             if busy && !stop {
                 return;
             }
-            life.crashes = Crashes::default();
+            life.crashes.reset();
             life.set(Phase::Idle { note: None });
             self.breaker.reset();
             self.current.swap(None)

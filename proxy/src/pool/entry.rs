@@ -92,12 +92,13 @@ impl Entry {
     pub fn new(key: PoolKey, spec: Arc<ServerSpec>, pool: Arc<PoolShared>, held: bool) -> Arc<Entry> {
         let settings = &pool.settings;
         let breaker = Breaker::new(settings.breaker_failures, settings.breaker_pause);
+        let crashes = Crashes::new(settings.backoff_base, settings.backoff_cap);
         let phase = if held { Phase::Held } else { Phase::Idle { note: None } };
         let first_change = pool.next_generation() << 32;
         Arc::new(Entry {
             key,
             current: ArcSwapOption::empty(),
-            life: Mutex::new(Life { phase, since: Timestamp::now(), crashes: Crashes::default() }),
+            life: Mutex::new(Life { phase, since: Timestamp::now(), crashes }),
             breaker,
             places: (spec.max_concurrency.value > 0)
                 .then(|| Semaphore::new(spec.max_concurrency.value as usize)),
@@ -196,7 +197,7 @@ impl Entry {
         self.logs.note(format!("it did not start: {}", refusal.reason));
         let mut life = self.life.lock();
         if matches!(life.phase, Phase::Starting(_) | Phase::Idle { .. } | Phase::Crashed { .. }) {
-            life.crash(took, refusal.clone(), self);
+            life.crash(took, refusal.clone());
         }
     }
 
@@ -259,7 +260,7 @@ impl Entry {
         if in_use {
             tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server ended");
             self.current.store(None);
-            life.crash(running.started.elapsed(), refusal, self);
+            life.crash(running.started.elapsed(), refusal);
         }
         in_use
     }
@@ -277,9 +278,8 @@ impl Life {
         self.since = Timestamp::now();
     }
 
-    fn crash(&mut self, ran: Duration, last: Refusal, entry: &Entry) {
-        let settings = &entry.pool.settings;
-        let until = self.crashes.count(ran, settings.backoff_base, settings.backoff_cap);
+    fn crash(&mut self, ran: Duration, last: Refusal) {
+        let until = self.crashes.count(ran);
         self.set(Phase::Crashed { until, last });
     }
 }

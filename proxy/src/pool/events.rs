@@ -1,11 +1,10 @@
-//! What upstreams tell that belongs to no request, with the key of the one that told it.
+//! Events of upstreams, with the key of the upstream.
 
 use super::PoolKey;
-use crate::news::News;
+use crate::peer::events::UpstreamEvent;
 
-/// Something that an upstream told by itself.
 #[derive(Clone, Debug)]
 pub struct PoolEvent {
     pub key: PoolKey,
-    pub news: News,
+    pub event: UpstreamEvent,
 }

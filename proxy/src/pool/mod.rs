@@ -35,7 +35,7 @@ use shared::PoolShared;
 
 use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
 
-pub use crate::news::News;
+pub use crate::peer::events::UpstreamEvent;
 pub use events::PoolEvent;
 pub use processes::Processes;
 pub use settings::{PASSED_ON, PoolSettings};
@@ -281,7 +281,7 @@ impl Pool {
         };
         if self.shared.entries.iter().any(|other| older(other.key())) {
             let (pool, key) = (self.clone(), *key);
-            self.shared.introductions.retain(|other, _| !older(other));
+            self.shared.profiles.retain(|other, _| !older(other));
             self.shared.tasks.spawn(async move {
                 let older = move |other: &PoolKey| {
                     other.tenant == key.tenant && other.server == key.server && other.revision < key.revision

@@ -38,7 +38,10 @@ pub struct Outcome {
 pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outcome {
     let logs = pool.logs(tenant, spec.id);
     let deadline = Instant::now() + spec.start_timeout.value;
-    let plan = || start::probe_plan(pool, spec, logs.clone());
+    let plan = || {
+        let peer = start::silent_plan(pool, spec, Era::Legacy, logs.clone());
+        start::remote_plan(pool, spec, peer)
+    };
     let asked = match &spec.launch {
         Launch::Stdio(launch) => return ask_children(pool, tenant, spec, launch, logs).await,
         Launch::Http(launch) => http::eras(&plan(), launch, deadline).await,
@@ -122,8 +125,9 @@ impl Asking<'_> {
 
     async fn start(&self, era: Era) -> Result<(ProbeChild, Starting<'_>), Refusal> {
         let place = self.pool.make_room(self.tenant).await?;
-        let plan = start::plan(self.pool, self.tenant, self.spec, era, self.logs.clone());
-        Ok((ProbeChild::start(plan, self.launch, &self.pool.tasks).await?, place))
+        let peer = start::silent_plan(self.pool, self.spec, era, self.logs.clone());
+        let plan = start::stdio_plan(self.pool, self.spec, peer, self.tenant);
+        Ok((ProbeChild::start(plan, self.launch).await?, place))
     }
 
     /// Asks `server/discover`. Whoever has read the question and says nothing for long is silent.

@@ -15,7 +15,7 @@ use super::Delivered;
 use super::entry::{Entry, Running, Unavailable};
 use crate::breaker::Admission;
 use crate::message;
-use crate::own;
+use crate::peer::gateway_client;
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
@@ -147,7 +147,7 @@ impl Entry {
                 Era::Legacy => method::PING,
                 Era::Modern => method::DISCOVER,
             };
-            let params = own::params(entry.key.era, &entry.pool.settings.client(), Map::new());
+            let params = gateway_client::params(entry.key.era, &entry.pool.settings.client(), Map::new());
             let ping = UpstreamRequest::new(asked, Params::raw(params.as_bytes()), deadline);
             if let Err(Failure { refusal, .. }) = running.upstream.request(ping).await
                 && refusal.code == Code::TimedOut

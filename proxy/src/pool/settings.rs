@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::egress::{Egress, EgressSettings};
-use crate::own::ClientName;
+use crate::peer::gateway_client::ClientInfo;
 
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -23,7 +23,8 @@ pub struct PoolSettings {
     pub max_waiting: usize,
     /// How long a child may take to end by itself after end of input, and again after SIGTERM.
     pub stop_grace: Duration,
-    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`.
+    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`. Each has jitter
+    /// of up to a quarter on top.
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
     /// How many failures in a row open the circuit breaker.
@@ -46,8 +47,8 @@ pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 impl PoolSettings {
     /// Who the gateway says it is.
-    pub fn client(&self) -> ClientName {
-        ClientName { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    pub fn client(&self) -> ClientInfo {
+        ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
     /// The defaults, for a supervisor program and the variables to pass on.

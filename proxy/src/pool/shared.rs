@@ -18,7 +18,7 @@ use super::events::PoolEvent;
 use super::processes::Processes;
 use super::settings::PoolSettings;
 use crate::logs::LogRing;
-use crate::upstream::Introduction;
+use crate::upstream::ClientProfile;
 
 /// Bytes kept of each child's stderr.
 const LOG_BYTES: usize = 256 << 10;
@@ -31,8 +31,8 @@ pub struct PoolShared {
     pub held: DashMap<(TenantId, ServerId), Timestamp>,
     /// They outlive the entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
-    /// Whom the upstreams of some keys are for.
-    pub introductions: DashMap<PoolKey, Arc<Introduction>>,
+    /// The clients that the upstreams of some keys are for.
+    pub profiles: DashMap<PoolKey, Arc<ClientProfile>>,
     pub verdicts: Verdicts,
     processes: DashMap<(TenantId, ServerId), Arc<Processes>>,
     pub events: broadcast::Sender<PoolEvent>,
@@ -75,7 +75,7 @@ impl PoolShared {
             entries: DashMap::new(),
             held: DashMap::new(),
             logs: DashMap::new(),
-            introductions: DashMap::new(),
+            profiles: DashMap::new(),
             verdicts: Verdicts::default(),
             processes: DashMap::new(),
             events: broadcast::channel(EVENTS_KEPT).0,

@@ -12,7 +12,7 @@ use proxy::egress::{Egress, EgressSettings};
 use proxy::pool::{Pool, PoolKey, PoolSettings};
 use proxy::selected::Selected;
 use proxy::server::{Launch, RemoteLaunch, ServerSpec};
-use proxy::upstream::{Introduction, Listener, Params, Question, UpstreamAnswer, UpstreamRequest};
+use proxy::upstream::{ClientProfile, Listener, Params, ServerRequest, UpstreamAnswer, UpstreamRequest};
 use serde_json::{Value, json};
 
 pub struct App {
@@ -73,7 +73,8 @@ impl App {
         self.key.owner = 7;
         let capabilities = serde_json::value::to_raw_value(&capabilities).unwrap();
         let client = serde_json::value::to_raw_value(&json!({ "name": "theirs", "version": "9" })).ok();
-        self.pool.introduce(&self.key, Arc::new(Introduction { capabilities, client, home }));
+        self.pool
+            .set_profile(&self.key, Arc::new(ClientProfile { capabilities, info: client, listener: home }));
     }
 
     pub async fn ask(&self, method: &str, params: Value) -> Result<UpstreamAnswer, Refusal> {
@@ -130,7 +131,7 @@ pub fn error(answer: UpstreamAnswer) -> Value {
 pub struct Ears {
     pub heard: Mutex<Vec<(String, Value)>>,
     /// Questions are kept here instead of being answered.
-    pub kept: Option<Mutex<Vec<Question>>>,
+    pub kept: Option<Mutex<Vec<ServerRequest>>>,
 }
 
 impl Ears {
@@ -140,12 +141,12 @@ impl Ears {
 }
 
 impl Listener for Ears {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         let params = params.map_or(Value::Null, |params| serde_json::from_str(params).unwrap());
         self.heard.lock().push((method.to_owned(), params));
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         let method = question.method.clone();
         self.heard.lock().push((method.clone(), Value::Null));
         match &self.kept {

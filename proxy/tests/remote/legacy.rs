@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::Code;
 use protocol::mcp::Era;
-use proxy::pool::News;
+use proxy::pool::UpstreamEvent;
 use proxy::upstream::Listener;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -175,11 +175,11 @@ async fn the_standing_stream_brings_news_and_goes_on() {
     let mut events = app.pool.events();
     app.call().await.unwrap();
     let before = app.pool.changes(&app.key);
-    assert_eq!(events.recv().await.unwrap().news, News::ToolsChanged);
+    assert_eq!(events.recv().await.unwrap().event, UpstreamEvent::ToolsChanged);
     let updated = events.recv().await.unwrap();
     assert_eq!(updated.key, app.key);
     assert!(
-        matches!(updated.news, News::ResourceUpdated { uri, params } if &*uri == "file:///a" && params.contains("\"x\":1"))
+        matches!(updated.event, UpstreamEvent::ResourceUpdated { uri, params } if &*uri == "file:///a" && params.contains("\"x\":1"))
     );
     until("home heard it", || ears.methods() == ["notifications/message"]).await;
     assert!(app.pool.changes(&app.key) >= before);

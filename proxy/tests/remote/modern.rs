@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::Code;
 use protocol::mcp::Era;
 use proxy::http::{RemotePlan, Started, start};
-use proxy::pool::News;
+use proxy::pool::UpstreamEvent;
 use proxy::upstream::{Listener, Params, UpstreamAnswer, UpstreamRequest};
 use serde_json::json;
 
@@ -113,7 +113,7 @@ async fn news_come_by_a_subscription() {
     app.call().await.unwrap();
     let before = app.pool.changes(&app.key);
     let event = tokio::time::timeout(Duration::from_secs(5), events.recv()).await.unwrap().unwrap();
-    assert_eq!((event.key, event.news), (app.key, News::ToolsChanged));
+    assert_eq!((event.key, event.event), (app.key, UpstreamEvent::ToolsChanged));
     assert!(app.pool.changes(&app.key) > before);
     let listen = &server.of("subscriptions/listen")[0];
     assert_eq!(listen.body["params"]["notifications"], json!({ "toolsListChanged": true }));
@@ -163,7 +163,7 @@ async fn connections_are_used_again() {
 /// An upstream without a pool.
 async fn alone(server: &Server) -> Started {
     let mut plan = RemotePlan::for_probe("alone", egress(&["127.0.0.0/8"]), "trunkline", "1");
-    plan.era = Era::Modern;
+    plan.peer.era = Era::Modern;
     let deadline = Instant::now() + Duration::from_secs(3);
     start(&plan, &remote(&server.url(), &[]), 1, deadline).await.unwrap()
 }
@@ -221,5 +221,5 @@ async fn a_server_of_another_revision_is_not_started() {
     })
     .await;
     let app = App::new(&server.url(), Era::Modern);
-    refused(app.call().await, Code::UpstreamUnavailable, "does not offer the revision 2026-07-28");
+    refused(app.call().await, Code::UpstreamUnavailable, "does not list 2026-07-28");
 }

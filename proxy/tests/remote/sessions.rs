@@ -119,6 +119,6 @@ async fn a_start_that_nobody_waits_for_leaves_nothing_behind() {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     let start = proxy::http::start(&plan, &launch, 1, deadline);
     assert!(tokio::time::timeout(Duration::from_millis(200), start).await.is_err());
-    plan.tasks.close();
-    tokio::time::timeout(Duration::from_secs(2), plan.tasks.wait()).await.expect("its tasks end");
+    plan.peer.tasks.close();
+    tokio::time::timeout(Duration::from_secs(2), plan.peer.tasks.wait()).await.expect("its tasks end");
 }

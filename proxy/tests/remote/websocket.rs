@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use protocol::Code;
 use protocol::mcp::{Era, Eras};
 use proxy::http::RemotePlan;
-use proxy::pool::News;
+use proxy::pool::UpstreamEvent;
 use proxy::server::Launch;
 use proxy::upstream::Listener;
 use proxy::websocket;
@@ -138,7 +138,7 @@ async fn the_legacy_era() {
     let call = app.ask_for("tools/call", json!({}), Some(&listener), Duration::from_secs(5));
     assert_eq!(text(call.await.unwrap()), "framed");
     assert_eq!(ears.methods(), ["notifications/progress", "elicitation/create"]);
-    assert_eq!(events.recv().await.unwrap().news, News::ToolsChanged);
+    assert_eq!(events.recv().await.unwrap().event, UpstreamEvent::ToolsChanged);
     until("both are answered", || {
         let seen = server.seen.lock();
         seen.iter().any(|seen| seen["id"] == "p" && seen["result"] == json!({}))
@@ -163,7 +163,7 @@ async fn the_modern_era() {
     let mut events = app.pool.events();
     assert_eq!(app.call().await.unwrap(), "framed");
     let event = tokio::time::timeout(Duration::from_secs(3), events.recv()).await.unwrap().unwrap();
-    assert_eq!(event.news, News::ToolsChanged);
+    assert_eq!(event.event, UpstreamEvent::ToolsChanged);
     assert_eq!(
         server.of("subscriptions/listen")[0]["params"]["notifications"],
         json!({ "toolsListChanged": true })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use proxy::upstream::{Listener, Question};
+use proxy::upstream::{Listener, ServerRequest};
 
 use crate::app::until;
 
@@ -11,18 +11,18 @@ use crate::app::until;
 #[derive(Default)]
 pub struct Ear {
     pub told: Mutex<Vec<String>>,
-    pub asked: Mutex<Vec<Question>>,
+    pub asked: Mutex<Vec<ServerRequest>>,
 }
 
 impl Listener for Ear {
-    fn hear(&self, method: &str, params: Option<&str>) {
+    fn on_notification(&self, method: &str, params: Option<&str>) {
         let mut told = self.told.lock();
         if told.len() < 100 {
             told.push(format!("{method} {}", params.unwrap_or("-")));
         }
     }
 
-    fn ask(&self, question: Question) {
+    fn on_request(&self, question: ServerRequest) {
         self.asked.lock().push(question);
     }
 }
@@ -37,7 +37,7 @@ impl Ear {
     }
 
     /// Waits for the next question.
-    pub async fn asked(&self) -> Question {
+    pub async fn asked(&self) -> ServerRequest {
         until("it is asked", 5, || !self.asked.lock().is_empty()).await;
         self.asked.lock().remove(0)
     }

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use protocol::mcp::{Era, Eras};
 use protocol::{Code, Refusal};
 use proxy::catalog::{Catalog, ListKind};
-use proxy::pool::News;
+use proxy::pool::UpstreamEvent;
 use proxy::server::{BuiltinLaunch, EraVerdict, Launch};
 use serde_json::json;
 
@@ -64,14 +64,18 @@ async fn a_modern_child() {
     server.make_say(&format!("{told}\n{asked}")).await;
     assert_eq!(app.pool.changes(&server.key), before + 1);
     let event = events.try_recv().unwrap();
-    assert_eq!((event.key, event.news), (server.key, News::ToolsChanged));
+    assert_eq!((event.key, event.event), (server.key, UpstreamEvent::ToolsChanged));
     assert_eq!(server.see("answers").await[0]["error"]["code"], -32601);
 
     server.call("end-listens", json!({})).await.unwrap();
     assert_eq!(server.see("listens").await, json!([]));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.see("listens").await, json!([{ "toolsListChanged": true }]));
-    assert_eq!(events.try_recv().unwrap().news, News::ToolsChanged, "something may have been missed");
+    assert_eq!(
+        events.try_recv().unwrap().event,
+        UpstreamEvent::ToolsChanged,
+        "something may have been missed"
+    );
 }
 
 async fn another_revision() {

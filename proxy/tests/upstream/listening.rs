@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use proxy::pool::{News, PoolKey};
+use proxy::pool::{PoolKey, UpstreamEvent};
 use proxy::selected::Selected;
-use proxy::upstream::{Introduction, Listener, UpstreamAnswer};
+use proxy::upstream::{ClientProfile, Listener, UpstreamAnswer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -54,19 +54,19 @@ fn question(id: &str, method: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"a": 1.0}}}}"#)
 }
 
-fn introduction(home: Option<Arc<dyn Listener>>) -> Arc<Introduction> {
+fn introduction(home: Option<Arc<dyn Listener>>) -> Arc<ClientProfile> {
     let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
-    Arc::new(Introduction {
+    Arc::new(ClientProfile {
         capabilities: raw(r#"{"sampling": {}, "x": 1.0}"#),
-        client: Some(raw(r#"{"name":"somebody","version":"9"}"#)),
-        home,
+        info: Some(raw(r#"{"name":"somebody","version":"9"}"#)),
+        listener: home,
     })
 }
 
 /// The upstream of one client.
 fn owned(server: &Server, owner: u64, home: Option<Arc<dyn Listener>>) -> Server {
     let key = PoolKey { owner, declared: 7, ..server.key };
-    server.pool.introduce(&key, introduction(home));
+    server.pool.set_profile(&key, introduction(home));
     Server { key, ..server.clone() }
 }
 
@@ -243,19 +243,17 @@ async fn news_become_events() {
         let lines = [
             notification("notifications/prompts/list_changed", "{}"),
             format!("[{}]", notification("notifications/resources/updated", r#"{"uri": "a:b"}"#)),
-            notification("notifications/tasks", r#"{"taskId":"t"}"#),
         ];
         server.make_say(&lines.join("\n")).await;
     })
     .await;
     let expected = [
-        News::PromptsChanged,
-        News::ResourceUpdated { uri: "a:b".into(), params: r#"{"uri": "a:b"}"#.into() },
-        News::Task { params: r#"{"taskId":"t"}"#.into() },
+        UpstreamEvent::PromptsChanged,
+        UpstreamEvent::ResourceUpdated { uri: "a:b".into(), params: r#"{"uri": "a:b"}"#.into() },
     ];
     for news in expected {
         let event = events.try_recv().unwrap();
-        assert_eq!((event.key, event.news), (server.key, news));
+        assert_eq!((event.key, event.event), (server.key, news));
     }
     assert!(ear.told().is_empty());
 }

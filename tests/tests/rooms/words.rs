@@ -43,7 +43,8 @@ pub fn check(root: &Path) -> Vec<String> {
             complaints.extend(found.iter().map(|(line, what)| format!("{path}:{line}: {what}.")));
         } else if found.len() < most {
             let left = found.len();
-            complaints.push(format!("{path}: {left} places are left; say so in tests/tests/rooms/words.allowed."));
+            complaints
+                .push(format!("{path}: {left} places are left; say so in tests/tests/rooms/words.allowed."));
         }
     }
     if seen < allowed.len() {
@@ -63,7 +64,10 @@ fn places(text: &str) -> Vec<(usize, String)> {
         if kind.len() == 3 && before != kind {
             let first = comment.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
             if OPENINGS.contains(&first) {
-                found.push((number + 1, format!("the comment begins with `{first}`; begin with a noun or a verb")));
+                found.push((
+                    number + 1,
+                    format!("the comment begins with `{first}`; begin with a noun or a verb"),
+                ));
             }
         }
         if !kind.is_empty() {

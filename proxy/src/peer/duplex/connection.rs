@@ -1,0 +1,282 @@
+//! Connection whose messages of both directions go over one stream: requests go out, answers find who waits
+//! for them. It reads nothing itself, and knows no method by name but the cancellation.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use protocol::mcp::method;
+use protocol::{Code, Refusal};
+use tokio::sync::Notify;
+
+use super::outbox::Outbox;
+use super::pending::{GivenUp, MAX_IN_FLIGHT, Pending, Reply};
+use crate::peer::router::ServerMessageRouter;
+use crate::peer::{ConnectionState, PeerPlan};
+use crate::upstream::{Failure, Listener, Params, UpstreamAnswer, UpstreamRequest};
+
+/// The only request that waits for its answer.
+pub struct OnlyWaiting {
+    pub id: u64,
+    /// Whether all before it were answered, so that no answer to another one can come any more.
+    pub since_ever: bool,
+}
+
+pub struct DuplexConnection<O: Outbox> {
+    pub plan: PeerPlan,
+    pub router: ServerMessageRouter,
+    pub state: ConnectionState,
+    /// The process at the other end, where the transport starts one.
+    pub process: O::Process,
+    pub shared: Mutex<Shared<O>>,
+    /// Wakes the task that writes.
+    pub write_wanted: Notify,
+    deadline_nearer: Notify,
+}
+
+pub struct Shared<O> {
+    pending: Pending,
+    pub outbox: O,
+    /// Requests that stay open: their answers mean that they are over.
+    standing: Vec<u64>,
+}
+
+impl<O: Outbox> DuplexConnection<O> {
+    pub fn new(plan: &PeerPlan, outbox: O, process: O::Process) -> Self {
+        Self {
+            plan: plan.clone(),
+            router: ServerMessageRouter::new(plan),
+            state: ConnectionState::default(),
+            process,
+            shared: Mutex::new(Shared { pending: Pending::default(), outbox, standing: Vec::new() }),
+            write_wanted: Notify::new(),
+            deadline_nearer: Notify::new(),
+        }
+    }
+
+    pub fn server(&self) -> &str {
+        &self.plan.server
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.state.is_open()
+    }
+
+    /// Queues a request and sees to it that it is written. The waker is woken when there is a reply.
+    pub fn send(
+        &self,
+        request: &UpstreamRequest<'_>,
+        cancellable: bool,
+        waker: &Waker,
+    ) -> Result<u64, Failure> {
+        let mut shared = self.shared.lock();
+        let Shared { pending, outbox, standing } = &mut *shared;
+        if let Some(reason) = self.state.refusal() {
+            return Err(Failure { refusal: reason.clone(), sent: false });
+        }
+        if outbox.admit(request.params.len()).is_err() {
+            return Err(self.too_much(outbox.waiting()));
+        }
+        let listening = request.listener.map(|listener| (listener, request.progress));
+        let Some((id, nearer)) =
+            pending.insert(request.deadline, outbox.position(), cancellable, waker.clone(), listening)
+        else {
+            return Err(self.too_many());
+        };
+        outbox.push_request(id, request.method, request.params);
+        let direct = outbox.claim(pending.in_flight().saturating_sub(standing.len()));
+        let task = direct.is_none() && outbox.reserve();
+        drop(shared);
+        if nearer {
+            self.deadline_nearer.notify_one();
+        }
+        if let Some(claimed) = direct {
+            O::write_now(self, claimed);
+        } else if task {
+            self.write_wanted.notify_one();
+        }
+        Ok(id)
+    }
+
+    pub fn reply(&self, id: u64, waker: &Waker) -> Option<Reply> {
+        self.shared.lock().pending.poll(id, waker)
+    }
+
+    /// The caller went away.
+    pub fn give_up(&self, id: u64) {
+        let mut shared = self.shared.lock();
+        if let Some(given_up) = shared.pending.forget(id) {
+            self.cancel(&mut shared.outbox, given_up, "the caller went away");
+        }
+    }
+
+    pub fn notify(&self, method: &str, params: &[u8]) {
+        let mut shared = self.shared.lock();
+        if self.is_open() && shared.outbox.admit(params.len()).is_ok() {
+            shared.outbox.push_notification(method, Params::raw(params));
+            self.wake_writer(&mut shared.outbox);
+        }
+    }
+
+    /// Answers a request of the server, under the id as it was written. Drops the answer when too much waits
+    /// already for a server that does not read.
+    pub fn answer(&self, id: &str, answer: &UpstreamAnswer) {
+        let (UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json)) = answer;
+        let mut shared = self.shared.lock();
+        let taken = self.is_open() && shared.outbox.admit(id.len() + json.len()).is_ok();
+        if taken {
+            shared.outbox.push_answer(id, answer);
+            self.wake_writer(&mut shared.outbox);
+        } else {
+            tracing::warn!(server = self.server(), "an answer did not reach a server");
+        }
+    }
+
+    /// Returns the listener of the request in flight with this progress token.
+    pub fn listener_of_progress(&self, token: u64) -> Option<Arc<dyn Listener>> {
+        self.shared.lock().pending.listeners.of_progress(token)
+    }
+
+    /// Returns the listener of the only request in flight. See [`InFlight::of_only_request`].
+    ///
+    /// [`InFlight::of_only_request`]: crate::peer::in_flight::InFlight::of_only_request
+    pub fn listener_of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
+        let shared = self.shared.lock();
+        // A request whose caller does not listen may be the one that it is about.
+        let alone = one_client || !shared.pending.more_wait_than(shared.standing.len() + 1);
+        alone.then(|| shared.pending.listeners.of_only_request(one_client)).flatten()
+    }
+
+    /// Counts one more request (or one less) that stays open, and is not counted among those in flight.
+    pub fn count_standing(&self, id: u64, more: bool) {
+        let mut shared = self.shared.lock();
+        if more {
+            shared.standing.push(id);
+        } else {
+            shared.standing.retain(|standing| *standing != id);
+        }
+    }
+
+    /// Gives replies to those who wait; `unclaimed` keeps the ids for which nobody does.
+    pub fn deliver(&self, replies: &mut Vec<(u64, Reply)>, unclaimed: &mut Vec<u64>) {
+        let mut wakers = [const { None }; 32];
+        while !replies.is_empty() {
+            let some = replies.len().min(wakers.len());
+            let mut shared = self.shared.lock();
+            for (slot, (id, reply)) in wakers.iter_mut().zip(replies.drain(..some)) {
+                *slot = shared.pending.complete(id, reply);
+                if slot.is_none() {
+                    unclaimed.push(id);
+                }
+            }
+            drop(shared);
+            wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+        }
+    }
+
+    /// Returns the request that an answer without an id is for, which is the only one that waits.
+    pub fn only_waiting(&self) -> Option<OnlyWaiting> {
+        let shared = self.shared.lock();
+        let id = shared.pending.only_waiting(&shared.standing)?;
+        Some(OnlyWaiting { id, since_ever: !shared.pending.has_given_up() })
+    }
+
+    pub fn is_waiting(&self, id: u64) -> bool {
+        self.shared.lock().pending.is_waiting(id)
+    }
+
+    /// Completes a request if it still waits.
+    pub fn complete(&self, id: u64, reply: Reply) {
+        let waker = self.shared.lock().pending.complete(id, reply);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub fn is_standing(&self, id: u64) -> bool {
+        self.shared.lock().standing.contains(&id)
+    }
+
+    /// Ends everything: the server's input is closed, whoever waits is refused. The first reason stays.
+    pub fn close(&self, refusal: Refusal) {
+        let mut wakers = Vec::new();
+        let mut shared = self.shared.lock();
+        if !self.state.set_reason(refusal) {
+            return;
+        }
+        let Shared { pending, outbox, .. } = &mut *shared;
+        if let Some(reason) = self.state.refusal() {
+            pending.refuse_all(reason, outbox.written(), &mut wakers);
+        }
+        outbox.close();
+        drop(shared);
+        wakers.into_iter().for_each(Waker::wake);
+        self.state.closed.cancel();
+    }
+
+    /// Closes a connection that broke, with the rest of a sentence about the server.
+    pub fn fail(&self, how: &str) {
+        if self.is_open() {
+            let reason = format!("`{}` {how}", self.server());
+            self.plan.logs.note(reason.clone());
+            self.close(Refusal::new(Code::UpstreamFailed, reason).since(jiff::Timestamp::now()));
+        }
+    }
+
+    fn cancel(&self, outbox: &mut O, given_up: GivenUp, reason: &str) {
+        if !given_up.cancellable || !self.is_open() || outbox.admit(100).is_err() {
+            return;
+        }
+        let params = format!(r#"{{"requestId":{},"reason":"{reason}"}}"#, given_up.id);
+        outbox.push_notification(method::CANCELLED, Params::raw(params.as_bytes()));
+        self.wake_writer(outbox);
+    }
+
+    fn wake_writer(&self, outbox: &mut O) {
+        if outbox.reserve() {
+            self.write_wanted.notify_one();
+        }
+    }
+
+    /// Refuses requests at their deadlines, for ever. It sleeps until the nearest one, which in steady traffic
+    /// is seldom.
+    pub async fn watch_deadlines(&self) -> Infallible {
+        loop {
+            let next = self.shared.lock().pending.next_deadline();
+            let sleep = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.deadline_nearer.notified() => {}
+                () = sleep => self.expire(Instant::now()),
+            }
+        }
+    }
+
+    fn expire(&self, now: Instant) {
+        let mut wakers = Vec::new();
+        let refusal = Refusal::new(Code::TimedOut, format!("`{}` did not answer in time", self.server()));
+        let mut shared = self.shared.lock();
+        let given_up = shared.pending.expire(now, &refusal, &mut wakers);
+        for given_up in given_up {
+            self.cancel(&mut shared.outbox, given_up, "the request timed out");
+        }
+        drop(shared);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn too_much(&self, waiting: usize) -> Failure {
+        let reason =
+            format!("`{}` does not read its input: {waiting} bytes wait for it already", self.server());
+        let refusal = Refusal::new(Code::UpstreamUnavailable, reason).hint("try again later, or restart it");
+        Failure { refusal, sent: false }
+    }
+
+    fn too_many(&self) -> Failure {
+        let reason = format!("`{}` has {MAX_IN_FLIGHT} requests in flight already", self.server());
+        Failure { refusal: Refusal::new(Code::ConcurrencyLimited, reason), sent: false }
+    }
+}

@@ -1,0 +1,308 @@
+//! An upstream that lives in this process: a tool provider that answers as a server would.
+//! It knows the protocol's methods; what the tools do is theirs.
+
+mod arguments;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use protocol::mcp::{Era, LEGACY_LATEST, MODERN, code, meta, method};
+use protocol::provider::{
+    Cancellation, Progress, ProviderError, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
+};
+use protocol::{Code, Refusal, TenantId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::child::Needed;
+use crate::pool::PoolKey;
+use crate::server::BuiltinLaunch;
+use crate::upstream::{Failure, Initialized, Upstream, UpstreamAnswer, UpstreamRequest};
+use arguments::ArgumentShape;
+
+pub struct BuiltinUpstream {
+    provider: Arc<dyn ToolProvider>,
+    tenant: TenantId,
+    launch: BuiltinLaunch,
+    initialized: Arc<Initialized>,
+    /// The result of `initialize`.
+    legacy: Bytes,
+    /// The result of `server/discover`.
+    modern: Bytes,
+    /// The arguments of each tool that was listed last.
+    shapes: ArcSwap<HashMap<String, ArgumentShape>>,
+}
+
+impl BuiltinUpstream {
+    /// It speaks both eras; that of the key is the one that it is introduced in.
+    pub fn new(
+        provider: Arc<dyn ToolProvider>,
+        key: PoolKey,
+        launch: BuiltinLaunch,
+        generation: u64,
+    ) -> Self {
+        let [legacy, modern] = introductions(&*provider);
+        let (result, protocol_version) = match key.era {
+            Era::Legacy => (legacy.clone(), LEGACY_LATEST.to_owned()),
+            Era::Modern => (modern.clone(), MODERN.to_owned()),
+        };
+        let initialized = Arc::new(Initialized { era: key.era, result, protocol_version, generation });
+        let shapes = ArcSwap::default();
+        Self { provider, tenant: key.tenant, launch, initialized, legacy, modern, shapes }
+    }
+
+    pub fn initialized(&self) -> &Arc<Initialized> {
+        &self.initialized
+    }
+
+    async fn answer(
+        &self,
+        context: &RequestContext<'_>,
+        asked: &str,
+        params: &[u8],
+    ) -> Result<UpstreamAnswer, Problem> {
+        let provider = &*self.provider;
+        Ok(match asked {
+            method::TOOLS_CALL => self.call(context, params).await?,
+            method::TOOLS_LIST => result(&json!({ "tools": self.tools(context).await? })),
+            method::RESOURCES_LIST if provider.has_resources() => {
+                result(&json!({ "resources": provider.resources(context).await? }))
+            }
+            method::RESOURCE_TEMPLATES_LIST if provider.has_resources() => {
+                result(&json!({ "resourceTemplates": provider.resource_templates(context).await? }))
+            }
+            method::RESOURCES_READ if provider.has_resources() => {
+                let Read { uri } = read(asked, params)?;
+                let contents = provider.read_resource(context, &uri).await;
+                let missing = || Problem(code::RESOURCE_NOT_FOUND, format!("unknown resource `{uri}`"));
+                result(&json!({ "contents": contents.map_err(|error| found(error, missing))? }))
+            }
+            method::PROMPTS_LIST if provider.has_prompts() => {
+                result(&json!({ "prompts": provider.prompts(context).await? }))
+            }
+            method::PROMPTS_GET if provider.has_prompts() => {
+                let Named { name, arguments } = read(asked, params)?;
+                let arguments = arguments.unwrap_or(empty_object());
+                let prompt = provider.get_prompt(context, &name, arguments).await;
+                let missing = || Problem(Code::InvalidParams.rpc(), format!("unknown prompt `{name}`"));
+                result(&prompt.map_err(|error| found(error, missing))?)
+            }
+            method::INITIALIZE => UpstreamAnswer::Result(self.legacy.clone()),
+            method::DISCOVER => UpstreamAnswer::Result(self.modern.clone()),
+            method::PING => UpstreamAnswer::Result(Bytes::from_static(b"{}")),
+            other => return Err(no_method(other)),
+        })
+    }
+
+    async fn tools(&self, context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {
+        let tools = self.provider.tools(context).await?;
+        let shape = |tool: &ToolDefinition| (tool.name.to_string(), ArgumentShape::read(&tool.input_schema));
+        self.shapes.store(Arc::new(tools.iter().map(shape).collect()));
+        Ok(tools)
+    }
+
+    async fn call(&self, context: &RequestContext<'_>, params: &[u8]) -> Result<UpstreamAnswer, Problem> {
+        let Named { name, arguments } = read(method::TOOLS_CALL, params)?;
+        let unknown = || Problem(Code::UnknownTool.rpc(), format!("unknown tool `{name}`"));
+        if !self.shapes.load().contains_key(&*name) {
+            self.tools(context).await?;
+        }
+        let shapes = self.shapes.load_full();
+        let shape = shapes.get(&*name).ok_or_else(unknown)?;
+        let arguments = arguments.unwrap_or(empty_object());
+        if let Err(mistakes) = shape.check(arguments.get()) {
+            return Ok(tool_answer(&mistakes, None, true));
+        }
+        match self.provider.call(context, &name, arguments).await {
+            Ok(ToolOutput { text, structured }) => Ok(tool_answer(&text, structured.as_ref(), false)),
+            Err(ProviderError::Failed(text)) => Ok(tool_answer(&text, None, true)),
+            Err(ProviderError::NotFound) => Err(unknown()),
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for BuiltinUpstream {
+    async fn request(&self, request: UpstreamRequest<'_>) -> Result<UpstreamAnswer, Failure> {
+        let over = Over(Cancellation::default());
+        let context = RequestContext {
+            tenant: self.tenant,
+            caller: request.caller,
+            deadline: request.deadline,
+            cancellation: over.0.clone(),
+            progress: &|progress| notify_progress(&request, progress),
+            settings: &self.launch.settings,
+            secrets: &self.launch.secrets,
+        };
+        let params = request.params.contiguous();
+        // A provider that panics has failed; the gateway has not.
+        let answer = AssertUnwindSafe(self.answer(&context, request.method, &params)).catch_unwind();
+        match tokio::time::timeout_at(request.deadline.into(), answer).await {
+            Ok(Ok(answer)) => Ok(answer.unwrap_or_else(|Problem(code, message)| error(code, &message))),
+            Ok(Err(_)) => Ok(panicked(request.method)),
+            Err(_) => {
+                let refusal = Refusal::new(Code::TimedOut, "the built-in server did not answer in time");
+                Err(Failure { refusal, sent: true })
+            }
+        }
+    }
+
+    /// Nothing that a built-in server listens to.
+    fn notify(&self, _method: &str, _params: &[u8]) {}
+
+    /// A built-in server tells of no changes.
+    async fn subscribe(&self, _uri: &str, _deadline: Instant) -> Result<UpstreamAnswer, Failure> {
+        let Problem(code, message) = no_method(method::SUBSCRIBE);
+        Ok(error(code, &message))
+    }
+
+    fn unsubscribe(&self, _uri: &str) {}
+
+    fn is_alive(&self) -> bool {
+        true
+    }
+
+    async fn closed(&self) -> Refusal {
+        std::future::pending().await
+    }
+
+    async fn stop(&self) -> Needed {
+        Needed::Nothing
+    }
+}
+
+/// Marks a request as over when its future is dropped.
+struct Over(Cancellation);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn notify_progress(request: &UpstreamRequest<'_>, progress: Progress<'_>) {
+    let (Some(listener), Some(token)) = (request.listener, request.progress) else { return };
+    let mut params = json!(progress);
+    params[meta::PROGRESS_TOKEN] = token.into();
+    listener.on_notification(method::PROGRESS, Some(&params.to_string()));
+}
+
+/// The results of `initialize` and of `server/discover`.
+fn introductions(provider: &dyn ToolProvider) -> [Bytes; 2] {
+    let info = provider.info();
+    let server = json!({ "name": info.name, "title": info.title, "version": info.version });
+    let mut capabilities = json!({ "tools": { "listChanged": false } });
+    if provider.has_resources() {
+        capabilities["resources"] = json!({ "listChanged": false });
+    }
+    if provider.has_prompts() {
+        capabilities["prompts"] = json!({ "listChanged": false });
+    }
+    let legacy = json!({
+        "protocolVersion": LEGACY_LATEST,
+        "capabilities": capabilities,
+        "serverInfo": server,
+        "instructions": info.description,
+    });
+    let modern = json!({
+        "supportedVersions": [MODERN],
+        "capabilities": capabilities,
+        "instructions": info.description,
+        "_meta": { meta::SERVER_INFO: server },
+    });
+    [legacy, modern].map(|result| result.to_string().into())
+}
+
+/// The params of `tools/call` and `prompts/get`.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
+/// The params of `resources/read`.
+#[derive(Deserialize)]
+struct Read<'a> {
+    #[serde(borrow)]
+    uri: Cow<'a, str>,
+}
+
+/// A JSON-RPC error: its code and message.
+struct Problem(i32, String);
+
+impl From<ProviderError> for Problem {
+    fn from(error: ProviderError) -> Self {
+        Problem(Code::Internal.rpc(), error.to_string())
+    }
+}
+
+fn found(error: ProviderError, missing: impl Fn() -> Problem) -> Problem {
+    match error {
+        ProviderError::NotFound => missing(),
+        ProviderError::Failed(_) => error.into(),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(asked: &str, params: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(params)
+        .map_err(|error| Problem(Code::InvalidParams.rpc(), format!("{asked}: {error}")))
+}
+
+fn empty_object() -> &'static RawValue {
+    serde_json::from_str("{}").unwrap_or(RawValue::NULL)
+}
+
+fn no_method(asked: &str) -> Problem {
+    Problem(Code::MethodNotFound.rpc(), format!("this server has no method `{asked}`"))
+}
+
+fn panicked(asked: &str) -> UpstreamAnswer {
+    tracing::error!(method = asked, "a built-in server panicked");
+    let message = "the server failed inside; the operator's log has more";
+    match asked {
+        method::TOOLS_CALL => tool_answer(message, None, true),
+        _ => error(Code::Internal.rpc(), message),
+    }
+}
+
+fn result(value: &Value) -> UpstreamAnswer {
+    UpstreamAnswer::Result(value.to_string().into())
+}
+
+fn error(code: i32, message: &str) -> UpstreamAnswer {
+    UpstreamAnswer::Error(json!({ "code": code, "message": message }).to_string().into())
+}
+
+fn tool_answer(text: &str, structured: Option<&Value>, is_error: bool) -> UpstreamAnswer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct CallResult<'a> {
+        content: [Text<'a>; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        structured_content: Option<&'a Value>,
+        is_error: bool,
+    }
+    #[derive(Serialize)]
+    struct Text<'a> {
+        r#type: &'static str,
+        text: &'a str,
+    }
+    let content = [Text { r#type: "text", text }];
+    let result = CallResult { content, structured_content: structured, is_error };
+    match serde_json::to_vec(&result) {
+        Ok(json) => UpstreamAnswer::Result(json.into()),
+        Err(problem) => {
+            error(Code::Internal.rpc(), &format!("the tool's answer cannot be written: {problem}"))
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! HTTP client of one remote server: a request, and the reply as JSON, a stream of events, nothing, or a
+//! status. It knows neither eras nor sessions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::{Code, Refusal};
+
+use super::failure::{self, Trouble};
+use super::headers;
+use super::sse::{Event, Parser};
+use crate::egress::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use crate::egress::{Egress, EgressError, Method, Response, Url, next_chunk, read_limited};
+use crate::peer::message;
+use crate::server::RemoteLaunch;
+
+/// The most bytes of the body that comes with a status.
+const ERROR_CAP: usize = 64 << 10;
+/// Without a byte for this long a stream counts as broken.
+const SILENCE: Duration = Duration::from_secs(600);
+/// How long the end of a stream is waited for after its answer, and how many events may come till then.
+const FINISH: Duration = Duration::from_secs(1);
+const LITTLE: usize = 16;
+/// What stands for no time-out.
+const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Where a server is and what every request to it carries.
+#[derive(Clone)]
+pub struct HttpClient {
+    pub server: Arc<str>,
+    pub egress: Egress,
+    pub url: Url,
+    own: HeaderMap,
+    message_cap: usize,
+}
+
+/// What came back.
+pub enum Reply {
+    Json(Bytes),
+    Events(Box<Events>),
+    /// A success without a body: it was taken, or there is nothing to say.
+    Nothing,
+    /// A status with the JSON-RPC error that explains it.
+    Explained {
+        status: u16,
+        id: Option<u64>,
+        error: Bytes,
+    },
+}
+
+impl HttpClient {
+    pub fn new(
+        server: &Arc<str>,
+        egress: &Egress,
+        launch: &RemoteLaunch,
+        cap: usize,
+    ) -> Result<HttpClient, Refusal> {
+        let wrong = |reason: String| Refusal::new(Code::NotConfigured, format!("`{server}`: {reason}"));
+        let url =
+            Url::parse(&launch.url).map_err(|error| wrong(format!("its URL cannot be read: {error}")))?;
+        let own = headers::own(&launch.headers).map_err(wrong)?;
+        Ok(HttpClient { server: server.clone(), egress: egress.clone(), url, own, message_cap: cap })
+    }
+
+    /// The same for another place.
+    pub fn at(&self, url: Url) -> HttpClient {
+        HttpClient { url, ..self.clone() }
+    }
+
+    /// Sends a request; without a deadline it may take for ever. Gives the reply and its headers.
+    pub async fn send(
+        &self,
+        method: Method,
+        extra: HeaderMap,
+        body: Option<Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<(Reply, HeaderMap), Trouble> {
+        let accept = match (&method, &body) {
+            (_, Some(_)) => "application/json, text/event-stream",
+            (_, None) => "text/event-stream",
+        };
+        let patience = deadline.map_or(EVER, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let request = self.egress.request(method, &self.url).map_err(|error| self.unreached(&error))?;
+        let mut request = request
+            .headers(self.own.clone())
+            .headers(extra)
+            .header(ACCEPT, HeaderValue::from_static(accept))
+            .timeout(patience);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        }
+        let response = self.egress.send(request).await.map_err(|error| self.unreached(&error))?;
+        let headers = response.headers().clone();
+        Ok((self.read(response).await?, headers))
+    }
+
+    async fn read(&self, response: Response) -> Result<Reply, Trouble> {
+        let status = response.status();
+        if !status.is_success() {
+            return self.read_status(response).await;
+        }
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if kind == "text/event-stream" {
+            return Ok(Reply::Events(Box::new(Events::new(response, self.message_cap))));
+        }
+        let body = read_limited(response, self.message_cap).await.map_err(|error| self.unreached(&error))?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Reply::Nothing);
+        }
+        if matches!(status.as_u16(), 202 | 204) {
+            return Ok(Reply::Nothing);
+        }
+        Ok(Reply::Json(body))
+    }
+
+    /// A JSON-RPC error is an answer whatever the status is, but for those that speak of the way here.
+    async fn read_status(&self, response: Response) -> Result<Reply, Trouble> {
+        let status = response.status().as_u16();
+        let wait = failure::retry_after(&response);
+        if !matches!(status, 401 | 403 | 429) {
+            let body = read_limited(response, ERROR_CAP).await.unwrap_or_default();
+            if let Some((id, error)) = message::error_of(&body) {
+                return Ok(Reply::Explained { status, id, error: message::slice(&body, error) });
+            }
+        }
+        Err(failure::status(&self.server, status, wait))
+    }
+
+    pub fn unreached(&self, error: &EgressError) -> Trouble {
+        failure::unreached(&self.server, error)
+    }
+}
+
+/// A stream of events as it comes.
+pub struct Events {
+    response: Response,
+    parser: Parser,
+    ready: VecDeque<Event>,
+    read: Vec<Event>,
+    cap: usize,
+}
+
+impl Events {
+    fn new(response: Response, cap: usize) -> Self {
+        // The envelope and the names of the fields come on top of a message.
+        let parser = Parser::new(cap.saturating_add(1024));
+        Self { response, parser, ready: VecDeque::new(), read: Vec::new(), cap }
+    }
+
+    /// The next event; none at the end of the stream.
+    pub async fn next(&mut self) -> Result<Option<Event>, EgressError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let piece = tokio::time::timeout(SILENCE, next_chunk(&mut self.response)).await;
+            let silent = |_| EgressError::TimedOut { host: self.host() };
+            let Some(piece) = piece.map_err(silent)?? else { return Ok(None) };
+            let fed = self.parser.feed(&piece, &mut self.read);
+            self.ready.extend(self.read.drain(..));
+            if fed.is_err() {
+                return Err(EgressError::TooLarge { host: self.host(), limit: self.cap });
+            }
+        }
+    }
+
+    /// The next message that is not empty, as JSON text, or the end.
+    pub async fn next_message(&mut self) -> Result<Option<Bytes>, EgressError> {
+        loop {
+            match self.next().await? {
+                Some(event) if event.is_message() && !event.data.is_empty() => {
+                    return Ok(Some(event.data.into()));
+                }
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads what little follows the answer, so that the connection can be used again.
+    pub async fn finish(mut self: Box<Self>) {
+        let rest = async {
+            for _ in 0..LITTLE {
+                if !matches!(self.next().await, Ok(Some(_))) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(FINISH, rest).await.ok();
+    }
+
+    fn host(&self) -> String {
+        self.response.url().host_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.parser.last_event_id()
+    }
+
+    pub fn retry(&self) -> Option<Duration> {
+        self.parser.retry()
+    }
+}

@@ -1,0 +1,79 @@
+//! The GET stream that a legacy server may offer for what belongs to no request. It is held open, opened
+//! again when it breaks, and left alone where there is none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::mcp::header as names;
+
+use super::client::{Events, Reply};
+use super::connection::HttpConnection;
+use crate::backoff::Backoff;
+use crate::egress::Method;
+use crate::egress::header::HeaderValue;
+use crate::peer::listen::DeclaredLists;
+use crate::peer::router::Stream;
+
+/// The pauses before a stream is opened again: the first one, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The first pauses that a server may name by `retry`.
+const SHORTEST_NAMED: Duration = Duration::from_millis(100);
+const LONGEST_NAMED: Duration = Duration::from_secs(600);
+
+/// Reads until the connection is closed, or until it is clear that the server has no such stream.
+pub async fn read(connection: Arc<HttpConnection>, lists: DeclaredLists) {
+    tokio::select! {
+        () = hold(&connection, &lists) => {}
+        () = connection.state.closed.cancelled() => {}
+    }
+}
+
+async fn hold(connection: &Arc<HttpConnection>, lists: &DeclaredLists) {
+    let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let (mut last_id, mut opened, mut first) = (None::<String>, false, FIRST_PAUSE);
+    loop {
+        let mut headers = connection.session_headers();
+        if let Some(Ok(id)) = last_id.as_deref().map(HeaderValue::from_str) {
+            headers.insert(names::LAST_EVENT_ID, id);
+        }
+        match connection.client.send(Method::GET, headers, None, None).await {
+            Ok((Reply::Events(mut events), _)) => {
+                if opened && last_id.is_none() {
+                    // What changed in between was told to nobody.
+                    lists.events().for_each(|event| (connection.plan.publish)(event));
+                }
+                opened = true;
+                let begun = Instant::now();
+                // A server that names a pause wants to be asked again and again.
+                if read_to_end(connection, &mut events).await
+                    || events.retry().is_some()
+                    || begun.elapsed() > LONGEST_PAUSE
+                {
+                    pause.reset();
+                }
+                last_id = events.last_event_id().map(str::to_owned).or(last_id);
+                first = events.retry().map_or(first, |named| named.clamp(SHORTEST_NAMED, LONGEST_NAMED));
+            }
+            Ok(_) => return,
+            Err(trouble) if connection.is_session_lost(trouble.status) => return connection.lose_session(),
+            Err(trouble) if trouble.is_a_no() && !opened => return,
+            // It may be that it cannot go on from there: from now on, then.
+            Err(trouble) if trouble.is_a_no() => last_id = None,
+            Err(trouble) => {
+                tracing::debug!(server = connection.server(), reason = %trouble.failure.refusal, "no stream of events");
+            }
+        }
+        tokio::time::sleep(pause.pause_from(first)).await;
+    }
+}
+
+/// Reads a stream to its end; true if it brought anything.
+async fn read_to_end(connection: &Arc<HttpConnection>, events: &mut Events) -> bool {
+    let mut any = false;
+    while let Ok(Some(text)) = events.next_message().await {
+        any = true;
+        connection.take(&text, None, Stream::Shared);
+    }
+    any
+}

@@ -1,0 +1,166 @@
+//! Connection to one child process: the process, its pipes, and the tasks that read and write them until
+//! it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::{Code, Refusal};
+use tokio::sync::Notify;
+
+use super::outbox::{PipeOutbox, WriteStyle};
+use super::reader::{ReadEnd, Reader};
+use super::stderr;
+use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
+use crate::logs::LogRing;
+use crate::masking::Secrets;
+use crate::peer::PeerPlan;
+use crate::peer::duplex::DuplexConnection;
+use crate::pool::Processes;
+use crate::server::StdioLaunch;
+use crate::telling;
+
+/// After the child ended, how long its supervisor and the last of its stderr are waited for.
+const EXIT_REASON: Duration = Duration::from_millis(300);
+
+/// How many lines an error's `data.stderr` has at most.
+const SHOWN_LINES: usize = 10;
+
+#[derive(Clone, Copy, Debug)]
+pub struct StdioLimits {
+    /// The longest line taken from the child, in bytes.
+    pub line_cap: usize,
+    /// The most bytes that wait for a child that does not read.
+    pub write_cap: usize,
+    pub write_style: WriteStyle,
+}
+
+/// The part of a start that is the same for every start of one server.
+pub struct StdioPlan {
+    pub peer: PeerPlan,
+    pub child: ChildPlan,
+    pub limits: StdioLimits,
+    /// All processes of the server, this one among them.
+    pub processes: Arc<Processes>,
+}
+
+pub type StdioConnection = DuplexConnection<PipeOutbox>;
+
+/// The child of a connection.
+pub struct ChildEnd {
+    pub handle: ChildHandle,
+    pub stderr: StderrTail,
+    grace: Duration,
+}
+
+impl ChildEnd {
+    /// Waits until nothing is left of a child whose input is closed. Says what that took.
+    pub async fn stop(&self) -> Needed {
+        // The end of its input is the polite way; the supervisor has the others.
+        tokio::time::timeout(self.grace, self.handle.ended()).await.ok();
+        self.handle.end();
+        self.handle.over().await.max(Needed::EndOfInput)
+    }
+}
+
+/// Starts the child and begins to read it.
+pub async fn open(plan: &StdioPlan, launch: &StdioLaunch) -> Result<Arc<StdioConnection>, Refusal> {
+    let StdioPlan { peer, limits, .. } = plan;
+    let started_at = Timestamp::now();
+    let making = plan.processes.make().await.ok_or_else(|| stopped(&peer.server))?;
+    let child = ChildProcess::start(&plan.child, launch, &peer.tasks).await?;
+    let ChildProcess { stdin, stdout, stderr, handle } = child;
+    plan.processes.add(handle.watch());
+    drop(making);
+    let secrets = Arc::new(Secrets::new(launch.env.values()));
+    let tail = StderrTail { logs: peer.logs.clone(), started_at, secrets };
+    let outbox = PipeOutbox::new(stdin, limits.write_cap, limits.write_style);
+    let process = ChildEnd { handle, stderr: tail, grace: plan.child.grace };
+    let connection = Arc::new(DuplexConnection::new(peer, outbox, process));
+    let stderr_ended = Arc::new(Notify::new());
+    let (logs, ended) = (peer.logs.clone(), stderr_ended.clone());
+    peer.tasks.spawn(async move {
+        stderr::keep(stderr, logs).await;
+        ended.notify_one();
+    });
+    peer.tasks.spawn(connection.clone().write_for_others());
+    peer.tasks.spawn(read(connection.clone(), stdout, limits.line_cap, stderr_ended));
+    Ok(connection)
+}
+
+/// Returns the refusal of requests to a child that was stopped.
+pub fn stopped(server: &str) -> Refusal {
+    Refusal::new(Code::ServerStopped, format!("`{server}` was stopped"))
+}
+
+/// Reads a child to its end, and then says why it ended.
+async fn read(
+    connection: Arc<StdioConnection>,
+    stdout: tokio::net::unix::pipe::Receiver,
+    line_cap: usize,
+    stderr_ended: Arc<Notify>,
+) {
+    let server = connection.server();
+    let mut reader = Reader::new(connection.clone());
+    let end = tokio::select! {
+        biased;
+        end = reader.run(stdout, line_cap) => end,
+        never = connection.watch_deadlines() => match never {},
+    };
+    let reason = match end {
+        ReadEnd::Over => exit_reason(&connection, &stderr_ended).await,
+        ReadEnd::LineTooLong => {
+            format!("`{server}` sent a line of more than {line_cap} bytes and is restarted")
+        }
+        ReadEnd::Failed(error) => format!("the output of `{server}` could not be read: {error}"),
+    };
+    if !connection.is_open() {
+        // It was stopped, and whoever did that sees to the rest.
+        return;
+    }
+    let refusal = Refusal::new(Code::UpstreamFailed, reason).since(Timestamp::now());
+    let refusal = connection.process.stderr.added_to(refusal);
+    connection.plan.logs.note(refusal.reason.clone());
+    connection.close(refusal);
+    // Most often it is dead already. One that only closed its output is of no use any more.
+    connection.process.handle.end();
+}
+
+/// Returns how the child ended, once its stderr is read, as far as that comes soon.
+async fn exit_reason(connection: &StdioConnection, stderr_ended: &Notify) -> String {
+    let ending = tokio::time::timeout(EXIT_REASON, connection.process.handle.ended()).await;
+    tokio::time::timeout(EXIT_REASON, stderr_ended.notified()).await.ok();
+    let server = connection.server();
+    match ending {
+        Ok(ending) => format!("`{server}` {ending}"),
+        Err(_) => format!("`{server}` closed its input or output and is restarted"),
+    }
+}
+
+/// The lines that one child wrote to stderr, as a refusal shows them.
+#[derive(Clone)]
+pub struct StderrTail {
+    logs: Arc<LogRing>,
+    started_at: Timestamp,
+    /// The values of the server's own variables: they are never shown.
+    secrets: Arc<Secrets>,
+}
+
+impl StderrTail {
+    /// Adds the line that names the error to the reason, the last lines to `data`, and a hint if the
+    /// cause is known.
+    pub fn added_to(&self, mut refusal: Refusal) -> Refusal {
+        let written = self.logs.stderr_since(self.started_at);
+        let lines = self.secrets.masked(&written);
+        if let Some(line) = telling::telling_line(&lines) {
+            refusal.reason = format!("{}; on stderr: {line}", refusal.reason).into();
+        }
+        if let Some(hint) = telling::hint(&written) {
+            refusal = refusal.hint(hint);
+        }
+        if lines.is_empty() {
+            return refusal;
+        }
+        refusal.fact("stderr", &lines[lines.len().saturating_sub(SHOWN_LINES)..])
+    }
+}

@@ -1,0 +1,21 @@
+//! Transport of MCP over the standard streams of a child process, one JSON message a line. Restarts and
+//! waiting turns are the pool's.
+
+mod connection;
+// Open for the fuzz targets only, as are the lines.
+#[doc(hidden)]
+pub mod envelope;
+#[doc(hidden)]
+pub mod lines;
+mod outbox;
+mod probe;
+mod reader;
+mod split;
+mod stderr;
+mod upstream;
+mod writing;
+
+pub use connection::{StdioLimits, StdioPlan};
+pub use outbox::WriteStyle;
+pub use probe::{Probe, ProbeChild};
+pub use upstream::{NotStarted, StartedChild, start};

@@ -1,0 +1,79 @@
+//! Start of a child process as an upstream.
+
+use std::time::{Duration, Instant};
+
+use protocol::{Code, Refusal};
+
+use super::connection::{self, StderrTail, StdioPlan, stopped};
+use crate::peer::handshake;
+use crate::peer::upstream::{PeerUpstream, Started};
+use crate::server::StdioLaunch;
+use crate::upstream::Failure;
+
+/// A child that has shaken hands.
+pub struct StartedChild {
+    pub started: Started,
+    pub pid: Option<u32>,
+}
+
+/// The reason why there is no upstream.
+#[derive(Debug)]
+pub struct NotStarted {
+    pub refusal: Refusal,
+    /// The child lives and answered its first request, but not as one that speaks its era.
+    pub wrong_era: bool,
+}
+
+impl From<Refusal> for NotStarted {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, wrong_era: false }
+    }
+}
+
+/// How long a start waits until the child is listened to, so that the changes of the first call are heard.
+const LISTENING: Duration = Duration::from_secs(1);
+
+/// Starts the child and shakes hands with it. A child that does not get that far is ended.
+pub async fn start(
+    plan: &StdioPlan,
+    launch: &StdioLaunch,
+    generation: u64,
+    deadline: Instant,
+) -> Result<StartedChild, NotStarted> {
+    let connection = connection::open(plan, launch).await?;
+    let stopping = plan.processes.stopping();
+    let shaken = tokio::select! {
+        shaken = handshake::shake(&connection, generation, deadline) => shaken,
+        () = stopping.cancelled() => Err(Failure { refusal: stopped(&plan.peer.server), sent: true }),
+    };
+    let initialized = match shaken {
+        Ok(initialized) => initialized,
+        Err(failure) => {
+            let wrong_era = connection.is_open() && failure.refusal.code == Code::UpstreamFailed;
+            let process = &connection.process;
+            let refusal = not_started(&plan.peer.server, failure.refusal, &process.stderr);
+            connection.close(refusal.clone());
+            process.handle.end();
+            process.handle.over().await;
+            return Err(NotStarted { refusal, wrong_era });
+        }
+    };
+    let pid = connection.process.handle.pid().await;
+    let upstream = PeerUpstream::new(connection, &initialized);
+    upstream.listening(LISTENING).await;
+    Ok(StartedChild { started: upstream.started(initialized), pid })
+}
+
+/// Returns why a child did not start, from what its handshake came to.
+pub fn not_started(server: &str, refusal: Refusal, stderr: &StderrTail) -> Refusal {
+    match refusal.code {
+        Code::TimedOut => {}
+        Code::ServerStopped => return refusal,
+        _ => return Refusal { code: Code::UpstreamUnavailable, ..refusal },
+    }
+    let reason = format!("`{server}` runs but did not answer the handshake in time: it waits for something");
+    stderr.added_to(
+        Refusal::new(Code::UpstreamUnavailable, reason)
+            .hint("a first start may download a lot: raise the server's `startTimeoutMs`, or see its logs"),
+    )
+}
