@@ -131,7 +131,7 @@ pub async fn live(
             stopped.set(Instant::now()).ok();
             // Open streams and questions would keep their connections for ever.
             app.gateway.sessions.refuse_questions();
-            app.gateway.upstreams.bridge.give_up_parked();
+            app.gateway.upstreams.bridge.cancel_pending();
             app.gateway.dispatcher.ending.cancel();
             app.stopping.cancel();
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use entity::Seal;
 use protocol::Refusal;
 use protocol::mcp::method;
-use proxy::bridge::Errand;
+use proxy::bridge::UpstreamCall;
 use proxy::pool::Delivered;
 use proxy::route::{Name, Permit, Verb};
 use proxy::upstream::{Params, UpstreamAnswer};
@@ -32,7 +32,7 @@ impl<'a> Call<'a> {
             head: r#"{"name":"#.into(),
             tail: format!(r#","arguments":{}}}"#, arguments.get()).into(),
             arguments: Some(arguments),
-            marked: false,
+            has_meta: false,
             timeout: None,
             agent: None,
             shape: Shape::Plain,
@@ -91,13 +91,13 @@ impl<'a> Call<'a> {
             Verb::Pass => Params::raw(self.head.as_bytes()),
             _ => Params::spliced(self.head.as_bytes(), name.as_bytes(), self.tail.as_bytes()),
         };
-        let errand = Errand {
+        let call = UpstreamCall {
             client,
             method: self.method(),
             params,
-            marked: self.marked,
+            has_meta: self.has_meta,
             timeout,
-            voice: context.protocol.client_channel.clone(),
+            client_channel: context.protocol.client_channel.clone(),
             sealer: &RequestStateSeal {
                 seal,
                 caller: context.caller,
@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
             headers: &headers,
             caller: Some(context.caller),
         };
-        let delivered = bridge.deliver(&selected, errand).await?;
+        let delivered = bridge.deliver(&selected, call).await?;
         if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {
             tasks.note(context, &permit.spec().slug, result).await;
         }

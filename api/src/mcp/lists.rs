@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use protocol::mcp::Era;
 use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
-use proxy::bridge::{Errand, Sealer, results};
+use proxy::bridge::{Sealer, UpstreamCall, results};
 use proxy::catalog::{ListKind, Listing};
 use proxy::header_params;
 use proxy::policy::Policy;
@@ -70,18 +70,18 @@ async fn one(
     let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
     let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
     let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
-    let errand = Errand {
+    let call = UpstreamCall {
         client,
         method: list.kind.method(),
         params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
-        marked: list.marked,
+        has_meta: list.has_meta,
         timeout: upstreams.list_timeout,
-        voice: context.protocol.client_channel.clone(),
+        client_channel: context.protocol.client_channel.clone(),
         sealer: cursors,
         headers: &[],
         caller: Some(context.caller),
     };
-    match upstreams.bridge.deliver(&selected, errand).await?.answer {
+    match upstreams.bridge.deliver(&selected, call).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
         UpstreamAnswer::Result(result) => {
             let text = std::str::from_utf8(&result).unwrap_or_default();

@@ -130,16 +130,16 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         return Request::Notification(Notification { method: message.method, params });
     };
     let local = |method| Ok(Request::Gateway(GatewayRequest { id, method }));
-    let marked = meta.is_some();
+    let has_meta = meta.is_some();
     let read = match message.method.as_ref() {
-        method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, marked),
-        method::RESOURCES_READ => call(id, Verb::ReadResource, params, endpoint, marked),
-        method::PROMPTS_GET => call(id, Verb::GetPrompt, params, endpoint, marked),
-        method::COMPLETE => complete(id, params, endpoint, marked),
-        method::TOOLS_LIST => list(id, ListKind::Tools, params, marked),
-        method::RESOURCES_LIST => list(id, ListKind::Resources, params, marked),
-        method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, marked),
-        method::PROMPTS_LIST => list(id, ListKind::Prompts, params, marked),
+        method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, has_meta),
+        method::RESOURCES_READ => call(id, Verb::ReadResource, params, endpoint, has_meta),
+        method::PROMPTS_GET => call(id, Verb::GetPrompt, params, endpoint, has_meta),
+        method::COMPLETE => complete(id, params, endpoint, has_meta),
+        method::TOOLS_LIST => list(id, ListKind::Tools, params, has_meta),
+        method::RESOURCES_LIST => list(id, ListKind::Resources, params, has_meta),
+        method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, has_meta),
+        method::PROMPTS_LIST => list(id, ListKind::Prompts, params, has_meta),
         method::PING => local(GatewayMethod::Ping),
         method::INITIALIZE => initialize(id, params),
         method::DISCOVER => local(GatewayMethod::Discover),
@@ -151,12 +151,12 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         method::LIST_SERVICES if *endpoint == Endpoint::Plain => local(GatewayMethod::ListServices),
         method::DESCRIBE_SERVICE if *endpoint == Endpoint::Plain => describe(id, params),
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
-            task(id, message.method, params, marked)
+            task(id, message.method, params, has_meta)
         }
         // It would show the tasks of all callers that share the server.
         method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
             .hint("keep the taskId that each call gave")),
-        _ => pass(id, message.method, params, endpoint, marked),
+        _ => pass(id, message.method, params, endpoint, has_meta),
     };
     read.unwrap_or_else(|refusal| Request::Invalid(Invalid { id: Some(id), refusal }))
 }
@@ -166,7 +166,7 @@ fn call<'a>(
     verb: Verb,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -199,7 +199,7 @@ fn call<'a>(
         head: cut.head.into(),
         tail: cut.tail.into(),
         arguments: named.arguments.map(Cow::Borrowed),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -216,7 +216,7 @@ fn complete<'a>(
     id: &'a RawValue,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Complete<'a> {
@@ -252,7 +252,7 @@ fn complete<'a>(
         target: target(endpoint, name),
         head: cut.head.into(),
         tail: cut.tail.into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -263,7 +263,7 @@ fn pass<'a>(
     asked: Cow<'a, str>,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     let Endpoint::One(slug) = endpoint else {
         let asked: String = asked.chars().take(100).collect();
@@ -285,7 +285,7 @@ fn pass<'a>(
         method: asked,
         target: Target::Direct { server: slug.clone(), name: "".into() },
         head: params.map_or("{}", RawValue::get).into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -295,7 +295,7 @@ fn task<'a>(
     id: &'a RawValue,
     asked: Cow<'a, str>,
     params: Option<&'a RawValue>,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -312,7 +312,7 @@ fn task<'a>(
         method: asked,
         target: Target::Task(task),
         head: params.into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -321,7 +321,7 @@ fn list<'a>(
     id: &'a RawValue,
     kind: ListKind,
     params: Option<&'a RawValue>,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Cursor<'a> {
@@ -330,7 +330,7 @@ fn list<'a>(
     }
     let params = object(params)?;
     let cursor = serde_json::from_str::<Cursor<'a>>(params).map_err(unreadable_params)?.cursor;
-    Ok(Request::List(List { id, kind, cursor, params, marked }))
+    Ok(Request::List(List { id, kind, cursor, params, has_meta }))
 }
 
 fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -423,7 +423,7 @@ impl<'a> Call<'a> {
             head: "".into(),
             tail: "".into(),
             arguments: None,
-            marked: false,
+            has_meta: false,
             timeout: None,
             agent: None,
             shape: Shape::Plain,

@@ -59,7 +59,7 @@ pub struct List<'a> {
     pub kind: ListKind,
     pub cursor: Option<Cow<'a, str>>,
     pub params: &'a str,
-    pub marked: bool,
+    pub has_meta: bool,
 }
 
 pub struct GatewayRequest<'a> {
@@ -118,7 +118,7 @@ pub struct Call<'a> {
     /// What is recorded.
     pub arguments: Option<Cow<'a, RawValue>>,
     /// Whether the parameters have a `_meta`.
-    pub marked: bool,
+    pub has_meta: bool,
     /// Less than the policy's time-out, when the caller wants less.
     pub timeout: Option<Duration>,
     /// The agent that the body names, where a body can.

@@ -10,7 +10,7 @@ use dashmap::DashMap;
 use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
 use protocol::{AgentId, Caller, Members, TenantId, names};
-use proxy::bridge::is_lane;
+use proxy::bridge::is_slot_of;
 use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::upstream::UpstreamAnswer;
 use proxy::view::Member;
@@ -280,7 +280,7 @@ impl Dispatcher {
             return;
         }
         for subscription in &self.subscriptions {
-            let mine = change.owner == 0 || is_lane(change.owner, subscription.owner);
+            let mine = change.owner == 0 || is_slot_of(change.owner, subscription.owner);
             if mine
                 && subscription.tenant == change.tenant
                 && concerns(change, &subscription.endpoint)

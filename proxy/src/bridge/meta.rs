@@ -9,7 +9,7 @@ use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
 use serde_json::value::RawValue;
 
-use super::Errand;
+use super::UpstreamCall;
 use super::client::{Client, Level};
 
 /// The longest progress token, bytes: it is repeated in each notification.
@@ -30,12 +30,12 @@ static TOKENS: LazyLock<AtomicU64> =
     LazyLock::new(|| AtomicU64::new(uuid::Uuid::new_v4().as_u128() as u64 >> 12));
 
 /// Writes the parameters for an upstream of that era.
-pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> {
-    let same = errand.client.era == upstream;
-    if same && !errand.marked {
+pub fn prepare(call: &UpstreamCall<'_>, upstream: Era) -> Result<Prepared, Refusal> {
+    let same = call.client.era == upstream;
+    if same && !call.has_meta {
         return Ok(Prepared { edited: None, progress: None });
     }
-    let whole = errand.params.contiguous();
+    let whole = call.params.contiguous();
     let text = std::str::from_utf8(&whole).expect("parameters were read as JSON");
     let unreadable = |error: serde_json::Error| {
         Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}"))
@@ -58,13 +58,13 @@ pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> 
     if let Some((token, _)) = &progress {
         about.set(meta::PROGRESS_TOKEN, raw(token.to_string()));
     }
-    match (errand.client.era, upstream) {
+    match (call.client.era, upstream) {
         (Era::Legacy, Era::Legacy) => {}
-        (Era::Modern, Era::Modern) => open_state(errand, &mut params)?,
+        (Era::Modern, Era::Modern) => open_state(call, &mut params)?,
         (Era::Legacy, Era::Modern) => {
-            introduce(errand.client, &mut about);
+            introduce(call.client, &mut about);
             // Legacy tasks have no equivalent (row 13): the call is made without one.
-            if errand.method == method::TOOLS_CALL {
+            if call.method == method::TOOLS_CALL {
                 params.retain(|name| name != "task");
             }
         }
@@ -81,11 +81,11 @@ pub fn prepare(errand: &Errand<'_>, upstream: Era) -> Result<Prepared, Refusal> 
 }
 
 /// The client gives back what was sealed for it; the upstream gets what it had given out.
-fn open_state(errand: &Errand<'_>, params: &mut Members<'_>) -> Result<(), Refusal> {
+fn open_state(call: &UpstreamCall<'_>, params: &mut Members<'_>) -> Result<(), Refusal> {
     let Some(state) = params.get("requestState") else { return Ok(()) };
     let sealed: String = serde_json::from_str(state.get())
         .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
-    let own = errand.sealer.open(&sealed)?;
+    let own = call.sealer.open(&sealed)?;
     params.set_text("requestState", &own);
     Ok(())
 }

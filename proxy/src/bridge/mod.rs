@@ -7,23 +7,23 @@
 //! | 1 handshake | [`handshake`] |
 //! | 2 what every request says of its client, 5 declared capabilities | [`meta`], [`client`] |
 //! | 3 results, 18 schemas | [`results`] |
-//! | 4 elicitation, sampling, roots, 12 elicitation by URL | [`questions`] for a legacy client, [`parked`] for a modern one |
+//! | 4 elicitation, sampling, roots, 12 elicitation by URL | [`input_rounds`] for a legacy client, [`pending_input`] for a modern one |
 //! | 6 changes, 8 ping, 13 tasks, 14 batches, 15 sessions | the api room: they belong to no single request |
-//! | 7 log messages, 9 progress | [`hearing`] |
+//! | 7 log messages, 9 progress | [`call_listener`] |
 //! | 10 cancellation | dropping [`Bridge::deliver`] cancels at the upstream, in either era |
 //! | 11 errors | [`errors`] |
 //! | 16 headers from parameters | the http upstream |
-//! | 17 whose upstream it is | [`client`], [`lanes`] |
+//! | 17 whose upstream it is | [`client`], [`exclusive_slots`] |
 
+mod call_listener;
 pub mod client;
 pub mod errors;
+mod exclusive_slots;
 pub mod handshake;
-mod hearing;
-mod lanes;
+mod input_rounds;
 pub mod meta;
-mod parked;
-mod patience;
-mod questions;
+mod pausable_deadline;
+mod pending_input;
 pub mod results;
 mod select;
 
@@ -42,13 +42,13 @@ use crate::server::{Launch, ServerSpec};
 use crate::upstream::{Listener, UpstreamAnswer, UpstreamRequest};
 
 pub use client::{Abilities, Client, Level};
-pub use lanes::is_lane;
+pub use exclusive_slots::is_slot_of;
 
-use hearing::Hearing;
-use lanes::Lanes;
+use call_listener::CallListener;
+use exclusive_slots::ExclusiveSlots;
 use meta::Prepared;
-use parked::Parked;
-use patience::Patience;
+use pausable_deadline::PausableDeadline;
+use pending_input::PendingInput;
 
 /// How long a client may take to answer all questions of one call together.
 const QUESTIONS_WITHIN: Duration = Duration::from_secs(600);
@@ -64,8 +64,8 @@ pub struct Bridge {
 }
 
 struct Shared {
-    lanes: Lanes,
-    parked: Parked,
+    slots: ExclusiveSlots,
+    pending: PendingInput,
     tasks: TaskTracker,
     /// Upstreams that were told to log everything, and at which of their starts.
     talkative: DashMap<PoolKey, u64>,
@@ -74,17 +74,17 @@ struct Shared {
 }
 
 /// One request of a client.
-pub struct Errand<'a> {
+pub struct UpstreamCall<'a> {
     pub client: &'a Arc<Client>,
     pub method: &'a str,
     /// The raw object, with the upstream's own names in it.
     pub params: crate::upstream::Params<'a>,
     /// Whether `params` has what must be looked at: `_meta`, `requestState` or `inputResponses`.
-    pub marked: bool,
+    pub has_meta: bool,
     /// How long the upstream may take, the client's own time for answers not counted.
     pub timeout: Duration,
     /// Who hears and is asked meanwhile; none where the door has no way to say anything but the answer.
-    pub voice: Option<Arc<dyn Listener>>,
+    pub client_channel: Option<Arc<dyn Listener>>,
     /// Seals what must come back unchanged from this client, for this request, in time.
     pub sealer: &'a dyn Sealer,
     /// HTTP headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
@@ -105,8 +105,8 @@ pub trait Sealer: Send + Sync {
 impl Bridge {
     pub fn new(pool: Pool) -> Self {
         let shared = Shared {
-            lanes: Lanes::default(),
-            parked: Parked::default(),
+            slots: ExclusiveSlots::default(),
+            pending: PendingInput::default(),
             tasks: TaskTracker::new(),
             talkative: DashMap::new(),
             infos: DashMap::new(),
@@ -115,33 +115,33 @@ impl Bridge {
     }
 
     /// Sends a client's request to a server and gives the answer in the client's era.
-    pub async fn deliver(&self, selected: &Selected, errand: Errand<'_>) -> Result<Delivered, Refusal> {
+    pub async fn deliver(&self, selected: &Selected, call: UpstreamCall<'_>) -> Result<Delivered, Refusal> {
         let spec = &selected.spec;
-        let key = if is_list(errand.method) { selected.list_key } else { selected.key };
-        match (errand.client.era, key.era) {
-            (Era::Legacy, Era::Legacy) => self.same(&key, spec, &errand).await,
+        let key = if is_list(call.method) { selected.list_key } else { selected.key };
+        match (call.client.era, key.era) {
+            (Era::Legacy, Era::Legacy) => self.same(&key, spec, &call).await,
             (Era::Modern, Era::Modern) => {
-                let (sealer, asked) = (errand.sealer, errand.method);
-                let delivered = self.same(&key, spec, &errand).await?;
+                let (sealer, asked) = (call.sealer, call.method);
+                let delivered = self.same(&key, spec, &call).await?;
                 Ok(delivered.map_result(|result| results::own(asked, results::seal_state(result, sealer))))
             }
             (Era::Legacy, Era::Modern) => {
-                let delivered = questions::asked_and_answered(self, &key, spec, &errand).await?;
+                let delivered = input_rounds::answered_with_input(self, &key, spec, &call).await?;
                 Ok(delivered.map_answer(|answer| match answer {
                     UpstreamAnswer::Result(result) => {
-                        UpstreamAnswer::Result(results::to_legacy(errand.method, result))
+                        UpstreamAnswer::Result(results::to_legacy(call.method, result))
                     }
                     UpstreamAnswer::Error(error) => UpstreamAnswer::Error(errors::to_legacy(error)),
                 }))
             }
             (Era::Modern, Era::Legacy) => {
-                let delivered = parked::parked_or_answered(self, key, spec, &errand).await?;
-                let server = self.said_of_itself(&key);
+                let delivered = pending_input::answered_or_pending(self, key, spec, &call).await?;
+                let server = self.server_info_of(&key);
                 Ok(delivered.map_answer(|answer| match answer {
                     UpstreamAnswer::Result(result) => {
-                        UpstreamAnswer::Result(results::to_modern(errand.method, result, server.as_deref()))
+                        UpstreamAnswer::Result(results::to_modern(call.method, result, server.as_deref()))
                     }
-                    UpstreamAnswer::Error(error) => errors::to_modern(errand.client, error),
+                    UpstreamAnswer::Error(error) => errors::to_modern(call.client, error),
                 }))
             }
         }
@@ -179,29 +179,29 @@ impl Bridge {
         &self,
         key: &PoolKey,
         spec: &Arc<ServerSpec>,
-        errand: &Errand<'_>,
+        call: &UpstreamCall<'_>,
     ) -> Result<Delivered, Refusal> {
-        if errand.client.level.is_some() && errand.client.era == Era::Modern && key.era == Era::Legacy {
-            self.hear_everything(key, spec).await;
+        if call.client.level.is_some() && call.client.era == Era::Modern && key.era == Era::Legacy {
+            self.log_everything(key, spec).await;
         }
-        let prepared = meta::prepare(errand, key.era)?;
-        let params = prepared.params(errand);
-        let Some(voice) = &errand.voice else {
-            let deadline = Instant::now() + errand.timeout;
+        let prepared = meta::prepare(call, key.era)?;
+        let params = prepared.params(call);
+        let Some(client_channel) = &call.client_channel else {
+            let deadline = Instant::now() + call.timeout;
             let request = UpstreamRequest {
-                headers: errand.headers,
-                caller: errand.caller,
-                ..UpstreamRequest::new(errand.method, params, deadline)
+                headers: call.headers,
+                caller: call.caller,
+                ..UpstreamRequest::new(call.method, params, deadline)
             };
             return self.pool.send(key, spec, request).await;
         };
-        let patience = Arc::new(Patience::new(errand.timeout));
+        let pausable = Arc::new(PausableDeadline::new(call.timeout));
         let progress = prepared.progress.as_ref().map(|progress| progress.0);
-        let hearing: Arc<dyn Listener> = Arc::new(Hearing {
-            client: errand.client.clone(),
-            voice: voice.clone(),
+        let listener: Arc<dyn Listener> = Arc::new(CallListener {
+            client: call.client.clone(),
+            client_channel: client_channel.clone(),
             progress: prepared.progress.clone(),
-            patience: patience.clone(),
+            pausable: pausable.clone(),
         });
         // What is built in asks no questions, and reads the deadline.
         let questions = match spec.launch {
@@ -209,23 +209,23 @@ impl Bridge {
             _ => QUESTIONS_WITHIN,
         };
         let request = UpstreamRequest {
-            method: errand.method,
+            method: call.method,
             params,
-            deadline: Instant::now() + errand.timeout + questions,
-            listener: Some(&hearing),
+            deadline: Instant::now() + call.timeout + questions,
+            listener: Some(&listener),
             progress,
-            headers: errand.headers,
-            caller: errand.caller,
+            headers: call.headers,
+            caller: call.caller,
         };
         tokio::select! {
             biased;
             delivered = self.pool.send(key, spec, request) => delivered,
-            () = patience.run_out() => Err(late(spec, errand.timeout)),
+            () = pausable.run_out() => Err(late(spec, call.timeout)),
         }
     }
 
     /// Name and version of the server, as one of its upstreams said at its start.
-    fn said_of_itself(&self, key: &PoolKey) -> Option<Arc<RawValue>> {
+    fn server_info_of(&self, key: &PoolKey) -> Option<Arc<RawValue>> {
         let server = (key.server, key.revision);
         if let Some(known) = self.shared.infos.get(&server) {
             return Some(known.clone());
@@ -241,7 +241,7 @@ impl Bridge {
 
     /// Has a legacy upstream log all there is, once after each of its starts, for a client that wants
     /// some of it (row 7): each client gets only what it asked for.
-    async fn hear_everything(&self, key: &PoolKey, spec: &Arc<ServerSpec>) {
+    async fn log_everything(&self, key: &PoolKey, spec: &Arc<ServerSpec>) {
         let Some(running) = self.pool.running(key) else { return };
         if self.shared.talkative.len() >= MANY {
             self.shared.talkative.retain(|key, _| self.pool.is_running(key));
@@ -252,13 +252,13 @@ impl Bridge {
     }
 
     /// Calls that wait for answers which cannot come any more are cancelled.
-    pub fn give_up_parked(&self) {
-        self.shared.parked.clear();
+    pub fn cancel_pending(&self) {
+        self.shared.pending.clear();
     }
 
     /// Ends what waits for answers that will not come any more.
     pub async fn shutdown(&self) {
-        self.shared.parked.clear();
+        self.shared.pending.clear();
         self.shared.tasks.close();
         tokio::time::timeout(Duration::from_secs(2), self.shared.tasks.wait()).await.ok();
     }
@@ -287,10 +287,10 @@ pub fn may_ask(asked: &str) -> bool {
 }
 
 impl Prepared {
-    fn params<'a>(&'a self, errand: &Errand<'a>) -> crate::upstream::Params<'a> {
+    fn params<'a>(&'a self, call: &UpstreamCall<'a>) -> crate::upstream::Params<'a> {
         match &self.edited {
             Some(edited) => crate::upstream::Params::raw(edited.as_bytes()),
-            None => errand.params,
+            None => call.params,
         }
     }
 }

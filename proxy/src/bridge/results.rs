@@ -112,10 +112,10 @@ fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
 /// A modern result for a legacy client.
 pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     let known = |name: &str| may_have(&result, name);
-    let marked = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope");
+    let has_meta = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope");
     let structured = asked == method::TOOLS_CALL && known("structuredContent");
     let schemas = asked == method::TOOLS_LIST && known("outputSchema");
-    if !marked && !structured && !schemas {
+    if !has_meta && !structured && !schemas {
         return result;
     }
     let Some(mut members) = read(&result) else { return result };

@@ -1,4 +1,4 @@
-//! The ends of an upstream that are wanted: it is held down, not needed, replaced, or out of date.
+//! The ends of an upstream that are wanted: it is stopped_by_operator down, not needed, replaced, or out of date.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ impl Entry {
     }
 
     /// Ends it and refuses requests until [`Entry::release`].
-    pub async fn hold(&self) -> Needed {
+    pub async fn stop_by_operator(&self) -> Needed {
         match self.take(Phase::Held) {
             Some(running) => running.upstream.stop().await,
             None => Needed::Nothing,

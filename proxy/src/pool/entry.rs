@@ -1,5 +1,5 @@
 //! One upstream of the pool through its lives: started once at a time, watched while it runs, left
-//! alone for a while when it keeps ending, held down when somebody said so.
+//! alone for a while when it keeps ending, stopped_by_operator down when somebody said so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -14,8 +14,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::PoolKey;
 use super::backoff::Crashes;
-use super::shared::PoolShared;
 use super::start;
+use super::state::PoolState;
 use super::subscriptions::Subscriptions;
 use crate::breaker::Breaker;
 use crate::logs::LogRing;
@@ -26,7 +26,7 @@ use crate::upstream::{Initialized, Upstream};
 pub struct Entry {
     pub key: PoolKey,
     pub spec: Arc<ServerSpec>,
-    pub pool: Arc<PoolShared>,
+    pub pool: Arc<PoolState>,
     /// What runs now. Requests read only this.
     pub current: ArcSwapOption<Running>,
     pub(super) life: Mutex<Life>,
@@ -89,11 +89,16 @@ pub enum Unavailable {
 }
 
 impl Entry {
-    pub fn new(key: PoolKey, spec: Arc<ServerSpec>, pool: Arc<PoolShared>, held: bool) -> Arc<Entry> {
+    pub fn new(
+        key: PoolKey,
+        spec: Arc<ServerSpec>,
+        pool: Arc<PoolState>,
+        stopped_by_operator: bool,
+    ) -> Arc<Entry> {
         let settings = &pool.settings;
         let breaker = Breaker::new(settings.breaker_failures, settings.breaker_pause);
         let crashes = Crashes::new(settings.backoff_base, settings.backoff_cap);
-        let phase = if held { Phase::Held } else { Phase::Idle { note: None } };
+        let phase = if stopped_by_operator { Phase::Held } else { Phase::Idle { note: None } };
         let first_change = pool.next_generation() << 32;
         Arc::new(Entry {
             key,
@@ -145,7 +150,7 @@ impl Entry {
 
     /// Joins the start that is under way, or begins one if it may.
     fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<StartOutcome>, Unavailable> {
-        self.bury();
+        self.remove_dead();
         let mut life = self.life.lock();
         match &life.phase {
             Phase::Starting(outcome) => return Ok(outcome.clone()),
@@ -236,14 +241,14 @@ impl Entry {
             drop(running);
             upstream.closed().await;
             if let Some(entry) = entry.upgrade() {
-                entry.bury();
+                entry.remove_dead();
                 entry.keep_up().await;
             }
         });
     }
 
     /// Takes away what has died and counts it. Does nothing if all is well or it was stopped.
-    fn bury(&self) {
+    fn remove_dead(&self) {
         let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
             return;
         };

@@ -179,7 +179,7 @@ impl Pool {
     fn is_left_alone(&self, tenant: TenantId, spec: &ServerSpec) -> bool {
         let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
         self.shared.is_closing()
-            || self.shared.held.contains_key(&(tenant, spec.id))
+            || self.shared.stopped_by_operator.contains_key(&(tenant, spec.id))
             || self
                 .shared
                 .verdicts

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::PoolKey;
 use super::entry::Entry;
-use super::shared::PoolShared;
+use super::state::PoolState;
 
 /// Nothing is looked at less often than this, in milliseconds.
 const SELDOM: u64 = 60_000;
 const OFTEN: u64 = 20;
 
 /// Runs until the pool is shut down. It sleeps until the next child could be idle for long enough.
-pub async fn watch(pool: Arc<PoolShared>) {
+pub async fn watch(pool: Arc<PoolState>) {
     while !pool.closing.load(Ordering::SeqCst) {
         let mut next = SELDOM;
         for entry in pool.all() {
@@ -37,7 +37,7 @@ pub async fn watch(pool: Arc<PoolShared>) {
 }
 
 /// Milliseconds until this one was idle for long enough; none if it does not count.
-fn left(pool: &PoolShared, entry: &Arc<Entry>) -> Option<u64> {
+fn left(pool: &PoolState, entry: &Arc<Entry>) -> Option<u64> {
     let limit = limit(entry);
     let key = &entry.key;
     let ends = |child: bool| child || key.owner != 0 || key.declared != 0;

@@ -2,19 +2,19 @@
 //! when idle. It does not know what is asked of them, nor whether the caller may.
 
 mod backoff;
-mod clients;
+mod dedicated;
 mod ending;
 mod entry;
+mod entry_status;
 mod eras;
 mod events;
 mod idle;
 mod probe;
 mod processes;
 mod request;
-mod seen;
 mod settings;
-mod shared;
 mod start;
+mod state;
 mod status;
 mod subscriptions;
 
@@ -31,7 +31,7 @@ use crate::selected::Selected;
 use crate::server::ServerSpec;
 use entry::{Entry, Unavailable};
 use futures_util::future::join_all;
-use shared::PoolShared;
+use state::PoolState;
 
 use crate::upstream::{Initialized, UpstreamAnswer, UpstreamRequest};
 
@@ -101,13 +101,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// All upstreams of this process. Cheap to clone. It lives until `shutdown`.
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<PoolShared>,
+    shared: Arc<PoolState>,
 }
 
 impl Pool {
     /// Needs a running tokio runtime.
     pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Pool {
-        let shared = Arc::new(PoolShared::new(settings, builtins));
+        let shared = Arc::new(PoolState::new(settings, builtins));
         shared.tasks.spawn(idle::watch(shared.clone()));
         Pool { shared }
     }
@@ -198,11 +198,11 @@ impl Pool {
     /// Ends it and holds it down: requests are refused with `server_stopped` until `start`. Comes back
     /// when the last process is gone, and says what that took.
     pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Needed {
-        self.shared.held.insert((tenant, spec.id), jiff::Timestamp::now());
+        self.shared.stopped_by_operator.insert((tenant, spec.id), jiff::Timestamp::now());
         let (entries, processes) = (self.shared.of(tenant, spec.id), self.shared.processes(tenant, spec.id));
-        let (held, others) =
-            tokio::join!(join_all(entries.iter().map(|entry| entry.hold())), processes.end());
-        held.into_iter().max().unwrap_or_default().max(others)
+        let (stopped_by_operator, others) =
+            tokio::join!(join_all(entries.iter().map(|entry| entry.stop_by_operator())), processes.end());
+        stopped_by_operator.into_iter().max().unwrap_or_default().max(others)
     }
 
     /// Ends it, forgets earlier crashes and starts it again. Waits for the handshake.
@@ -211,7 +211,7 @@ impl Pool {
     }
 
     async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
-        self.shared.held.remove(&(tenant, spec.id));
+        self.shared.stopped_by_operator.remove(&(tenant, spec.id));
         self.shared.processes(tenant, spec.id).allow();
         let era = self.era_to_start(tenant, spec).await?;
         let wanted = self.entry(&PoolKey::shared(tenant, spec, era), spec)?;
@@ -273,8 +273,8 @@ impl Pool {
         if self.shared.closing.load(Ordering::SeqCst) {
             return Err(Refusal::new(Code::ShuttingDown, "the gateway is shutting down"));
         }
-        let held = self.shared.held.contains_key(&(key.tenant, key.server));
-        let fresh = || Entry::new(*key, spec.clone(), self.shared.clone(), held);
+        let stopped_by_operator = self.shared.stopped_by_operator.contains_key(&(key.tenant, key.server));
+        let fresh = || Entry::new(*key, spec.clone(), self.shared.clone(), stopped_by_operator);
         let entry = self.shared.entries.entry(*key).or_insert_with(fresh).clone();
         let older = |other: &PoolKey| {
             other.tenant == key.tenant && other.server == key.server && other.revision < key.revision

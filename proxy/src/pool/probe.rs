@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use protocol::mcp::{Era, Eras};
 use protocol::{Code, Refusal, TenantId};
 
-use super::shared::{PoolShared, Starting};
 use super::start;
+use super::state::{PoolState, Starting};
 use crate::http;
 use crate::logs::LogRing;
 use crate::server::{Launch, ServerSpec, StdioLaunch};
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub children: Vec<ProbeChild>,
 }
 
-pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outcome {
+pub async fn ask(pool: &PoolState, tenant: TenantId, spec: &ServerSpec) -> Outcome {
     let logs = pool.logs(tenant, spec.id);
     let deadline = Instant::now() + spec.start_timeout.value;
     let plan = || {
@@ -57,7 +57,7 @@ pub async fn ask(pool: &PoolShared, tenant: TenantId, spec: &ServerSpec) -> Outc
 }
 
 async fn ask_children(
-    pool: &PoolShared,
+    pool: &PoolState,
     tenant: TenantId,
     spec: &ServerSpec,
     launch: &StdioLaunch,
@@ -73,7 +73,7 @@ async fn ask_children(
 }
 
 struct Asking<'a> {
-    pool: &'a PoolShared,
+    pool: &'a PoolState,
     tenant: TenantId,
     spec: &'a ServerSpec,
     launch: &'a StdioLaunch,

@@ -117,7 +117,7 @@ impl Entry {
         match refusal.code {
             Code::TimedOut => {
                 if waited >= PATIENT.min(self.spec.timeout.value) && self.breaker.failed() {
-                    self.suspect(running);
+                    self.probe_liveness(running);
                 }
                 let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());
                 Refusal { reason: reason.into(), ..refusal }
@@ -138,7 +138,7 @@ impl Entry {
 
     /// Nothing but time-outs: is it slow, or has it hung? One that does not even answer a ping is
     /// replaced.
-    fn suspect(self: &Arc<Self>, running: Arc<Running>) {
+    fn probe_liveness(self: &Arc<Self>, running: Arc<Running>) {
         let entry = self.clone();
         self.pool.tasks.spawn(async move {
             let deadline = Instant::now() + entry.pool.settings.ping_patience;

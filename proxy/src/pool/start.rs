@@ -9,7 +9,7 @@ use protocol::{Code, Refusal, TenantId};
 
 use super::entry::{Entry, Running};
 use super::events::PoolEvent;
-use super::shared::PoolShared;
+use super::state::PoolState;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
 use crate::http::{self, RemotePlan};
@@ -17,7 +17,7 @@ use crate::logs::LogRing;
 use crate::peer::PeerPlan;
 use crate::peer::events::UpstreamEvent;
 use crate::server::{BuiltinLaunch, Launch, ServerSpec, StdioLaunch};
-use crate::stdio::{self, NotStarted, StartedChild, StdioLimits, StdioPlan, WriteStyle};
+use crate::stdio::{self, NotStarted, StartedChild, StdioLimits, StdioPlan};
 use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
@@ -85,7 +85,7 @@ fn peer_plan(entry: &Entry) -> PeerPlan {
 }
 
 /// Returns the plan of an upstream that publishes nothing and serves nobody in particular.
-pub fn silent_plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) -> PeerPlan {
+pub fn silent_plan(pool: &PoolState, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) -> PeerPlan {
     PeerPlan {
         server: spec.slug.as_str().into(),
         era,
@@ -97,7 +97,7 @@ pub fn silent_plan(pool: &PoolShared, spec: &ServerSpec, era: Era, logs: Arc<Log
     }
 }
 
-pub fn stdio_plan(pool: &PoolShared, spec: &ServerSpec, peer: PeerPlan, tenant: TenantId) -> StdioPlan {
+pub fn stdio_plan(pool: &PoolState, spec: &ServerSpec, peer: PeerPlan, tenant: TenantId) -> StdioPlan {
     let settings = &pool.settings;
     StdioPlan {
         peer,
@@ -107,16 +107,12 @@ pub fn stdio_plan(pool: &PoolShared, spec: &ServerSpec, peer: PeerPlan, tenant: 
             // Half for the end of its input, half for SIGTERM.
             grace: settings.stop_grace / 2,
         },
-        limits: StdioLimits {
-            line_cap: settings.line_cap,
-            write_cap: settings.write_cap,
-            write_style: WriteStyle::DirectUpTo(2),
-        },
+        limits: StdioLimits { line_cap: settings.line_cap, write_cap: settings.write_cap },
         processes: pool.processes(tenant, spec.id),
     }
 }
 
-pub fn remote_plan(pool: &PoolShared, spec: &ServerSpec, peer: PeerPlan) -> RemotePlan {
+pub fn remote_plan(pool: &PoolState, spec: &ServerSpec, peer: PeerPlan) -> RemotePlan {
     let settings = &pool.settings;
     let trusted = match &spec.launch {
         Launch::Http(launch) | Launch::Websocket(launch) => launch.trusted,

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::PoolFigures;
 use super::entry::Entry;
-use super::seen::PhaseView;
-use super::shared::PoolShared;
+use super::entry_status::PhaseView;
+use super::state::PoolState;
 
 pub use crate::breaker::BreakerState;
 pub use crate::logs::LogLine;
@@ -63,7 +63,7 @@ impl State {
 
 /// The status of a server for a tenant: that of its newest revision, and
 /// of several upstreams what runs, what is shared, and what was used last.
-pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStatus {
+pub fn of(pool: &PoolState, tenant: TenantId, server: ServerId) -> UpstreamStatus {
     let mut entries = pool.of(tenant, server);
     entries.sort_by_cached_key(|entry| {
         let used = Reverse(entry.last_used.load(Ordering::Relaxed));
@@ -71,11 +71,11 @@ pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStat
         (Reverse(entry.key.revision), idle, entry.key.owner != 0, used)
     });
     let Some(entry) = entries.first() else {
-        let held = pool.held.get(&(tenant, server)).map(|since| *since);
+        let stopped_by_operator = pool.stopped_by_operator.get(&(tenant, server)).map(|since| *since);
         return UpstreamStatus {
-            state: if held.is_some() { State::Stopped } else { State::Unknown },
-            reason: held.is_none().then(|| "it was not needed yet".to_owned()),
-            since: held.unwrap_or(pool.began),
+            state: if stopped_by_operator.is_some() { State::Stopped } else { State::Unknown },
+            reason: stopped_by_operator.is_none().then(|| "it was not needed yet".to_owned()),
+            since: stopped_by_operator.unwrap_or(pool.began),
             last_success: None,
             pid: None,
             in_flight: 0,
@@ -97,7 +97,7 @@ pub fn of(pool: &PoolShared, tenant: TenantId, server: ServerId) -> UpstreamStat
 }
 
 /// Counts over all upstreams. A server is in one state for each tenant that uses it.
-pub fn figures(pool: &PoolShared) -> PoolFigures {
+pub fn figures(pool: &PoolState) -> PoolFigures {
     let entries = pool.all();
     let servers: HashSet<_> = entries.iter().map(|entry| (entry.key.tenant, entry.key.server)).collect();
     let mut states = BTreeMap::new();

@@ -14,7 +14,7 @@ use protocol::provider::{
     ToolProvider,
 };
 use protocol::{Caller, CallerKind, Code, Refusal, Scopes, TenantId};
-use proxy::bridge::{Bridge, Client, Errand, Sealer};
+use proxy::bridge::{Bridge, Client, Sealer, UpstreamCall};
 use proxy::pool::PoolKey;
 use proxy::server::{BuiltinLaunch, Launch};
 use proxy::upstream::{Listener, Params, UpstreamAnswer};
@@ -187,7 +187,7 @@ async fn bridged(
     server: &Server,
     era: Era,
     tool: &str,
-    voice: Option<Arc<dyn Listener>>,
+    client_channel: Option<Arc<dyn Listener>>,
     timeout: Duration,
 ) -> Result<Value, Refusal> {
     let bridge = Bridge::new(app.pool.clone());
@@ -195,18 +195,18 @@ async fn bridged(
     let params = json!({ "name": tool, "arguments": { "text": "" }, "_meta": { "progressToken": "mine" } });
     let params = params.to_string();
     let caller = caller(app.tenant);
-    let errand = Errand {
+    let call = UpstreamCall {
         client: &client,
         method: "tools/call",
         params: Params::raw(params.as_bytes()),
-        marked: true,
+        has_meta: true,
         timeout,
-        voice,
+        client_channel,
         sealer: &Plainly,
         headers: &[],
         caller: Some(&caller),
     };
-    match bridge.deliver(&server.selected(), errand).await?.answer {
+    match bridge.deliver(&server.selected(), call).await?.answer {
         UpstreamAnswer::Result(result) => Ok(serde_json::from_slice(&result).unwrap()),
         UpstreamAnswer::Error(error) => panic!("{error:?}"),
     }
@@ -255,8 +255,8 @@ async fn progress() {
     for era in [Era::Legacy, Era::Modern] {
         let (app, _, server) = probe();
         let ear = Ear::new();
-        let voice: Arc<dyn Listener> = ear.clone();
-        bridged(&app, &server, era, "steps", Some(voice), Duration::from_secs(5)).await.unwrap();
+        let client_channel: Arc<dyn Listener> = ear.clone();
+        bridged(&app, &server, era, "steps", Some(client_channel), Duration::from_secs(5)).await.unwrap();
         let told: Vec<(String, Value)> = ear
             .told()
             .iter()

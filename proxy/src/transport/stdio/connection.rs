@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use protocol::{Code, Refusal};
 use tokio::sync::Notify;
 
-use super::outbox::{PipeOutbox, WriteStyle};
+use super::outbox::PipeOutbox;
 use super::reader::{ReadEnd, Reader};
 use super::stderr;
 use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
@@ -26,13 +26,15 @@ const EXIT_REASON: Duration = Duration::from_millis(300);
 /// How many lines an error's `data.stderr` has at most.
 const SHOWN_LINES: usize = 10;
 
+/// Requests in flight up to which callers write to the pipe themselves.
+const DIRECT_WRITES: usize = 2;
+
 #[derive(Clone, Copy, Debug)]
 pub struct StdioLimits {
     /// The longest line taken from the child, in bytes.
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
-    pub write_style: WriteStyle,
 }
 
 /// The part of a start that is the same for every start of one server.
@@ -74,7 +76,7 @@ pub async fn open(plan: &StdioPlan, launch: &StdioLaunch) -> Result<Arc<StdioCon
     drop(making);
     let secrets = Arc::new(Secrets::new(launch.env.values()));
     let tail = StderrTail { logs: peer.logs.clone(), started_at, secrets };
-    let outbox = PipeOutbox::new(stdin, limits.write_cap, limits.write_style);
+    let outbox = PipeOutbox::new(stdin, limits.write_cap, DIRECT_WRITES);
     let process = ChildEnd { handle, stderr: tail, grace: plan.child.grace };
     let connection = Arc::new(DuplexConnection::new(peer, outbox, process));
     let stderr_ended = Arc::new(Notify::new());

@@ -9,24 +9,24 @@ use tokio::time::Instant;
 
 use super::QUESTIONS_WITHIN;
 
-pub struct Patience {
+pub struct PausableDeadline {
     timeout: Duration,
     open: AtomicUsize,
     changed: Notify,
 }
 
 /// Time stands still while one of these is held.
-pub struct Pause(Arc<Patience>);
+pub struct DeadlinePause(Arc<PausableDeadline>);
 
-impl Patience {
+impl PausableDeadline {
     pub fn new(timeout: Duration) -> Self {
         Self { timeout, open: AtomicUsize::new(0), changed: Notify::new() }
     }
 
-    pub fn pause(self: &Arc<Self>) -> Pause {
+    pub fn pause(self: &Arc<Self>) -> DeadlinePause {
         self.open.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_one();
-        Pause(self.clone())
+        DeadlinePause(self.clone())
     }
 
     /// Ends when the time is used up.
@@ -45,7 +45,7 @@ impl Patience {
     }
 }
 
-impl Drop for Pause {
+impl Drop for DeadlinePause {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::SeqCst);
         self.0.changed.notify_one();
@@ -58,10 +58,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clients_own_time_does_not_count() {
-        let patience = Arc::new(Patience::new(Duration::from_secs(1)));
+        let pausable = Arc::new(PausableDeadline::new(Duration::from_secs(1)));
         let begun = Instant::now();
-        let pause = patience.pause();
-        let over = patience.run_out();
+        let pause = pausable.pause();
+        let over = pausable.run_out();
         let answer = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             drop(pause);

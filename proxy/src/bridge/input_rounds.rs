@@ -11,7 +11,7 @@ use protocol::{Code, Members, Refusal};
 
 use super::client::{capability_of, is_by_url};
 use super::results::{self, Asked, AskedOne};
-use super::{Bridge, Errand, QUESTIONS_WITHIN, may_ask};
+use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, may_ask};
 use crate::pool::{Delivered, PoolKey};
 use crate::server::ServerSpec;
 use crate::upstream::{Params, ServerRequest, UpstreamAnswer};
@@ -21,15 +21,15 @@ use std::sync::Arc;
 /// Most rounds of questions of one call.
 const MAX_ROUNDS: usize = 8;
 
-pub async fn asked_and_answered(
+pub async fn answered_with_input(
     bridge: &Bridge,
     key: &PoolKey,
     spec: &Arc<ServerSpec>,
-    errand: &Errand<'_>,
+    call: &UpstreamCall<'_>,
 ) -> Result<Delivered, Refusal> {
     let begun = Instant::now();
-    let mut delivered = bridge.same(key, spec, errand).await?;
-    if !may_ask(errand.method) {
+    let mut delivered = bridge.same(key, spec, call).await?;
+    if !may_ask(call.method) {
         return Ok(delivered);
     }
     for round in 0.. {
@@ -39,23 +39,27 @@ pub async fn asked_and_answered(
             break;
         }
         let left = QUESTIONS_WITHIN.saturating_sub(begun.elapsed());
-        let answers = tokio::time::timeout(left, answers(errand, &asked)).await;
+        let answers = tokio::time::timeout(left, answers(call, &asked)).await;
         let answers = match answers {
             Ok(Ok(answers)) => answers,
-            Ok(Err(problem)) => return Ok(failed(delivered.clone(), errand, &problem)),
+            Ok(Err(problem)) => return Ok(failed(delivered.clone(), call, &problem)),
             Err(_) => {
                 let reason = format!("the client did not answer within {} s", QUESTIONS_WITHIN.as_secs());
                 return Err(Refusal::new(Code::TimedOut, reason));
             }
         };
-        let whole = errand.params.contiguous();
+        let whole = call.params.contiguous();
         let mut params = read_params(&whole)?;
         params.set("inputResponses", answers);
         if let Some(state) = &asked.state {
             params.set_text("requestState", state);
         }
         let params = params.write();
-        let again = Errand { params: Params::raw(params.as_bytes()), voice: errand.voice.clone(), ..*errand };
+        let again = UpstreamCall {
+            params: Params::raw(params.as_bytes()),
+            client_channel: call.client_channel.clone(),
+            ..*call
+        };
         let next = bridge.same(key, spec, &again).await?;
         delivered = Delivered { attempts: delivered.attempts.saturating_add(1), ..next };
     }
@@ -70,9 +74,12 @@ fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
 }
 
 /// All answers as one object, or why there is one missing.
-async fn answers(errand: &Errand<'_>, asked: &Asked<'_>) -> Result<Box<serde_json::value::RawValue>, String> {
+async fn answers(
+    call: &UpstreamCall<'_>,
+    asked: &Asked<'_>,
+) -> Result<Box<serde_json::value::RawValue>, String> {
     let answers = join_all(asked.requests.iter().map(|(key, one)| async move {
-        let answer = answer(errand, one).await?;
+        let answer = answer(call, one).await?;
         let key = serde_json::to_string(key).expect("a string is JSON");
         Ok(format!("{key}:{answer}"))
     }))
@@ -82,9 +89,11 @@ async fn answers(errand: &Errand<'_>, asked: &Asked<'_>) -> Result<Box<serde_jso
     Ok(raw(format!("{{{}}}", answers.join(","))))
 }
 
-async fn answer(errand: &Errand<'_>, one: &AskedOne<'_>) -> Result<String, String> {
+async fn answer(call: &UpstreamCall<'_>, one: &AskedOne<'_>) -> Result<String, String> {
     let params = one.params.map(|params| params.get());
-    let Some(voice) = errand.voice.as_ref().filter(|_| errand.client.can.allow(&one.method, params)) else {
+    let Some(client_channel) =
+        call.client_channel.as_ref().filter(|_| call.client.can.allow(&one.method, params))
+    else {
         return Err(format!(
             "the server asks for `{}`, for which the client did not declare `{}`",
             one.method,
@@ -97,7 +106,7 @@ async fn answer(errand: &Errand<'_>, one: &AskedOne<'_>) -> Result<String, Strin
         None => None,
     };
     let (question, answered) = ServerRequest::new(one.method.clone(), params.map(Bytes::from));
-    voice.on_request(question);
+    client_channel.on_request(question);
     match answered.await {
         Ok(UpstreamAnswer::Result(result)) => {
             String::from_utf8(result.to_vec()).map_err(|_| "the client's answer is not text".to_owned())
@@ -118,8 +127,8 @@ fn with_id(params: &str) -> String {
 }
 
 /// A question that was not answered: a failed tool, or an error where results cannot say so.
-fn failed(delivered: Delivered, errand: &Errand<'_>, problem: &str) -> Delivered {
-    let answer = if errand.method == method::TOOLS_CALL {
+fn failed(delivered: Delivered, call: &UpstreamCall<'_>, problem: &str) -> Delivered {
+    let answer = if call.method == method::TOOLS_CALL {
         let result = serde_json::json!({ "content": [{ "type": "text", "text": problem }], "isError": true });
         UpstreamAnswer::Result(result.to_string().into())
     } else {

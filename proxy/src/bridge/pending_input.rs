@@ -1,6 +1,6 @@
 //! A modern client and a legacy upstream (row 4, right): where the upstream asks something during a
-//! call, the call is parked, the client gets the questions as its result, and its next request brings
-//! the answers. A parked call lives in this process only.
+//! call, the call is pending, the client gets the questions as its result, and its next request brings
+//! the answers. A pending call lives in this process only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::hearing;
-use super::patience::Patience;
-use super::{Bridge, Errand, QUESTIONS_WITHIN, late, may_ask, meta};
+use super::call_listener;
+use super::pausable_deadline::PausableDeadline;
+use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, late, may_ask, meta};
 use crate::pool::{Delivered, PoolKey};
 use crate::server::ServerSpec;
 use crate::upstream::{Listener, Params, ServerRequest, UpstreamAnswer, UpstreamRequest};
 
-/// Most calls parked at once.
+/// Most calls pending at once.
 const MAX_PARKED: usize = 10_000;
 
 /// Questions that come so soon after another one go to the client together.
 const TOGETHER: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
-pub struct Parked(Mutex<HashMap<u128, Call>>);
+pub struct PendingInput(Mutex<HashMap<u128, Call>>);
 
 /// A call that goes on while the client is away.
 struct Call {
@@ -46,73 +46,76 @@ enum Step {
     Done(Result<Delivered, Refusal>),
 }
 
-impl Parked {
+impl PendingInput {
     pub fn clear(&self) {
         self.0.lock().clear();
     }
 
-    fn put(&self, ticket: u128, call: Call) -> Result<(), Refusal> {
-        let mut parked = self.0.lock();
+    fn put(&self, ticket: u128, pending_call: Call) -> Result<(), Refusal> {
+        let mut pending = self.0.lock();
         let now = Instant::now();
-        parked.retain(|_, call| call.until > now);
-        if parked.len() >= MAX_PARKED {
+        pending.retain(|_, pending_call| pending_call.until > now);
+        if pending.len() >= MAX_PARKED {
             return Err(Refusal::new(Code::ConcurrencyLimited, "too many calls wait for answers of clients"));
         }
-        parked.insert(ticket, call);
+        pending.insert(ticket, pending_call);
         Ok(())
     }
 
     fn take(&self, ticket: u128) -> Option<Call> {
-        self.0.lock().remove(&ticket).filter(|call| call.until > Instant::now())
+        self.0.lock().remove(&ticket).filter(|pending_call| pending_call.until > Instant::now())
     }
 }
 
 /// Calls, or goes on with a call whose questions are answered now.
-pub async fn parked_or_answered(
+pub async fn answered_or_pending(
     bridge: &Bridge,
     key: PoolKey,
     spec: &Arc<ServerSpec>,
-    errand: &Errand<'_>,
+    call: &UpstreamCall<'_>,
 ) -> Result<Delivered, Refusal> {
-    if !may_ask(errand.method) {
-        return bridge.same(&key, spec, errand).await;
+    if !may_ask(call.method) {
+        return bridge.same(&key, spec, call).await;
     }
     let begun = Instant::now();
     // First of all: a call that goes on must not be made a second time.
-    if let Some(call) = resumed(bridge, errand)? {
-        return go_on(bridge, call, errand, begun).await;
+    if let Some(pending_call) = resumed(bridge, call)? {
+        return go_on(bridge, pending_call, call, begun).await;
     }
     // Only what declares something to the upstream can be asked.
     if key.declared == 0 {
-        return bridge.same(&key, spec, errand).await;
+        return bridge.same(&key, spec, call).await;
     }
-    let call = begin(bridge, key, spec, errand).await?;
-    go_on(bridge, call, errand, begun).await
+    let pending_call = begin(bridge, key, spec, call).await?;
+    go_on(bridge, pending_call, call, begun).await
 }
 
-/// The parked call that this request answers.
-fn resumed(bridge: &Bridge, errand: &Errand<'_>) -> Result<Option<Call>, Refusal> {
-    if !errand.marked {
+/// The pending call that this request answers.
+fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Refusal> {
+    if !call.has_meta {
         return Ok(None);
     }
-    let whole = errand.params.contiguous();
+    let whole = call.params.contiguous();
     let params = Members::read(std::str::from_utf8(&whole).unwrap_or_default())
         .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
     let Some(state) = params.get("requestState") else { return Ok(None) };
     let sealed: String = serde_json::from_str(state.get())
         .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
-    let ticket = errand.sealer.open(&sealed)?;
+    let ticket = call.sealer.open(&sealed)?;
     let ticket = ticket.parse().map_err(|_| unknown())?;
-    let mut call = bridge.shared.parked.take(ticket).ok_or_else(unknown)?;
+    let mut pending_call = bridge.shared.pending.take(ticket).ok_or_else(unknown)?;
     let about = params.get("_meta").and_then(|about| Members::read(about.get()).ok());
     let own = about.and_then(|about| about.get(mcp::meta::PROGRESS_TOKEN).map(ToOwned::to_owned));
-    call.line.connect(errand.voice.clone(), own);
+    pending_call.line.connect(call.client_channel.clone(), own);
     let answers = params.get("inputResponses").map(|answers| answers.get().to_owned());
     if let Some(Ok(answers)) = answers.as_deref().map(Members::read) {
-        call.open =
-            call.open.into_iter().filter_map(|(key, question)| give(key, question, &answers)).collect();
+        pending_call.open = pending_call
+            .open
+            .into_iter()
+            .filter_map(|(key, question)| give(key, question, &answers))
+            .collect();
     }
-    Ok(Some(call))
+    Ok(Some(pending_call))
 }
 
 /// Gives a question its answer, or gives the question back.
@@ -129,50 +132,50 @@ fn give(key: String, question: ServerRequest, answers: &Members<'_>) -> Option<(
 fn unknown() -> Refusal {
     Refusal::new(
         Code::InvalidParams,
-        "the call that this requestState belongs to does not wait here any more",
+        "the pending_call that this requestState belongs to does not wait here any more",
     )
-    .rule("a parked call waits 10 minutes, on the replica that began it, and takes its answers once")
+    .rule("a pending pending_call waits 10 minutes, on the replica that began it, and takes its answers once")
     .hint("call again without requestState")
 }
 
-/// Starts the call on a lane of its own.
+/// Starts the call on a slot of its own.
 async fn begin(
     bridge: &Bridge,
     key: PoolKey,
     spec: &Arc<ServerSpec>,
-    errand: &Errand<'_>,
+    call: &UpstreamCall<'_>,
 ) -> Result<Call, Refusal> {
-    let lane = bridge.shared.lanes.take(key, Instant::now() + errand.timeout).await?;
-    bridge.set_profile(&lane.key, errand.client);
-    if errand.client.level.is_some() {
-        bridge.hear_everything(&lane.key, spec).await;
+    let slot = bridge.shared.slots.take(key, Instant::now() + call.timeout).await?;
+    bridge.set_profile(&slot.key, call.client);
+    if call.client.level.is_some() {
+        bridge.log_everything(&slot.key, spec).await;
     }
-    let prepared = meta::prepare(errand, Era::Legacy)?;
+    let prepared = meta::prepare(call, Era::Legacy)?;
     let (tell, steps) = mpsc::unbounded_channel();
     let cancelled = CancellationToken::new();
     let life = cancelled.clone().drop_guard();
-    let patience = Arc::new(Patience::new(errand.timeout));
+    let pausable = Arc::new(PausableDeadline::new(call.timeout));
     let progress = prepared.progress.as_ref().map(|progress| progress.0);
     let line = Arc::new(Line::default());
-    line.connect(errand.voice.clone(), prepared.progress.map(|(_, own)| own));
-    let hearing: Arc<dyn Listener> = Arc::new(Ear {
-        client: errand.client.clone(),
+    line.connect(call.client_channel.clone(), prepared.progress.map(|(_, own)| own));
+    let listener: Arc<dyn Listener> = Arc::new(StepListener {
+        client: call.client.clone(),
         tell: tell.clone(),
-        patience: patience.clone(),
+        pausable: pausable.clone(),
         line: line.clone(),
     });
     let params = match prepared.edited {
         Some(edited) => edited.into_bytes(),
-        None => errand.params.contiguous().into_owned(),
+        None => call.params.contiguous().into_owned(),
     };
     let (pool, spec, method, timeout) =
-        (bridge.pool.clone(), spec.clone(), errand.method.to_owned(), errand.timeout);
+        (bridge.pool.clone(), spec.clone(), call.method.to_owned(), call.timeout);
     bridge.shared.tasks.spawn(async move {
         let request = UpstreamRequest {
             method: &method,
             params: Params::raw(&params),
             deadline: Instant::now() + timeout + QUESTIONS_WITHIN,
-            listener: Some(&hearing),
+            listener: Some(&listener),
             progress,
             headers: &[],
             caller: None,
@@ -180,10 +183,10 @@ async fn begin(
         let delivered = tokio::select! {
             biased;
             () = cancelled.cancelled() => return,
-            delivered = pool.send(&lane.key, &spec, request) => delivered,
-            () = patience.run_out() => Err(late(&spec, timeout)),
+            delivered = pool.send(&slot.key, &spec, request) => delivered,
+            () = pausable.run_out() => Err(late(&spec, timeout)),
         };
-        drop(lane);
+        drop(slot);
         // Nobody may want it any more.
         drop(tell.send(Step::Done(delivered)));
     });
@@ -194,27 +197,29 @@ async fn begin(
 /// Waits for the next step, and parks the call if that is a question.
 async fn go_on(
     bridge: &Bridge,
-    mut call: Call,
-    errand: &Errand<'_>,
+    mut pending_call: Call,
+    call: &UpstreamCall<'_>,
     begun: Instant,
 ) -> Result<Delivered, Refusal> {
-    if call.open.is_empty() {
-        match call.steps.recv().await {
+    if pending_call.open.is_empty() {
+        match pending_call.steps.recv().await {
             Some(Step::Done(delivered)) => return delivered,
-            Some(Step::Asks(question)) => call.ask(question),
-            None => return Err(Refusal::new(Code::UpstreamFailed, "the call ended without an answer")),
+            Some(Step::Asks(question)) => pending_call.ask(question),
+            None => {
+                return Err(Refusal::new(Code::UpstreamFailed, "the pending_call ended without an answer"));
+            }
         }
-        while let Ok(Some(step)) = tokio::time::timeout(TOGETHER, call.steps.recv()).await {
+        while let Ok(Some(step)) = tokio::time::timeout(TOGETHER, pending_call.steps.recv()).await {
             match step {
                 Step::Done(delivered) => return delivered,
-                Step::Asks(question) => call.ask(question),
+                Step::Asks(question) => pending_call.ask(question),
             }
         }
     }
-    call.line.connect(None, None);
+    pending_call.line.connect(None, None);
     let ticket = uuid::Uuid::new_v4().as_u128();
-    let answer = call.questions(&errand.sealer.seal(&ticket.to_string()));
-    bridge.shared.parked.put(ticket, call)?;
+    let answer = pending_call.questions(&call.sealer.seal(&ticket.to_string()));
+    bridge.shared.pending.put(ticket, pending_call)?;
     let answer = UpstreamAnswer::Result(answer.into());
     Ok(Delivered { answer, queue: Duration::ZERO, upstream: begun.elapsed(), attempts: 1 })
 }
@@ -263,35 +268,35 @@ struct Line(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    voice: Option<Arc<dyn Listener>>,
+    client_channel: Option<Arc<dyn Listener>>,
     own: Option<Box<RawValue>>,
 }
 
 impl Line {
     /// `own` is the client's progress token in that request.
-    fn connect(&self, voice: Option<Arc<dyn Listener>>, own: Option<Box<RawValue>>) {
-        *self.0.lock() = Waiting { voice, own };
+    fn connect(&self, client_channel: Option<Arc<dyn Listener>>, own: Option<Box<RawValue>>) {
+        *self.0.lock() = Waiting { client_channel, own };
     }
 }
 
 /// Hears the upstream as long as the call goes on: questions become its steps.
-struct Ear {
+struct StepListener {
     client: Arc<super::Client>,
     tell: mpsc::UnboundedSender<Step>,
-    patience: Arc<Patience>,
+    pausable: Arc<PausableDeadline>,
     line: Arc<Line>,
 }
 
-impl Listener for Ear {
+impl Listener for StepListener {
     fn on_notification(&self, told: &str, params: Option<&str>) {
-        let Waiting { voice, own } = &*self.line.0.lock();
-        if let Some(voice) = voice {
-            hearing::pass_on(&self.client, &**voice, own.as_deref(), told, params);
+        let Waiting { client_channel, own } = &*self.line.0.lock();
+        if let Some(client_channel) = client_channel {
+            call_listener::pass_on(&self.client, &**client_channel, own.as_deref(), told, params);
         }
     }
 
     fn on_request(&self, question: ServerRequest) {
-        hearing::ask(&self.client, &Tell(self.tell.clone()), question, &self.patience);
+        call_listener::ask(&self.client, &Tell(self.tell.clone()), question, &self.pausable);
     }
 }
 

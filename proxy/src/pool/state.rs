@@ -23,12 +23,12 @@ use crate::upstream::ClientProfile;
 /// Bytes kept of each child's stderr.
 const LOG_BYTES: usize = 256 << 10;
 
-pub struct PoolShared {
+pub struct PoolState {
     pub settings: PoolSettings,
     pub builtins: Vec<Arc<dyn ToolProvider>>,
     pub entries: DashMap<PoolKey, Arc<Entry>>,
-    /// Servers held down, and since when.
-    pub held: DashMap<(TenantId, ServerId), Timestamp>,
+    /// Servers stopped_by_operator down, and since when.
+    pub stopped_by_operator: DashMap<(TenantId, ServerId), Timestamp>,
     /// They outlive the entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
     /// The clients that the upstreams of some keys are for.
@@ -62,7 +62,7 @@ const EVENTS_KEPT: usize = 1024;
 /// Beyond this many logs, those of servers without an entry are dropped.
 const MANY_LOGS: usize = 1024;
 
-impl PoolShared {
+impl PoolState {
     /// The processes of a server for a tenant.
     pub fn processes(&self, tenant: TenantId, server: ServerId) -> Arc<Processes> {
         Arc::clone(&self.processes.entry((tenant, server)).or_default())
@@ -73,7 +73,7 @@ impl PoolShared {
             settings,
             builtins,
             entries: DashMap::new(),
-            held: DashMap::new(),
+            stopped_by_operator: DashMap::new(),
             logs: DashMap::new(),
             profiles: DashMap::new(),
             verdicts: Verdicts::default(),

@@ -1,4 +1,4 @@
-//! Lanes: where a legacy upstream may ask a modern client something, it serves one call at a time,
+//! ExclusiveSlots: where a legacy upstream may ask a modern client something, it serves one call at a time,
 //! because legacy questions do not say to which call they belong. A caller has a few such upstreams
 //! side by side, used again and again; none is started for a single request.
 
@@ -17,7 +17,7 @@ use crate::pool::PoolKey;
 const LANES: usize = 4;
 
 #[derive(Clone, Default)]
-pub struct Lanes(Arc<Inner>);
+pub struct ExclusiveSlots(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -26,22 +26,22 @@ struct Inner {
 }
 
 /// An upstream that serves one call until this is dropped.
-pub struct Lane {
-    lanes: Lanes,
+pub struct Slot {
+    slots: ExclusiveSlots,
     base: PoolKey,
     number: usize,
     pub key: PoolKey,
 }
 
-impl Lanes {
-    /// A free lane, waited for until the deadline.
-    pub async fn take(&self, base: PoolKey, deadline: Instant) -> Result<Lane, Refusal> {
+impl ExclusiveSlots {
+    /// A free slot, waited for until the deadline.
+    pub async fn take(&self, base: PoolKey, deadline: Instant) -> Result<Slot, Refusal> {
         loop {
             let freed = self.0.freed.notified();
             let mut freed = std::pin::pin!(freed);
             freed.as_mut().enable();
-            if let Some(lane) = self.try_take(base) {
-                return Ok(lane);
+            if let Some(slot) = self.try_take(base) {
+                return Ok(slot);
             }
             tokio::time::timeout_at(deadline.into(), freed).await.map_err(|_| {
                 let reason = format!("{LANES} calls that may ask this client something are under way already");
@@ -52,13 +52,13 @@ impl Lanes {
         }
     }
 
-    fn try_take(&self, base: PoolKey) -> Option<Lane> {
+    fn try_take(&self, base: PoolKey) -> Option<Slot> {
         let mut busy = self.0.busy.lock();
-        let lanes = busy.entry(base).or_default();
-        let number = lanes.iter().position(|busy| !busy)?;
-        lanes[number] = true;
+        let slots = busy.entry(base).or_default();
+        let number = slots.iter().position(|busy| !busy)?;
+        slots[number] = true;
         let key = PoolKey { owner: owner(base.owner, number), ..base };
-        Some(Lane { lanes: self.clone(), base, number, key })
+        Some(Slot { slots: self.clone(), base, number, key })
     }
 }
 
@@ -66,21 +66,21 @@ fn owner(caller: u64, number: usize) -> u64 {
     hash(&(caller, number))
 }
 
-/// Whether an upstream of that owner is one of this caller's lanes.
-pub fn is_lane(lane: u64, caller: u64) -> bool {
-    (0..LANES).any(|number| owner(caller, number) == lane)
+/// Whether an upstream of that owner is one of this caller's slots.
+pub fn is_slot_of(slot: u64, caller: u64) -> bool {
+    (0..LANES).any(|number| owner(caller, number) == slot)
 }
 
-impl Drop for Lane {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut busy = self.lanes.0.busy.lock();
-        if let Some(lanes) = busy.get_mut(&self.base) {
-            lanes[self.number] = false;
-            if lanes.iter().all(|busy| !busy) {
+        let mut busy = self.slots.0.busy.lock();
+        if let Some(slots) = busy.get_mut(&self.base) {
+            slots[self.number] = false;
+            if slots.iter().all(|busy| !busy) {
                 busy.remove(&self.base);
             }
         }
         drop(busy);
-        self.lanes.0.freed.notify_waiters();
+        self.slots.0.freed.notify_waiters();
     }
 }

@@ -8,32 +8,32 @@ use protocol::{Code, Members};
 use serde_json::value::RawValue;
 
 use super::client::{Client, Level};
-use super::patience::Patience;
+use super::pausable_deadline::PausableDeadline;
 use crate::upstream::{Listener, ServerRequest};
 
-pub struct Hearing {
+pub struct CallListener {
     pub client: Arc<Client>,
-    pub voice: Arc<dyn Listener>,
+    pub client_channel: Arc<dyn Listener>,
     /// Our token and the client's own.
     pub progress: Option<(u64, Box<RawValue>)>,
-    pub patience: Arc<Patience>,
+    pub pausable: Arc<PausableDeadline>,
 }
 
-impl Listener for Hearing {
+impl Listener for CallListener {
     fn on_notification(&self, told: &str, params: Option<&str>) {
         let own = self.progress.as_ref().map(|(_, own)| &**own);
-        pass_on(&self.client, &*self.voice, own, told, params);
+        pass_on(&self.client, &*self.client_channel, own, told, params);
     }
 
     fn on_request(&self, question: ServerRequest) {
-        ask(&self.client, &*self.voice, question, &self.patience);
+        ask(&self.client, &*self.client_channel, question, &self.pausable);
     }
 }
 
 /// Passes a notification on, if this client wants it, with its own progress token.
 pub fn pass_on(
     client: &Client,
-    voice: &dyn Listener,
+    client_channel: &dyn Listener,
     own: Option<&RawValue>,
     told: &str,
     params: Option<&str>,
@@ -43,17 +43,22 @@ pub fn pass_on(
             let Some(own) = own else { return };
             let Some(Ok(mut members)) = params.map(Members::read) else { return };
             members.set(meta::PROGRESS_TOKEN, own.to_owned());
-            voice.on_notification(method::PROGRESS, Some(&members.write()));
+            client_channel.on_notification(method::PROGRESS, Some(&members.write()));
         }
         method::LOG if !wanted(client, params) => {}
         // A modern client knows no such notification (row 12).
         method::ELICITATION_COMPLETE if client.era == Era::Modern => {}
-        _ => voice.on_notification(told, params),
+        _ => client_channel.on_notification(told, params),
     }
 }
 
 /// Passes a question on, if it may be asked; the clock stands while it is open.
-pub fn ask(client: &Client, voice: &dyn Listener, question: ServerRequest, patience: &Arc<Patience>) {
+pub fn ask(
+    client: &Client,
+    client_channel: &dyn Listener,
+    question: ServerRequest,
+    pausable: &Arc<PausableDeadline>,
+) {
     let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
     let known = matches!(&*question.method, method::SAMPLE | method::ELICIT | method::LIST_ROOTS);
     // A modern client knows no other questions, and a legacy one that said nothing is asked none.
@@ -62,7 +67,7 @@ pub fn ask(client: &Client, voice: &dyn Listener, question: ServerRequest, patie
         let refused = format!("the client did not declare what `{}` needs", question.method);
         return question.refuse(Code::MethodNotFound, &refused);
     }
-    voice.on_request(question.holding(patience.pause()));
+    client_channel.on_request(question.holding(pausable.pause()));
 }
 
 /// A modern client gets log messages only if its request says from which level on; a legacy one gets
