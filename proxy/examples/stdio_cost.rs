@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use protocol::mcp::Era;
 use protocol::{ServerId, TenantId};
-use proxy::pool::{Pool, PoolKey, PoolSettings, WriteStyle};
+use proxy::pool::{Pool, PoolKey, PoolSettings};
 use proxy::server::{Launch, ServerSpec, StdioLaunch};
 use proxy::upstream::{Params, UpstreamRequest};
 use rustix::time::{ClockId, clock_gettime};
@@ -140,7 +140,7 @@ struct Pooled {
 
 fn pooled(options: &Options) -> Pooled {
     let mut settings = PoolSettings::new(PathBuf::from("/proc/self/exe"), Vec::new());
-    settings.write_style = WriteStyle::DirectUpTo(options.few);
+    settings.direct_writers = options.few;
     let launch = StdioLaunch {
         command: options.command[0].clone(),
         args: options.command[1..].to_vec(),

@@ -40,8 +40,6 @@ pub use processes::Processes;
 pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 
-pub use crate::stdio::WriteStyle;
-
 /// What decides whether two requests share one upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PoolKey {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::egress::{Egress, EgressSettings};
 use crate::peer::gateway_client::ClientInfo;
 use crate::server::ChildLimits;
-use crate::stdio::WriteStyle;
 
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -19,7 +18,8 @@ pub struct PoolSettings {
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
-    pub write_style: WriteStyle,
+    /// A caller writes to a child itself when at most this many requests are in flight.
+    pub direct_writers: usize,
     /// Limits of children whose server has none of its own.
     pub limits: ChildLimits,
     /// How long an unused child is kept when its server does not say.
@@ -70,7 +70,7 @@ impl PoolSettings {
             environment,
             line_cap: 16 << 20,
             write_cap: 16 << 20,
-            write_style: WriteStyle::DirectUpTo(2),
+            direct_writers: 2,
             limits: ChildLimits::default(),
             idle_timeout: Duration::from_secs(600),
             max_children: 256,

@@ -115,7 +115,7 @@ pub fn stdio_plan(pool: &PoolShared, spec: &ServerSpec, peer: PeerPlan, tenant: 
         limits: StdioLimits {
             line_cap: settings.line_cap,
             write_cap: settings.write_cap,
-            write_style: settings.write_style,
+            direct_writers: settings.direct_writers,
         },
         processes: pool.processes(tenant, spec.id),
     }

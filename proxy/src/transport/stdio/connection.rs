@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use protocol::{Code, Refusal};
 use tokio::sync::Notify;
 
-use super::outbox::{PipeOutbox, WriteStyle};
+use super::outbox::PipeOutbox;
 use super::reader::{ReadEnd, Reader};
 use super::stderr;
 use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
 use crate::logs::LogRing;
 use crate::masking::Secrets;
-use crate::peer::PeerPlan;
 use crate::peer::duplex::DuplexConnection;
+use crate::peer::{Connection, PeerPlan};
 use crate::pool::Processes;
 use crate::server::StdioLaunch;
 use crate::telling;
@@ -32,7 +32,9 @@ pub struct StdioLimits {
     pub line_cap: usize,
     /// The most bytes that wait for a child that does not read.
     pub write_cap: usize,
-    pub write_style: WriteStyle,
+    /// A caller writes to the child itself when at most this many requests are in flight; else a task does
+    /// that lets the other callers of the moment queue theirs first, and then writes all at once.
+    pub direct_writers: usize,
 }
 
 /// The part of a start that is the same for every start of one server.
@@ -74,7 +76,7 @@ pub async fn open(plan: &StdioPlan, launch: &StdioLaunch) -> Result<Arc<StdioCon
     drop(making);
     let secrets = Arc::new(Secrets::new(launch.env.values()));
     let tail = StderrTail { logs: peer.logs.clone(), started_at, secrets };
-    let outbox = PipeOutbox::new(stdin, limits.write_cap, limits.write_style);
+    let outbox = PipeOutbox::new(stdin, limits.write_cap, limits.direct_writers);
     let process = ChildEnd { handle, stderr: tail, grace: plan.child.grace };
     let connection = Arc::new(DuplexConnection::new(peer, outbox, process));
     let stderr_ended = Arc::new(Notify::new());
@@ -114,7 +116,7 @@ async fn read(
         }
         ReadEnd::Failed(error) => format!("the output of `{server}` could not be read: {error}"),
     };
-    if !connection.is_open() {
+    if !connection.state.is_open() {
         // It was stopped, and whoever did that sees to the rest.
         return;
     }

@@ -16,6 +16,5 @@ mod upstream;
 mod writing;
 
 pub use connection::{StdioLimits, StdioPlan};
-pub use outbox::WriteStyle;
 pub use probe::{Probe, ProbeChild};
 pub use upstream::{NotStarted, StartedChild, start};

@@ -30,7 +30,7 @@ pub struct PipeOutbox {
     /// Bytes that the pipe has taken.
     written: u64,
     cap: usize,
-    style: WriteStyle,
+    direct_writers: usize,
     /// Cancelled when the child does not take any more input.
     pub input_closed: CancellationToken,
     pipe: Option<Arc<pipe::Sender>>,
@@ -38,17 +38,9 @@ pub struct PipeOutbox {
     was_read: bool,
 }
 
-/// The choice of who writes to the child.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WriteStyle {
-    /// The caller itself, when at most this many requests are in flight; else a task that lets the other
-    /// callers of the moment queue theirs first, and then writes all at once.
-    DirectUpTo(usize),
-}
-
 impl PipeOutbox {
     /// At most `cap` bytes wait for a child that does not read.
-    pub fn new(pipe: pipe::Sender, cap: usize, style: WriteStyle) -> Self {
+    pub fn new(pipe: pipe::Sender, cap: usize, direct_writers: usize) -> Self {
         Self {
             queue: Vec::new(),
             spare: Vec::new(),
@@ -57,7 +49,7 @@ impl PipeOutbox {
             queued: 0,
             written: 0,
             cap,
-            style,
+            direct_writers,
             input_closed: CancellationToken::new(),
             pipe: Some(Arc::new(pipe)),
             was_read: false,
@@ -169,8 +161,7 @@ impl Outbox for PipeOutbox {
     }
 
     fn claim(&mut self, in_flight: usize) -> Option<Self::Claimed> {
-        let WriteStyle::DirectUpTo(few) = self.style;
-        if in_flight > few || !self.reserve() {
+        if in_flight > self.direct_writers || !self.reserve() {
             return None;
         }
         self.take_reserved()
@@ -244,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn messages_are_lines() {
         let (sender, _receiver) = pipe::pipe().unwrap();
-        let mut outbox = PipeOutbox::new(sender, 100, WriteStyle::DirectUpTo(0));
+        let mut outbox = PipeOutbox::new(sender, 100, 0);
         outbox.push_request(120, "tools/call", Params::spliced(b"{\n\"name\":\"", b"a", b"\"\r\n}"));
         outbox.push_notification("a\"b", Params::none());
         outbox.push_answer("\"x\"", &UpstreamAnswer::Result(b"{\n}".as_slice().into()));
