@@ -1,9 +1,11 @@
 //! An MCP server of the legacy era that answers with exactly the text that the request brings along, on
-//! standard streams, Streamable HTTP (as JSON or as an event) and WebSocket. In the text `$ID` stands for
-//! the request's id, `$TOKEN` for its progress token, `$PID` for the number of the process. What it answers to other methods can be told it.
+//! standard streams, Streamable HTTP (as JSON or as an event), HTTP with SSE and WebSocket. In the text `$ID`
+//! stands for the request's id, `$TOKEN` for its progress token, `$PID` for the number of the process, `$SEEN`
+//! for what it was sent besides calls: methods, and answers as they are. What it answers to other methods can
+//! be told it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,6 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -61,6 +64,7 @@ pub struct Reply {
 #[derive(Default)]
 pub struct Raw {
     said: HashMap<String, Vec<Vec<u8>>>,
+    seen: Mutex<Vec<Value>>,
 }
 
 impl Raw {
@@ -78,6 +82,10 @@ impl Raw {
 
     /// What it writes for a request; nothing for a notification.
     pub fn reply(&self, message: &Value) -> Option<Reply> {
+        match message.get("method") {
+            Some(method) if method == "tools/call" => {}
+            other => self.seen.lock().expect("nobody panics").push(other.unwrap_or(message).clone()),
+        }
         let id = message.get("id")?;
         let params = &message["params"];
         let method = message["method"].as_str()?;
@@ -99,6 +107,7 @@ impl Raw {
         let token = &params["_meta"]["progressToken"];
         let text = with(&with(&text, b"$ID", id), b"$TOKEN", token);
         let text = with(&text, b"$PID", &std::process::id().into());
+        let text = with(&text, b"$SEEN", &json!(*self.seen.lock().expect("nobody panics")));
         Some(Reply { text, manner }).filter(|reply| reply.manner != Manner::Silent)
     }
 }
@@ -172,21 +181,12 @@ pub async fn serve_http(raw: Raw, form: Form) -> String {
 }
 
 async fn http(raw: Arc<Raw>, mut stream: BufReader<TcpStream>, form: Form) -> std::io::Result<()> {
-    loop {
-        let (mut line, mut length, mut is_post) = (String::new(), 0, None);
-        while stream.read_line(&mut line).await? > 2 {
-            is_post.get_or_insert(line.starts_with("POST"));
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            line.clear();
-        }
-        let Some(is_post) = is_post else { return Ok(()) };
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
+    while let Some((line, body)) = read_request(&mut stream).await? {
+        let is_post = line.starts_with("POST");
         let message: Option<Value> = serde_json::from_slice(&body).ok();
         let reply = message.as_ref().and_then(|message| raw.reply(message));
-        let silent = message.is_some_and(|message| message.get("id").is_some()) && reply.is_none();
+        let is_request = |message: Value| message.get("id").and(message.get("method")).is_some();
+        let silent = message.is_some_and(is_request) && reply.is_none();
         if silent {
             tokio::time::sleep(HELD).await;
         }
@@ -206,6 +206,7 @@ async fn http(raw: Arc<Raw>, mut stream: BufReader<TcpStream>, form: Form) -> st
             return Ok(());
         }
     }
+    Ok(())
 }
 
 /// Each line of the text is a line of the event's data.
@@ -216,6 +217,68 @@ fn event(reply: &Reply) -> Vec<u8> {
     }
     out.push(b'\n');
     out
+}
+
+/// Serves HTTP with SSE (2024-11-05) on a free port; answers the address.
+pub async fn serve_sse(raw: Raw) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = format!("http://{}/sse", listener.local_addr().expect("it has an address"));
+    let (raw, streams) = (Arc::new(raw), Streams::default());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(sse(raw.clone(), BufReader::new(stream), streams.clone()));
+        }
+    });
+    address
+}
+
+/// The open streams, whose numbers are in the paths that their messages are sent to.
+type Streams = Arc<Mutex<Vec<mpsc::UnboundedSender<Vec<u8>>>>>;
+
+async fn sse(raw: Arc<Raw>, mut stream: BufReader<TcpStream>, streams: Streams) -> std::io::Result<()> {
+    while let Some((line, body)) = read_request(&mut stream).await? {
+        let write = stream.get_mut();
+        if let Some(rest) = line.strip_prefix("POST /message/") {
+            let number = rest.split(' ').next().and_then(|number| number.parse::<usize>().ok());
+            let events = streams.lock().expect("nobody panics")[number.expect("it was given")].clone();
+            write.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await?;
+            if let Some(reply) = serde_json::from_slice(&body).ok().and_then(|message| raw.reply(&message)) {
+                drop(events.send(event(&reply)));
+            }
+        } else if line.starts_with("GET") {
+            let (sender, mut events) = mpsc::unbounded_channel();
+            let number = {
+                let mut streams = streams.lock().expect("nobody panics");
+                streams.push(sender);
+                streams.len() - 1
+            };
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close";
+            let endpoint = format!("event: endpoint\ndata: /message/{number}");
+            write.write_all(format!("{head}\r\n\r\n{endpoint}\n\n").as_bytes()).await?;
+            while let Some(event) = events.recv().await {
+                write.write_all(&event).await?;
+            }
+        } else {
+            write.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n").await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the request line and the body; none at the end of the connection.
+async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let (mut line, mut length, mut first) = (String::new(), 0, None);
+    while stream.read_line(&mut line).await? > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        first.get_or_insert_with(|| line.clone());
+        line.clear();
+    }
+    let Some(first) = first else { return Ok(None) };
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Some((first, body)))
 }
 
 /// Serves WebSockets on a free port; answers the address.

@@ -46,11 +46,6 @@ impl UpstreamEvent {
             _ => return Ok(None),
         }))
     }
-
-    /// Returns whether a list that was read earlier may be wrong now.
-    pub fn is_list_change(&self) -> bool {
-        !matches!(self, UpstreamEvent::ResourceUpdated { .. })
-    }
 }
 
 fn uri(params: &str) -> Option<Cow<'_, str>> {

@@ -41,7 +41,7 @@ pub struct Entry {
     pub(super) last_success: AtomicI64,
     pub changes: Arc<AtomicU64>,
     pub logs: Arc<LogRing>,
-    pub subscriptions: Subscriptions,
+    pub subscriptions: Arc<Subscriptions>,
     pub(super) starts: AtomicU64,
 }
 
@@ -113,7 +113,7 @@ impl Entry {
             last_success: AtomicI64::new(0),
             changes: Arc::new(AtomicU64::new(first_change)),
             logs: pool.logs(key.tenant, key.server),
-            subscriptions: Subscriptions::default(),
+            subscriptions: Arc::default(),
             starts: AtomicU64::new(0),
             spec,
             pool,

@@ -67,12 +67,18 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
 }
 
 /// Returns the plan of an entry's upstream: it publishes to the pool's events, and counts the changes of
-/// lists.
+/// lists. Changes of resources to which nobody subscribed go to nobody, so that a server cannot fill the
+/// memory with them.
 fn peer_plan(entry: &Entry) -> PeerPlan {
     let (key, changes, events) = (entry.key, entry.changes.clone(), entry.pool.events.clone());
+    let subscriptions = entry.subscriptions.clone();
     let publish = move |event: UpstreamEvent| {
-        if event.is_list_change() {
-            changes.fetch_add(1, Ordering::Relaxed);
+        match &event {
+            UpstreamEvent::ResourceUpdated { uri, .. } if !subscriptions.contains(uri) => return,
+            UpstreamEvent::ResourceUpdated { .. } => {}
+            UpstreamEvent::ToolsChanged | UpstreamEvent::ResourcesChanged | UpstreamEvent::PromptsChanged => {
+                changes.fetch_add(1, Ordering::Relaxed);
+            }
         }
         // Nobody may be listening.
         events.send(PoolEvent { key, event }).ok();

@@ -32,6 +32,10 @@ impl Subscriptions {
         self.counts.lock().is_empty()
     }
 
+    pub fn contains(&self, uri: &str) -> bool {
+        self.counts.lock().contains_key(uri)
+    }
+
     /// One more, where there is one already.
     fn join(&self, uri: &str) -> bool {
         self.counts.lock().get_mut(uri).map(|count| *count += 1).is_some()
@@ -124,16 +128,15 @@ impl Entry {
         let waited = Instant::now();
         let running = self.ensure().await?;
         let deadline = deadline + waited.elapsed();
-        let mut attempt = Attempt { upstream: &*running.upstream, uri, over: false };
+        // It counts from now on: the first event may come with the answer, and what is asked may be replaced
+        // meanwhile by a successor, which is asked then.
+        self.subscriptions.counts.lock().insert(uri.into(), 1);
+        let mut attempt = Attempt { entry: self, upstream: &*running.upstream, uri, over: false };
         let answer = attempt.upstream.subscribe(uri, deadline).await;
         let answer = answer.map_err(|failure| Unavailable::Refused(failure.refusal))?;
         attempt.over = true;
-        if matches!(answer, UpstreamAnswer::Result(_)) {
-            self.subscriptions.counts.lock().insert(uri.into(), 1);
-            // What was asked may be gone by now, and its successor did not know of this one.
-            if let Some(now) = self.alive().filter(|now| !Arc::ptr_eq(now, &running)) {
-                self.subscribe_again(&now);
-            }
+        if let UpstreamAnswer::Error(_) = answer {
+            self.subscriptions.leave(uri);
         }
         Ok(answer)
     }
@@ -173,6 +176,7 @@ impl Entry {
 
 /// Takes a subscription back whose answer nobody waited for.
 struct Attempt<'a> {
+    entry: &'a Entry,
     upstream: &'a dyn Upstream,
     uri: &'a str,
     over: bool,
@@ -181,6 +185,7 @@ struct Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.over {
+            self.entry.subscriptions.leave(self.uri);
             self.upstream.unsubscribe(self.uri);
         }
     }

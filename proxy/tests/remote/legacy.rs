@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Code;
 use protocol::mcp::Era;
@@ -161,11 +161,13 @@ async fn the_standing_stream_brings_news_and_goes_on() {
                 Step::Break,
             ]),
             _ => Answer::events(vec![
+                Step::Sleep(300),
                 Step::event(&json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": "file:///a", "x": 1 } })),
                 Step::event(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "data": "home" } })),
                 Step::Hold,
             ]),
         },
+        _ if seen.method() == "resources/subscribe" => Answer::json(200, seen.result(json!({}))),
         _ => usual(seen),
     })
     .await;
@@ -175,6 +177,8 @@ async fn the_standing_stream_brings_news_and_goes_on() {
     let mut events = app.pool.events();
     app.call().await.unwrap();
     let before = app.pool.changes(&app.key);
+    let soon = Instant::now() + Duration::from_secs(3);
+    let _subscribed = app.pool.subscribe(&app.selected(), "file:///a", soon).await.unwrap().unwrap();
     assert_eq!(events.recv().await.unwrap().event, UpstreamEvent::ToolsChanged);
     let updated = events.recv().await.unwrap();
     assert_eq!(updated.key, app.key);

@@ -1,7 +1,7 @@
 //! What a child says and asks besides its answers, and who hears it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use proxy::pool::{PoolKey, UpstreamEvent};
@@ -239,10 +239,14 @@ async fn news_become_events() {
     let server = app.fixture(&[]);
     let ear = Ear::new();
     let mut events = app.pool.events();
+    let soon = Instant::now() + Duration::from_secs(5);
+    let _subscribed = server.pool.subscribe(&server.selected(), "a:b", soon).await.unwrap().unwrap();
     in_flight(&server, &[(&ear, None)], async || {
         let lines = [
             notification("notifications/prompts/list_changed", "{}"),
             format!("[{}]", notification("notifications/resources/updated", r#"{"uri": "a:b"}"#)),
+            // Nobody subscribed to it.
+            notification("notifications/resources/updated", r#"{"uri":"a:c"}"#),
         ];
         server.make_say(&lines.join("\n")).await;
     })
@@ -255,6 +259,7 @@ async fn news_become_events() {
         let event = events.try_recv().unwrap();
         assert_eq!((event.key, event.event), (server.key, news));
     }
+    assert!(events.try_recv().is_err());
     assert!(ear.told().is_empty());
 }
 

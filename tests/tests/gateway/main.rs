@@ -22,6 +22,7 @@ mod operations;
 mod outages;
 mod pair;
 mod passing;
+mod peer;
 mod real;
 mod records;
 mod refusals;
@@ -76,6 +77,7 @@ fn main() -> std::process::ExitCode {
         ("registry", registry::CASES),
         ("remotes", remotes::CASES),
         ("malformed", malformed::CASES),
+        ("peer", peer::CASES),
         ("configs", configs::CASES),
         ("tenants", tenants::CASES),
         ("operations", operations::CASES),

@@ -2,19 +2,25 @@
 //! for them. It reads nothing itself, and knows no method by name but the cancellation.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use tokio::sync::Notify;
 
+use super::call::Call;
 use super::outbox::Outbox;
 use super::pending::{GivenUp, MAX_IN_FLIGHT, Pending, Reply};
+use super::standing::Standing;
+use crate::child::Needed;
+use crate::peer::listen::{Honoured, ListenError};
 use crate::peer::router::ServerMessageRouter;
-use crate::peer::{ConnectionState, PeerPlan};
+use crate::peer::{Connection, ConnectionState, PeerPlan};
 use crate::upstream::{Failure, Listener, Params, UpstreamAnswer, UpstreamRequest};
 
 /// The only request that waits for its answer.
@@ -54,14 +60,6 @@ impl<O: Outbox> DuplexConnection<O> {
             write_wanted: Notify::new(),
             deadline_nearer: Notify::new(),
         }
-    }
-
-    pub fn server(&self) -> &str {
-        &self.plan.server
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.state.is_open()
     }
 
     /// Queues a request and sees to it that it is written. The waker is woken when there is a reply.
@@ -112,43 +110,6 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    pub fn notify(&self, method: &str, params: &[u8]) {
-        let mut shared = self.shared.lock();
-        if self.is_open() && shared.outbox.admit(params.len()).is_ok() {
-            shared.outbox.push_notification(method, Params::raw(params));
-            self.wake_writer(&mut shared.outbox);
-        }
-    }
-
-    /// Answers a request of the server, under the id as it was written. Drops the answer when too much waits
-    /// already for a server that does not read.
-    pub fn answer(&self, id: &str, answer: &UpstreamAnswer) {
-        let (UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json)) = answer;
-        let mut shared = self.shared.lock();
-        let taken = self.is_open() && shared.outbox.admit(id.len() + json.len()).is_ok();
-        if taken {
-            shared.outbox.push_answer(id, answer);
-            self.wake_writer(&mut shared.outbox);
-        } else {
-            tracing::warn!(server = self.server(), "an answer did not reach a server");
-        }
-    }
-
-    /// Returns the listener of the request in flight with this progress token.
-    pub fn listener_of_progress(&self, token: u64) -> Option<Arc<dyn Listener>> {
-        self.shared.lock().pending.listeners.of_progress(token)
-    }
-
-    /// Returns the listener of the only request in flight. See [`InFlight::of_only_request`].
-    ///
-    /// [`InFlight::of_only_request`]: crate::peer::in_flight::InFlight::of_only_request
-    pub fn listener_of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
-        let shared = self.shared.lock();
-        // A request whose caller does not listen may be the one that it is about.
-        let alone = one_client || !shared.pending.more_wait_than(shared.standing.len() + 1);
-        alone.then(|| shared.pending.listeners.of_only_request(one_client)).flatten()
-    }
-
     /// Counts one more request (or one less) that stays open, and is not counted among those in flight.
     pub fn count_standing(&self, id: u64, more: bool) {
         let mut shared = self.shared.lock();
@@ -193,30 +154,9 @@ impl<O: Outbox> DuplexConnection<O> {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    pub fn is_standing(&self, id: u64) -> bool {
-        self.shared.lock().standing.contains(&id)
-    }
-
-    /// Ends everything: the server's input is closed, whoever waits is refused. The first reason stays.
-    pub fn close(&self, refusal: Refusal) {
-        let mut wakers = Vec::new();
-        let mut shared = self.shared.lock();
-        if !self.state.set_reason(refusal) {
-            return;
-        }
-        let Shared { pending, outbox, .. } = &mut *shared;
-        if let Some(reason) = self.state.refusal() {
-            pending.refuse_all(reason, outbox.written(), &mut wakers);
-        }
-        outbox.close();
-        drop(shared);
-        wakers.into_iter().for_each(Waker::wake);
-        self.state.closed.cancel();
-    }
-
     /// Closes a connection that broke, with the rest of a sentence about the server.
     pub fn fail(&self, how: &str) {
-        if self.is_open() {
+        if self.state.is_open() {
             let reason = format!("`{}` {how}", self.server());
             self.plan.logs.note(reason.clone());
             self.close(Refusal::new(Code::UpstreamFailed, reason).since(jiff::Timestamp::now()));
@@ -224,7 +164,7 @@ impl<O: Outbox> DuplexConnection<O> {
     }
 
     fn cancel(&self, outbox: &mut O, given_up: GivenUp, reason: &str) {
-        if !given_up.cancellable || !self.is_open() || outbox.admit(100).is_err() {
+        if !given_up.cancellable || !self.state.is_open() || outbox.admit(100).is_err() {
             return;
         }
         let params = format!(r#"{{"requestId":{},"reason":"{reason}"}}"#, given_up.id);
@@ -278,5 +218,119 @@ impl<O: Outbox> DuplexConnection<O> {
     fn too_many(&self) -> Failure {
         let reason = format!("`{}` has {MAX_IN_FLIGHT} requests in flight already", self.server());
         Failure { refusal: Refusal::new(Code::ConcurrencyLimited, reason), sent: false }
+    }
+}
+
+impl<O: Outbox> Connection for DuplexConnection<O> {
+    type Listen = Standing<O>;
+    type Error = Failure;
+
+    fn plan(&self) -> &PeerPlan {
+        &self.plan
+    }
+
+    fn router(&self) -> &ServerMessageRouter {
+        &self.router
+    }
+
+    fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    fn request<'a>(
+        self: &'a Arc<Self>,
+        request: UpstreamRequest<'a>,
+    ) -> impl Future<Output = Result<UpstreamAnswer, Failure>> + Send + 'a {
+        Call::new(self, request)
+    }
+
+    fn notify(&self, method: &str, params: &[u8]) {
+        let mut shared = self.shared.lock();
+        if self.state.is_open() && shared.outbox.admit(params.len()).is_ok() {
+            shared.outbox.push_notification(method, Params::raw(params));
+            self.wake_writer(&mut shared.outbox);
+        }
+    }
+
+    fn answer_now(&self, id: &str, answer: &UpstreamAnswer) {
+        let (UpstreamAnswer::Result(json) | UpstreamAnswer::Error(json)) = answer;
+        let mut shared = self.shared.lock();
+        let taken = self.state.is_open() && shared.outbox.admit(id.len() + json.len()).is_ok();
+        if taken {
+            shared.outbox.push_answer(id, answer);
+            self.wake_writer(&mut shared.outbox);
+        } else {
+            tracing::warn!(server = self.server(), "an answer did not reach a server");
+        }
+    }
+
+    async fn confirm_initialized(&self, _revision: &str) {
+        self.notify(method::INITIALIZED, b"");
+    }
+
+    async fn open_listen(self: &Arc<Self>, params: String) -> Result<(Standing<O>, Honoured), ListenError> {
+        let mut acknowledgements = self.router.acknowledgements();
+        let opened = Standing::open(self, method::LISTEN, &params);
+        let mut listen = opened.map_err(|failure| ListenError::Failed(failure.refusal))?;
+        let id = listen.id();
+        let acknowledged = async {
+            let is_ours = |last: &Option<(u64, Honoured)>| last.as_ref().is_some_and(|last| last.0 == id);
+            let last = acknowledgements.wait_for(is_ours).await.ok()?;
+            last.as_ref().map(|(_, honoured)| honoured.clone())
+        };
+        tokio::select! {
+            biased;
+            Some(honoured) = acknowledged => Ok((listen, honoured)),
+            reply = &mut listen => Err(match reply {
+                Ok(answer) => ListenError::of_answer(self.server(), answer),
+                Err(failure) => ListenError::Failed(failure.refusal),
+            }),
+        }
+    }
+
+    async fn end_of_listen(self: &Arc<Self>, listen: &mut Standing<O>) -> Result<(), ListenError> {
+        match listen.await {
+            Ok(UpstreamAnswer::Result(_)) => Ok(()),
+            Ok(UpstreamAnswer::Error(error)) => Err(ListenError::Refused(error)),
+            Err(failure) => Err(ListenError::Failed(failure.refusal)),
+        }
+    }
+
+    fn cancel_listen(&self, id: u64) {
+        if self.shared.lock().standing.contains(&id) {
+            self.complete(id, Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}"))));
+        }
+    }
+
+    fn listener_of_progress(&self, token: u64) -> Option<Arc<dyn Listener>> {
+        self.shared.lock().pending.listeners.of_progress(token)
+    }
+
+    fn listener_of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
+        let shared = self.shared.lock();
+        // A request whose caller does not listen may be the one that it is about.
+        let alone = one_client || !shared.pending.more_wait_than(shared.standing.len() + 1);
+        alone.then(|| shared.pending.listeners.of_only_request(one_client)).flatten()
+    }
+
+    fn close(&self, refusal: Refusal) {
+        let mut wakers = Vec::new();
+        let mut shared = self.shared.lock();
+        if !self.state.set_reason(refusal) {
+            return;
+        }
+        let Shared { pending, outbox, .. } = &mut *shared;
+        if let Some(reason) = self.state.refusal() {
+            pending.refuse_all(reason, outbox.written(), &mut wakers);
+        }
+        outbox.close();
+        drop(shared);
+        wakers.into_iter().for_each(Waker::wake);
+        self.state.closed.cancel();
+    }
+
+    fn stop(&self, refusal: Refusal) -> impl Future<Output = Needed> + Send {
+        self.close(refusal);
+        O::stop(&self.process)
     }
 }

@@ -19,9 +19,9 @@ use crate::egress::header::{HeaderMap, HeaderValue};
 use crate::peer::in_flight::InFlight;
 use crate::peer::message::{self, Meant, Message};
 use crate::peer::router::{ServerMessageRouter, Stream};
-use crate::peer::{ConnectionState, PeerPlan};
+use crate::peer::{Connection, ConnectionState, PeerPlan};
 use crate::server::RemoteLaunch;
-use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
+use crate::upstream::{UpstreamAnswer, UpstreamRequest};
 
 /// Notifications and answers that wait for a slow server; more are dropped.
 const OUTBOX: usize = 256;
@@ -73,23 +73,8 @@ impl HttpConnection {
         Ok(connection)
     }
 
-    pub fn server(&self) -> &str {
-        &self.plan.server
-    }
-
     pub fn is_legacy(&self) -> bool {
         self.plan.era == Era::Legacy
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.state.is_open()
-    }
-
-    /// Ends everything. The first reason stays.
-    pub fn close(&self, refusal: Refusal) {
-        if self.state.set_reason(refusal) {
-            self.state.closed.cancel();
-        }
     }
 
     /// Registers a request as in flight.
@@ -151,12 +136,6 @@ impl HttpConnection {
             map.insert(names::PROTOCOL_VERSION, revision.clone());
         }
         map
-    }
-
-    /// Queues a notification; dropped when too many wait.
-    pub fn notify(&self, method: &str, params: &[u8]) {
-        let body = message::notification(method, Params::raw(params));
-        self.queue(self.headers(method, params, &[]), body.into());
     }
 
     /// Queues what gets no answer; dropped when too much waits.

@@ -15,6 +15,7 @@ use super::failure::Trouble;
 use crate::backoff::Backoff;
 use crate::egress::header::HeaderValue;
 use crate::egress::{EgressError, Method};
+use crate::peer::Connection;
 use crate::peer::message;
 use crate::peer::router::Stream;
 use crate::upstream::{Listener, UpstreamAnswer, UpstreamRequest};
@@ -32,7 +33,7 @@ pub async fn run(
     connection: &Arc<HttpConnection>,
     request: &UpstreamRequest<'_>,
 ) -> Result<UpstreamAnswer, Trouble> {
-    if !connection.is_open() {
+    if !connection.state.is_open() {
         return Err(Trouble::from_refusal(connection.state.reason(), false));
     }
     let exchange = Exchange::new(connection, request);
@@ -198,7 +199,7 @@ impl<'a> Exchange<'a> {
                 Err(trouble) => self.judged(trouble),
             };
             *failed += 1;
-            if *failed >= FAILED_RESUMES || trouble.is_a_no() || !self.connection.is_open() {
+            if *failed >= FAILED_RESUMES || trouble.is_a_no() || !self.connection.state.is_open() {
                 return Err(Trouble {
                     failure: crate::upstream::Failure { sent: true, ..trouble.failure },
                     ..trouble

@@ -11,6 +11,7 @@ use super::connection::HttpConnection;
 use crate::backoff::Backoff;
 use crate::egress::Method;
 use crate::egress::header::HeaderValue;
+use crate::peer::Connection;
 use crate::peer::listen::DeclaredLists;
 use crate::peer::router::Stream;
 

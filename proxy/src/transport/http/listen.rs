@@ -8,6 +8,7 @@ use super::client::{Events, Reply};
 use super::connection::HttpConnection;
 use super::failure::Trouble;
 use crate::egress::Method;
+use crate::peer::Connection;
 use crate::peer::listen::{Honoured, ListenError};
 use crate::peer::message;
 use crate::peer::router::Stream;

@@ -115,7 +115,8 @@ impl Connection for HttpConnection {
     }
 
     fn notify(&self, method: &str, params: &[u8]) {
-        HttpConnection::notify(self, method, params);
+        let body = message::notification(method, Params::raw(params));
+        self.queue(self.headers(method, params, &[]), body.into());
     }
 
     fn answer_now(&self, id: &str, answer: &UpstreamAnswer) {
@@ -155,11 +156,13 @@ impl Connection for HttpConnection {
     }
 
     fn close(&self, refusal: Refusal) {
-        HttpConnection::close(self, refusal);
+        if self.state.set_reason(refusal) {
+            self.state.closed.cancel();
+        }
     }
 
     fn stop(&self, refusal: Refusal) -> impl Future<Output = Needed> + Send {
-        let was_open = self.is_open();
+        let was_open = self.state.is_open();
         self.close(refusal);
         async move {
             if was_open {

@@ -14,8 +14,8 @@ use super::stderr;
 use crate::child::{ChildHandle, ChildPlan, ChildProcess, Needed};
 use crate::logs::LogRing;
 use crate::masking::Secrets;
-use crate::peer::PeerPlan;
 use crate::peer::duplex::DuplexConnection;
+use crate::peer::{Connection, PeerPlan};
 use crate::pool::Processes;
 use crate::server::StdioLaunch;
 use crate::telling;
@@ -116,7 +116,7 @@ async fn read(
         }
         ReadEnd::Failed(error) => format!("the output of `{server}` could not be read: {error}"),
     };
-    if !connection.is_open() {
+    if !connection.state.is_open() {
         // It was stopped, and whoever did that sees to the rest.
         return;
     }

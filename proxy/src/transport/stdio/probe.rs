@@ -58,7 +58,7 @@ impl ProbeChild {
     fn without_answer(&self, failure: Failure) -> Probe {
         let timed_out = failure.refusal.code == Code::TimedOut;
         let refusal = not_started(&self.plan.peer.server, failure.refusal, &self.connection.process.stderr);
-        match (timed_out, self.connection.is_open()) {
+        match (timed_out, self.connection.state.is_open()) {
             (true, _) => Probe::Silent(refusal),
             (false, true) => Probe::Refuses(refusal),
             (false, false) => Probe::Gone(refusal),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use protocol::{Code, Refusal};
 
 use super::connection::{self, StderrTail, StdioPlan, stopped};
-use crate::peer::handshake;
 use crate::peer::upstream::{PeerUpstream, Started};
+use crate::peer::{Connection, handshake};
 use crate::server::StdioLaunch;
 use crate::upstream::Failure;
 
@@ -49,7 +49,7 @@ pub async fn start(
     let initialized = match shaken {
         Ok(initialized) => initialized,
         Err(failure) => {
-            let wrong_era = connection.is_open() && failure.refusal.code == Code::UpstreamFailed;
+            let wrong_era = connection.state.is_open() && failure.refusal.code == Code::UpstreamFailed;
             let process = &connection.process;
             let refusal = not_started(&plan.peer.server, failure.refusal, &process.stderr);
             connection.close(refusal.clone());

@@ -13,7 +13,8 @@ use tests::{Actor, Backend, Case, McpClient, Registration, Settings, TestApp, Va
 use self::lists::{
     a_cursor_that_does_not_move_ends_a_list, an_empty_cursor_ends_a_list, lists_that_are_none,
 };
-use self::rows::{CALL, Gets, Row, Way};
+pub use self::rows::Way;
+use self::rows::{CALL, Gets, Row};
 use self::whose::{
     a_frame_that_is_no_text, a_handshake_that_cannot_be_read, anothers_answer_is_not_shown,
     violations_are_logged,
@@ -32,12 +33,12 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const MOST_HELD: usize = 8192;
 
 /// A gateway that may talk to this machine.
-async fn gateway(backend: Backend) -> TestApp {
+pub async fn gateway(backend: Backend) -> TestApp {
     TestApp::start(backend, Settings::new().env("EGRESS_ALLOW", "127.0.0.0/8")).await
 }
 
 /// A raw server that is reached this way.
-async fn registration(slug: &str, way: Way, raw: Raw) -> Value {
+pub async fn registration(slug: &str, way: Way, raw: Raw) -> Value {
     let remote =
         |kind: &str, url: String| json!({ "slug": slug, "name": slug, "transport": kind, "url": url });
     match way {
@@ -49,6 +50,7 @@ async fn registration(slug: &str, way: Way, raw: Raw) -> Value {
         Way::Json => remote("streamable-http", raw_server::serve_http(raw, Form::Json).await),
         Way::Event => remote("streamable-http", raw_server::serve_http(raw, Form::Event).await),
         Way::HeldOpen => remote("streamable-http", raw_server::serve_http(raw, Form::HeldOpen).await),
+        Way::Sse => remote("streamable-http", raw_server::serve_sse(raw).await),
         Way::WebSocket => remote("websocket", raw_server::serve_websocket(raw).await),
     }
 }

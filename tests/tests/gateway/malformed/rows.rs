@@ -13,6 +13,8 @@ pub enum Way {
     Event,
     /// Streamable HTTP: a stream that goes on after its event.
     HeldOpen,
+    /// HTTP with SSE.
+    Sse,
     WebSocket,
 }
 use Way::{Event, HeldOpen, Json, Stdio, WebSocket};
