@@ -18,6 +18,7 @@ pub mod response;
 pub mod rest_auth;
 pub mod routes;
 pub mod rpc;
+pub mod session_requests;
 pub mod sse;
 pub mod streamable;
 
@@ -31,7 +32,7 @@ use crate::app::App;
 /// The routes that call the pipeline, as the OpenAPI document has them.
 pub fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default()
-        .routes(routes!(streamable::call_mcp, streamable::listen_mcp, streamable::end_mcp))
+        .routes(routes!(streamable::call_mcp, session_requests::listen_mcp, session_requests::end_mcp))
         .routes(routes!(rpc::call_rpc))
         .routes(routes!(execute::execute_tool))
 }

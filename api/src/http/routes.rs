@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::authn::oauth::WELL_KNOWN;
 use crate::http::headers::{REQUEST_ID, SESSION_ID};
 use crate::http::middleware::{Guard, edge};
+use crate::http::session_requests;
 use crate::http::{paths, problem, streamable};
 use crate::ops::{endpoints, metrics};
 use crate::{http, openapi, rest};
@@ -33,7 +34,7 @@ pub fn gateway(app: &Arc<App>) -> Router {
         .merge(mcp)
         .route(
             &format!("{}{{slug}}", paths::SERVER),
-            post(streamable::call_mcp).get(streamable::listen_mcp).delete(streamable::end_mcp),
+            post(streamable::call_mcp).get(session_requests::listen_mcp).delete(session_requests::end_mcp),
         )
         .route(WELL_KNOWN, get(http::oauth_metadata::resource_metadata))
         .route(&format!("{WELL_KNOWN}/{{*path}}"), get(http::oauth_metadata::resource_metadata))

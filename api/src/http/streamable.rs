@@ -10,16 +10,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::mcp::{Era, MODERN};
-use protocol::{Caller, Code, Refusal, RequestId, Slug, jsonrpc};
+use protocol::{Code, Refusal, RequestId, Slug, jsonrpc};
 
 use crate::app::App;
-use crate::authn::Owner;
 use crate::config::LimitRefusals;
 use crate::http::detached::{Handling, Lasting, streamed};
 use crate::http::headers::SESSION_ID;
 use crate::http::rpc::json;
-use crate::http::sse::Cursor;
-use crate::http::{request, response, sse};
+use crate::http::{request, response};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::inbound::Inbound;
@@ -27,7 +25,6 @@ use crate::mcp::methods;
 use crate::mcp::response::{Answer, Handled, Replies, Reply};
 use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
-use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
 
@@ -97,7 +94,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
 }
 
 /// The endpoint of a path: all servers at `/mcp`, one at `/mcp/s/{slug}`.
-pub struct At(Endpoint);
+pub struct At(pub Endpoint);
 
 impl<S: Send + Sync> FromRequestParts<S> for At {
     type Rejection = Response;
@@ -183,7 +180,7 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
 
 /// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
 /// section 5).
-fn refused(request: RequestId, away: Refused) -> Response {
+pub fn refused(request: RequestId, away: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = away;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
@@ -217,26 +214,26 @@ fn limited(parts: &Parts, away: Refused) -> Response {
     response
 }
 
-fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
+pub fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
     let refusal = away.refusal.clone();
     let mut response = refused(request::connection_info(parts).request, away);
     response::challenge(&mut response, &refusal, &request::resource_of(app, parts));
     response
 }
 
-async fn not_acceptable(parts: &Parts, what: &str) -> Response {
+pub async fn not_acceptable(parts: &Parts, what: &str) -> Response {
     let refusal = Refusal::new(Code::NotAcceptable, format!("the header Accept must list {what}"));
     early(parts, refusal.into()).await
 }
 
 /// Refuses a request that nobody looked at, under its id if that can be read.
-async fn early(parts: &Parts, away: Refused) -> Response {
+pub async fn early(parts: &Parts, away: Refused) -> Response {
     let id = request::unread_id(&parts.extensions).await;
     refused(request::connection_info(parts).request, away.under(id))
 }
 
 /// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
-fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {
         any = true;
@@ -251,158 +248,4 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
         }
     }
     !any
-}
-
-/// The caller and its session, for what is no message.
-async fn session(
-    app: &App,
-    endpoint: &Endpoint,
-    parts: &Parts,
-    cost: Cost,
-) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
-    let proof = request::proof(app, parts);
-    let caller = app.gateway.authn.identify(&proof).await?;
-    caller.require(protocol::Scope::ToolsCall)?;
-    app.gateway.limits.admit_all(&caller, cost).await?;
-    let caller = app.gateway.authn.named(caller, &proof).await?;
-    let said = McpHeaders(&parts.headers);
-    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
-        let reason = "this revision has no sessions: send requests by POST";
-        return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
-    }
-    let id = said.session()?.ok_or_else(|| {
-        // Clients try GET without a session to see whether there is a stream: 405 says no.
-        Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
-            .hint("send initialize by POST, then name its Mcp-Session-Id here")
-    })?;
-    let session = app.gateway.sessions.find(&caller, endpoint.key(), id).await?;
-    Ok((caller, session))
-}
-
-/// Reads what a legacy session is told outside its requests.
-///
-/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
-#[utoipa::path(
-    get, path = "/mcp", tag = "mcp",
-    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
-    responses(
-        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
-        (status = 404, description = "The session is gone.", body = RpcAnswer),
-        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
-        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
-        RpcAlways
-    )
-)]
-pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    if !accepts(&parts.headers, "text/event-stream") {
-        return not_acceptable(&parts, "text/event-stream").await;
-    }
-    let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
-    let placed = found.and_then(|(caller, session)| {
-        Ok((app.gateway.sessions.stream_quota.open(&caller)?, caller, session))
-    });
-    let (place, caller, session) = match placed {
-        Ok(found) => found,
-        Err(away) => return turned_away(&app, &parts, away),
-    };
-    // Only what is known can be seen to change.
-    if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
-        return turned_away(&app, &parts, refusal.into());
-    }
-    let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
-        Ok(last) => last.and_then(|last| last.to_str().ok()),
-        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
-    };
-    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.dispatcher.bus.replica));
-    let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
-        Some((cursor, ours)) => match session.state.find(cursor.stream).filter(|_| ours) {
-            Some(stream) => {
-                let after = cursor.after.min(stream.last());
-                (stream, Cursor { after, ..cursor })
-            }
-            // The session's home instead would be waited on in vain for an answer.
-            None => return turned_away(&app, &parts, gone(cursor).into()),
-        },
-        // The home begins anew in each process, with what nobody has read.
-        None => {
-            let home = Arc::clone(&session.state.get_stream);
-            let read = home.read();
-            (home, Cursor { stream: 0, after: read })
-        }
-    };
-    if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
-        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
-        let restoring = Arc::clone(&app);
-        app.tasks.spawn(async move {
-            crate::subscriptions::handlers::restore(
-                &restoring.gateway.upstreams,
-                &restoring.gateway.dispatcher,
-                &session,
-            )
-            .await
-        });
-    }
-    if cursor.stream == 0 {
-        crate::subscriptions::dispatcher::tell_missed(&session);
-    }
-    // Messages of the home go to one reader only.
-    let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
-    if ended.is_some() {
-        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway
-            .dispatcher
-            .bus
-            .publish(crate::subscriptions::replica_bus::Message::Read { session })
-            .await;
-    }
-    let (stopping, watch) = (
-        app.stopping.clone(),
-        sse::Watch {
-            app: Arc::clone(&app),
-            parts: Arc::new(request::own_head(parts)),
-            owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
-            ended,
-            _place: Some(place),
-        },
-    );
-    sse::response(stream, cursor, stopping, watch, None)
-}
-
-fn gone(cursor: Cursor) -> Refusal {
-    let reason = format!("the stream {} of this session is not here any more", cursor.stream);
-    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
-}
-
-/// Ends a legacy session.
-#[utoipa::path(
-    delete, path = "/mcp", tag = "mcp",
-    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
-    responses(
-        (status = 204, description = "It is over, on every replica."),
-        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
-        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
-        (status = 405, description = "No session was named.", body = RpcAnswer),
-        RpcAlways
-    )
-)]
-pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let closed = async {
-        // Giving back is never refused for its number.
-        let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
-        app.gateway.sessions.close(&session).await?;
-        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway
-            .dispatcher
-            .bus
-            .publish(crate::subscriptions::replica_bus::Message::Closed { session })
-            .await;
-        Ok::<(), Refused>(())
-    };
-    match closed.await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(away) => turned_away(&app, &parts, away),
-    }
 }

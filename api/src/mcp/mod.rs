@@ -12,6 +12,7 @@ pub mod methods;
 pub mod negotiation;
 pub mod notifications;
 pub mod param_headers;
+pub mod params;
 pub mod request;
 pub mod resource_uris;
 pub mod response;

@@ -4,6 +4,7 @@
 
 pub mod backlog;
 pub mod state;
+mod stored;
 pub mod stream;
 pub mod stream_quota;
 mod upkeep;
@@ -24,19 +25,17 @@ use protocol::{AgentId, Caller, Code, Refusal, TenantId};
 use proxy::bridge::client::hash;
 use proxy::bridge::{Client, Level};
 use proxy::pool::Pool;
-use proxy::state::{StateError, StateKey, StateStore};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use proxy::state::{StateError, StateStore};
 use sha2::{Digest, Sha256};
 
 use state::{ClientChannel, SessionState};
 
+pub use stored::{Facts, SessionHash};
+
 use crate::mcp::endpoint::Endpoint;
 use crate::session::backlog::Backlogs;
+use crate::session::stored::{IDLE, Stored, expiry, key, text};
 use crate::session::stream_quota::StreamQuota;
-
-/// How long a session lives without a request.
-const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a copy in the shared state lasts after its row was last written or read. It bounds how long
 /// a copy may be wrong that no replica could delete.
@@ -53,8 +52,6 @@ const MOST_WORDS: usize = 16 << 10;
 
 /// How often its life is prolonged, at most.
 const TOUCH: Duration = Duration::from_secs(60);
-
-pub type SessionHash = [u8; 32];
 
 /// A session as a request finds it.
 pub struct Session {
@@ -74,32 +71,6 @@ pub struct Session {
 struct Used {
     here: Instant,
     row: Instant,
-}
-
-/// What is kept of a session.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Facts {
-    pub version: String,
-    pub capabilities: Option<Box<RawValue>>,
-    pub info: Option<Box<RawValue>>,
-    #[serde(default)]
-    pub level: Option<String>,
-    /// URIs of resources, as the client named them.
-    #[serde(default)]
-    pub subscriptions: Vec<String>,
-}
-
-/// A session as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    principal: String,
-    agent: Option<AgentId>,
-    endpoint: String,
-    /// Seconds since the epoch.
-    #[serde(default)]
-    opened: i64,
-    facts: Facts,
 }
 
 pub struct Sessions {
@@ -426,16 +397,4 @@ fn gone() -> Refusal {
 
 fn hash_of(id: &str) -> SessionHash {
     Sha256::digest(id.as_bytes()).into()
-}
-
-fn key(tenant: TenantId, hash: &SessionHash) -> StateKey {
-    StateKey::tenant(tenant, &format!("session:{}", URL_SAFE_NO_PAD.encode(hash)))
-}
-
-fn text(stored: &Stored) -> String {
-    serde_json::to_string(stored).expect("a session is plain data")
-}
-
-fn expiry() -> Timestamp {
-    Timestamp::now() + IDLE
 }

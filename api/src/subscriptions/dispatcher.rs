@@ -9,7 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
-use protocol::{AgentId, Caller, Members, TenantId, names};
+use protocol::{AgentId, Caller, TenantId};
 use proxy::bridge::is_slot_of;
 use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::upstream::UpstreamAnswer;
@@ -22,8 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::authn::Owner;
 use crate::mcp::endpoint::Endpoint;
 use crate::pipeline::directory::Directory;
-use crate::session::stream::{Stream, Topic};
-use crate::session::{Session, Sessions, stream};
+use crate::session::stream::Stream;
+use crate::session::{Sessions, stream};
+use crate::subscriptions::delivery::{Subscription, tell};
 use crate::subscriptions::filter::SubscriptionFilter;
 use crate::subscriptions::replica_bus;
 use crate::subscriptions::replica_bus::{Answer, Change, Message, ReplicaBus, What};
@@ -48,19 +49,6 @@ pub struct Dispatcher {
     pub ending: CancellationToken,
     pub interest: Arc<ReplicaInterest>,
     tasks: TaskTracker,
-}
-
-/// An open `subscriptions/listen`.
-struct Subscription {
-    tenant: TenantId,
-    agent: Option<AgentId>,
-    /// Whose upstreams tell it things beside the shared ones.
-    owner: u64,
-    endpoint: Endpoint,
-    filter: SubscriptionFilter,
-    /// The request's id, as it was written.
-    id: Box<RawValue>,
-    stream: Arc<Stream>,
 }
 
 /// Ends a listen when dropped.
@@ -325,101 +313,4 @@ fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
 fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
     let Some(member) = member else { return true };
     endpoint.slug().is_none_or(|slug| *slug == member.spec.slug) && member.policy(agent).server().is_ok()
-}
-
-/// The lists that a change is about, as their notifications.
-fn lists(what: &What) -> &'static [&'static str] {
-    match what {
-        What::Lists { .. } => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
-        What::Tools => &[method::TOOLS_CHANGED],
-        What::Resources => &[method::RESOURCES_CHANGED],
-        What::Prompts => &[method::PROMPTS_CHANGED],
-        What::Resource { .. } => &[],
-    }
-}
-
-/// A resource's URI as it is known at this endpoint.
-fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
-    match (endpoint, member) {
-        (Endpoint::All | Endpoint::Plain, Some(member)) => names::exposed_resource(&member.spec.slug, uri),
-        _ => uri.to_owned(),
-    }
-}
-
-fn tell(session: &Session, what: &What, member: Option<&Member>) {
-    let home = &session.state.get_stream;
-    for list in lists(what) {
-        home.try_send_latest(Topic::List(list), stream::notification(list, None));
-    }
-    if let What::Resource { uri, params } = what {
-        let uri = exposed(&session.endpoint, member, uri);
-        if session.facts.subscriptions.contains(&uri)
-            && let Ok(mut params) = Members::read(params)
-        {
-            params.set_text("uri", &uri);
-            about(&mut params, None);
-            let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
-            home.try_send_latest(Topic::Resource(uri.into()), told);
-        }
-    }
-}
-
-/// Tells a session that was not known here before that each list may have changed meanwhile.
-pub fn tell_missed(session: &Session) {
-    if session.state.missed.swap(false, Ordering::Relaxed) {
-        for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
-            session.state.get_stream.try_send_latest(Topic::List(list), stream::notification(list, None));
-        }
-    }
-}
-
-/// Tells a session that a resource may have changed while nobody listened to its server.
-pub fn tell_maybe_updated(session: &Session, uri: &str) {
-    let params = serde_json::json!({ "uri": uri }).to_string();
-    let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
-    session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), told);
-}
-
-/// The upstream's own words about the gateway's listen give way to those about the client's.
-fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
-    let own = params.get("_meta").map(ToOwned::to_owned);
-    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
-    about.retain(|name| !name.starts_with(meta::RESERVED));
-    if let Some(id) = listen {
-        about.set(meta::SUBSCRIPTION_ID, id.to_owned());
-    }
-    match about.is_empty() {
-        true => params.retain(|name| name != "_meta"),
-        false => params.set("_meta", about.to_raw()),
-    }
-}
-
-impl Subscription {
-    fn tell(&self, what: &What, member: Option<&Member>) {
-        for list in lists(what) {
-            let wanted = match *list {
-                method::TOOLS_CHANGED => self.filter.tools_list_changed,
-                method::PROMPTS_CHANGED => self.filter.prompts_list_changed,
-                _ => self.filter.resources_list_changed,
-            };
-            if wanted {
-                self.send(Topic::List(list), list, Members::default());
-            }
-        }
-        if let What::Resource { uri, params } = what {
-            let uri = exposed(&self.endpoint, member, uri);
-            if self.filter.resource_subscriptions.contains(&uri)
-                && let Ok(mut params) = Members::read(params)
-            {
-                params.set_text("uri", &uri);
-                self.send(Topic::Resource(uri.into()), method::RESOURCE_UPDATED, params);
-            }
-        }
-    }
-
-    /// Every message says to which listen it belongs.
-    fn send(&self, topic: Topic, told: &str, mut params: Members<'_>) {
-        about(&mut params, Some(&self.id));
-        self.stream.try_send_latest(topic, stream::notification(told, Some(&params.write())));
-    }
 }

@@ -71,7 +71,7 @@ pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &S
         match subscriber.subscribe(upstreams, dispatcher, uri).await {
             Ok(Ok(subscribed)) => {
                 session.state.subscribe(uri, subscribed);
-                crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
+                crate::subscriptions::delivery::tell_maybe_updated(session, uri);
             }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
             Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),

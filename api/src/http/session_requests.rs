@@ -1,0 +1,172 @@
+//! GET and DELETE of Streamable HTTP: the stream of a legacy session, and its end.
+
+use crate::app::App;
+use crate::authn::Owner;
+use crate::http::sse::Cursor;
+use crate::http::streamable::{At, accepts, not_acceptable, turned_away};
+use crate::http::{request, sse};
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::headers::McpHeaders;
+use crate::openapi::rpc::{RpcAlways, RpcAnswer};
+use crate::pipeline::limits::Cost;
+use crate::pipeline::refused::Refused;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use protocol::{Caller, Code, Refusal};
+use std::sync::Arc;
+
+/// The caller and its session, for what is no message.
+async fn session(
+    app: &App,
+    endpoint: &Endpoint,
+    parts: &Parts,
+    cost: Cost,
+) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
+    let proof = request::proof(app, parts);
+    let caller = app.gateway.authn.identify(&proof).await?;
+    caller.require(protocol::Scope::ToolsCall)?;
+    app.gateway.limits.admit_all(&caller, cost).await?;
+    let caller = app.gateway.authn.named(caller, &proof).await?;
+    let said = McpHeaders(&parts.headers);
+    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
+        let reason = "this revision has no sessions: send requests by POST";
+        return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
+    }
+    let id = said.session()?.ok_or_else(|| {
+        // Clients try GET without a session to see whether there is a stream: 405 says no.
+        Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
+            .hint("send initialize by POST, then name its Mcp-Session-Id here")
+    })?;
+    let session = app.gateway.sessions.find(&caller, endpoint.key(), id).await?;
+    Ok((caller, session))
+}
+
+/// Reads what a legacy session is told outside its requests.
+///
+/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+#[utoipa::path(
+    get, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A header that cannot be read, or a stream that is not here any more.", body = RpcAnswer),
+        (status = 404, description = "The session is gone.", body = RpcAnswer),
+        (status = 405, description = "No session was named: there is nothing to be read.", body = RpcAnswer),
+        (status = 406, description = "The header `Accept` does not list `text/event-stream`.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if !accepts(&parts.headers, "text/event-stream") {
+        return not_acceptable(&parts, "text/event-stream").await;
+    }
+    let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
+    let placed = found.and_then(|(caller, session)| {
+        Ok((app.gateway.sessions.stream_quota.open(&caller)?, caller, session))
+    });
+    let (place, caller, session) = match placed {
+        Ok(found) => found,
+        Err(away) => return turned_away(&app, &parts, away),
+    };
+    // Only what is known can be seen to change.
+    if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
+        return turned_away(&app, &parts, refusal.into());
+    }
+    let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
+        Ok(last) => last.and_then(|last| last.to_str().ok()),
+        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+    };
+    let read = last.and_then(|last| Cursor::parse(last, &app.gateway.dispatcher.bus.replica));
+    let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
+        Some((cursor, ours)) => match session.state.find(cursor.stream).filter(|_| ours) {
+            Some(stream) => {
+                let after = cursor.after.min(stream.last());
+                (stream, Cursor { after, ..cursor })
+            }
+            // The session's home instead would be waited on in vain for an answer.
+            None => return turned_away(&app, &parts, gone(cursor).into()),
+        },
+        // The home begins anew in each process, with what nobody has read.
+        None => {
+            let home = Arc::clone(&session.state.get_stream);
+            let read = home.read();
+            (home, Cursor { stream: 0, after: read })
+        }
+    };
+    if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
+        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
+        let restoring = Arc::clone(&app);
+        app.tasks.spawn(async move {
+            crate::subscriptions::handlers::restore(
+                &restoring.gateway.upstreams,
+                &restoring.gateway.dispatcher,
+                &session,
+            )
+            .await
+        });
+    }
+    if cursor.stream == 0 {
+        crate::subscriptions::delivery::tell_missed(&session);
+    }
+    // Messages of the home go to one reader only.
+    let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
+    if ended.is_some() {
+        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
+        app.gateway
+            .dispatcher
+            .bus
+            .publish(crate::subscriptions::replica_bus::Message::Read { session })
+            .await;
+    }
+    let (stopping, watch) = (
+        app.stopping.clone(),
+        sse::Watch {
+            app: Arc::clone(&app),
+            parts: Arc::new(request::own_head(parts)),
+            owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
+            ended,
+            _place: Some(place),
+        },
+    );
+    sse::response(stream, cursor, stopping, watch, None)
+}
+
+fn gone(cursor: Cursor) -> Refusal {
+    let reason = format!("the stream {} of this session is not here any more", cursor.stream);
+    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
+}
+
+/// Ends a legacy session.
+#[utoipa::path(
+    delete, path = "/mcp", tag = "mcp",
+    params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
+    responses(
+        (status = 204, description = "It is over, on every replica."),
+        (status = 400, description = "A header that cannot be read.", body = RpcAnswer),
+        (status = 404, description = "There is no such session for this caller.", body = RpcAnswer),
+        (status = 405, description = "No session was named.", body = RpcAnswer),
+        RpcAlways
+    )
+)]
+pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let closed = async {
+        // Giving back is never refused for its number.
+        let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
+        app.gateway.sessions.close(&session).await?;
+        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
+        app.gateway
+            .dispatcher
+            .bus
+            .publish(crate::subscriptions::replica_bus::Message::Closed { session })
+            .await;
+        Ok::<(), Refused>(())
+    };
+    match closed.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(away) => turned_away(&app, &parts, away),
+    }
+}
