@@ -1,4 +1,4 @@
-//! The one place where the parts are put together.
+//! Construction of the running gateway from its configuration.
 
 use std::net::IpAddr;
 use std::sync::Arc;

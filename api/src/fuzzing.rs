@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` reach, and nobody else: pure functions that read a request, and the
+//! Entry points of the fuzz targets in `fuzz/`: pure functions that read a request, and the
 //! seals of what clients keep. It knows no gateway that runs.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! The gateway's life: start, announce, serve, stop.
+//! Life of the process: start, announce, serve, stop.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! Who changes something. Every mutation takes an actor and writes it into the audit event.
+//! The actor of a change. Every mutation takes an actor and writes it into the audit event.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The database: a handle that opens the two doors to rows, a tenant's and the operator's.
+//! The database: a handle with the two scopes of rows, a tenant's and the operator's.
 
 use std::fmt;
 use std::path::Path;

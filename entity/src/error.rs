@@ -1,4 +1,4 @@
-//! What can go wrong with a row. Two kinds of text: the sentence of a variant may be shown to a
+//! Errors of the database. Two kinds of text: the sentence of a variant may be shown to a
 //! client, the string inside `Unavailable` and `Corrupt` is for the operator.
 
 use protocol::{Code, Refusal};

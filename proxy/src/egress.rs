@@ -1,4 +1,4 @@
-//! The one way out to other hosts by HTTP: the only place that builds a `reqwest` client. Timeouts,
+//! Outbound HTTP client, the only place that builds a `reqwest::Client`. Timeouts,
 //! size limits, no redirect to another host, and no request to an address that is not public unless
 //! the operator said so. It knows nothing of MCP, and sends no header but those it is given.
 

@@ -1,4 +1,4 @@
-//! Upstreams and the way to them: processes, pools, catalogs, routes, permits, shared state. It knows no
+//! MCP servers behind the gateway: processes, pools, catalogs, routes, permits, shared state. It knows no
 //! HTTP server, no SQL and no configuration file.
 
 mod backoff;

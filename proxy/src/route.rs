@@ -1,4 +1,4 @@
-//! Where a message goes: a name that a caller used becomes a server and that server's own name.
+//! Routes: a name that a caller used becomes a server and that server's own name.
 //! Then the permit: proof that this caller may use this route, without which nothing is called.
 
 use std::borrow::Cow;

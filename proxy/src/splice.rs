@@ -1,4 +1,4 @@
-//! Replaces one string inside raw JSON and leaves every other byte as it was.
+//! Replacement of one string inside raw JSON; every other byte stays.
 
 use memchr::memmem;
 use serde::Deserialize;

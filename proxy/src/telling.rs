@@ -1,4 +1,4 @@
-//! What a child's stderr says about its end: the line that names the error, and what to do about a known
+//! Diagnosis of a child's end from its stderr: the line that names the error, and what to do about a known
 //! one.
 
 /// The line that names the error, most telling kind first; the last line with words if none does.

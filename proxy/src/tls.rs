@@ -1,4 +1,4 @@
-//! Which implementation of cryptography TLS uses in this process: ring, which the database driver links
+//! Cryptography provider of TLS in this process: ring, which the database driver links
 //! anyway and which builds without CMake or a C++ compiler.
 
 /// To be called before a TLS client is made; later calls change nothing.

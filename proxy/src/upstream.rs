@@ -1,4 +1,4 @@
-//! A live thing that messages can be sent to. What it is (a child process, a provider in this
+//! Upstream: a live MCP server. Its kind (a child process, a provider in this
 //! process, a remote server) is behind the trait; what the messages mean is not known here.
 
 use std::sync::Arc;

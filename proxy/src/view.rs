@@ -1,4 +1,4 @@
-//! What one tenant's callers can reach: its own servers and the global ones, with the tenant's
+//! View of a tenant: the servers its callers can reach, its own servers and the global ones, with the tenant's
 //! settings. A view is a value, made from the registry and replaced whole when the registry changes.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The second and every later look at the credential of what stays open. Knows no stream.
+//! Revalidation of credentials behind open streams. It knows no stream.
 
 use jiff::Timestamp;
 use protocol::{AgentId, Refusal, Scope, TenantId};

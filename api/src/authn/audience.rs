@@ -1,4 +1,4 @@
-//! For whom a token is: the claim `aud` (RFC 7519, section 4.1.3; RFC 8707). Knows no signature.
+//! Audience of a token: the claim `aud` (RFC 7519, section 4.1.3; RFC 8707). Knows no signature.
 
 use protocol::{Code, Refusal};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Where an issuer publishes its keys: its metadata by RFC 8414, else by OpenID Connect Discovery 1.0.
+//! Discovery of an issuer's keys: metadata by RFC 8414, else by OpenID Connect Discovery 1.0.
 
 use proxy::egress::{Egress, EgressError, Url};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Who sent this? A presented credential is always checked, and a bad one is refused, never ignored:
+//! Authentication of callers. A presented credential is always checked, and a bad one is refused, never ignored:
 //! API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
 //! (`X-Forwarded-For` and its kin) is read.
 

@@ -1,4 +1,4 @@
-//! What the headers present. A header given twice is refused: two readers could take different ones.
+//! Credentials in request headers. A header given twice is refused: two readers could take different ones.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use protocol::{Code, Refusal};

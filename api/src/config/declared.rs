@@ -1,4 +1,4 @@
-//! Servers of the configuration file, and what is wrong with one.
+//! Servers of the configuration file, and their mistakes.
 
 use entity::{NewServer, ServerSettings, Transport};
 use protocol::Slug;

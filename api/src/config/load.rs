@@ -1,4 +1,4 @@
-//! Merges the sources over the default file, leaf by leaf, and collects every mistake.
+//! Loading of the configuration: sources merged over the default file, leaf by leaf, all mistakes collected.
 //! The default file decides which keys exist and of which type they are.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What can be set, read once at start: the embedded default file, then a file, then the environment.
+//! Configuration, read once at start: the embedded default file, then a file, then the environment.
 //! Nothing else in the program reads the environment.
 
 mod declared;

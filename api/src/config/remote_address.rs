@@ -1,4 +1,4 @@
-//! What the address and the headers of a remote server may be, whoever gives them: REST or the
+//! Rules for the URL and the headers of a remote server, whoever gives them: REST or the
 //! configuration file. A mistake is the end of a sentence that begins with the member's name. Whether
 //! the address may be reached is the way out's to say.
 

@@ -1,4 +1,4 @@
-//! What a type cannot say about a setting. Each mistake names the setting and the accepted form.
+//! Checks of settings beyond their types. Each mistake names the setting and the accepted form.
 
 use std::net::IpAddr;
 use std::time::Duration;

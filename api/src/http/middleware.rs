@@ -1,4 +1,4 @@
-//! The edge of every request: its id, the guard against pages that protocol to local services, the access
+//! Middleware around every route: request id, the guard against pages that call local services, the access
 //! log and the figures. Knows nothing of what is asked.
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What REST answers when something did not happen: `application/problem+json` (RFC 9457). The code
+//! Refusals of REST: `application/problem+json` (RFC 9457). The code
 //! and its status come from the refusal; this file gives them their form and knows no route.
 
 use axum::Json;

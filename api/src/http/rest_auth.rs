@@ -1,4 +1,4 @@
-//! The door of REST: who calls and how often, before any handler runs.
+//! Authentication and rate limits of REST, before any handler runs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A call on its way: its name in the route's words, its delivery under a permit, its reply.
+//! Calls of tools, prompts and resources: name, delivery under a permit, and reply.
 
 use std::borrow::Cow;
 use std::time::Instant;

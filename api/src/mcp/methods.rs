@@ -1,4 +1,4 @@
-//! The method table: what each method means here, and where in its parameters the name stands.
+//! Method table of JSON-RPC: each method read into a request.
 
 use std::borrow::Cow;
 

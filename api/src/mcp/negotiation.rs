@@ -1,4 +1,4 @@
-//! What a message is spoken in: its era, its revision, what its client declared, its session. A modern
+//! Negotiation of the protocol of a request: era, revision, client capabilities and session. A modern
 //! request says all of it itself; a legacy one says it once, in `initialize`, and then by its session.
 
 use std::sync::Arc;

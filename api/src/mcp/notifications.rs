@@ -1,4 +1,4 @@
-//! What a client tells without asking anything: that it takes a request back, that its roots changed,
+//! Notifications and responses of clients: cancellations, changed roots,
 //! its answers to questions.
 
 use protocol::mcp::method;

@@ -1,4 +1,4 @@
-//! Resources of the whole catalog carry the URI under which they were asked for, also where their server
+//! URIs of resources. Those of the whole catalog carry the URI under which they were asked for, also where their server
 //! calls them by its own.
 
 use bytes::Bytes;

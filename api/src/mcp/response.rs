@@ -1,4 +1,4 @@
-//! What the pipeline answers, before a door gives it its form.
+//! JSON-RPC responses of the pipeline, before an endpoint writes them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a client keeps for us and brings back: sealed, bound to who it is for and what it belongs to,
+//! Sealed tokens (cursors, `requestState`) that a client keeps and returns: sealed, bound to who it is for and what it belongs to,
 //! and good for a limited time. It is the client's input when it returns, so nothing in it is believed
 //! that the seal does not prove (2026-07-28, basic/patterns/mrtr, "requestState").
 

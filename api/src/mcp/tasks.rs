@@ -1,4 +1,4 @@
-//! Whose task is which (tasks extension, and the legacy experiment): a task id is a handle that only
+//! Owners of tasks (tasks extension, and the legacy experiment): a task id is a handle that only
 //! the caller who got it may use, and it goes back to the server that gave it.
 
 use std::sync::Arc;

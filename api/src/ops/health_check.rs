@@ -1,4 +1,4 @@
-//! Asks a gateway for its health: one plain request, since a container's check must not cost a runtime and
+//! Health check of a running gateway: one plain request, since a container's check must not cost a runtime and
 //! a TLS stack.
 
 use std::io::{Read, Write};

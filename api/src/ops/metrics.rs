@@ -1,4 +1,4 @@
-//! Every figure the gateway shows to Prometheus: the one home of their names. Labels have few values:
+//! Metrics for Prometheus: the one home of their names. Labels have few values:
 //! a server is shown by its slug, at most [`MAX_SERVERS`] of them, the rest as `other`.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! From rows to what the pipeline works with: a view per tenant, kept until the registry changes,
+//! Directory of tenants: a view of each tenant's servers and configs, kept until the registry changes,
 //! here or on another replica.
 
 use std::collections::HashMap;

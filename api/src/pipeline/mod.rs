@@ -1,5 +1,5 @@
-//! What happens to a message, in order. Each stage is a line here and a module elsewhere: who, how
-//! often, what, where, may they, write it down, call, close the record. This file knows the stages;
+//! Pipeline of every MCP request. Each stage is a line here and a module elsewhere: authenticate,
+//! rate-limit, parse, negotiate, route, authorize, record, call, close the record. This file knows the stages;
 //! it does not know HTTP, SQL, Redis or child processes.
 
 pub mod directory;

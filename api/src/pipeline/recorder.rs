@@ -1,4 +1,4 @@
-//! Writes calls down: what the pipeline knows, in the words of the record. How a record becomes
+//! Execution records, written through `entity::record`. How a record becomes
 //! durable is the `entity` crate's business.
 
 use std::sync::Arc;

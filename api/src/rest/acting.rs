@@ -1,4 +1,4 @@
-//! Who acts in a REST request. Authentication puts it into the request before a handler runs; here it
+//! The caller of a REST request. Authentication puts it into the request before a handler runs; here it
 //! is taken out, and answers what handlers ask of it.
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! `/v1/audit`: who changed what. Events are written with the changes themselves and only read here.
+//! `/v1/audit`: audit events. Events are written with the changes themselves and only read here.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How the OpenAPI document speaks of what all routes share: forms of texts, and what can go wrong.
+//! Shared parts of the OpenAPI document: schemas of texts, and the problems of routes.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Things that a path, query or body names, by id or by slug. What has neither form is not found,
+//! Look-up of rows that a path, query or body names, by id or by slug. What has neither form is not found,
 //! as what is another tenant's.
 
 use entity::{Agent, DbError, Server, Tenant, TenantScope};

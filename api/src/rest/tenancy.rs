@@ -1,4 +1,4 @@
-//! Who administers a tenant. One rule for its agents, keys, tokens and audit: whoever holds both
+//! Authorization of a tenant's administration. One rule for its agents, keys, tokens and audit: whoever holds both
 //! `servers:write` and `configs:write` administers its own tenant, and `tenants:admin` every tenant.
 //! Nobody grants what they lack, nor revokes what is above them.
 

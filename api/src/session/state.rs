@@ -1,5 +1,5 @@
-//! What a session has going on in this replica: its streams, the questions that wait for the client's
-//! answers, and the requests that it may still cancel.
+//! State of a session in this replica: streams, server requests that wait for the client's answer, and
+//! requests in flight, which the client may cancel.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! How many streams stay open: each holds a connection for as long as its client likes, so one caller, and
+//! Quota of open streams: each holds a connection for as long as its client likes, so one caller, and
 //! one tenant, has half of all connections at most.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Upkeep of sessions: which are kept in memory, which rows stay, and what one that comes back may have
+//! Upkeep of sessions: eviction from memory, expiry of rows, and what a session that comes back may have
 //! missed.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who wants to hear of changes: open `subscriptions/listen` requests and the home streams of legacy
+//! Dispatch of change notifications to `subscriptions/listen` streams and to the GET streams of legacy
 //! sessions. Changes come from upstreams, from the registry and from other replicas.
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! The filter of `subscriptions/listen`: which changes a stream is told.
+//! The filter of `subscriptions/listen`: the changes that a stream is sent.
 
 use serde::{Deserialize, Serialize};
 

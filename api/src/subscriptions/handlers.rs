@@ -1,4 +1,4 @@
-//! Subscriptions to resources, in the words of either era, and the open `subscriptions/listen`.
+//! Subscriptions to resources in either era, and the open `subscriptions/listen`.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What replicas tell each other: a change that streams elsewhere want to hear of, a client's answer to
+//! The bus between replicas: changes for streams elsewhere, a client's answer to
 //! a question that another replica asked, a request to be cancelled there, a session that ended. Losing
 //! one loses no fact that was acknowledged.
 

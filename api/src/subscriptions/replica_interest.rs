@@ -1,4 +1,4 @@
-//! Resources that somebody is subscribed to: here, which other replicas are told, and there, for which the
+//! Resources with subscriptions: of this replica, published to the others, and of other replicas, for which the
 //! upstreams of this replica are subscribed to as well. So a change is heard whichever replica's upstream
 //! made it.
 

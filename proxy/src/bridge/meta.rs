@@ -1,4 +1,4 @@
-//! What a request says of its client (rows 2, 5 and 9): a modern upstream is told in each request's
+//! The `_meta` of requests (rows 2, 5 and 9): a modern upstream is told in each request's
 //! `_meta`, a legacy one was told in the handshake.
 
 use std::sync::LazyLock;

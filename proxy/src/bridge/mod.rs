@@ -1,6 +1,5 @@
-//! Between the eras: a client of either era is served by an upstream of either era. Where they speak
-//! the same one, messages pass as they are; where they do not, this module says the same thing in the
-//! other one's words. It knows no HTTP and no session, only what a client speaks and declared.
+//! Bridge between the eras: a client of either era is served by an upstream of either era. Between the
+//! same era messages pass as they are; else this module translates them. It knows no HTTP and no session, only what a client speaks and declared.
 //!
 //! | What | Where |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! How long a call may take while the time in which the client is asked something does not count.
+//! Deadline of a call that stands still while the client is asked something.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

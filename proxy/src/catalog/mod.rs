@@ -1,4 +1,4 @@
-//! What each server lists: tools, resources, templates and prompts, as it gave them, kept until it
+//! Lists of each server: tools, resources, templates and prompts, as it gave them, kept until it
 //! says that they changed. Knows nothing of callers; who may see what is the policy's business.
 
 mod page;

@@ -1,4 +1,4 @@
-//! How a child ended, as the supervisor reports it over the control socket.
+//! Exit of a child, as the supervisor reports it over the control socket.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Whether a command can be started at all, found out before anything is started.
+//! Look-up of a command before anything is started.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

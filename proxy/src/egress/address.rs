@@ -1,4 +1,4 @@
-//! Which addresses are nobody's business: those that are not public on the Internet, in every way
+//! Addresses that are refused: those that are not public on the Internet, in every way
 //! they can be written. Tables of the IANA special-purpose registries (RFC 6890 and later).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

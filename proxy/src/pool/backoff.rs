@@ -1,4 +1,4 @@
-//! How long to leave an upstream alone that ends again and again.
+//! Backoff of an upstream that ends again and again.
 
 use std::time::{Duration, Instant};
 

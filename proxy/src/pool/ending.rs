@@ -1,4 +1,4 @@
-//! The ends of an upstream that are wanted: it is stopped_by_operator down, not needed, replaced, or out of date.
+//! Intended ends of an upstream: it is stopped by the operator, not needed, replaced, or out of date.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
 //! One upstream of the pool through its lives: started once at a time, watched while it runs, left
-//! alone for a while when it keeps ending, stopped_by_operator down when somebody said so.
+//! alone for a while when it keeps ending, stopped by the operator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};

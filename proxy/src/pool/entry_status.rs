@@ -1,4 +1,4 @@
-//! What can be seen of an upstream of the pool: its phase, and when it was used.
+//! Status of a pool entry: its phase, and its last use.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;

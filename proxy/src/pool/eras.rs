@@ -1,4 +1,4 @@
-//! Which eras a server speaks: by its registration, by what was found earlier, or found out now on
+//! Eras of a server: by its registration, by what was found earlier, or found out now on
 //! throw-away children.
 
 use std::collections::HashMap;

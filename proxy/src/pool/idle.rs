@@ -1,4 +1,4 @@
-//! Ends children that nobody needs any more, and forgets those of clients that went away.
+//! Idle stop of children, and removal of those whose clients are gone.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

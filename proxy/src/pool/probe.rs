@@ -1,4 +1,4 @@
-//! Finds out which eras a server speaks. A stdio server is asked `server/discover`, and on an error
+//! Probe of the eras that a server speaks. A stdio server is asked `server/discover`, and on an error
 //! `initialize` on the same process, which is then ended. One that ends or stays silent at the question is
 //! started once more and asked `initialize`; one that answers it well is, too, since some keep to the era in
 //! which they were first asked. One that ended before it read the question did not start: that is the

@@ -36,7 +36,7 @@ impl Processes {
         }
     }
 
-    /// To be stopped_by_operator until the process that is being made is added. None while it is stopped.
+    /// A guard to keep until the process that is being made is added. None while it is stopped.
     pub async fn make(&self) -> Option<RwLockReadGuard<'_, ()>> {
         let making = self.making.read().await;
         (!self.stopping().is_cancelled()).then_some(making)

@@ -1,4 +1,4 @@
-//! What the operator sets for all upstreams.
+//! Settings of all upstreams.
 
 use std::path::PathBuf;
 use std::time::Duration;

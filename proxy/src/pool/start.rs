@@ -1,4 +1,4 @@
-//! Starts what a server's specification says.
+//! Start of an upstream by its server's launch specification.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What all entries of a pool have in common.
+//! Shared state of all entries of a pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub struct PoolState {
     pub settings: PoolSettings,
     pub builtins: Vec<Arc<dyn ToolProvider>>,
     pub entries: DashMap<PoolKey, Arc<Entry>>,
-    /// Servers stopped_by_operator down, and since when.
+    /// Servers that the operator stopped, and since when.
     pub stopped_by_operator: DashMap<(TenantId, ServerId), Timestamp>,
     /// They outlive the entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,

@@ -1,4 +1,4 @@
-//! How an upstream is doing, as a status page shows it.
+//! Status of an upstream, as REST shows it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};

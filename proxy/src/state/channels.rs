@@ -1,4 +1,4 @@
-//! Who listens to what in this process: the fan-out of one channel to its subscribers. It knows no
+//! Channels within this process: the fan-out of one channel to its subscribers. It knows no
 //! network; memory and Redis both deliver through it.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a request brings: names in the path, query parameters, a body. Everything is read strictly,
+//! Input of REST requests: names in the path, query parameters, a body. Everything is read strictly,
 //! and all that is wrong is said at once.
 
 mod fields;

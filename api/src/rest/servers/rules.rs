@@ -1,4 +1,4 @@
-//! Who may register or change which server. Registering a stdio server is running a program: it needs
+//! Authorization of registrations and changes of servers. Registering a stdio server is running a program: it needs
 //! `servers:launch`, and the operator may narrow which programs.
 
 use entity::{NewServer, Server, ServerPatch, Transport};

@@ -1,4 +1,4 @@
-//! What `REDIS_URL` says: which server, by which way, with which authority. It opens nothing.
+//! Address in `REDIS_URL`: which server, by which way, with which authority. It opens nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Checks the arguments of a built-in tool against its input schema, as far as the schemas that we
+//! Check of the arguments of a built-in tool against its input schema, as far as the schemas that we
 //! ship go: required members, types, bounds, fixed choices, no others. Every mistake is named.
 
 use std::borrow::Cow;

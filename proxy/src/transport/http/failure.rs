@@ -1,4 +1,4 @@
-//! What an HTTP failure means: which refusal it is, whether anything was sent, and whether it says
+//! Failures of HTTP requests: which refusal it is, whether anything was sent, and whether it says
 //! anything about the server but that it is out of reach.
 
 use std::time::{Duration, SystemTime};

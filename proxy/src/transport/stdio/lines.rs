@@ -1,4 +1,4 @@
-//! Finds the lines in what a child writes. Bounded: a line over the cap is an error, not memory.
+//! Lines of a child's standard output. Bounded: a line over the cap is an error, not memory.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Keeps the last lines of a child's stderr. The child is never held up by it, and a flood is cheap.
+//! The last lines of a child's stderr. The child is never held up by it, and a flood is cheap.
 
 use std::sync::Arc;
 
