@@ -210,6 +210,18 @@ pub fn refused_result(refusal: &Refusal, request: &dyn std::fmt::Display, era: E
     serde_json::to_vec(&result).expect("a refusal is plain data")
 }
 
+/// Returns the kind of a JSON value, for messages: `an array`, `a string` and so on.
+pub fn kind_of(json: &[u8]) -> &'static str {
+    match json.first() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "true or false",
+        Some(b'n') => "null",
+        Some(_) | None => "a number",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

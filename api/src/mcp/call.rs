@@ -125,13 +125,7 @@ impl<'a> Call<'a> {
     }
 
     pub fn refused(&self, context: Context<'_>, refusal: Refusal) -> Reply {
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer: Answer::Refused(refusal),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        Reply::to(context, self.id, Answer::Refused(refusal))
     }
 
     /// The reply in the wanted form.

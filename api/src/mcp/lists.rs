@@ -44,13 +44,7 @@ pub async fn answer(upstreams: &Upstreams, seal: &Seal, context: Context<'_>, li
         Endpoint::One(slug) => one(upstreams, context, &list, slug.as_str(), &cursors).await,
         Endpoint::All | Endpoint::Plain => merged(upstreams, context, &list, &cursors).await,
     };
-    Reply {
-        id: Some(list.id.get().into()),
-        answer: answer.unwrap_or_else(Answer::Refused),
-        facts: None,
-        request: context.request,
-        session: None,
-    }
+    Reply::to(context, Some(list.id), answer.unwrap_or_else(Answer::Refused))
 }
 
 /// One server's own list, as it gives it, without what this caller may not see.

@@ -78,13 +78,7 @@ async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: O
 pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
     let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
-        return Some(Reply {
-            id: Some(answered.id.get().into()),
-            answer: response::Answer::Refused(refusal),
-            facts: None,
-            request: context.request,
-            session: None,
-        });
+        return Some(Reply::to(context, Some(answered.id), response::Answer::Refused(refusal)));
     };
     // Our ids are strings.
     let id: String = serde_json::from_str(answered.id.get()).unwrap_or_default();
@@ -104,13 +98,7 @@ pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response
             let reason = "another replica asked this question, and replicas cannot reach each other now";
             let refusal = Refusal::new(Code::StateUnavailable, reason)
                 .hint("send the answer again shortly, or to the replica that asked");
-            return Some(Reply {
-                id: Some(answered.id.get().into()),
-                answer: response::Answer::Refused(refusal),
-                facts: None,
-                request: context.request,
-                session: None,
-            });
+            return Some(Reply::to(context, Some(answered.id), response::Answer::Refused(refusal)));
         }
     }
     None

@@ -2,12 +2,12 @@
 
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{
-    Call, GatewayMethod, GatewayRequest, List, Request, Shape, Target, invalid_params, kind_of, object,
-    short_enough, string, unreadable_params,
+    Call, GatewayMethod, GatewayRequest, List, Request, Shape, Target, invalid_params, object, short_enough,
+    string, unreadable_params,
 };
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use protocol::mcp::method;
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, jsonrpc};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
 use proxy::route::Verb;
@@ -44,7 +44,7 @@ pub fn call<'a>(
     if let Some(arguments) = named.arguments.filter(|arguments| !arguments.get().starts_with('{')) {
         return Err(invalid_params(format!(
             "params.arguments is an object, not {}",
-            kind_of(arguments.get())
+            jsonrpc::kind_of(arguments.get().as_bytes())
         )));
     }
     let cut = splice::around(params, raw.get());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use protocol::mcp::method;
-use protocol::{Code, Refusal, Slug};
+use protocol::{Code, Refusal, Slug, jsonrpc};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
 use proxy::route::Verb;
@@ -257,13 +257,7 @@ impl GatewayMethod<'_> {
 
 impl Invalid<'_> {
     pub fn reply(self, context: Context<'_>) -> Reply {
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer: Answer::Refused(self.refusal),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        Reply::to(context, self.id, Answer::Refused(self.refusal))
     }
 }
 
@@ -271,7 +265,9 @@ pub fn object(params: Option<&RawValue>) -> Result<&str, Refusal> {
     match params.map(RawValue::get) {
         None => Ok("{}"),
         Some(params) if params.starts_with('{') => Ok(params),
-        Some(params) => Err(invalid_params(format!("params is an object, not {}", kind_of(params)))),
+        Some(params) => {
+            Err(invalid_params(format!("params is an object, not {}", jsonrpc::kind_of(params.as_bytes()))))
+        }
     }
 }
 
@@ -292,17 +288,6 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// A string that is borrowed where it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-pub fn kind_of(json: &str) -> &'static str {
-    match json.as_bytes().first() {
-        Some(b'[') => "an array",
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        Some(_) | None => "a number",
-    }
-}
 
 pub fn unreadable_params(error: serde_json::Error) -> Refusal {
     invalid_params(format!("params cannot be read: {error}"))

@@ -55,15 +55,19 @@ pub struct Facts {
 }
 
 impl Reply {
+    /// Makes the reply to a request, which may have had no id that could be read.
+    pub fn to(context: Context<'_>, id: Option<&RawValue>, answer: Answer) -> Self {
+        let id = id.map(|id| id.get().into());
+        Self { id, answer, facts: None, request: context.request, session: None }
+    }
+
     /// To a request that its client took back.
     pub fn cancelled(context: Context<'_>, id: &RawValue) -> Self {
-        Self {
-            id: Some(id.get().into()),
-            answer: Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        Self::to(
+            context,
+            Some(id),
+            Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
+        )
     }
 
     /// The code of an error, whoever refused.

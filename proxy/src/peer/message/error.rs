@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::result::kind_of;
 use super::trimmed;
+use protocol::jsonrpc::kind_of;
 
 /// The most bytes of an unreadable answer that its error holds.
 const ORIGINAL_BYTES: usize = 4096;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use protocol::jsonrpc::kind_of;
 use protocol::mcp::method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -96,17 +97,5 @@ fn fault_of_completion(completion: &[u8]) -> Option<String> {
         Some(values) if values.starts_with('[') => None,
         Some(values) => Some(format!("`values` in its completion is {}", kind_of(values.as_bytes()))),
         None => Some("its completion has no `values`".to_owned()),
-    }
-}
-
-/// Names the kind of a JSON value by its first byte.
-pub fn kind_of(json: &[u8]) -> &'static str {
-    match json.first() {
-        Some(b'[') => "an array",
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        Some(_) | None => "a number",
     }
 }
