@@ -1,5 +1,5 @@
-//! Upstreams and the way to them: processes, pools, catalogs, routes, permits, shared state. It knows no
-//! HTTP server, no SQL and no configuration file.
+//! Upstream side of the gateway: connections, pools, catalogs, routes, permits and shared state, without HTTP
+//! server, SQL or configuration files.
 
 mod backoff;
 pub mod breaker;
