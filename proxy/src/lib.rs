@@ -1,5 +1,5 @@
-//! MCP servers behind the gateway: processes, pools, catalogs, routes, permits, shared state. It knows no
-//! HTTP server, no SQL and no configuration file.
+//! Upstream side of the gateway: connections, pools, catalogs, routes, permits and shared state, without HTTP
+//! server, SQL or configuration files.
 
 mod backoff;
 pub mod breaker;

@@ -1,5 +1,5 @@
-//! Upstream: a live MCP server. Its kind (a child process, a provider in this
-//! process, a remote server) is behind the trait; what the messages mean is not known here.
+//! Upstream trait: sends messages to a child process, a built-in provider or a remote server, without
+//! knowledge of their content.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,30 +13,30 @@ use tokio::sync::oneshot;
 
 use crate::child::Needed;
 
-/// Where requests go. One that has died stays dead: the pool makes a new one.
+/// Destination of requests. A dead upstream stays dead: the pool makes a new one.
 #[async_trait]
 pub trait Upstream: Send + Sync {
-    /// Sends one request and waits for its answer, at most until its deadline. Dropping the future
-    /// gives the request up and tells the upstream so.
+    /// Sends one request and waits for the answer, at most until the deadline. Dropping the future cancels
+    /// the request at the upstream.
     async fn request(&self, request: UpstreamRequest<'_>) -> Result<UpstreamAnswer, Failure>;
 
-    /// Sends a notification when there is room for it. `params` is a raw JSON object, or empty.
+    /// Sends a notification if the queue has room. `params` is a raw JSON object, or empty.
     fn notify(&self, method: &str, params: &[u8]);
 
-    /// Asks to be told when a resource changes: `resources/subscribe`, or the list of a
-    /// `subscriptions/listen`. What it tells comes as an event of the pool.
+    /// Subscribes to changes of a resource, by `resources/subscribe` or the list of a `subscriptions/listen`.
+    /// Changes arrive as events of the pool.
     async fn subscribe(&self, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure>;
 
-    /// Takes a [`Upstream::subscribe`] back. Nobody waits for it.
+    /// Ends a subscription without waiting for an answer.
     fn unsubscribe(&self, uri: &str);
 
     fn is_alive(&self) -> bool;
 
-    /// Waits until it is dead, and says why. What lives in this process never is.
+    /// Waits for the upstream's death and returns the reason. A built-in provider never dies.
     async fn closed(&self) -> Refusal;
 
-    /// Ends it in an orderly way. Requests in flight are refused. Says what it took; nothing for what is
-    /// no process.
+    /// Stops the upstream in order and refuses requests in flight. Returns the measures needed; `Nothing`
+    /// without a process.
     async fn stop(&self) -> Needed;
 }
 
@@ -46,42 +46,42 @@ pub struct UpstreamRequest<'a> {
     pub method: &'a str,
     pub params: Params<'a>,
     pub deadline: Instant,
-    /// Takes what the upstream sends until it answers; none where nobody would listen.
+    /// Receiver of the upstream's messages until the answer; `None` to ignore them.
     pub listener: Option<&'a Arc<dyn Listener>>,
-    /// The progress token in `params`, when the listener wants to hear of progress. Unique per process.
+    /// The progress token in `params`, if the listener wants progress. Unique per process.
     pub progress: Option<u64>,
-    /// Names and plain values of the headers that mirror parameters of a tool (`Mcp-Param-*`). Only an
-    /// upstream of the modern era behind HTTP sends them, encoded where they have to be.
+    /// Names and plain values of the headers that mirror parameters of a tool (`Mcp-Param-*`). Only modern
+    /// upstreams over HTTP send these headers, encoded where necessary.
     pub headers: &'a [(String, String)],
-    /// The sender, for a built-in server; none for the gateway's own requests.
+    /// The sender, for a built-in server; `None` for the gateway's own requests.
     pub caller: Option<&'a Caller>,
 }
 
 impl<'a> UpstreamRequest<'a> {
-    /// A request while which nobody listens.
+    /// Returns a request without a listener.
     pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
         Self { method, params, deadline, listener: None, progress: None, headers: &[], caller: None }
     }
 }
 
-/// Receiver of what an upstream sends besides its answers. Neither method waits: a client that cannot keep
-/// up must not hold up the upstream's reader.
+/// Receiver of an upstream's messages besides answers. Neither method waits: a slow client must not hold up
+/// the upstream's reader.
 pub trait Listener: Send + Sync {
-    /// Takes a notification as the upstream wrote it. `params` is a raw JSON object.
+    /// Takes a notification, unchanged. `params` is a raw JSON object.
     fn on_notification(&self, method: &str, params: Option<&str>);
 
-    /// Takes a request of the upstream: `sampling/createMessage`, `elicitation/create`, `roots/list`, `ping`
-    /// excepted, or one that is not known here.
+    /// Takes a request of the upstream: `sampling/createMessage`, `elicitation/create`, `roots/list` or an
+    /// unknown method, but not `ping`.
     fn on_request(&self, request: ServerRequest);
 }
 
-/// A request of an upstream to the client, to be answered once. Dropped, it is answered with an error.
+/// A request of an upstream to the client. Dropping the request answers it with an error.
 pub struct ServerRequest {
     pub method: String,
     /// The raw JSON object.
     pub params: Option<Bytes>,
     answer: Option<oneshot::Sender<UpstreamAnswer>>,
-    /// Dropped when it is answered.
+    /// A guard that is dropped with the answer.
     held: Option<Box<dyn std::any::Any + Send>>,
 }
 
@@ -92,7 +92,7 @@ impl ServerRequest {
         (ServerRequest { method, params, answer: Some(answer), held: None }, answered)
     }
 
-    /// Keeps something until it is answered.
+    /// Keeps a guard until the request is answered.
     pub fn holding(mut self, held: impl Send + 'static) -> Self {
         self.held = Some(Box::new((self.held.take(), held)));
         self
@@ -100,7 +100,7 @@ impl ServerRequest {
 
     pub fn answer(mut self, answer: UpstreamAnswer) {
         if let Some(waiting) = self.answer.take() {
-            // Whoever asked may have gone meanwhile.
+            // The receiver may be gone.
             drop(waiting.send(answer));
         }
     }
@@ -114,7 +114,7 @@ impl ServerRequest {
         self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    /// Waits until nobody wants the answer any more.
+    /// Waits for the withdrawal of the request.
     pub async fn withdrawn(&mut self) {
         match &mut self.answer {
             Some(answer) => answer.closed().await,
@@ -133,24 +133,24 @@ impl Drop for ServerRequest {
     }
 }
 
-/// The client that an upstream is for, where it serves one client (or several that declare the same).
-/// Without one the gateway speaks for itself and declares nothing.
+/// The client that an upstream serves, or several with the same capabilities. Without a profile the gateway
+/// is the client and declares nothing.
 pub struct ClientProfile {
     /// The raw JSON object of `capabilities`.
     pub capabilities: Box<RawValue>,
     /// The raw JSON object of `clientInfo`.
     pub info: Option<Box<RawValue>>,
-    /// Takes what belongs to no request; none where no client can be reached so.
+    /// Receiver of messages that belong to no request; `None` if no client can be reached.
     pub listener: Option<Arc<dyn Listener>>,
 }
 
-/// The raw JSON object of a request's `params`, in up to three slices, so that a tool can be renamed
-/// without a copy of its arguments.
+/// The raw JSON object of a request's `params`, in up to three slices, so that a tool can be renamed without
+/// a copy of its arguments.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Params<'a>([&'a [u8]; 3]);
 
 impl<'a> Params<'a> {
-    /// No `params` member at all.
+    /// Returns no `params` member.
     pub fn none() -> Self {
         Self::default()
     }
@@ -159,7 +159,7 @@ impl<'a> Params<'a> {
         Self([json, b"", b""])
     }
 
-    /// `head`, `name` and `tail` written one after the other are the object.
+    /// Returns the object that `head`, `name` and `tail` form one after the other.
     pub fn spliced(head: &'a [u8], name: &'a [u8], tail: &'a [u8]) -> Self {
         Self([head, name, tail])
     }
@@ -168,7 +168,7 @@ impl<'a> Params<'a> {
         self.0
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.0.iter().map(|slice| slice.len()).sum()
     }
@@ -177,7 +177,7 @@ impl<'a> Params<'a> {
         self.len() == 0
     }
 
-    /// The object in one piece; a copy only when it is in several.
+    /// Returns the object as one slice, copied only if it consists of several.
     pub fn contiguous(&self) -> std::borrow::Cow<'a, [u8]> {
         match self.0 {
             [json, b"", b""] => json.into(),
@@ -186,7 +186,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// What an upstream answered, byte for byte.
+/// Answer of an upstream, byte for byte.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UpstreamAnswer {
     /// The raw JSON of `result`.
@@ -199,18 +199,18 @@ pub enum UpstreamAnswer {
 #[derive(Debug)]
 pub struct Failure {
     pub refusal: Refusal,
-    /// Whether any byte of the request may have reached the upstream. If not, another try is harmless.
+    /// True if a byte of the request may have reached the upstream; if false, a retry is harmless.
     pub sent: bool,
 }
 
-/// What the handshake with an upstream brought.
+/// Result of the handshake with an upstream.
 #[derive(Clone, Debug)]
 pub struct Initialized {
     pub era: Era,
     /// The raw result of `initialize`, or of `server/discover`.
     pub result: Bytes,
-    /// The revision that is spoken.
+    /// The negotiated protocol revision.
     pub protocol_version: String,
-    /// Grows with each start of this upstream.
+    /// Number that grows with each start of this upstream.
     pub generation: u64,
 }

@@ -1,5 +1,5 @@
-//! What an upstream says during a call, in the client's words: its own progress token, and only log
-//! messages that it wants (rows 7 and 9).
+//! Listener of an upstream during a call: restores the client's progress token and filters log messages by
+//! level (rows 7 and 9).
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::upstream::{Listener, ServerRequest};
 pub struct CallListener {
     pub client: Arc<Client>,
     pub client_channel: Arc<dyn Listener>,
-    /// Our token and the client's own.
+    /// Tokens of the gateway and the client.
     pub progress: Option<(u64, Box<RawValue>)>,
     pub pausable: Arc<PausableDeadline>,
 }
@@ -30,7 +30,7 @@ impl Listener for CallListener {
     }
 }
 
-/// Passes a notification on, if this client wants it, with its own progress token.
+/// Forwards a notification that the client wants, with the client's progress token.
 pub fn pass_on(
     client: &Client,
     client_channel: &dyn Listener,
@@ -46,13 +46,13 @@ pub fn pass_on(
             client_channel.on_notification(method::PROGRESS, Some(&members.write()));
         }
         method::LOG if !wanted(client, params) => {}
-        // A modern client knows no such notification (row 12).
+        // The modern era has no such notification (row 12).
         method::ELICITATION_COMPLETE if client.era == Era::Modern => {}
         _ => client_channel.on_notification(told, params),
     }
 }
 
-/// Passes a question on, if it may be asked; the clock stands while it is open.
+/// Forwards a permitted server request and pauses the deadline meanwhile.
 pub fn ask(
     client: &Client,
     client_channel: &dyn Listener,
@@ -61,7 +61,7 @@ pub fn ask(
 ) {
     let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
     let known = matches!(&*question.method, method::SAMPLE | method::ELICIT | method::LIST_ROOTS);
-    // A modern client knows no other questions, and a legacy one that said nothing is asked none.
+    // Other requests do not exist in the modern era and need declared capabilities in the legacy era.
     let may = known || (client.era == Era::Legacy && client.can.anything());
     if !may || !client.can.allow(&question.method, params) {
         let refused = format!("the client did not declare what `{}` needs", question.method);
@@ -70,8 +70,8 @@ pub fn ask(
     client_channel.on_request(question.holding(pausable.pause()));
 }
 
-/// A modern client gets log messages only if its request says from which level on; a legacy one gets
-/// all until it says so.
+/// Returns true if a log message has the client's level. Without a level, legacy clients get all messages,
+/// modern ones none.
 pub fn wanted(client: &Client, params: Option<&str>) -> bool {
     let least = match (client.level, client.era) {
         (Some(least), _) => least,

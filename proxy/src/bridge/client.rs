@@ -1,4 +1,4 @@
-//! What a client speaks and what it declared: of a legacy session once, of a modern request each time.
+//! Client of a request: era and capabilities, declared once per legacy session and in each modern request.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,30 +11,29 @@ use serde_json::{Value, json};
 
 use crate::upstream::Listener;
 
-/// The client of a request.
 pub struct Client {
     pub era: Era,
-    /// The revision that was agreed on.
+    /// The negotiated protocol revision.
     pub version: String,
-    /// The raw object of what it declared.
+    /// The raw object of declared capabilities.
     pub capabilities: Option<Box<RawValue>>,
     pub can: Abilities,
-    /// Hash of what it can be asked; zero for nothing. However a client words it, there are few of these,
-    /// and so few upstreams.
+    /// Hash of [`Abilities`]; zero for none. Different wordings of capabilities have one hash, and so share
+    /// upstreams.
     pub declared: u64,
-    /// The raw object of its name and version.
+    /// The raw object of `clientInfo`.
     pub info: Option<Box<RawValue>>,
-    /// The least level of log messages that it wants; none for what its era does without being asked.
+    /// The least level of log messages for the client; `None` for the default of its era.
     pub level: Option<Level>,
-    /// Hash of the one client (a session, or a caller) that an upstream may serve alone; zero where
-    /// nothing tells clients apart.
+    /// Hash of the one client (a session, or a caller) that an upstream may serve alone; zero where nothing
+    /// tells clients apart.
     pub owner: u64,
-    /// Where it can be reached outside a request.
+    /// Listener for messages outside a request.
     pub home: Option<Arc<dyn Listener>>,
 }
 
 impl Client {
-    /// One that said nothing of itself: a plain JSON-RPC caller.
+    /// Returns a client that declares nothing: a plain JSON-RPC caller.
     pub fn plain() -> Self {
         Self::new(Era::Legacy, LEGACY_LATEST, None)
     }
@@ -56,14 +55,14 @@ impl Client {
     }
 }
 
-/// A hash that is not zero.
+/// Returns a hash that is not zero.
 pub fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish().max(1)
 }
 
-/// What a server may ask of the client.
+/// Server requests that the client supports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Abilities {
     pub sample: bool,
@@ -95,7 +94,7 @@ impl Abilities {
         self != Self::default()
     }
 
-    /// The same as capabilities, for an upstream that serves all who can be asked the same.
+    /// Returns the capabilities to declare to an upstream that such clients share.
     pub fn to_capabilities(self) -> Box<RawValue> {
         let mut declared = serde_json::Map::new();
         if self.sample {
@@ -115,7 +114,7 @@ impl Abilities {
         raw(Value::Object(declared).to_string())
     }
 
-    /// Whether this client may be asked. What is not known here is asked: it decides itself.
+    /// Returns true if the client supports a request. Unknown methods are left to the client.
     pub fn allow(self, asked: &str, params: Option<&str>) -> bool {
         use protocol::mcp::method;
         match asked {
@@ -128,7 +127,7 @@ impl Abilities {
     }
 }
 
-/// The member of the client's capabilities without which a question cannot be asked.
+/// Returns the client capability that a server request needs.
 pub fn capability_of(asked: &str) -> &'static str {
     use protocol::mcp::method;
     match asked {
@@ -138,7 +137,7 @@ pub fn capability_of(asked: &str) -> &'static str {
     }
 }
 
-/// Whether an elicitation is of the mode `url`.
+/// Returns true for an elicitation of the mode `url`.
 pub fn is_by_url(params: Option<&str>) -> bool {
     #[derive(serde::Deserialize)]
     struct Mode<'a> {

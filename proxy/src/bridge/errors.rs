@@ -1,4 +1,4 @@
-//! Errors in the other era's codes (row 11).
+//! Error codes of the other era (row 11).
 
 use bytes::Bytes;
 use protocol::mcp::code;
@@ -10,7 +10,7 @@ use super::client::Client;
 use crate::peer::message;
 use crate::upstream::UpstreamAnswer;
 
-/// Codes that belong to the modern era become ordinary ones.
+/// Replaces codes of the modern era by general ones.
 pub fn to_legacy(error: Bytes) -> Bytes {
     let ordinary = match message::code(&error).and_then(|code| i32::try_from(code).ok()) {
         Some(code::MISSING_CLIENT_CAPABILITY) => Code::InvalidParams,
@@ -20,8 +20,8 @@ pub fn to_legacy(error: Bytes) -> Bytes {
     with_code(error, ordinary)
 }
 
-/// Codes that the modern era reserves become ordinary ones; a URL that must be visited first becomes a
-/// question, if this client can be asked so.
+/// Replaces codes that the modern era reserves by general ones. A URL elicitation error becomes
+/// `input_required` if the client supports that mode.
 pub fn to_modern(client: &Client, error: Bytes) -> UpstreamAnswer {
     let Some(given) = message::code(&error) else { return UpstreamAnswer::Error(error) };
     if given == i64::from(code::RESOURCE_NOT_FOUND) {
@@ -40,7 +40,7 @@ pub fn to_modern(client: &Client, error: Bytes) -> UpstreamAnswer {
     UpstreamAnswer::Error(error)
 }
 
-/// `input_required` with one question for each URL.
+/// Returns `input_required` with an elicitation for each URL.
 fn visits(error: &[u8]) -> Option<String> {
     let error: serde_json::Value = serde_json::from_slice(error).ok()?;
     let visits = error["data"]["elicitations"].as_array().filter(|visits| !visits.is_empty())?;
@@ -55,7 +55,7 @@ fn visits(error: &[u8]) -> Option<String> {
     Some(json!({ "resultType": "input_required", "inputRequests": requests }).to_string())
 }
 
-/// The same error under another code; what it was is kept in its data.
+/// Returns the error with another code, and the original one in its data.
 fn with_code(error: Bytes, code: Code) -> Bytes {
     let text = std::str::from_utf8(&error).unwrap_or_default();
     let Ok(mut members) = Members::read(text) else { return error.clone() };

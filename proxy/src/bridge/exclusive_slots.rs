@@ -1,6 +1,5 @@
-//! ExclusiveSlots: where a legacy upstream may ask a modern client something, it serves one call at a time,
-//! because legacy questions do not say to which call they belong. A caller has a few such upstreams
-//! side by side, used again and again; none is started for a single request.
+//! Exclusive slots: upstreams that serve one call at a time, because requests of a legacy server to a modern
+//! client do not name their call. A caller has a few such upstreams, which are reused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ struct Inner {
     freed: Notify,
 }
 
-/// An upstream that serves one call until this is dropped.
+/// Guard of an upstream that serves one call.
 pub struct Slot {
     slots: ExclusiveSlots,
     base: PoolKey,
@@ -34,7 +33,7 @@ pub struct Slot {
 }
 
 impl ExclusiveSlots {
-    /// A free slot, waited for until the deadline.
+    /// Waits for a free slot until the deadline.
     pub async fn take(&self, base: PoolKey, deadline: Instant) -> Result<Slot, Refusal> {
         loop {
             let freed = self.0.freed.notified();
@@ -66,7 +65,7 @@ fn owner(caller: u64, number: usize) -> u64 {
     hash(&(caller, number))
 }
 
-/// Whether an upstream of that owner is one of this caller's slots.
+/// Returns true if an upstream of that owner is one of this caller's slots.
 pub fn is_slot_of(slot: u64, caller: u64) -> bool {
     (0..LANES).any(|number| owner(caller, number) == slot)
 }

@@ -1,5 +1,4 @@
-//! The handshake in the other era's form (row 1): what a server said of itself, in whichever words it
-//! said it.
+//! Handshake results translated to the other era (row 1).
 
 use protocol::Members;
 use protocol::mcp::{MODERN, meta};
@@ -8,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::upstream::Initialized;
 
-/// Name and version of a server, from its `initialize` or `server/discover` result.
+/// Returns the `serverInfo` of an `initialize` or `server/discover` result.
 pub fn server_info(result: &[u8]) -> Option<Box<RawValue>> {
     let members = read(result)?;
     let info = members.get("serverInfo").map(ToOwned::to_owned);
@@ -18,7 +17,7 @@ pub fn server_info(result: &[u8]) -> Option<Box<RawValue>> {
     })
 }
 
-/// The answer to a legacy client's `initialize`, in the revision that was agreed on.
+/// Returns the result of a legacy client's `initialize`, in the negotiated revision.
 pub fn to_legacy(initialized: &Initialized, version: &str) -> String {
     let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
     let info = server_info(&initialized.result);
@@ -36,10 +35,10 @@ pub fn to_legacy(initialized: &Initialized, version: &str) -> String {
     members.write()
 }
 
-/// Legacy clients have no extensions; those of tasks would mean something else to them (row 13).
+/// Removes the extension for tasks, which differ in the legacy era (row 13).
 fn without_extensions(declared: &RawValue) -> Box<RawValue> {
     let Ok(mut declared) = Members::read(declared.get()) else { return raw("{}") };
-    // The tasks of all callers that share a server are not listed.
+    // A list would have the tasks of all callers that share the server.
     let tasks = declared.get("tasks").map(ToOwned::to_owned);
     if let Some(Ok(mut tasks)) = tasks.as_deref().map(|own| Members::read(own.get())) {
         tasks.retain(|name| name != "list");
@@ -56,14 +55,14 @@ fn without_extensions(declared: &RawValue) -> Box<RawValue> {
     declared.to_raw()
 }
 
-/// The answer to a modern client's `server/discover`.
+/// Returns the result of a modern client's `server/discover`.
 pub fn to_modern(initialized: &Initialized) -> String {
     let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
     let info = server_info(&initialized.result);
     let capabilities = members.get("capabilities").map(ToOwned::to_owned);
     members.retain(|name| !matches!(name, "protocolVersion" | "serverInfo"));
     members.set("supportedVersions", raw(format!(r#"["{MODERN}"]"#)));
-    // Legacy tasks are another thing than the extension (row 13).
+    // Legacy tasks differ from the extension (row 13).
     let declared = capabilities.as_deref().and_then(|own| Members::read(own.get()).ok());
     let mut declared = declared.unwrap_or_default();
     declared.retain(|name| name != "tasks");

@@ -1,5 +1,5 @@
-//! A legacy client and a modern upstream (row 4, left): where the upstream answers with questions, they
-//! are put to the client as requests, and the call is made again with its answers.
+//! Multi round-trip requests for a legacy client (row 4, left): `inputRequests` of a modern upstream go to
+//! the client as requests, and the call is repeated with the answers.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::upstream::{Params, ServerRequest, UpstreamAnswer};
 
 use std::sync::Arc;
 
-/// Most rounds of questions of one call.
+/// Most rounds of input requests in one call.
 const MAX_ROUNDS: usize = 8;
 
 pub async fn answered_with_input(
@@ -73,7 +73,7 @@ fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
         .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))
 }
 
-/// All answers as one object, or why there is one missing.
+/// Returns all answers as one object, or the reason for a missing one.
 async fn answers(
     call: &UpstreamCall<'_>,
     asked: &Asked<'_>,
@@ -118,7 +118,7 @@ async fn answer(call: &UpstreamCall<'_>, one: &AskedOne<'_>) -> Result<String, S
     }
 }
 
-/// Legacy elicitations by URL have an id (row 12).
+/// Adds the `elicitationId` of the legacy era (row 12).
 fn with_id(params: &str) -> String {
     let Ok(mut members) = Members::read(params) else { return params.to_owned() };
     let id = format!(r#""{}""#, uuid::Uuid::new_v4());
@@ -126,7 +126,7 @@ fn with_id(params: &str) -> String {
     members.write()
 }
 
-/// A question that was not answered: a failed tool, or an error where results cannot say so.
+/// Returns the failure of an input request: a tool error, or an error where results have no such form.
 fn failed(delivered: Delivered, call: &UpstreamCall<'_>, problem: &str) -> Delivered {
     let answer = if call.method == method::TOOLS_CALL {
         let result = serde_json::json!({ "content": [{ "type": "text", "text": problem }], "isError": true });

@@ -1,5 +1,5 @@
-//! The `_meta` of requests (rows 2, 5 and 9): a modern upstream is told in each request's
-//! `_meta`, a legacy one was told in the handshake.
+//! Request `_meta` (rows 2, 5 and 9): client information for a modern upstream, which a legacy one has from
+//! its handshake.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use serde_json::value::RawValue;
 use super::UpstreamCall;
 use super::client::{Client, Level};
 
-/// The longest progress token, bytes: it is repeated in each notification.
+/// The longest progress token in bytes; each notification repeats the token.
 const MAX_TOKEN: usize = 1024;
 
-/// Parameters made ready for an upstream.
+/// Request parameters for an upstream.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The whole object; none if it may go as it is.
+    /// The whole object; `None` for the original.
     pub edited: Option<String>,
-    /// Our progress token and the client's own.
+    /// Progress tokens of the gateway and of the client.
     pub progress: Option<(u64, Box<RawValue>)>,
 }
 
-/// Tokens are unique in this process, and so on every connection. Where they begin is not to be guessed.
+/// The next progress token, unique in this process. The first one is random, so that nobody can guess it.
 static TOKENS: LazyLock<AtomicU64> =
     // Below 2^53, which JavaScript servers need.
     LazyLock::new(|| AtomicU64::new(uuid::Uuid::new_v4().as_u128() as u64 >> 12));
@@ -80,7 +80,7 @@ pub fn prepare(call: &UpstreamCall<'_>, upstream: Era) -> Result<Prepared, Refus
     Ok(Prepared { edited: Some(params.write()), progress })
 }
 
-/// The client gives back what was sealed for it; the upstream gets what it had given out.
+/// Replaces the sealed `requestState` by the upstream's own.
 fn open_state(call: &UpstreamCall<'_>, params: &mut Members<'_>) -> Result<(), Refusal> {
     let Some(state) = params.get("requestState") else { return Ok(()) };
     let sealed: String = serde_json::from_str(state.get())
@@ -90,18 +90,18 @@ fn open_state(call: &UpstreamCall<'_>, params: &mut Members<'_>) -> Result<(), R
     Ok(())
 }
 
-/// Tells a modern upstream about a legacy client.
+/// Writes a legacy client's `_meta` for a modern upstream.
 pub fn introduce(client: &Client, about: &mut Members<'_>) {
     about.set_text(meta::PROTOCOL_VERSION, MODERN);
     about.set(meta::CLIENT_CAPABILITIES, capabilities(client));
     if let Some(info) = &client.info {
         about.set(meta::CLIENT_INFO, info.clone());
     }
-    // A legacy client gets log messages without asking for them.
+    // Log messages are on by default in the legacy era.
     about.set_text(meta::LOG_LEVEL, client.level.unwrap_or(Level::Debug).as_str());
 }
 
-/// A legacy client's capabilities in modern words: `elicitation: {}` meant forms.
+/// Translates a legacy client's capabilities: `elicitation: {}` means forms.
 fn capabilities(client: &Client) -> Box<RawValue> {
     let Some(Ok(mut declared)) = client.capabilities.as_deref().map(|own| Members::read(own.get())) else {
         return raw("{}");

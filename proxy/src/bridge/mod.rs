@@ -1,18 +1,18 @@
-//! Bridge between the eras: a client of either era is served by an upstream of either era. Between the
-//! same era messages pass as they are; else this module translates them. It knows no HTTP and no session, only what a client speaks and declared.
+//! Bridge between the eras: serves a client of either era by an upstream of either era. Messages within one era
+//! pass unchanged; this module translates the others, without knowledge of HTTP and sessions.
 //!
-//! | What | Where |
+//! | Row | Module |
 //! | --- | --- |
 //! | 1 handshake | [`handshake`] |
-//! | 2 what every request says of its client, 5 declared capabilities | [`meta`], [`client`] |
+//! | 2 `_meta` of requests, 5 declared capabilities | [`meta`], [`client`] |
 //! | 3 results, 18 schemas | [`results`] |
 //! | 4 elicitation, sampling, roots, 12 elicitation by URL | [`input_rounds`] for a legacy client, [`pending_input`] for a modern one |
-//! | 6 changes, 8 ping, 13 tasks, 14 batches, 15 sessions | the api room: they belong to no single request |
+//! | 6 changes, 8 ping, 13 tasks, 14 batches, 15 sessions | crate `api`: they belong to no single request |
 //! | 7 log messages, 9 progress | [`call_listener`] |
 //! | 10 cancellation | dropping [`Bridge::deliver`] cancels at the upstream, in either era |
 //! | 11 errors | [`errors`] |
 //! | 16 headers from parameters | the http upstream |
-//! | 17 whose upstream it is | [`client`], [`exclusive_slots`] |
+//! | 17 owner of an upstream | [`client`], [`exclusive_slots`] |
 
 mod call_listener;
 pub mod client;
@@ -49,13 +49,13 @@ use meta::Prepared;
 use pausable_deadline::PausableDeadline;
 use pending_input::PendingInput;
 
-/// How long a client may take to answer all questions of one call together.
+/// Time for a client to answer all input requests of one call together.
 const QUESTIONS_WITHIN: Duration = Duration::from_secs(600);
 
-/// Beyond this many upstreams, what was noted of those that do not run is forgotten.
+/// The number of upstreams above which notes on those that do not run are dropped.
 const MANY: usize = 4096;
 
-/// All that goes to upstreams for a client goes through here. Cheap to clone.
+/// Delivery of all client requests to upstreams. Cheap to clone.
 #[derive(Clone)]
 pub struct Bridge {
     pool: Pool,
@@ -66,7 +66,7 @@ struct Shared {
     slots: ExclusiveSlots,
     pending: PendingInput,
     tasks: TaskTracker,
-    /// Upstreams that were told to log everything, and at which of their starts.
+    /// Upstreams set to log everything, with the number of their start.
     talkative: DashMap<PoolKey, u64>,
     /// Name and version of servers, by revision.
     infos: DashMap<(ServerId, i32), Arc<RawValue>>,
@@ -76,17 +76,17 @@ struct Shared {
 pub struct UpstreamCall<'a> {
     pub client: &'a Arc<Client>,
     pub method: &'a str,
-    /// The raw object, with the upstream's own names in it.
+    /// The raw object, with the upstream's own names.
     pub params: crate::upstream::Params<'a>,
-    /// Whether `params` has what must be looked at: `_meta`, `requestState` or `inputResponses`.
+    /// True if `params` has `_meta`, `requestState` or `inputResponses`.
     pub has_meta: bool,
-    /// How long the upstream may take, the client's own time for answers not counted.
+    /// Time for the upstream, the client's time for answers excluded.
     pub timeout: Duration,
-    /// Who hears and is asked meanwhile; none where the door has no way to say anything but the answer.
+    /// Receiver of notifications and requests; `None` if the client's transport carries only the answer.
     pub client_channel: Option<Arc<dyn Listener>>,
-    /// Seals what must come back unchanged from this client, for this request, in time.
+    /// Seals `requestState` for this client, request and time.
     pub sealer: &'a dyn Sealer,
-    /// HTTP headers that the parameters demand (`Mcp-Param-*`), for an upstream behind HTTP.
+    /// HTTP headers of parameters (`Mcp-Param-*`), for an upstream over HTTP.
     pub headers: &'a [(String, String)],
     /// The sender, for a built-in server.
     pub caller: Option<&'a Caller>,
@@ -97,7 +97,7 @@ pub trait Sealer: Send + Sync {
     fn seal(&self, text: &str) -> String;
 
     /// # Errors
-    /// A refusal if it was sealed for somebody or something else, is too old, or was changed.
+    /// A refusal if the text is sealed for another caller or request, expired, or changed.
     fn open(&self, sealed: &str) -> Result<String, Refusal>;
 }
 
@@ -113,7 +113,7 @@ impl Bridge {
         Self { pool, shared: Arc::new(shared) }
     }
 
-    /// Sends a client's request to a server and gives the answer in the client's era.
+    /// Sends a client's request to a server and returns the answer in the client's era.
     pub async fn deliver(&self, selected: &Selected, call: UpstreamCall<'_>) -> Result<Delivered, Refusal> {
         let spec = &selected.spec;
         let key = if is_list(call.method) { selected.list_key } else { selected.key };
@@ -146,8 +146,8 @@ impl Bridge {
         }
     }
 
-    /// Tells a legacy upstream how much it is to log: for one client alone as it says, for all as much as
-    /// there is, since each client gets only what it wants (row 7). One that does not run is not told.
+    /// Sets the log level of a running legacy upstream: the client's level if it has the upstream alone, else
+    /// the lowest, since each client gets only the levels it wants (row 7).
     pub async fn set_level(&self, selected: &Selected, level: Level) {
         let Selected { key, spec, .. } = selected;
         if key.era == Era::Legacy
@@ -159,7 +159,7 @@ impl Bridge {
         }
     }
 
-    /// The answer does not matter: a server without log messages has none.
+    /// Sends `logging/setLevel`, without regard to errors.
     async fn tell_level(&self, key: &PoolKey, spec: &Arc<ServerSpec>, level: Level) {
         let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
         let deadline = Instant::now() + Duration::from_secs(2);
@@ -173,7 +173,7 @@ impl Bridge {
         }
     }
 
-    /// One request, with what the client's `_meta` must say to this upstream.
+    /// Sends one request, with the client's `_meta` for an upstream of that era.
     async fn same(
         &self,
         key: &PoolKey,
@@ -202,7 +202,7 @@ impl Bridge {
             progress: prepared.progress.clone(),
             pausable: pausable.clone(),
         });
-        // What is built in asks no questions, and reads the deadline.
+        // Built-in servers send no requests and read the deadline.
         let questions = match spec.launch {
             Launch::Builtin(_) => Duration::ZERO,
             _ => QUESTIONS_WITHIN,
@@ -223,7 +223,7 @@ impl Bridge {
         }
     }
 
-    /// Name and version of the server, as one of its upstreams said at its start.
+    /// Returns the name and version of the server from the handshake of any of its upstreams.
     fn server_info_of(&self, key: &PoolKey) -> Option<Arc<RawValue>> {
         let server = (key.server, key.revision);
         if let Some(known) = self.shared.infos.get(&server) {
@@ -238,8 +238,8 @@ impl Bridge {
         Some(info)
     }
 
-    /// Has a legacy upstream log all there is, once after each of its starts, for a client that wants
-    /// some of it (row 7): each client gets only what it asked for.
+    /// Sets a legacy upstream to its lowest log level, once after each start, if a client wants logs (row 7):
+    /// each client gets only the levels it wants.
     async fn log_everything(&self, key: &PoolKey, spec: &Arc<ServerSpec>) {
         let Some(running) = self.pool.running(key) else { return };
         if self.shared.talkative.len() >= MANY {
@@ -250,12 +250,12 @@ impl Bridge {
         }
     }
 
-    /// Calls that wait for answers which cannot come any more are cancelled.
+    /// Cancels calls that wait for input.
     pub fn cancel_pending(&self) {
         self.shared.pending.clear();
     }
 
-    /// Ends what waits for answers that will not come any more.
+    /// Cancels calls that wait for input, within 2 s.
     pub async fn shutdown(&self) {
         self.shared.pending.clear();
         self.shared.tasks.close();
@@ -268,7 +268,7 @@ fn late(spec: &ServerSpec, timeout: Duration) -> Refusal {
     Refusal::new(Code::TimedOut, reason)
 }
 
-/// What is answered alike by all upstreams of a server, unless one serves this client alone already.
+/// Returns true for methods that all upstreams of a server answer alike.
 fn is_list(asked: &str) -> bool {
     matches!(
         asked,
@@ -280,7 +280,7 @@ fn is_list(asked: &str) -> bool {
     )
 }
 
-/// The methods that may be answered by questions (2026-07-28, basic/patterns/mrtr).
+/// Returns true for methods with `input_required` results (2026-07-28, basic/patterns/mrtr).
 pub fn may_ask(asked: &str) -> bool {
     matches!(asked, method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ)
 }

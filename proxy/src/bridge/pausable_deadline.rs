@@ -1,4 +1,4 @@
-//! Deadline of a call that stands still while the client is asked something.
+//! Deadline of a call that pauses while the client is asked for input.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub struct PausableDeadline {
     changed: Notify,
 }
 
-/// Time stands still while one of these is held.
+/// Guard that pauses the deadline.
 pub struct DeadlinePause(Arc<PausableDeadline>);
 
 impl PausableDeadline {
@@ -29,7 +29,7 @@ impl PausableDeadline {
         DeadlinePause(self.clone())
     }
 
-    /// Ends when the time is used up.
+    /// Waits until the time is used up.
     pub async fn run_out(&self) {
         let mut left = self.timeout;
         let mut asking = QUESTIONS_WITHIN;

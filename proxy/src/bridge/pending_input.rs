@@ -1,6 +1,6 @@
-//! A modern client and a legacy upstream (row 4, right): where the upstream asks something during a
-//! call, the call is pending, the client gets the questions as its result, and its next request brings
-//! the answers. A pending call lives in this process only.
+//! Multi round-trip requests for a modern client (row 4, right): when a legacy upstream sends requests during
+//! a call, the client gets `input_required`, and its next request resumes the pending call. A pending call
+//! lives in this process only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use crate::upstream::{Listener, Params, ServerRequest, UpstreamAnswer, UpstreamR
 /// Most calls pending at once.
 const MAX_PARKED: usize = 10_000;
 
-/// Questions that come so soon after another one go to the client together.
+/// Time in which further server requests join the same result.
 const TOGETHER: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 pub struct PendingInput(Mutex<HashMap<u128, Call>>);
 
-/// A call that goes on while the client is away.
+/// A call that continues without a request of the client.
 struct Call {
     steps: mpsc::UnboundedReceiver<Step>,
     open: Vec<(String, ServerRequest)>,
     asked: usize,
     until: Instant,
-    /// Who listens now.
+    /// The request that waits now.
     line: Arc<Line>,
-    /// Dropped, the call is cancelled.
+    /// Cancels the call when dropped.
     _life: DropGuard,
 }
 
@@ -67,7 +67,7 @@ impl PendingInput {
     }
 }
 
-/// Calls, or goes on with a call whose questions are answered now.
+/// Begins a call, or resumes the one whose input arrives now.
 pub async fn answered_or_pending(
     bridge: &Bridge,
     key: PoolKey,
@@ -78,11 +78,11 @@ pub async fn answered_or_pending(
         return bridge.same(&key, spec, call).await;
     }
     let begun = Instant::now();
-    // First of all: a call that goes on must not be made a second time.
+    // A pending call must not be made a second time.
     if let Some(pending_call) = resumed(bridge, call)? {
         return go_on(bridge, pending_call, call, begun).await;
     }
-    // Only what declares something to the upstream can be asked.
+    // Without declared capabilities the upstream cannot send requests.
     if key.declared == 0 {
         return bridge.same(&key, spec, call).await;
     }
@@ -90,7 +90,7 @@ pub async fn answered_or_pending(
     go_on(bridge, pending_call, call, begun).await
 }
 
-/// The pending call that this request answers.
+/// Returns the pending call that this request resumes.
 fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Refusal> {
     if !call.has_meta {
         return Ok(None);
@@ -118,7 +118,7 @@ fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Ref
     Ok(Some(pending_call))
 }
 
-/// Gives a question its answer, or gives the question back.
+/// Answers a server request, or returns it if its answer is missing.
 fn give(key: String, question: ServerRequest, answers: &Members<'_>) -> Option<(String, ServerRequest)> {
     match answers.get(&key) {
         Some(answer) => {
@@ -132,9 +132,9 @@ fn give(key: String, question: ServerRequest, answers: &Members<'_>) -> Option<(
 fn unknown() -> Refusal {
     Refusal::new(
         Code::InvalidParams,
-        "the pending_call that this requestState belongs to does not wait here any more",
+        "the call that this requestState belongs to is not pending here any more",
     )
-    .rule("a pending pending_call waits 10 minutes, on the replica that began it, and takes its answers once")
+    .rule("a pending call waits 10 minutes, on the replica that began it, and takes its answers once")
     .hint("call again without requestState")
 }
 
@@ -187,14 +187,14 @@ async fn begin(
             () = pausable.run_out() => Err(late(&spec, timeout)),
         };
         drop(slot);
-        // Nobody may want it any more.
+        // The client may be gone.
         drop(tell.send(Step::Done(delivered)));
     });
     let until = Instant::now() + QUESTIONS_WITHIN;
     Ok(Call { steps, open: Vec::new(), asked: 0, until, line, _life: life })
 }
 
-/// Waits for the next step, and parks the call if that is a question.
+/// Waits for the result, or stores the call as pending at a server request.
 async fn go_on(
     bridge: &Bridge,
     mut pending_call: Call,
@@ -206,7 +206,7 @@ async fn go_on(
             Some(Step::Done(delivered)) => return delivered,
             Some(Step::Asks(question)) => pending_call.ask(question),
             None => {
-                return Err(Refusal::new(Code::UpstreamFailed, "the pending_call ended without an answer"));
+                return Err(Refusal::new(Code::UpstreamFailed, "the call ended without an answer"));
             }
         }
         while let Ok(Some(step)) = tokio::time::timeout(TOGETHER, pending_call.steps.recv()).await {
@@ -230,7 +230,7 @@ impl Call {
         self.open.push((format!("question-{}", self.asked), question));
     }
 
-    /// The `input_required` result.
+    /// Returns the `input_required` result.
     fn questions(&self, state: &str) -> String {
         #[derive(serde::Serialize)]
         struct One<'a> {
@@ -255,14 +255,14 @@ impl Call {
     }
 }
 
-/// Without what only the legacy era knows (row 12).
+/// Removes members that only the legacy era has (row 12).
 fn modern_params(params: &[u8]) -> Option<Box<RawValue>> {
     let mut members = Members::read(std::str::from_utf8(params).ok()?).ok()?;
     members.retain(|name| name != "elicitationId");
     Some(members.to_raw())
 }
 
-/// The request of the client that waits now, if one does: what is said goes there.
+/// The client request that waits now, if any, and gets notifications.
 #[derive(Default)]
 struct Line(Mutex<Waiting>);
 
@@ -273,13 +273,13 @@ struct Waiting {
 }
 
 impl Line {
-    /// `own` is the client's progress token in that request.
+    /// Connects a client request; `own` is its progress token.
     fn connect(&self, client_channel: Option<Arc<dyn Listener>>, own: Option<Box<RawValue>>) {
         *self.0.lock() = Waiting { client_channel, own };
     }
 }
 
-/// Hears the upstream as long as the call goes on: questions become its steps.
+/// Listener during the whole call, which turns server requests into steps.
 struct StepListener {
     client: Arc<super::Client>,
     tell: mpsc::UnboundedSender<Step>,
@@ -306,7 +306,7 @@ impl Listener for Tell {
     fn on_notification(&self, _method: &str, _params: Option<&str>) {}
 
     fn on_request(&self, question: ServerRequest) {
-        // Without a receiver the question is dropped, which answers it with an error.
+        // Without a receiver the request is dropped, which answers it with an error.
         drop(self.0.send(Step::Asks(question)));
     }
 }

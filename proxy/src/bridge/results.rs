@@ -1,5 +1,5 @@
-//! Results in the other era's form (rows 3 and 18). What an era does not know is put in or taken out;
-//! everything else stays byte for byte.
+//! Results translated to the other era (rows 3 and 18): members are added or removed, all others stay byte
+//! for byte.
 
 use bytes::Bytes;
 use protocol::Members;
@@ -11,16 +11,16 @@ use super::Sealer;
 use crate::catalog::ListKind;
 use crate::splice::may_have;
 
-/// The member that says what kind of result it is (2026-07-28, basic).
+/// Member with the kind of a result (2026-07-28, basic).
 pub const RESULT_TYPE: &str = "resultType";
-/// Its value for a result that asks the client something first.
+/// Kind of a result that asks the client for input.
 pub const INPUT_REQUIRED: &str = "input_required";
 
-/// How long a result may be kept: not at all, and by nobody else. Lists are filtered by policy and the
-/// same address is another server for another tenant.
+/// Cache hints of legacy results: not cacheable. Lists are filtered by policy, and the same address is
+/// another server for another tenant.
 const CACHE: [(&str, &str); 2] = [("ttlMs", "0"), ("cacheScope", r#""private""#)];
 
-/// Whether results of this method carry cache hints (2026-07-28, server/utilities/caching).
+/// Returns true if results of a method carry cache hints (2026-07-28, server/utilities/caching).
 pub fn is_cacheable(asked: &str) -> bool {
     matches!(
         asked,
@@ -33,7 +33,7 @@ pub fn is_cacheable(asked: &str) -> bool {
     )
 }
 
-/// A legacy result for a modern client.
+/// Translates a legacy result for a modern client.
 pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes {
     let result = if asked == method::TOOLS_LIST { without_tasks(result) } else { result };
     let mut added: Vec<(&str, String)> = vec![(RESULT_TYPE, r#""complete""#.to_owned())];
@@ -62,7 +62,7 @@ pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes
     members.write().into()
 }
 
-/// Legacy tasks are another thing than the extension, so tools do not offer them (row 13).
+/// Removes legacy tasks, which differ from the extension, from tools (row 13).
 fn without_tasks(result: Bytes) -> Bytes {
     if !may_have(&result, "taskSupport") {
         return result;
@@ -79,7 +79,7 @@ fn without_tasks(result: Bytes) -> Bytes {
     edited().map_or_else(|| result.clone(), Bytes::from)
 }
 
-/// A tool that is called without a task; none if it may be listed as it is.
+/// Returns a tool without task support; `None` if unchanged.
 pub fn plain_tool(tool: &RawValue) -> Option<String> {
     let mut members = Members::read(tool.get()).ok()?;
     let execution = members.get("execution")?.to_owned();
@@ -92,7 +92,7 @@ pub fn plain_tool(tool: &RawValue) -> Option<String> {
     Some(members.write())
 }
 
-/// Members before all others, without reading those.
+/// Inserts members before all others, without parsing those.
 fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
     let rest = result.trim_ascii().strip_prefix(b"{").unwrap_or(b"}");
     let mut out = Vec::with_capacity(rest.len() + 160);
@@ -109,7 +109,7 @@ fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
     out.into()
 }
 
-/// A modern result for a legacy client.
+/// Translates a modern result for a legacy client.
 pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     let known = |name: &str| may_have(&result, name);
     let has_meta = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope");
@@ -120,7 +120,7 @@ pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     }
     let Some(mut members) = read(&result) else { return result };
     members.retain(|name| !matches!(name, RESULT_TYPE | "ttlMs" | "cacheScope"));
-    // Legacy clients take objects only.
+    // The legacy era allows objects only.
     let content = members.get("structuredContent").map(|content| content.get().to_owned());
     if let Some(content) = content.filter(|content| structured && !content.starts_with('{')) {
         members.set("structuredContent", raw(format!(r#"{{"result":{content}}}"#)));
@@ -134,7 +134,7 @@ pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     members.write().into()
 }
 
-/// Tools without the output schemas that are not about objects. None if there is nothing to change.
+/// Removes output schemas that are not of objects from tools. Returns `None` if unchanged.
 fn without_odd_schemas(tools: &RawValue) -> Option<Box<RawValue>> {
     let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
     let tools: Vec<String> =
@@ -142,7 +142,7 @@ fn without_odd_schemas(tools: &RawValue) -> Option<Box<RawValue>> {
     Some(raw(format!("[{}]", tools.join(","))))
 }
 
-/// A tool as a legacy client may have it; none if it may have it as it is.
+/// Returns a tool for a legacy client; `None` if unchanged.
 pub fn legacy_tool(tool: &RawValue) -> Option<String> {
     if !may_have(tool.get().as_bytes(), "outputSchema") {
         return None;
@@ -156,7 +156,7 @@ pub fn legacy_tool(tool: &RawValue) -> Option<String> {
     Some(members.write())
 }
 
-/// An item of a merged list in this client's words; none if it may have it as it is.
+/// Translates an item of a merged list for an era; `None` if unchanged.
 pub fn tool_for(client: Era, kind: ListKind, item: &str) -> Option<String> {
     if kind != ListKind::Tools {
         return None;
@@ -170,8 +170,8 @@ pub fn tool_for(client: Era, kind: ListKind, item: &str) -> Option<String> {
     }
 }
 
-/// What a modern upstream lets everybody keep is for this caller only: the same address is another server
-/// for another tenant. For how long is the upstream's to say.
+/// Makes public cache hints of a modern upstream private, since the same address is another server for
+/// another tenant. `ttlMs` stays.
 pub fn own(asked: &str, result: Bytes) -> Bytes {
     if !is_cacheable(asked) || !may_have(&result, "cacheScope") {
         return result;
@@ -183,7 +183,7 @@ pub fn own(asked: &str, result: Bytes) -> Bytes {
     members.write().into()
 }
 
-/// What a modern upstream wants back unchanged is sealed for this client on its way.
+/// Seals the `requestState` of a modern upstream for the client.
 pub fn seal_state(result: Bytes, sealer: &dyn Sealer) -> Bytes {
     if !may_have(&result, "requestState") {
         return result;
@@ -196,7 +196,7 @@ pub fn seal_state(result: Bytes, sealer: &dyn Sealer) -> Bytes {
     members.write().into()
 }
 
-/// The questions of an `input_required` result, and what must be given back with the answers.
+/// Requests of an `input_required` result, and the state to repeat with the answers.
 pub struct Asked<'a> {
     pub requests: Vec<(String, AskedOne<'a>)>,
     pub state: Option<String>,
@@ -209,7 +209,7 @@ pub struct AskedOne<'a> {
     pub params: Option<&'a RawValue>,
 }
 
-/// Reads a result that asks something; none if it is any other.
+/// Reads an `input_required` result; `None` for any other.
 pub fn asked(result: &[u8]) -> Option<Asked<'_>> {
     if !result.trim_ascii_start().starts_with(b"{") || !may_have(result, INPUT_REQUIRED) {
         return None;

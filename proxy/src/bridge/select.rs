@@ -15,11 +15,11 @@ use crate::server::{Launch, ServerSpec};
 use crate::upstream::ClientProfile;
 
 impl Bridge {
-    /// Selects a server for a caller to whom this policy applies. The server's eras are found out first,
-    /// if they are not known.
+    /// Selects a server for a caller under a policy, after a probe of the server's eras if they are
+    /// unknown.
     ///
     /// # Errors
-    /// A refusal where the policy forbids the server, or its eras cannot be found out in time.
+    /// A refusal if the policy forbids the server, or the eras cannot be probed in time.
     pub async fn select(
         &self,
         tenant: TenantId,
@@ -41,7 +41,7 @@ impl Bridge {
         self.select_for_owner(permit.route().key.tenant, permit.spec(), client, deadline).await
     }
 
-    /// Selects a server for its owner, who may use it whatever the configs say.
+    /// Selects a server for its owner, whatever the configs say.
     pub async fn select_for_owner(
         &self,
         tenant: TenantId,
@@ -53,7 +53,7 @@ impl Bridge {
         Ok(self.selected(tenant, spec, client))
     }
 
-    /// Selects a server whose upstream for this client runs: nothing is started.
+    /// Selects a server if its upstream for this client runs.
     pub fn select_running(&self, tenant: TenantId, policy: &Policy, client: &Client) -> Option<Selected> {
         policy.server().ok()?;
         let selected = self.selected(tenant, &policy.spec, client);
@@ -65,8 +65,8 @@ impl Bridge {
         Selected { spec: Arc::clone(spec), key, list_key: self.shared_unless_running(key, client) }
     }
 
-    /// The key of the upstream that serves this client, as far as it is known in which eras the server
-    /// speaks: for lists and names, and for what belongs to no call.
+    /// Returns the key of the upstream that serves this client, by the eras known without a probe: for lists
+    /// and names, and for messages outside calls.
     fn key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
         let era = self.era(spec, client.era);
         let shared = PoolKey::shared(tenant, spec, era);
@@ -78,8 +78,8 @@ impl Bridge {
         key
     }
 
-    /// As [`Bridge::key`] for a list of many servers: those that this client alone is served by are not
-    /// started only to be listed.
+    /// Returns the key for a list of many servers: upstreams for this client alone are not started for a
+    /// list.
     pub fn list_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
         self.shared_unless_running(self.key(tenant, spec, client), client)
     }
@@ -93,7 +93,7 @@ impl Bridge {
         key
     }
 
-    /// Finds out in which eras a server speaks, if that is not known.
+    /// Probes the eras of a server if they are unknown.
     async fn settle_eras(
         &self,
         tenant: TenantId,
@@ -108,9 +108,9 @@ impl Bridge {
 
     fn era(&self, spec: &ServerSpec, wanted: Era) -> Era {
         match spec.launch {
-            // What is built in never asks back and says everything in legacy words.
+            // Built-in servers speak the legacy era and send no requests.
             Launch::Builtin { .. } => Era::Legacy,
-            // What could not be found out is spoken to as most are.
+            // Most servers speak the legacy era.
             _ => self.pool.known_eras(spec).map_or(Era::Legacy, |eras| eras.nearest(wanted)),
         }
     }

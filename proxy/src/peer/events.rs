@@ -18,18 +18,18 @@ pub enum UpstreamEvent {
     },
 }
 
-/// The receiver of an upstream's events. It never waits.
+/// Callback for an upstream's events, which never waits.
 pub type Publish = Arc<dyn Fn(UpstreamEvent) + Send + Sync>;
 
-/// The reason why a notification cannot be passed on.
+/// Reason why a notification is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unusable(pub &'static str);
 
-/// The longest `params` that are passed on, in bytes: many are kept for readers that lag behind.
+/// The longest `params` of an event in bytes: many events are kept for readers that lag behind.
 const LONGEST: usize = 64 << 10;
 
 impl UpstreamEvent {
-    /// Returns the event in a notification; none for a notification of another kind.
+    /// Returns the event of a notification; `None` for other notifications.
     pub fn read(notified: &str, params: Option<&str>) -> Result<Option<UpstreamEvent>, Unusable> {
         Ok(Some(match notified {
             method::TOOLS_CHANGED => UpstreamEvent::ToolsChanged,

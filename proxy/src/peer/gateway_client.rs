@@ -1,4 +1,4 @@
-//! The gateway as an MCP client of its own: its `clientInfo`, and the `_meta` of its modern requests.
+//! MCP client of the gateway itself: `clientInfo`, and `_meta` of modern requests.
 
 use protocol::mcp::{Era, MODERN, meta};
 use serde_json::{Map, Value, json};
@@ -17,8 +17,8 @@ impl ClientInfo {
     }
 }
 
-/// Returns the raw `params` of one of the gateway's own requests. It declares no capability: nobody is
-/// behind it who could be asked.
+/// Returns the raw `params` of a request of the gateway itself, without capabilities: no client could answer
+/// requests of the server.
 pub fn params(era: Era, client: &ClientInfo, mut members: Map<String, Value>) -> String {
     if era == Era::Modern {
         let about = json!({

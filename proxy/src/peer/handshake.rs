@@ -1,5 +1,5 @@
-//! MCP handshake with a server: `initialize` and `notifications/initialized` (revisions up to 2025-11-25),
-//! or `server/discover` (2026-07-28); and the verdict whether an answer proves an era.
+//! MCP handshake with a server: `initialize` and `notifications/initialized` (revisions up to 2025-11-25), or
+//! `server/discover` (2026-07-28). Also judges whether an answer proves an era.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +15,8 @@ use super::message::{self, excerpt};
 use super::{Connection, PeerPlan, gateway_client};
 use crate::upstream::{Failure, Initialized, Params, UpstreamAnswer, UpstreamRequest};
 
-/// Shakes hands in the era of the plan. Until then a server is asked nothing: some are known to answer
-/// differently before their handshake.
+/// Performs the handshake in the era of the plan. No other request comes before it, since some servers answer
+/// differently then.
 pub async fn shake<C: Connection>(
     connection: &Arc<C>,
     generation: u64,
@@ -31,7 +31,7 @@ pub async fn shake<C: Connection>(
     Ok(initialized)
 }
 
-/// Sends the first request of an era, and returns what the server answers.
+/// Sends the first request of an era, and returns the server's answer.
 pub async fn ask<C: Connection>(
     connection: &Arc<C>,
     era: Era,
@@ -56,8 +56,7 @@ pub fn verdict(era: Era, server: &str, answer: UpstreamAnswer) -> Result<(), Fai
     }
 }
 
-/// Returns the `params` of `initialize`, in the words of the client that the upstream serves, else in the
-/// gateway's own.
+/// Returns the `params` of `initialize`, for the client that the upstream serves, else for the gateway.
 fn initialize_params(plan: &PeerPlan) -> String {
     let capabilities = plan.client.as_ref().map_or("{}", |client| client.capabilities.get());
     let own = plan.gateway.json().to_string();
@@ -104,7 +103,7 @@ fn agreed_version(server: &str, result: &Bytes) -> Result<String, Failure> {
     Ok(protocol_version)
 }
 
-/// Returns whether a result of `server/discover`, or the `data` of a refused version, lists the modern
+/// Returns true if a result of `server/discover`, or the `data` of a refused version, lists the modern
 /// revision.
 fn speaks_modern(result: &[u8]) -> bool {
     #[derive(Deserialize)]
@@ -115,7 +114,7 @@ fn speaks_modern(result: &[u8]) -> bool {
     serde_json::from_slice::<Shape>(result).is_ok_and(|shape| shape.versions.iter().any(|one| one == MODERN))
 }
 
-/// Returns whether an `error` object is one that only a modern server gives, and one of our revision.
+/// Returns true for an `error` object that only a modern server sends, and one of our revision.
 fn is_modern_error(error: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Shape<'a> {

@@ -1,5 +1,5 @@
-//! Listeners of the requests in flight: by progress token, or of the only request. Once its table has
-//! grown, an entry costs no allocation.
+//! Listeners of the requests in flight, found by progress token or as the only one. Once the table has grown,
+//! entries cost no allocation.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use crate::upstream::Listener;
 #[derive(Default)]
 pub struct InFlight {
     all: Vec<Registered>,
-    /// Requests that were ever registered.
+    /// The number of requests ever registered.
     begun: u64,
 }
 
 struct Registered {
-    /// The request's place among those in flight.
+    /// Place in the table of requests in flight.
     place: u64,
     begun: u64,
     progress: Option<u64>,
-    /// None for a request whose caller does not listen.
+    /// `None` for a request without a listener.
     listener: Option<Arc<dyn Listener>>,
 }
 
@@ -34,7 +34,7 @@ impl InFlight {
         (self.all.len() - 1) as u32
     }
 
-    /// Returns the place of the request that is kept in this slot from now on.
+    /// Returns the place of the request that moves to this slot.
     pub fn remove(&mut self, slot: u32) -> Option<u64> {
         self.all.swap_remove(slot as usize);
         self.all.get(slot as usize).map(|moved| moved.place)
@@ -53,8 +53,8 @@ impl InFlight {
         self.all.iter().find(|registered| registered.progress == Some(token))?.listener.clone()
     }
 
-    /// Returns the listener of the only request. Where the upstream serves a single client, the newest of
-    /// several is as good as another: all lead to the same client.
+    /// Returns the listener of the only request, or with `one_client` the newest of several, since all lead
+    /// to the same client.
     pub fn of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
         match &self.all[..] {
             [only] => only.listener.clone(),
@@ -93,7 +93,7 @@ mod tests {
         let both = |in_flight: &InFlight| [false, true].map(|one| found(in_flight.of_only_request(one)));
         assert_eq!(found(in_flight.of_progress(101)), Some(1));
         assert_eq!(both(&in_flight), [None, Some(2)]);
-        // The last one takes the place of the first.
+        // The last one moves to the first slot.
         assert_eq!(in_flight.remove(0), Some(2));
         assert_eq!(found(in_flight.of_only_request(true)), Some(2));
         assert_eq!(in_flight.remove(1), None);

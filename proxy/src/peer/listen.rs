@@ -1,5 +1,5 @@
-//! The `subscriptions/listen` of a modern server: one is held open for all that is wanted, opened again
-//! when that changes or when it ends. The old one is ended when the new one stands, so nothing is missed.
+//! `subscriptions/listen` to a modern server: one request for all subscriptions, reopened when these change
+//! or the request ends. The old request ends after the new one opens, so that no event is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use super::{Connection, gateway_client, message};
 use crate::backoff::Backoff;
 use crate::upstream::{Failure, UpstreamAnswer};
 
-/// How long a server may take to acknowledge.
+/// Time for a server to acknowledge.
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(30);
-/// The pauses before one that ended, or was not opened, is opened again.
+/// Pauses before an ended or failed listen is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// One that lasted this long did not end at once.
+/// Time after which an end does not count as a failure.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The resources whose changes the server will tell; none where it does not say.
+/// Resources whose changes the server announces; `None` if unspecified.
 pub type Honoured = Option<BTreeSet<String>>;
 
-/// The id of an acknowledged `subscriptions/listen`, and what of it is honoured.
+/// Id of an acknowledged `subscriptions/listen`, and the resources that the server honours.
 pub type Acknowledged = (u64, Honoured);
 
-/// The reason why a `subscriptions/listen` does not stand.
+/// Reason why a `subscriptions/listen` is not open.
 #[derive(Clone, Debug)]
 pub enum ListenError {
     /// The raw JSON-RPC error of the server.
     Refused(Bytes),
-    /// The server answered that there is no such thing, by a status without a JSON-RPC error.
+    /// An HTTP status without a JSON-RPC error: the server has no such method.
     NotThere(Refusal),
     Failed(Refusal),
 }
@@ -46,7 +46,7 @@ impl ListenError {
         ListenError::Failed(Refusal::new(Code::UpstreamFailed, format!("`{server}` {what}")))
     }
 
-    /// Returns what an answer means that came instead of an acknowledgement.
+    /// Returns the error for an answer instead of an acknowledgement.
     pub fn of_answer(server: &str, answer: UpstreamAnswer) -> ListenError {
         match answer {
             UpstreamAnswer::Error(error) => ListenError::Refused(error),
@@ -54,7 +54,7 @@ impl ListenError {
         }
     }
 
-    /// Returns whether the server does not know the method, so that trying again is in vain.
+    /// Returns true if the server does not know the method, so that retries are in vain.
     fn is_final(&self) -> bool {
         match self {
             ListenError::Refused(error) => message::code(error) == Some(Code::MethodNotFound.rpc().into()),
@@ -106,7 +106,7 @@ impl DeclaredLists {
     }
 }
 
-/// The resources that are wanted, and how far the server has acknowledged them.
+/// Subscriptions to resources, and their state at the server.
 pub struct Subscriptions {
     lists: DeclaredLists,
     wanted: watch::Sender<Wanted>,
@@ -116,11 +116,11 @@ pub struct Subscriptions {
 #[derive(Clone, Default)]
 struct Wanted {
     uris: BTreeSet<String>,
-    /// Grows with each change.
+    /// Number that grows with each change.
     turn: u64,
 }
 
-/// The outcome of the last try to listen for what was wanted at a turn.
+/// Outcome of the last try to listen, with its turn.
 #[derive(Clone)]
 struct ListenStatus {
     /// One more than the turn; zero before the first try.
@@ -134,7 +134,7 @@ impl Subscriptions {
         Self { lists, wanted: watch::Sender::default(), status: watch::Sender::new(status) }
     }
 
-    /// Waits until the first try is over, at most that long.
+    /// Waits for the end of the first try, up to `at_most`.
     pub async fn first_try(&self, at_most: Duration) {
         let mut status = self.status.subscribe();
         tokio::time::timeout(at_most, status.wait_for(|status| status.done > 0)).await.ok();
@@ -166,7 +166,7 @@ impl Subscriptions {
                 return Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}")));
             }
             Ok(_) => {
-                let message = format!("`{server}` does not tell when this resource changes");
+                let message = format!("`{server}` does not send updates of this resource");
                 let error =
                     json!({ "code": Code::InvalidParams.rpc(), "message": message, "data": { "uri": uri } });
                 Ok(UpstreamAnswer::Error(error.to_string().into()))
@@ -188,7 +188,7 @@ impl Subscriptions {
         });
     }
 
-    /// Returns what the listen asks for; none where there is nothing to listen for.
+    /// Returns the `notifications` of a listen; `None` if there are none.
     fn notifications(&self, wanted: &Wanted) -> Option<Map<String, Value>> {
         let lists = self.lists.declared().map(|(name, _)| (name.to_owned(), Value::Bool(true)));
         let mut notifications: Map<String, Value> = lists.collect();
@@ -211,7 +211,7 @@ pub async fn run<C: Connection>(connection: Arc<C>, subscriptions: Arc<Subscript
 async fn hold<C: Connection>(connection: &Arc<C>, subscriptions: &Subscriptions) {
     let mut changes = subscriptions.wanted.subscribe();
     let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    // The listen that stands, and whether events may have been missed before it.
+    // The open listen, and true if events may have been missed before.
     let (mut standing, mut missed) = (None, false);
     loop {
         let wanted = changes.borrow_and_update().clone();
@@ -244,7 +244,7 @@ async fn hold<C: Connection>(connection: &Arc<C>, subscriptions: &Subscriptions)
     }
 }
 
-/// Waits until it is time to open the listen again; for ever while one stands, or where that is in vain.
+/// Waits for the time to reopen; for ever if a listen is open or a retry is in vain.
 async fn wait_to_reopen<C: Connection>(
     connection: &Arc<C>,
     standing: &mut Option<C::Listen>,
@@ -258,13 +258,13 @@ async fn wait_to_reopen<C: Connection>(
             error = connection.end_of_listen(listen).await.err();
             *standing = None;
         }
-        // Nothing is wanted.
+        // There are no subscriptions.
         None if error.is_none() => return std::future::pending().await,
         None => {}
     }
     *missed = true;
     if let Some(error) = error.filter(ListenError::is_final) {
-        tracing::debug!(server = connection.server(), ?error, "it cannot be listened to");
+        tracing::debug!(server = connection.server(), ?error, "`subscriptions/listen` is not available");
         return std::future::pending().await;
     }
     if begun.elapsed() >= STEADY {

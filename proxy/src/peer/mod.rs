@@ -1,5 +1,5 @@
-//! JSON-RPC peer of an MCP server, the same over every transport: handshake, routing of what the server
-//! sends, its requests, and what it is listened to for.
+//! JSON-RPC peer of an MCP server, the same over every transport: handshake, routing of the server's
+//! messages, server requests and subscriptions.
 
 pub mod duplex;
 pub mod events;
@@ -34,55 +34,54 @@ use crate::upstream::{ClientProfile, Failure, Listener, UpstreamAnswer, Upstream
 pub struct PeerPlan {
     /// The server's slug.
     pub server: Arc<str>,
-    /// The era in which the server is spoken to.
+    /// The era of the connection.
     pub era: Era,
     pub gateway: ClientInfo,
-    /// The client that the upstream serves; none for one that serves many.
+    /// The client that the upstream serves; `None` for one that serves many.
     pub client: Option<Arc<ClientProfile>>,
     pub publish: Publish,
     pub logs: Arc<LogRing>,
     pub tasks: TaskTracker,
 }
 
-/// A connection to one server, as its transport implements it.
+/// Connection to one server, implemented by each transport.
 pub trait Connection: Send + Sync + Sized + 'static {
-    /// A `subscriptions/listen` that stands. Dropped, it is ended.
+    /// Guard of an open `subscriptions/listen`.
     type Listen: Send;
-    /// A request without an answer, with what the transport knows of the cause.
+    /// Failure of a request, with the transport's knowledge of the cause.
     type Error: From<Failure> + Into<Failure> + Send;
 
     fn plan(&self) -> &PeerPlan;
     fn router(&self) -> &ServerMessageRouter;
     fn state(&self) -> &ConnectionState;
 
-    /// Sends a request and waits for its answer. When the future is dropped, the server is told so.
+    /// Sends a request and waits for its answer. Dropping the future cancels the request.
     fn request<'a>(
         self: &'a Arc<Self>,
         request: UpstreamRequest<'a>,
     ) -> impl Future<Output = Result<UpstreamAnswer, Self::Error>> + Send + 'a;
 
-    /// Queues a notification; dropped when too much waits.
+    /// Queues a notification; drops it if the queue is full.
     fn notify(&self, method: &str, params: &[u8]);
 
-    /// Queues the answer to a request of the server, whose id is as the server wrote it. Dropped when too
-    /// much waits.
+    /// Queues the answer to a server request, with the server's `id`; drops it if the queue is full.
     fn answer_now(&self, id: &str, answer: &UpstreamAnswer);
 
-    /// Sends such an answer.
+    /// Sends the answer to a server request.
     fn answer(&self, id: &str, answer: &UpstreamAnswer) -> impl Future<Output = ()> + Send {
         async move { self.answer_now(id, answer) }
     }
 
-    /// Sends `notifications/initialized` before everything else. `revision` is what both sides speak.
+    /// Sends `notifications/initialized` before everything else. `revision` is the negotiated one.
     fn confirm_initialized(&self, revision: &str) -> impl Future<Output = ()> + Send;
 
-    /// Opens a `subscriptions/listen` and waits until the server acknowledges it.
+    /// Opens a `subscriptions/listen` and waits for the server's acknowledgement.
     fn open_listen(
         self: &Arc<Self>,
         params: String,
     ) -> impl Future<Output = Result<(Self::Listen, Honoured), ListenError>> + Send;
 
-    /// Waits for the end of a `subscriptions/listen`; an error where the server refused it.
+    /// Waits for the end of a `subscriptions/listen`; an error if the server refused it.
     fn end_of_listen(
         self: &Arc<Self>,
         listen: &mut Self::Listen,
@@ -97,7 +96,7 @@ pub trait Connection: Send + Sync + Sized + 'static {
     /// Returns the listener of the only request in flight; of the newest one with `one_client`.
     fn listener_of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>>;
 
-    /// Refuses everything in flight and to come, with the first reason given.
+    /// Refuses all requests in flight and to come, with the first reason given.
     fn close(&self, refusal: Refusal);
 
     /// Ends the connection in an orderly way.
@@ -108,10 +107,10 @@ pub trait Connection: Send + Sync + Sized + 'static {
     }
 }
 
-/// Whether a connection is open, and why it was closed.
+/// State of a connection, with the reason for its end.
 #[derive(Default)]
 pub struct ConnectionState {
-    /// Cancelled when nothing goes either way any more.
+    /// Cancelled at the end of the connection.
     pub closed: CancellationToken,
     reason: OnceLock<Refusal>,
 }
@@ -121,17 +120,17 @@ impl ConnectionState {
         self.reason.get().is_none()
     }
 
-    /// Returns the refusal of what comes too late, if the connection is closed.
+    /// Returns the refusal of late requests, if the connection is closed.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.reason.get()
     }
 
-    /// Returns why the connection is closed.
+    /// Returns the reason for the end.
     pub fn reason(&self) -> Refusal {
         self.reason.get().cloned().unwrap_or_else(|| Refusal::new(Code::UpstreamFailed, "it is gone"))
     }
 
-    /// Keeps the reason; false if there is one already. The caller then cancels `closed`.
+    /// Stores the reason, unless there is one already. On true the caller cancels `closed`.
     pub fn set_reason(&self, refusal: Refusal) -> bool {
         self.reason.set(refusal).is_ok()
     }

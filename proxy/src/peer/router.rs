@@ -1,5 +1,5 @@
 //! Routing of the notifications and requests of a server: by progress token, else to the only request in
-//! flight, else to the client that the upstream serves. Nothing here waits.
+//! flight, else to the client that the upstream serves. No function here waits.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use super::violations::ViolationLog;
 use super::{Connection, PeerPlan};
 use crate::upstream::{Listener, UpstreamAnswer};
 
-/// The stream on which a server sent something.
+/// The stream of a server message.
 #[derive(Clone, Copy)]
 pub enum Stream<'a> {
-    /// The stream of one request, which may have no listener. What the server asks on it is void when
-    /// the request is `over`.
+    /// The stream of one request, possibly without a listener. When the request is `over`, server requests on
+    /// its stream are void.
     OfRequest { listener: Option<&'a Arc<dyn Listener>>, over: &'a CancellationToken },
     /// The stream of the `subscriptions/listen` with this id.
     OfListen(u64),
-    /// The only stream, or one for all that belongs to no request.
+    /// The only stream, or one for all messages outside requests.
     Shared,
 }
 
@@ -51,7 +51,7 @@ impl ServerMessageRouter {
         self.acknowledged.subscribe()
     }
 
-    /// Takes a notification of the server.
+    /// Routes a notification of the server.
     pub fn notification<C: Connection>(
         &self,
         connection: &C,
@@ -64,7 +64,7 @@ impl ServerMessageRouter {
             Ok(Some(event)) => return (plan.publish)(event),
             Ok(None) => {}
             Err(Unusable(why)) => {
-                return self.violations.note(|| format!("`{notified}` goes to nobody: {why}"));
+                return self.violations.note(|| format!("`{notified}` is dropped: {why}"));
             }
         }
         let listener = match notified {
@@ -81,11 +81,11 @@ impl ServerMessageRouter {
         };
         match listener {
             Some(listener) => listener.on_notification(notified, params),
-            None => tracing::trace!(server = %plan.server, notified, "a notification for nobody"),
+            None => tracing::trace!(server = %plan.server, notified, "a notification without a listener"),
         }
     }
 
-    /// Takes a request of the server. Its answer is sent whenever it comes.
+    /// Routes a request of the server. Its answer is sent later.
     pub fn request<C: Connection>(
         &self,
         connection: &Arc<C>,
@@ -100,7 +100,7 @@ impl ServerMessageRouter {
         if asked == method::PING {
             return connection.answer_now(id, &UpstreamAnswer::Result(Bytes::from_static(b"{}")));
         }
-        // Servers of the modern era do not ask: they answer that they need input.
+        // Modern servers send no requests: they answer with `input_required`.
         let listener =
             (connection.plan().era == Era::Legacy).then(|| listener(&**connection, stream)).flatten();
         let Some(listener) = listener else {
@@ -125,7 +125,7 @@ impl ServerMessageRouter {
         }
     }
 
-    /// The server takes one of its requests back, or ends a `subscriptions/listen`.
+    /// Withdraws a server request, or ends a `subscriptions/listen`.
     fn cancelled<C: Connection>(&self, connection: &C, params: Option<&str>) {
         #[derive(Deserialize)]
         struct Cancelled<'a> {
@@ -153,7 +153,7 @@ impl ServerMessageRouter {
     }
 }
 
-/// Returns the listener that something is for which names no request.
+/// Returns the listener for a message that names no request.
 fn listener<C: Connection>(connection: &C, stream: Stream<'_>) -> Option<Arc<dyn Listener>> {
     let owner = connection.plan().client.as_ref().and_then(|client| client.listener.clone());
     let found = match stream {
@@ -171,7 +171,7 @@ async fn answer_later<C: Connection>(
     over: CancellationToken,
 ) {
     let answer = tokio::select! {
-        // The listener sees that nobody waits for its answer any more.
+        // The listener sees the withdrawal of the request.
         () = waiting.withdrawn.cancelled() => None,
         () = over.cancelled() => None,
         () = connection.state().closed.cancelled() => None,

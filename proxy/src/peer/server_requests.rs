@@ -1,5 +1,4 @@
-//! Requests of a server that wait for a client's answer: few at once, few bytes, one under each id, and
-//! withdrawn when the server says so.
+//! Server requests that wait for a client's answer, limited in number and bytes, one for each id.
 
 use std::collections::HashMap;
 
@@ -10,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upstream::{Listener, ServerRequest, UpstreamAnswer};
 
-/// The most that wait at once, and the most bytes that they hold together: a server that asks and asks
-/// costs no more memory than that.
+/// The most server requests at once, and their most bytes: limits for the memory that one server can use.
 const MOST: usize = 256;
 const MOST_BYTES: usize = 64 << 20;
 
@@ -22,22 +20,22 @@ pub struct ServerRequests {
 
 #[derive(Default)]
 struct Open {
-    /// The token that withdraws each and the bytes that it holds, by the id as the server wrote it.
+    /// Withdrawal token and bytes of each request, by the server's id.
     by_id: HashMap<Box<str>, (CancellationToken, usize)>,
     bytes: usize,
 }
 
-/// A request that a client was asked.
+/// A server request that waits for its answer.
 pub struct Waiting {
     pub withdrawn: CancellationToken,
     pub answer: oneshot::Receiver<UpstreamAnswer>,
 }
 
 impl ServerRequests {
-    /// Puts a request to the listener.
+    /// Passes a request to the listener.
     ///
     /// # Errors
-    /// The reason, where too many wait already, or one under the same id does.
+    /// The reason: too many requests wait, or one under the same id does.
     pub fn put(
         &self,
         listener: &dyn Listener,
@@ -61,7 +59,7 @@ impl ServerRequests {
         }
     }
 
-    /// Withdraws a request whose answer the server does not want any more.
+    /// Withdraws a request at the server's wish.
     pub fn withdraw(&self, id: &str) {
         if let Some((withdrawn, _)) = self.open.lock().by_id.get(id) {
             withdrawn.cancel();

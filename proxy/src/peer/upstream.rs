@@ -1,4 +1,4 @@
-//! An upstream over a connection, from its handshake to its end.
+//! Upstream over a connection, from its handshake to its end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use super::listen::{self, DeclaredLists, Subscriptions};
 use crate::child::Needed;
 use crate::upstream::{Failure, Initialized, Params, Upstream, UpstreamAnswer, UpstreamRequest};
 
-/// How long a request that nobody waits for may take.
+/// Time for an unsubscription, which no caller waits for.
 const ASIDE: Duration = Duration::from_secs(10);
 
 pub struct PeerUpstream<C: Connection> {
     connection: Arc<C>,
-    /// Of the modern era only.
+    /// Subscriptions of the modern era.
     subscriptions: Option<Arc<Subscriptions>>,
 }
 
-/// An upstream that has shaken hands, and what that brought.
+/// An upstream after its handshake, with the result.
 pub type Started = (Arc<dyn Upstream>, Arc<Initialized>);
 
 impl<C: Connection> PeerUpstream<C> {
@@ -37,8 +37,8 @@ impl<C: Connection> PeerUpstream<C> {
         Self { connection, subscriptions }
     }
 
-    /// Waits until the server is listened to, at most that long. A server that does not acknowledge it is
-    /// not waited for.
+    /// Waits for the first `subscriptions/listen`, up to `at_most`, whether the server acknowledges it or
+    /// not.
     pub async fn listening(&self, at_most: Duration) {
         if let Some(subscriptions) = &self.subscriptions {
             subscriptions.first_try(at_most).await;
@@ -87,7 +87,7 @@ impl<C: Connection> Upstream for PeerUpstream<C> {
             }
         };
         let mut unsubscribing = Box::pin(unsubscribing);
-        // It is sent before what comes next, where the transport keeps an order.
+        // The first poll keeps the order of messages, where the transport has one.
         if unsubscribing.as_mut().now_or_never().is_none() {
             self.connection.plan().tasks.spawn(unsubscribing);
         }
@@ -109,7 +109,7 @@ impl<C: Connection> Upstream for PeerUpstream<C> {
 
 impl<C: Connection> Drop for PeerUpstream<C> {
     fn drop(&mut self) {
-        // Its tasks hold the connection and end with it.
-        self.connection.close(self.gone("was let go"));
+        // The connection's tasks hold it and end with it.
+        self.connection.close(self.gone("was released"));
     }
 }

@@ -1,5 +1,4 @@
-//! Protocol violations of a server: tolerated, counted, and noted in its log, where a flood of the same
-//! shows as a few lines.
+//! Log of a server's protocol violations, which are tolerated and counted; a flood of them takes few lines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +21,7 @@ impl ViolationLog {
         if seen <= 10 {
             self.logs.note(text());
         } else if seen.is_power_of_two() {
-            self.logs.note(format!("{} ({seen} such things so far)", text()));
+            self.logs.note(format!("{} ({seen} violations so far)", text()));
         }
     }
 }

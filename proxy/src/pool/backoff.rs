@@ -1,4 +1,4 @@
-//! Backoff of an upstream that ends again and again.
+//! Backoff of an upstream that crashes again and again.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use protocol::Refusal;
 
 use crate::backoff::Backoff;
 
-/// One that ran this long before it ended is not in a loop.
+/// Run time after which an end is no crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct Crashes {
-    /// Ends and failed starts in a row.
+    /// The number of crashes and failed starts in a row.
     in_a_row: u32,
-    /// The first of them.
+    /// Time of the first of these crashes.
     since: Option<Timestamp>,
     backoff: Backoff,
 }
@@ -29,7 +29,7 @@ impl Crashes {
         self.backoff.reset();
     }
 
-    /// Counts one more and says when the next start may be. The first costs nothing.
+    /// Counts a crash and returns the time of the next start. The first crash causes no pause.
     pub fn count(&mut self, ran: Duration) -> Instant {
         if ran >= STEADY {
             self.reset();
@@ -40,7 +40,7 @@ impl Crashes {
         Instant::now() + pause
     }
 
-    /// What a caller reads while the pause lasts.
+    /// Returns the refusal of requests during the pause.
     pub fn refusal(&self, last: &Refusal, until: Instant) -> Refusal {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let reason = format!(

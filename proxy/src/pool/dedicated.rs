@@ -1,5 +1,4 @@
-//! Upstreams that are for one client: who it is, what it tells them, and its end. And what all of
-//! them tell.
+//! Upstreams dedicated to one client (profile, notifications, end), and the events of all upstreams.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,24 +14,24 @@ use crate::peer::gateway_client;
 use crate::selected::Selected;
 use crate::upstream::{ClientProfile, Initialized};
 
-/// Beyond this many profiles, those of upstreams that are not there are dropped.
+/// The number of profiles above which those without an upstream are dropped.
 const MANY: usize = 4096;
 
 impl Pool {
-    /// Says which client an upstream is for, before it is first asked for under this key.
+    /// Sets the client of an upstream, before the first request under this key.
     pub fn set_profile(&self, key: &PoolKey, profile: Arc<ClientProfile>) {
         let profiles = &self.shared.profiles;
         if profiles.len() >= MANY {
-            // Clients that came with ever other capabilities; what runs does not need them any more.
+            // Running upstreams need no profile, and capabilities can differ with every client.
             profiles.retain(|key, _| self.shared.entries.contains_key(key));
         }
         profiles.insert(*key, profile);
     }
 
-    /// A client has gone: what ran for it alone is ended.
+    /// Ends the upstreams of a client that disconnected.
     pub fn dismiss(&self, owner: u64) {
         if owner == 0 {
-            // That is everybody.
+            // Zero means all clients.
             return;
         }
         self.shared.profiles.retain(|key, _| key.owner != owner);
@@ -42,13 +41,13 @@ impl Pool {
         }
     }
 
-    /// The clients that have an upstream of their own.
+    /// Returns the clients with upstreams of their own.
     pub fn owners(&self) -> HashSet<u64> {
         self.shared.entries.iter().map(|entry| entry.key().owner).filter(|owner| *owner != 0).collect()
     }
 
-    /// Tells an upstream something, such as `notifications/roots/list_changed`. `params` is a raw JSON
-    /// object, or empty. One that does not run is not told.
+    /// Sends a notification, such as `notifications/roots/list_changed`, to an upstream if it runs. `params`
+    /// is a raw JSON object, or empty.
     pub fn notify(&self, selected: &Selected, method: &str, params: &[u8]) {
         let entry = self.shared.entries.get(&selected.key).map(|entry| entry.clone());
         if let Some(running) = entry.and_then(|entry| entry.alive()) {
@@ -60,20 +59,20 @@ impl Pool {
         self.shared.profiles.contains_key(key)
     }
 
-    /// Selects every upstream that runs, for work of the gateway itself.
+    /// Selects every running upstream, for requests of the gateway itself.
     pub fn select_running(&self) -> Vec<Selected> {
         let running =
             |entry: &Entry| entry.alive().map(|_| Selected::for_gateway(entry.spec.clone(), entry.key));
         self.shared.entries.iter().filter_map(|entry| running(entry.value())).collect()
     }
 
-    /// What the handshake with an upstream brought, if it runs.
+    /// Returns the handshake of an upstream, if it runs.
     pub fn running(&self, key: &PoolKey) -> Option<Arc<Initialized>> {
         let running = self.shared.entries.get(key)?.alive()?;
         Some(running.initialized.clone())
     }
 
-    /// The same, of any upstream of a server.
+    /// Returns the handshake of any upstream of a server.
     pub fn any_running(&self, tenant: TenantId, server: ServerId) -> Option<Arc<Initialized>> {
         let entries = self.shared.of(tenant, server);
         let running = entries.iter().find_map(|entry| entry.alive())?;
@@ -84,13 +83,12 @@ impl Pool {
         self.shared.entries.get(key).is_some_and(|entry| entry.alive().is_some())
     }
 
-    /// What upstreams tell by themselves, from now on. A reader that is too slow loses the oldest, and
-    /// is told so.
+    /// Returns a receiver of future events. A slow reader loses the oldest events and gets an error.
     pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
         self.shared.events.subscribe()
     }
 
-    /// The raw `params` of a request of the gateway itself to an upstream of that era.
+    /// Returns the raw `params` of a request of the gateway itself to an upstream of that era.
     pub fn own_params(&self, era: Era, members: Map<String, Value>) -> String {
         gateway_client::params(era, &self.shared.settings.client(), members)
     }

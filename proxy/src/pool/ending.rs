@@ -1,4 +1,4 @@
-//! Intended ends of an upstream: it is stopped by the operator, not needed, replaced, or out of date.
+//! Deliberate ends of an upstream: stopped by the operator, idle, hung or outdated.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use super::entry::{Entry, Phase, Running};
 use crate::child::Needed;
 
 impl Entry {
-    /// Ends one that lives but does not work any more; the next request starts another.
+    /// Ends an upstream that hangs; the next request starts another.
     pub async fn replace(&self, running: Arc<Running>, refusal: Refusal) {
         let reason = refusal.reason.clone();
         if self.remove(&running, refusal) {
@@ -20,14 +20,14 @@ impl Entry {
         }
     }
 
-    /// Takes what runs out of use and gives it to whoever stops it.
+    /// Takes the running upstream out of use and returns it, to be stopped.
     fn take(&self, phase: Phase) -> Option<Arc<Running>> {
         let mut life = self.life.lock();
         life.set(phase);
         self.current.swap(None)
     }
 
-    /// Ends it and refuses requests until [`Entry::release`].
+    /// Stops the upstream and refuses requests until [`Entry::release`].
     pub async fn stop_by_operator(&self) -> Needed {
         match self.take(Phase::Held) {
             Some(running) => running.upstream.stop().await,
@@ -35,7 +35,7 @@ impl Entry {
         }
     }
 
-    /// Ends what runs, and forgets all crashes and the hold.
+    /// Ends the running upstream and clears crashes and the stop.
     pub async fn release(&self, stop: bool) {
         let running = {
             let mut life = self.life.lock();
@@ -53,7 +53,7 @@ impl Entry {
         }
     }
 
-    /// Ends it because nobody needs it now, unless somebody does after all.
+    /// Stops the upstream unless a request or subscription needs it.
     pub async fn rest(&self, note: &'static str) -> bool {
         let running = {
             let mut life = self.life.lock();
@@ -71,7 +71,7 @@ impl Entry {
         true
     }
 
-    /// Takes it out of use for good if nothing runs and nobody used it for that many milliseconds.
+    /// Retires the entry if nothing runs and no request came for `limit` milliseconds.
     pub fn let_go(&self, limit: u64) -> bool {
         let mut life = self.life.lock();
         let used = self.in_flight.load(Ordering::SeqCst) > 0 || !self.subscriptions.is_empty();
@@ -84,7 +84,7 @@ impl Entry {
         gone
     }
 
-    /// Lets those in flight finish, for at most that long, then ends it for good.
+    /// Waits up to `patience` for requests in flight, then ends the upstream for good.
     pub async fn retire(&self, patience: Duration) {
         let until = Instant::now() + patience;
         while self.in_flight.load(Ordering::SeqCst) > 0 && Instant::now() < until {

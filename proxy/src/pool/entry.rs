@@ -1,5 +1,5 @@
-//! One upstream of the pool through its lives: started once at a time, watched while it runs, left
-//! alone for a while when it keeps ending, stopped by the operator.
+//! Lifecycle of one upstream in the pool: single start, supervision, backoff after crashes, stop by the
+//! operator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -27,11 +27,11 @@ pub struct Entry {
     pub key: PoolKey,
     pub spec: Arc<ServerSpec>,
     pub pool: Arc<PoolState>,
-    /// What runs now. Requests read only this.
+    /// The running upstream, all that requests read.
     pub current: ArcSwapOption<Running>,
     pub(super) life: Mutex<Life>,
     pub breaker: Breaker,
-    /// A place for each request at once; none without a bound.
+    /// Permits for concurrent requests; `None` without a limit.
     pub places: Option<Semaphore>,
     pub waiting: AtomicUsize,
     pub in_flight: AtomicUsize,
@@ -45,13 +45,13 @@ pub struct Entry {
     pub(super) starts: AtomicU64,
 }
 
-/// An upstream that has shaken hands.
+/// An upstream after its handshake.
 pub struct Running {
     pub upstream: Arc<dyn Upstream>,
     pub initialized: Arc<Initialized>,
     pub pid: Option<u32>,
     pub started: Instant,
-    /// Whether it is one of the pool's children.
+    /// True for a child process of the pool.
     pub is_child: bool,
 }
 
@@ -61,28 +61,28 @@ pub(super) struct Life {
     pub crashes: Crashes,
 }
 
-/// What a start came to, for all who wait for it.
+/// Outcome of a start, for all who wait; `None` before.
 pub(super) type StartOutcome = Option<Result<(), Refusal>>;
 
 #[derive(Clone)]
 pub(super) enum Phase {
-    /// Never needed yet, or not needed for long.
+    /// Not started yet, or stopped when idle.
     Idle {
         note: Option<&'static str>,
     },
     Starting(watch::Receiver<StartOutcome>),
     Running,
-    /// It ended or could not be started. Nothing is tried before `until`.
+    /// Crashed or failed to start. No start happens before `until`.
     Crashed {
         until: Instant,
         last: Refusal,
     },
     Held,
-    /// Out of the pool: whoever still has this entry asks the pool for another.
+    /// Removed from the pool: holders of this entry ask the pool for another.
     Retired,
 }
 
-/// Why there is no upstream.
+/// Reason why there is no upstream.
 pub enum Unavailable {
     Refused(Refusal),
     Retired,
@@ -120,10 +120,10 @@ impl Entry {
         })
     }
 
-    /// What runs, started first if nothing does. Whoever comes during a start waits for the same one;
-    /// it goes on even if all of them leave.
+    /// Returns the running upstream, started first if necessary. Concurrent callers share one start, which
+    /// continues even if all of them leave.
     pub async fn ensure(self: &Arc<Self>) -> Result<Arc<Running>, Unavailable> {
-        // Twice: what was running may have died just now, and a start may be overtaken by a stop.
+        // The upstream may have died just now, and a stop may overtake a start.
         for _ in 0..3 {
             if let Some(running) = self.alive() {
                 return Ok(running);
@@ -148,7 +148,7 @@ impl Entry {
         self.current.load_full().filter(|running| running.upstream.is_alive())
     }
 
-    /// Joins the start that is under way, or begins one if it may.
+    /// Joins the current start, or begins one if allowed.
     fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<StartOutcome>, Unavailable> {
         self.remove_dead();
         let mut life = self.life.lock();
@@ -159,7 +159,7 @@ impl Entry {
             Phase::Crashed { until, last } if *until > Instant::now() => {
                 return Err(Unavailable::Refused(life.crashes.refusal(last, *until)));
             }
-            // It runs: the waiter finds it when it looks again.
+            // The upstream runs: the waiter finds it on its next look.
             Phase::Running => return Ok(watch::channel(Some(Ok(()))).1),
             Phase::Idle { .. } | Phase::Crashed { .. } => {}
         }
@@ -189,7 +189,7 @@ impl Entry {
         }
     }
 
-    /// Counts a start that failed, unless it was stopped meanwhile.
+    /// Counts a failed start, unless a stop caused it.
     pub fn did_not_start(&self, took: Duration, refusal: &Refusal) {
         if refusal.code == Code::ServerStopped {
             let mut life = self.life.lock();
@@ -206,7 +206,7 @@ impl Entry {
         }
     }
 
-    /// Puts it to use, unless it was stopped or retired while it started.
+    /// Puts an upstream to use, unless a stop or retirement came during the start.
     async fn install(self: &Arc<Self>, running: Arc<Running>) -> Result<(), Refusal> {
         let wanted = {
             let mut life = self.life.lock();
@@ -230,7 +230,7 @@ impl Entry {
         Ok(())
     }
 
-    /// Notices the death of what runs as soon as it comes, so that its state is true without a call.
+    /// Watches for the death of a child, so that its status is right without a call.
     fn watch(self: &Arc<Self>, running: Arc<Running>) {
         if !running.is_child {
             return;
@@ -247,18 +247,18 @@ impl Entry {
         });
     }
 
-    /// Takes away what has died and counts it. Does nothing if all is well or it was stopped.
+    /// Removes a dead upstream and counts the crash. Does nothing if it is alive or stopped.
     fn remove_dead(&self) {
         let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
             return;
         };
-        // It is dead, so the reason is there already.
+        // A dead upstream has its reason at once.
         let gone = || Refusal::new(Code::UpstreamFailed, format!("`{}` is gone", self.spec.slug));
         let refusal = dead.upstream.closed().now_or_never().unwrap_or_else(gone);
         self.remove(&dead, refusal);
     }
 
-    /// Takes it out of use as crashed, if it is what is in use.
+    /// Removes an upstream as crashed, if it is the current one.
     pub(super) fn remove(&self, running: &Arc<Running>, refusal: Refusal) -> bool {
         let mut life = self.life.lock();
         let in_use = self.current.load_full().is_some_and(|current| Arc::ptr_eq(&current, running));

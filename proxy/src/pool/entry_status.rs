@@ -1,4 +1,4 @@
-//! Status of a pool entry: its phase, and its last use.
+//! Status of an upstream in the pool: phase, last use and restarts.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use protocol::Refusal;
 
 use super::entry::{Entry, Phase};
 
-/// What [`Entry::view`] shows.
+/// Phase as [`Entry::view`] shows it.
 pub enum PhaseView {
     Idle(Option<&'static str>),
     Starting,
@@ -34,7 +34,7 @@ impl Entry {
         }
     }
 
-    /// Starts after the first one.
+    /// Counts starts after the first one.
     pub fn restarts(&self) -> u64 {
         self.starts.load(Ordering::Relaxed).saturating_sub(1)
     }
@@ -60,7 +60,7 @@ impl Entry {
         self.alive().is_some_and(|running| running.is_child)
     }
 
-    /// Whether it ended so often that nothing is tried for a while.
+    /// Returns true during the pause after a crash.
     pub fn is_left_alone(&self) -> bool {
         matches!(&self.life.lock().phase, Phase::Crashed { until, .. } if *until > Instant::now())
     }

@@ -1,5 +1,4 @@
-//! Eras of a server: by its registration, by what was found earlier, or found out now on
-//! throw-away children.
+//! Eras of a server: registered, found earlier, or probed now, on stdio with short-lived children.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,30 +16,30 @@ use super::probe::{self, Outcome};
 use super::{Pool, PoolKey};
 use crate::server::{EraVerdict, Launch, ServerSpec};
 
-/// After this a server is asked again: its program may have become another one meanwhile.
+/// Age after which a verdict is probed again: the server's program may have changed.
 const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// A younger verdict is kept even when a start seems to disprove it, so that a server that is at odds
-/// with itself is not asked with every call.
+/// Age below which a verdict stays although a start contradicts it, so that a server with contradictory
+/// answers is not probed with every call.
 const DOUBTED_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
-/// After this a server of which nothing was learned is asked again. Until then it counts as legacy.
+/// Time between probes of a server without a verdict. Until then the server counts as legacy.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// The most verdicts that wait to be stored; the oldest go first.
+/// The most verdicts that wait to be stored; the oldest are dropped.
 const UNSTORED: usize = 4096;
 
-/// What is told to those who wait: the eras, or why the server did not start.
+/// Outcome of a probe: the eras or the failure to start; `None` before.
 type Told = Option<Result<Eras, Refusal>>;
 
-/// What was found out here, and what is being found out.
+/// Era verdicts of this process, and the probes in progress.
 #[derive(Default)]
 pub struct Verdicts {
-    /// By server and revision; read with every request. None where what was found earlier is doubted.
+    /// Verdicts by server and revision, read with every request; `None` where the earlier one is in doubt.
     found: ArcSwap<HashMap<(ServerId, i32), Option<EraVerdict>>>,
     unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Told>>,
-    /// Of whom nothing was learned, and when: they are not asked again at once.
+    /// Servers that a probe gave no verdict on, with its time.
     unlearned: DashMap<(TenantId, ServerId, i32), Instant>,
 }
 
@@ -58,8 +57,8 @@ impl Verdicts {
         });
     }
 
-    /// The server did not speak an era that it was found to speak: the next who wants to know asks it
-    /// again, unless that was just done.
+    /// Discards the verdict on a server that did not speak an era of it, unless the verdict is recent. The
+    /// next request for the eras probes again.
     pub fn doubt(&self, spec: &ServerSpec) {
         if self.of(spec).is_some_and(|verdict| age(&verdict) > DOUBTED_AFTER) {
             self.set(spec, None);
@@ -77,7 +76,7 @@ impl Verdicts {
 }
 
 impl Pool {
-    /// The eras if they are known without asking the server.
+    /// Returns the eras if they are known without a probe.
     pub fn known_eras(&self, spec: &ServerSpec) -> Option<Eras> {
         if let Launch::Builtin { .. } = spec.launch {
             return Some(Eras::DUAL);
@@ -88,10 +87,10 @@ impl Pool {
         })
     }
 
-    /// The eras, found out when they are not known. One asks for all who wait.
+    /// Returns the eras, probed if unknown. Concurrent callers share one probe.
     ///
     /// # Errors
-    /// Why the server did not start, where that is what came of asking.
+    /// The reason why the server did not start for the probe.
     pub async fn eras(
         &self,
         tenant: TenantId,
@@ -110,12 +109,12 @@ impl Pool {
         }
     }
 
-    /// What was found out about a server here or earlier.
+    /// Returns the verdict on a server, found here or earlier.
     pub fn found(&self, spec: &ServerSpec) -> Option<EraVerdict> {
         self.shared.verdicts.of(spec)
     }
 
-    /// What was found out since the last time, to be stored: server, revision, verdict.
+    /// Takes the verdicts that are not stored yet: server, revision, verdict.
     pub fn take_found(&self) -> Vec<(ServerId, i32, EraVerdict)> {
         std::mem::take(&mut self.shared.verdicts.unstored.lock())
     }
@@ -156,7 +155,7 @@ impl Pool {
         let begun = Instant::now();
         let Outcome { eras, failed, children } = probe::ask(&self.shared, tenant, spec).await;
         if let Some(refusal) = &failed {
-            // Its start is counted as that of the upstream, so that it is not tried again at once.
+            // The failed start counts as one of the upstream, so that backoff delays the next.
             if let Ok(entry) = self.entry(&PoolKey::shared(tenant, spec, Era::Legacy), spec) {
                 entry.did_not_start(begun.elapsed(), refusal);
             }
@@ -175,7 +174,7 @@ impl Pool {
         }
     }
 
-    /// Whether nothing of this server may be started now: somebody stopped it, or it keeps ending.
+    /// Returns true if the server may not be started now: stopped, in backoff, or probed without a verdict.
     fn is_left_alone(&self, tenant: TenantId, spec: &ServerSpec) -> bool {
         let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
         self.shared.is_closing()

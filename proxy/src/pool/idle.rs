@@ -1,4 +1,4 @@
-//! Idle stop of children, and removal of those whose clients are gone.
+//! Idle timeout of children and of upstreams dedicated to one client.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,11 +8,11 @@ use super::PoolKey;
 use super::entry::Entry;
 use super::state::PoolState;
 
-/// Nothing is looked at less often than this, in milliseconds.
+/// Longest time between two looks, in milliseconds.
 const SELDOM: u64 = 60_000;
 const OFTEN: u64 = 20;
 
-/// Runs until the pool is shut down. It sleeps until the next child could be idle for long enough.
+/// Stops idle children until the pool shuts down. Sleeps until the next child can be idle for long enough.
 pub async fn watch(pool: Arc<PoolState>) {
     while !pool.closing.load(Ordering::SeqCst) {
         let mut next = SELDOM;
@@ -26,7 +26,7 @@ pub async fn watch(pool: Arc<PoolState>) {
                 None => {}
             }
         }
-        // A client that comes back is introduced still, and gets another one.
+        // A client that comes back still has its profile, and gets another upstream.
         let lasting = |key: &PoolKey| key.owner == 0 && key.declared == 0;
         pool.entries.retain(|key, entry| lasting(key) || !entry.let_go(limit(entry)));
         tokio::select! {
@@ -36,7 +36,7 @@ pub async fn watch(pool: Arc<PoolState>) {
     }
 }
 
-/// Milliseconds until this one was idle for long enough; none if it does not count.
+/// Returns the milliseconds until the idle timeout; `None` without a timeout.
 fn left(pool: &PoolState, entry: &Arc<Entry>) -> Option<u64> {
     let limit = limit(entry);
     let key = &entry.key;
@@ -51,7 +51,7 @@ fn left(pool: &PoolState, entry: &Arc<Entry>) -> Option<u64> {
     Some((entry.last_used.load(Ordering::Relaxed) + limit).saturating_sub(pool.millis()))
 }
 
-/// How long it is kept unused, in milliseconds; zero for ever.
+/// Returns the idle timeout in milliseconds; zero for none.
 fn limit(entry: &Entry) -> u64 {
     entry.spec.idle_timeout.value.as_millis() as u64
 }

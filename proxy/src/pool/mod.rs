@@ -1,5 +1,5 @@
-//! The pool of upstreams: one per key, started when first needed, restarted when it died, stopped
-//! when idle. It does not know what is asked of them, nor whether the caller may.
+//! Pool of upstreams: one per key, started on demand, restarted after a crash, stopped when idle. The pool
+//! knows neither the meaning of requests nor permissions.
 
 mod backoff;
 mod dedicated;
@@ -42,28 +42,28 @@ pub use settings::{PASSED_ON, PoolSettings};
 pub use status::{LogLine, State, UpstreamStatus};
 pub use subscriptions::Subscribed;
 
-/// What decides whether two requests share one upstream.
+/// Key of an upstream: requests with the same key share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PoolKey {
     pub tenant: TenantId,
     pub server: ServerId,
     pub revision: i32,
     pub era: Era,
-    /// Hash of the one client that it serves; zero when all callers of the tenant share it.
+    /// Hash of the one client that the upstream serves; zero when all callers of the tenant share it.
     pub owner: u64,
-    /// Hash of the capabilities that were declared to it; zero for none.
+    /// Hash of the capabilities that the handshake declares; zero for none.
     pub declared: u64,
 }
 
 impl PoolKey {
-    /// The key of what all callers of a tenant share. Each tenant has its own, also of a global server:
-    /// a child may remember what it was told.
+    /// Returns the key of the upstream that all callers of a tenant share. Global servers too run once per
+    /// tenant: a child may remember earlier requests.
     pub fn shared(tenant: TenantId, spec: &ServerSpec, era: Era) -> Self {
         Self { tenant, server: spec.id, revision: spec.revision, era, owner: 0, declared: 0 }
     }
 }
 
-/// How many upstreams there are, by state, and what they do.
+/// The numbers of upstreams (by state), children and requests.
 #[derive(Clone, Default, Debug)]
 pub struct PoolFigures {
     pub states: Vec<(&'static str, usize)>,
@@ -71,13 +71,13 @@ pub struct PoolFigures {
     pub in_flight: usize,
 }
 
-/// An answer and what it took.
+/// An answer with its timing.
 #[derive(Clone, Debug)]
 pub struct Delivered {
     pub answer: UpstreamAnswer,
-    /// Waited for a place or for the start.
+    /// Time in the queue and for a start.
     pub queue: Duration,
-    /// Waited for the upstream itself.
+    /// Time until the upstream answered.
     pub upstream: Duration,
     pub attempts: u8,
 }
@@ -95,10 +95,10 @@ impl Delivered {
     }
 }
 
-/// How long a server that was deleted or changed may finish what is in flight.
+/// Time for requests in flight when a server was deleted or changed.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// All upstreams of this process. Cheap to clone. It lives until `shutdown`.
+/// All upstreams of this process, until `shutdown`. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<PoolState>,
@@ -112,8 +112,8 @@ impl Pool {
         Pool { shared }
     }
 
-    /// Sends one request, and starts the upstream first when it does not run. Time spent on a start
-    /// does not count towards the deadline; it has `start_timeout` of its own.
+    /// Sends one request, and starts the upstream first if necessary. A start does not count towards the
+    /// deadline; it has its own `start_timeout`.
     pub async fn request(
         &self,
         selected: &Selected,
@@ -133,13 +133,13 @@ impl Pool {
             match self.entry(key, spec)?.request(&request, begun).await {
                 Ok(delivered) => return Ok(delivered),
                 Err(Unavailable::Refused(refusal)) => return Err(refusal),
-                // It was changed between the look-up and the use.
+                // The server was changed between look-up and use.
                 Err(Unavailable::Retired) => {}
             }
         }
     }
 
-    /// Returns what the handshake brought; starts the upstream when it does not run.
+    /// Returns the handshake of an upstream, started first if necessary.
     pub async fn initialized(
         &self,
         selected: &Selected,
@@ -170,8 +170,8 @@ impl Pool {
         }
     }
 
-    /// A number that grows with each `list_changed` notification and each start: what was listed
-    /// under a lower one is stale.
+    /// Returns a number that grows with each `list_changed` notification and each start; lists fetched under
+    /// a lower number are stale.
     pub fn changes(&self, key: &PoolKey) -> u64 {
         self.shared.entries.get(key).map_or(0, |entry| entry.changes.load(Ordering::Relaxed))
     }
@@ -180,23 +180,23 @@ impl Pool {
         status::of(&self.shared, tenant, server)
     }
 
-    /// Counts over all upstreams, for the figures.
+    /// Returns counts over all upstreams, for the metrics.
     pub fn figures(&self) -> PoolFigures {
         status::figures(&self.shared)
     }
 
-    /// The newest lines, oldest first: the child's stderr and what the gateway noted about it.
+    /// Returns the newest lines, oldest first: the child's stderr and notes of the gateway.
     pub fn logs(&self, tenant: TenantId, server: ServerId, limit: usize) -> Vec<LogLine> {
         self.shared.known_logs(tenant, server).map_or_else(Vec::new, |logs| logs.newest(limit))
     }
 
-    /// Allows it to run again after `stop`, and starts it now. Waits for the handshake.
+    /// Starts a server now, also after `stop`. Waits for the handshake.
     pub async fn start(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<(), Refusal> {
         self.release(tenant, spec, false).await
     }
 
-    /// Ends it and holds it down: requests are refused with `server_stopped` until `start`. Comes back
-    /// when the last process is gone, and says what that took.
+    /// Stops a server: requests are refused with `server_stopped` until `start`. Waits for the last process
+    /// to end, and returns the measures that were needed.
     pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Needed {
         self.shared.stopped_by_operator.insert((tenant, spec.id), jiff::Timestamp::now());
         let (entries, processes) = (self.shared.of(tenant, spec.id), self.shared.processes(tenant, spec.id));
@@ -205,7 +205,7 @@ impl Pool {
         stopped_by_operator.into_iter().max().unwrap_or_default().max(others)
     }
 
-    /// Ends it, forgets earlier crashes and starts it again. Waits for the handshake.
+    /// Stops a server, clears its crashes and starts it again. Waits for the handshake.
     pub async fn restart(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<(), Refusal> {
         self.release(tenant, spec, true).await
     }
@@ -227,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// The one in which it ran last; otherwise, where it speaks both, the one of most clients.
+    /// Returns the era in which the server ran last, else the legacy era if the server speaks it.
     async fn era_to_start(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<Era, Refusal> {
         let entries = self.shared.of(tenant, spec.id).into_iter();
         let last = entries
@@ -238,8 +238,8 @@ impl Pool {
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 
-    /// For a server that was deleted or changed: every upstream of the tenant takes no new requests, finishes
-    /// those in flight (at most 10 s) and ends. A later request starts a new one.
+    /// Retires all upstreams of a server that was deleted or changed: requests in flight have 10 s to finish.
+    /// A later request starts a new upstream.
     pub async fn retire(&self, tenant: TenantId, server: ServerId) {
         self.retire_where(|key| key.tenant == tenant && key.server == server).await;
     }
@@ -256,7 +256,7 @@ impl Pool {
         join_all(retired.iter().map(|entry| entry.retire(DRAIN))).await;
     }
 
-    /// Takes no new requests, waits up to `grace` for those in flight, then ends every child.
+    /// Refuses new requests, waits up to `grace` for those in flight, then ends every child.
     pub async fn shutdown(&self, grace: Duration) {
         self.shared.closing.store(true, Ordering::SeqCst);
         self.shared.idle_sooner.notify_one();
@@ -265,7 +265,7 @@ impl Pool {
         join_all(entries.iter().map(|entry| entry.retire(grace))).await;
     }
 
-    /// The entry of the key, made if there is none. A new revision retires the older ones.
+    /// Returns the entry of a key, created if missing. A new revision retires the older ones.
     fn entry(&self, key: &PoolKey, spec: &Arc<ServerSpec>) -> Result<Arc<Entry>, Refusal> {
         if let Some(entry) = self.shared.entries.get(key) {
             return Ok(entry.clone());

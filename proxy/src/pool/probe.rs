@@ -1,8 +1,7 @@
-//! Probe of the eras that a server speaks. A stdio server is asked `server/discover`, and on an error
-//! `initialize` on the same process, which is then ended. One that ends or stays silent at the question is
-//! started once more and asked `initialize`; one that answers it well is, too, since some keep to the era in
-//! which they were first asked. One that ended before it read the question did not start: that is the
-//! answer for all who wait.
+//! Era probe of a server. A stdio server gets `server/discover` and, after an error, `initialize` on the same
+//! process. A second process gets `initialize` if the first one ended or stayed silent, or if it answered,
+//! since some servers keep to the era of their first request. A server that ended before it read the request
+//! did not start, which is the answer for all callers that wait.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,20 +17,20 @@ use crate::server::{Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{Probe, ProbeChild};
 use crate::websocket;
 
-/// The least time that a child has to answer after it has read a question. What starts slowly has as long
-/// as that took.
+/// Least time for a child to answer after it has read a request; a child that starts slowly has as long as
+/// its start.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether a child has read its question.
+/// Time between two checks that a child has read its request.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub struct Outcome {
-    /// None when nothing was learned.
+    /// The verdict, or `None`.
     pub eras: Option<Eras>,
-    /// Why it did not start, where that is what was learned.
+    /// Reason why the server did not start.
     pub failed: Option<Refusal>,
-    /// To be stopped.
+    /// Children to be stopped.
     pub children: Vec<ProbeChild>,
 }
 
@@ -48,7 +47,7 @@ pub async fn ask(pool: &PoolState, tenant: TenantId, spec: &ServerSpec) -> Outco
         Launch::Websocket(launch) => websocket::eras(&plan(), launch, deadline).await,
         Launch::Builtin { .. } | Launch::Unsupported { .. } => Ok(None),
     };
-    // Being refused, broken or slow is no sign of an era.
+    // A refusal, fault or delay says nothing about the era.
     let eras = asked.unwrap_or_else(|refusal| {
         logs.note(format!("it could not be found out which era it speaks: {}", refusal.reason));
         None
@@ -81,7 +80,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// An error is why it did not start.
+    /// Probes the eras. An error is a failed start.
     async fn eras(&self, children: &mut Vec<ProbeChild>) -> Result<Eras, Refusal> {
         let (first, _place) = self.start(Era::Modern).await?;
         let begun = Instant::now();
@@ -130,7 +129,7 @@ impl Asking<'_> {
         Ok((ProbeChild::start(plan, self.launch).await?, place))
     }
 
-    /// Asks `server/discover`. Whoever has read the question and says nothing for long is silent.
+    /// Sends `server/discover`. A child that has read the request and does not answer in time is silent.
     async fn discover(&self, child: &ProbeChild, begun: Instant) -> Probe {
         let mut asking = std::pin::pin!(child.ask(Era::Modern, begun + self.spec.start_timeout.value));
         let mut read = None;

@@ -1,5 +1,5 @@
-//! All processes of one server for one tenant, those that only find out its era included: so that a stop
-//! reaches each of them, and is said when the last one is gone.
+//! Processes of one server for one tenant, those of era probes included: a stop ends each of them and waits
+//! for the last.
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use crate::child::{ChildWatch, Needed};
 #[derive(Default)]
 pub struct Processes {
     state: Mutex<State>,
-    /// Held to read while a process is being made.
+    /// Read lock during the creation of a process.
     making: RwLock<()>,
 }
 
@@ -23,7 +23,7 @@ struct State {
 }
 
 impl Processes {
-    /// Is cancelled at a stop: no process is made from then on, and handshakes give up.
+    /// Returns a token that a stop cancels: no process is created from then on, and handshakes end.
     pub fn stopping(&self) -> CancellationToken {
         self.state.lock().stopping.clone()
     }
@@ -36,7 +36,7 @@ impl Processes {
         }
     }
 
-    /// A guard to keep until the process that is being made is added. None while it is stopped.
+    /// Returns a guard to be held until the new process is added; `None` while the server is stopped.
     pub async fn make(&self) -> Option<RwLockReadGuard<'_, ()>> {
         let making = self.making.read().await;
         (!self.stopping().is_cancelled()).then_some(making)
@@ -48,7 +48,7 @@ impl Processes {
         state.running.push(child);
     }
 
-    /// Ends handshakes that are under way, and waits until no process is left.
+    /// Ends handshakes in progress, and waits for the last process.
     pub async fn end(&self) -> Needed {
         self.state.lock().stopping.cancel();
         drop(self.making.write().await);

@@ -1,6 +1,5 @@
-//! One request through one entry: breaker, place, upstream, and what its end means for the breaker.
-//! This is the path that every call takes; it makes no task and, when all is well, never waits but
-//! for the answer.
+//! Request through one entry: breaker, concurrency limit, upstream. Every call takes this path, which spawns
+//! no task and, if all is well, waits only for the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,12 +17,12 @@ use crate::message;
 use crate::peer::gateway_client;
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
-/// A time-out counts as a failure of the upstream only after this long: an impatient caller must not
-/// be able to open the breaker for all others.
+/// Time after which a time-out counts as a failure: callers with short deadlines must not open the breaker
+/// for all others.
 const PATIENT: Duration = Duration::from_secs(1);
 
 impl Entry {
-    /// `begun` is when the caller began to wait.
+    /// Sends a request of a caller who waits since `begun`.
     pub async fn request(
         self: &Arc<Self>,
         request: &UpstreamRequest<'_>,
@@ -64,7 +63,7 @@ impl Entry {
         }
     }
 
-    /// A place in the upstream, waited for until the deadline.
+    /// Waits for a permit of the upstream until the deadline.
     async fn place(&self, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
         let Some(places) = &self.places else { return Ok(None) };
         if let Ok(place) = places.try_acquire() {
@@ -87,8 +86,8 @@ impl Entry {
         }
     }
 
-    /// Once more if nothing was sent, because it had died before; and for what only reads, as often as
-    /// the server's settings say.
+    /// Returns true if the upstream died before anything was sent, or, for requests that only read, while
+    /// retries are left.
     fn may_retry(&self, failure: &Failure, asked: &str, attempts: u8, running: &Running) -> bool {
         if running.upstream.is_alive() || failure.refusal.code == Code::TimedOut {
             return false;
@@ -97,7 +96,7 @@ impl Entry {
         (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries.value)
     }
 
-    /// Refuses a result that no client can read. The upstream is well: it answered in time.
+    /// Refuses a result that no client can read, without counting a failure of the upstream.
     fn check(&self, asked: &str, answer: &UpstreamAnswer) -> Result<(), Unavailable> {
         let UpstreamAnswer::Result(result) = answer else { return Ok(()) };
         let Some(fault) = message::fault_of_result(asked, result) else { return Ok(()) };
@@ -122,12 +121,12 @@ impl Entry {
                 let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());
                 Refusal { reason: reason.into(), ..refusal }
             }
-            // A death is counted once, by whoever buries it, and not by each call that it took along.
+            // `Entry::remove` counts a crash once, not once per request in flight.
             Code::UpstreamFailed if running.upstream.is_alive() => {
                 self.breaker.failed();
                 refusal
             }
-            // It answered in time.
+            // The upstream answered in time.
             Code::UnreadableAnswer => {
                 self.went_well();
                 refusal
@@ -136,8 +135,7 @@ impl Entry {
         }
     }
 
-    /// Nothing but time-outs: is it slow, or has it hung? One that does not even answer a ping is
-    /// replaced.
+    /// Pings an upstream after repeated time-outs, and replaces it if no answer comes.
     fn probe_liveness(self: &Arc<Self>, running: Arc<Running>) {
         let entry = self.clone();
         self.pool.tasks.spawn(async move {
@@ -164,7 +162,7 @@ impl Entry {
     }
 }
 
-/// Counts a request as in flight, however it ends.
+/// Guard that counts a request as in flight.
 pub struct Visit<'a> {
     entry: &'a Entry,
     admission: Admission,
@@ -182,7 +180,7 @@ impl Drop for Visit<'_> {
         self.entry.touch();
         self.entry.in_flight.fetch_sub(1, Ordering::SeqCst);
         if self.admission == Admission::Probe {
-            // Does nothing if the probe succeeded or failed.
+            // Without effect if the probe succeeded or failed.
             self.entry.breaker.undecided();
         }
     }

@@ -1,4 +1,4 @@
-//! Settings of all upstreams.
+//! Settings of the operator for all upstreams.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,50 +8,49 @@ use crate::peer::gateway_client::ClientInfo;
 
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
-    /// The program that has `exec-child`: this program itself.
+    /// Path of this program, for its `exec-child` command.
     pub supervisor: PathBuf,
-    /// Names of variables that children get from the gateway's own environment, besides `PATH`,
-    /// `HOME`, `LANG`, `TZ` and `TMPDIR`, with their values. The composition root reads them.
+    /// Names and values of variables that children get besides those of [`PASSED_ON`]. The composition root
+    /// reads them from the gateway's environment.
     pub environment: Vec<(String, String)>,
     /// The longest line taken from a child, in bytes.
     pub line_cap: usize,
-    /// The most bytes that wait for a child that does not read.
+    /// The most bytes queued for a child that does not read.
     pub write_cap: usize,
-    /// How many children run at once; the longest idle one makes room.
+    /// The most children at once; a new one replaces the longest idle one.
     pub max_children: usize,
-    /// How many requests wait for a place in one upstream.
+    /// The most requests that wait for one upstream.
     pub max_waiting: usize,
-    /// How long a child may take to end by itself after end of input, and again after SIGTERM.
+    /// Time for a child to end after end of input, and again after SIGTERM.
     pub stop_grace: Duration,
-    /// The first pause after a second crash in a row; it doubles up to `backoff_cap`. Each has jitter
-    /// of up to a quarter on top.
+    /// The first pause after a second crash in a row; each further one doubles, up to `backoff_cap`. Jitter
+    /// adds up to a quarter.
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
-    /// How many failures in a row open the circuit breaker.
+    /// The number of failures in a row that opens the circuit breaker.
     pub breaker_failures: u32,
-    /// How long it stays open before one request may try.
+    /// Time until an open breaker admits a trial request.
     pub breaker_pause: Duration,
-    /// How long a child may take for a ping when the breaker opened because of time-outs; one that
-    /// does not answer is replaced.
+    /// Time for a child to answer a ping after time-outs opened the breaker, before it is replaced.
     pub ping_patience: Duration,
-    /// Lines kept of each child's stderr.
+    /// The number of stderr lines kept per server.
     pub log_lines: usize,
-    /// The way to remote servers.
+    /// Egress client for remote servers.
     pub egress: Egress,
-    /// The same for servers of the operator's own configuration, whose addresses may be private.
+    /// Egress client for servers of the operator's configuration, which may have private addresses.
     pub trusted_egress: Egress,
 }
 
-/// The variables that every child gets, when the gateway has them.
+/// Variables that every child gets from the gateway's environment.
 pub const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 impl PoolSettings {
-    /// Who the gateway says it is.
+    /// Returns the gateway's `clientInfo`.
     pub fn client(&self) -> ClientInfo {
         ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
-    /// The defaults, for a supervisor program and the variables to pass on.
+    /// Returns the defaults, for a supervisor program and the variables to pass on.
     pub fn new(supervisor: PathBuf, environment: Vec<(String, String)>) -> Self {
         Self {
             supervisor,

@@ -1,4 +1,4 @@
-//! Start of an upstream by its server's launch specification.
+//! Start of an upstream from its server's specification.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,9 +66,9 @@ async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Re
     Ok(Running { upstream, initialized, pid, started: Instant::now(), is_child: true })
 }
 
-/// Returns the plan of an entry's upstream: it publishes to the pool's events, and counts the changes of
-/// lists. Changes of resources to which nobody subscribed go to nobody, so that a server cannot fill the
-/// memory with them.
+/// Returns the plan of an entry's upstream, which publishes to the pool's events and counts changes of lists.
+/// Changes of resources without a subscription are dropped, so that a server cannot fill the memory with
+/// them.
 fn peer_plan(entry: &Entry) -> PeerPlan {
     let (key, changes, events) = (entry.key, entry.changes.clone(), entry.pool.events.clone());
     let subscriptions = entry.subscriptions.clone();
@@ -80,7 +80,7 @@ fn peer_plan(entry: &Entry) -> PeerPlan {
                 changes.fetch_add(1, Ordering::Relaxed);
             }
         }
-        // Nobody may be listening.
+        // Events need no receiver.
         events.send(PoolEvent { key, event }).ok();
     };
     PeerPlan {
@@ -90,7 +90,7 @@ fn peer_plan(entry: &Entry) -> PeerPlan {
     }
 }
 
-/// Returns the plan of an upstream that publishes nothing and serves nobody in particular.
+/// Returns the plan of an upstream that publishes nothing and serves no particular client.
 pub fn silent_plan(pool: &PoolState, spec: &ServerSpec, era: Era, logs: Arc<LogRing>) -> PeerPlan {
     PeerPlan {
         server: spec.slug.as_str().into(),

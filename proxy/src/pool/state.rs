@@ -1,4 +1,4 @@
-//! Shared state of all entries of a pool.
+//! State that all entries of a pool share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,34 +20,34 @@ use super::settings::PoolSettings;
 use crate::logs::LogRing;
 use crate::upstream::ClientProfile;
 
-/// Bytes kept of each child's stderr.
+/// The number of stderr bytes kept per server.
 const LOG_BYTES: usize = 256 << 10;
 
 pub struct PoolState {
     pub settings: PoolSettings,
     pub builtins: Vec<Arc<dyn ToolProvider>>,
     pub entries: DashMap<PoolKey, Arc<Entry>>,
-    /// Servers that the operator stopped, and since when.
+    /// Servers that the operator stopped, with the time.
     pub stopped_by_operator: DashMap<(TenantId, ServerId), Timestamp>,
-    /// They outlive the entries, so that a changed server keeps its log.
+    /// Logs, which outlive entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
-    /// The clients that the upstreams of some keys are for.
+    /// Profiles of the clients that some keys belong to.
     pub profiles: DashMap<PoolKey, Arc<ClientProfile>>,
     pub verdicts: Verdicts,
     processes: DashMap<(TenantId, ServerId), Arc<Processes>>,
     pub events: broadcast::Sender<PoolEvent>,
     pub tasks: TaskTracker,
     pub closing: AtomicBool,
-    /// Told at a start: something may become idle sooner than was thought. Told at the end, too.
+    /// Wakes the idle watch after a start, which may bring an earlier timeout, and at shutdown.
     pub idle_sooner: Notify,
     pub began: Timestamp,
     clock: Instant,
     generation: AtomicU64,
-    /// Children that are being started.
+    /// The number of children that are starting.
     starting: AtomicUsize,
 }
 
-/// A child that is being started, and counts as one.
+/// Guard that counts a child as starting.
 pub struct Starting<'a>(&'a AtomicUsize);
 
 impl Drop for Starting<'_> {
@@ -56,14 +56,14 @@ impl Drop for Starting<'_> {
     }
 }
 
-/// How many events a slow reader may lag behind.
+/// The number of events that a slow reader may lag behind.
 const EVENTS_KEPT: usize = 1024;
 
-/// Beyond this many logs, those of servers without an entry are dropped.
+/// The number of logs above which those of servers without an entry are dropped.
 const MANY_LOGS: usize = 1024;
 
 impl PoolState {
-    /// The processes of a server for a tenant.
+    /// Returns the processes of a server for a tenant.
     pub fn processes(&self, tenant: TenantId, server: ServerId) -> Arc<Processes> {
         Arc::clone(&self.processes.entry((tenant, server)).or_default())
     }
@@ -93,12 +93,12 @@ impl PoolState {
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Nothing is started any more.
+    /// Returns true once the pool shuts down.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
-    /// Milliseconds since the pool began.
+    /// Returns the milliseconds since the pool began.
     pub fn millis(&self) -> u64 {
         self.clock.elapsed().as_millis() as u64
     }
@@ -126,22 +126,22 @@ impl PoolState {
         found
     }
 
-    /// Children that run, without those that are being started.
+    /// Returns the running children, without those that are starting.
     fn children(&self) -> Vec<Arc<Entry>> {
         let mut all = self.all();
         all.retain(|entry| entry.runs_child());
         all
     }
 
-    /// A place for a child that is to be started: ends the one that was idle longest if as many run, or
-    /// are being started, as may.
+    /// Returns a place for a new child; at the limit of running and starting children, stops the one that was
+    /// idle longest.
     pub async fn make_room(&self, tenant: TenantId) -> Result<Starting<'_>, Refusal> {
         let starting = Starting(&self.starting);
         let others = starting.0.fetch_add(1, Ordering::SeqCst);
         let mut children = self.children();
         children.sort_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
         let max = self.settings.max_children;
-        // One tenant does not take all places: the last quarter is for the others.
+        // One tenant gets at most three quarters of the places.
         let share = max - max / 4;
         let (own, foreign): (Vec<_>, Vec<_>) = children.iter().partition(|entry| entry.key.tenant == tenant);
         let crowded = own.len() >= share;

@@ -1,4 +1,4 @@
-//! Status of an upstream, as REST shows it.
+//! Status of an upstream, for status pages.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -19,7 +19,7 @@ pub use crate::logs::LogLine;
 #[derive(Clone, Debug)]
 pub struct UpstreamStatus {
     pub state: State,
-    /// Why, when there is more to say than the state: the exit status and last words of a child.
+    /// Details of the state, such as the exit status and stderr of a child.
     pub reason: Option<String>,
     pub since: Timestamp,
     pub last_success: Option<Timestamp>,
@@ -34,17 +34,17 @@ pub struct UpstreamStatus {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its last handshake succeeded, and so did its last requests.
+    /// The last handshake succeeded, and so did the last requests.
     Healthy,
-    /// It runs, but requests failed lately.
+    /// The server runs, but requests failed lately.
     Degraded,
-    /// It cannot be used now.
+    /// The server cannot be used now.
     Unhealthy,
-    /// It was never needed yet.
+    /// No request needed the server yet.
     Unknown,
-    /// Held down until it is started.
+    /// The operator stopped the server.
     Stopped,
-    /// Something must be set first.
+    /// A setting is missing.
     NotConfigured,
 }
 
@@ -61,8 +61,8 @@ impl State {
     }
 }
 
-/// The status of a server for a tenant: that of its newest revision, and
-/// of several upstreams what runs, what is shared, and what was used last.
+/// Returns the status of a server for a tenant: of the newest revision, and by preference of a running,
+/// shared, recently used upstream.
 pub fn of(pool: &PoolState, tenant: TenantId, server: ServerId) -> UpstreamStatus {
     let mut entries = pool.of(tenant, server);
     entries.sort_by_cached_key(|entry| {
@@ -96,7 +96,7 @@ pub fn of(pool: &PoolState, tenant: TenantId, server: ServerId) -> UpstreamStatu
     }
 }
 
-/// Counts over all upstreams. A server is in one state for each tenant that uses it.
+/// Counts all upstreams. A server is in one state for each tenant that uses it.
 pub fn figures(pool: &PoolState) -> PoolFigures {
     let entries = pool.all();
     let servers: HashSet<_> = entries.iter().map(|entry| (entry.key.tenant, entry.key.server)).collect();

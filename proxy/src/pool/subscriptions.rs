@@ -1,5 +1,5 @@
-//! Subscriptions to resources, counted per upstream: the first one asks it, the last one to go takes
-//! that back, and after a restart they are made again.
+//! Subscriptions to resources, counted per upstream: the first one subscribes, the last one unsubscribes, and
+//! a restart subscribes again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::{Pool, PoolKey};
 use crate::selected::Selected;
 use crate::upstream::{Upstream, UpstreamAnswer};
 
-/// How long an upstream may take to be subscribed to again after a restart.
+/// Time for an upstream to accept its subscriptions after a restart.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Those of one upstream.
+/// Subscriptions of one upstream.
 #[derive(Default)]
 pub struct Subscriptions {
     counts: Mutex<HashMap<Arc<str>, usize>>,
-    /// Held while the upstream is asked, so that it is asked once.
+    /// Lock during a `subscribe`, so that concurrent callers send only one.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -36,12 +36,12 @@ impl Subscriptions {
         self.counts.lock().contains_key(uri)
     }
 
-    /// One more, where there is one already.
+    /// Counts one more, if there is one already.
     fn join(&self, uri: &str) -> bool {
         self.counts.lock().get_mut(uri).map(|count| *count += 1).is_some()
     }
 
-    /// One less; true if it was the last.
+    /// Counts one less; returns true for the last.
     fn leave(&self, uri: &str) -> bool {
         let mut counts = self.counts.lock();
         match counts.get_mut(uri) {
@@ -55,7 +55,7 @@ impl Subscriptions {
     }
 }
 
-/// One subscription to a resource at an upstream, taken back when it is dropped.
+/// Guard of one subscription to a resource at an upstream.
 pub struct Subscribed {
     pool: Pool,
     pub key: PoolKey,
@@ -76,7 +76,7 @@ impl Drop for Subscribed {
 
 impl Pool {
     /// Subscribes to a resource at an upstream, by the server's own URI. Subscriptions of one resource are
-    /// counted, and made again when the upstream was started again.
+    /// counted, and renewed after a restart of the upstream.
     ///
     /// # Errors
     /// A refusal of the gateway, or within it the error object of the server.
@@ -128,8 +128,8 @@ impl Entry {
         let waited = Instant::now();
         let running = self.ensure().await?;
         let deadline = deadline + waited.elapsed();
-        // It counts from now on: the first event may come with the answer, and what is asked may be replaced
-        // meanwhile by a successor, which is asked then.
+        // Counted before the answer: the first event may come with it, and a restart during the request has
+        // to subscribe at the new upstream.
         self.subscriptions.counts.lock().insert(uri.into(), 1);
         let mut attempt = Attempt { entry: self, upstream: &*running.upstream, uri, over: false };
         let answer = attempt.upstream.subscribe(uri, deadline).await;
@@ -141,7 +141,7 @@ impl Entry {
         Ok(answer)
     }
 
-    /// Makes every subscription with an upstream that has just started.
+    /// Renews every subscription at an upstream that has just started.
     pub fn subscribe_again(self: &Arc<Self>, running: &Arc<Running>) {
         let uris: Vec<Arc<str>> = self.subscriptions.counts.lock().keys().cloned().collect();
         if uris.is_empty() {
@@ -159,7 +159,7 @@ impl Entry {
         });
     }
 
-    /// Starts one that ended again, as long as somebody is subscribed: nobody else would.
+    /// Restarts a crashed upstream as long as it has subscriptions, since no request does.
     pub async fn keep_up(self: Arc<Self>) {
         while !self.subscriptions.is_empty() {
             match self.ensure().await {
@@ -174,7 +174,7 @@ impl Entry {
     }
 }
 
-/// Takes a subscription back whose answer nobody waited for.
+/// Guard that unsubscribes if nobody waited for the answer.
 struct Attempt<'a> {
     entry: &'a Entry,
     upstream: &'a dyn Upstream,

@@ -1,5 +1,5 @@
-//! Transport of MCP by HTTP with SSE (2024-11-05), the one before Streamable HTTP: everything from the server comes on
-//! one stream (GET), whose first event says where messages are to be sent (POST).
+//! Transport of MCP over HTTP with SSE (2024-11-05), the predecessor of Streamable HTTP: the server sends all
+//! messages on one stream (GET), whose first event has the URL for messages to the server (POST).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +14,15 @@ use crate::egress::{Method, Url};
 use crate::peer::duplex::{DuplexConnection, Incoming, Outgoing, QueueOutbox};
 use crate::upstream::{Failure, UpstreamAnswer};
 
-/// The type of the first event.
+/// Type of the first event.
 const ENDPOINT: &str = "endpoint";
 
-/// How long a server may take to take a message; its answer comes on the stream.
+/// Time for a server to accept a message; its answer comes on the stream.
 const LONGEST: Duration = Duration::from_secs(600);
 
 type SseConnection = DuplexConnection<QueueOutbox>;
 
-/// Opens the stream; none where the server has no such thing.
+/// Opens the stream; `None` if the server has no such transport.
 pub async fn open(plan: &RemotePlan, client: &HttpClient, deadline: Instant) -> Option<Arc<SseConnection>> {
     let first = async {
         let sent = client.send(Method::GET, HeaderMap::new(), None, None).await;
@@ -38,7 +38,7 @@ pub async fn open(plan: &RemotePlan, client: &HttpClient, deadline: Instant) -> 
     Some(connection)
 }
 
-/// Where messages go: on the same origin, else the server could send ours, with its credentials, anywhere.
+/// Returns the URL for messages if it has the same origin, since requests carry the server's credentials.
 fn endpoint(base: &Url, said: &str) -> Option<Url> {
     base.join(said).ok().filter(|url| url.origin() == base.origin())
 }
@@ -61,8 +61,8 @@ async fn read(connection: Arc<SseConnection>, mut events: Box<Events>) {
     connection.fail(&reason);
 }
 
-/// Sends each message; notifications in their order, requests side by side, since a server may answer
-/// only when it is done.
+/// Sends notifications in order and requests concurrently, since a server may answer the POST only when the
+/// request is done.
 async fn write(connection: Arc<SseConnection>, client: HttpClient) {
     while let Some(Outgoing { id, text }) = connection.next_outgoing().await {
         match id {
@@ -90,7 +90,7 @@ async fn send_request(connection: Arc<SseConnection>, client: HttpClient, id: u6
     };
     match sent {
         Ok((Reply::Nothing | Reply::Events(_), _)) => {}
-        // Not as it should be, but then here it is; most often it says `Accepted`.
+        // The body may be an answer against the rules; usually it says `Accepted`.
         Ok((Reply::Json(text), _)) => Incoming::new(connection).take(&text),
         Ok((Reply::Explained { error, .. }, _)) => connection.complete(id, Ok(UpstreamAnswer::Error(error))),
         Err(trouble) => connection.complete(id, Err(Failure::from(trouble))),

@@ -72,8 +72,7 @@ async fn large_events_go_to_nobody(backend: Backend) {
         let rest = stream.rest(QUIET).await;
         assert!(rest.is_empty(), "{way:?}: {} more", rest.len());
         let logs = operator.get(&format!("/v1/mcp/servers/{id}/logs")).await;
-        let noted =
-            logs.json_of(200)["items"].to_string().contains("goes to nobody: its params are too long");
+        let noted = logs.json_of(200)["items"].to_string().contains("is dropped: its params are too long");
         logs.must(noted, &format!("{way:?}: it is noted"));
     }
 }

@@ -1,4 +1,4 @@
-//! A request on a duplex connection, as a future: its first poll sends, dropping it gives up.
+//! Request future on a duplex connection: the first poll sends, dropping the future cancels.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::upstream::UpstreamRequest;
 pub struct Call<'a, O: Outbox> {
     connection: &'a DuplexConnection<O>,
     request: UpstreamRequest<'a>,
-    /// Whether the server may be told when nobody waits any more; not so for the handshake.
+    /// True if `notifications/cancelled` is allowed, which excludes handshakes.
     cancellable: bool,
     id: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! Connection whose messages of both directions go over one stream: requests go out, answers find who waits
-//! for them. It reads nothing itself, and knows no method by name but the cancellation.
+//! Duplex connection: messages of both directions share one stream, and answers are matched to requests by
+//! id. Of all methods this file knows only the cancellation.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,10 +23,10 @@ use crate::peer::router::ServerMessageRouter;
 use crate::peer::{Connection, ConnectionState, PeerPlan};
 use crate::upstream::{Failure, Listener, Params, UpstreamAnswer, UpstreamRequest};
 
-/// The only request that waits for its answer.
+/// The only request in flight.
 pub struct OnlyWaiting {
     pub id: u64,
-    /// Whether all before it were answered, so that no answer to another one can come any more.
+    /// True if all earlier requests were answered, so that none of their answers can still come.
     pub since_ever: bool,
 }
 
@@ -34,10 +34,10 @@ pub struct DuplexConnection<O: Outbox> {
     pub plan: PeerPlan,
     pub router: ServerMessageRouter,
     pub state: ConnectionState,
-    /// The process at the other end, where the transport starts one.
+    /// The child process of a stdio transport.
     pub process: O::Process,
     pub shared: Mutex<Shared<O>>,
-    /// Wakes the task that writes.
+    /// Wakes the writer task.
     pub write_wanted: Notify,
     deadline_nearer: Notify,
 }
@@ -45,7 +45,7 @@ pub struct DuplexConnection<O: Outbox> {
 pub struct Shared<O> {
     pending: Pending,
     pub outbox: O,
-    /// Requests that stay open: their answers mean that they are over.
+    /// Ids of long-lived requests, whose answers mean their end.
     standing: Vec<u64>,
 }
 
@@ -62,7 +62,7 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    /// Queues a request and sees to it that it is written. The waker is woken when there is a reply.
+    /// Queues a request and starts the writing. The waker is woken by the reply.
     pub fn send(
         &self,
         request: &UpstreamRequest<'_>,
@@ -102,7 +102,7 @@ impl<O: Outbox> DuplexConnection<O> {
         self.shared.lock().pending.poll(id, waker)
     }
 
-    /// The caller went away.
+    /// Cancels an abandoned request.
     pub fn give_up(&self, id: u64) {
         let mut shared = self.shared.lock();
         if let Some(given_up) = shared.pending.forget(id) {
@@ -110,7 +110,7 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    /// Counts one more request (or one less) that stays open, and is not counted among those in flight.
+    /// Adds or removes a long-lived request, which does not count as in flight.
     pub fn count_standing(&self, id: u64, more: bool) {
         let mut shared = self.shared.lock();
         if more {
@@ -120,7 +120,7 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    /// Gives replies to those who wait; `unclaimed` keeps the ids for which nobody does.
+    /// Delivers replies to callers; `unclaimed` gets the ids without a caller.
     pub fn deliver(&self, replies: &mut Vec<(u64, Reply)>, unclaimed: &mut Vec<u64>) {
         let mut wakers = [const { None }; 32];
         while !replies.is_empty() {
@@ -137,7 +137,7 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    /// Returns the request that an answer without an id is for, which is the only one that waits.
+    /// Returns the only request in flight, which an answer without an id is for.
     pub fn only_waiting(&self) -> Option<OnlyWaiting> {
         let shared = self.shared.lock();
         let id = shared.pending.only_waiting(&shared.standing)?;
@@ -154,7 +154,7 @@ impl<O: Outbox> DuplexConnection<O> {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Closes a connection that broke, with the rest of a sentence about the server.
+    /// Closes a broken connection; `how` completes a sentence about the server.
     pub fn fail(&self, how: &str) {
         if self.state.is_open() {
             let reason = format!("`{}` {how}", self.server());
@@ -178,8 +178,7 @@ impl<O: Outbox> DuplexConnection<O> {
         }
     }
 
-    /// Refuses requests at their deadlines, for ever. It sleeps until the nearest one, which in steady traffic
-    /// is seldom.
+    /// Refuses requests at their deadlines, for ever. Between two deadlines the task sleeps.
     pub async fn watch_deadlines(&self) -> Infallible {
         loop {
             let next = self.shared.lock().pending.next_deadline();
@@ -308,7 +307,7 @@ impl<O: Outbox> Connection for DuplexConnection<O> {
 
     fn listener_of_only_request(&self, one_client: bool) -> Option<Arc<dyn Listener>> {
         let shared = self.shared.lock();
-        // A request whose caller does not listen may be the one that it is about.
+        // The message may be about a request without a listener.
         let alone = one_client || !shared.pending.more_wait_than(shared.standing.len() + 1);
         alone.then(|| shared.pending.listeners.of_only_request(one_client)).flatten()
     }

@@ -1,5 +1,4 @@
-//! Dispatch of the messages that come in on a duplex connection: answers to those who wait, everything else
-//! to the router.
+//! Dispatch of incoming messages on a duplex connection: answers to their callers, all others to the router.
 
 use std::sync::Arc;
 
@@ -18,9 +17,9 @@ pub struct Incoming<O: Outbox> {
     /// Answers that are not delivered yet.
     pub replies: Vec<(u64, Reply)>,
     unclaimed: Vec<u64>,
-    /// Whether answers were delivered before the end of what was read at once.
+    /// True if answers were delivered before the end of the last read.
     answered: bool,
-    /// The request that waited alone when an answer named none, and what fails it soon.
+    /// The only request in flight at an answer without an id, and its refusal after a short wait.
     unnamed: Option<(u64, Refusal)>,
 }
 
@@ -37,7 +36,7 @@ impl<O: Outbox> Incoming<O> {
         self.deliver();
     }
 
-    /// Takes a message out of a text. `owned` gives the bytes of a part of it.
+    /// Takes a message of a text. `owned` returns the bytes of a part of the text.
     pub fn take_message(&mut self, message: Message<'_>, text: &[u8], owned: &dyn Fn(&str) -> Bytes) {
         match message {
             Message::Result { id, result } => {
@@ -45,7 +44,7 @@ impl<O: Outbox> Incoming<O> {
             }
             Message::Error { id, error } => {
                 if message::is_repaired(error.as_bytes()) {
-                    self.violation(|| format!("an odd `error`: {}", excerpt(text)));
+                    self.violation(|| format!("an invalid `error`: {}", excerpt(text)));
                 }
                 self.replies.push((id, Ok(UpstreamAnswer::Error(error.into_owned().into()))));
             }
@@ -63,15 +62,15 @@ impl<O: Outbox> Incoming<O> {
         }
     }
 
-    /// Fails the requests that an answer was meant for that no client can read. Where it names none, that
-    /// is the only one that waits, unless its own answer comes soon.
+    /// Fails the requests that an unreadable answer is for. Without an id, that is the only request in
+    /// flight, unless its own answer comes soon.
     fn take_unreadable(&mut self, meant: Meant, fault: &str, original: &str) {
         self.violation(|| format!("{fault}: {}", excerpt(original.as_bytes())));
         let server = self.connection.plan.server.clone();
         let refusal = |shown: bool| message::unreadable(&server, fault, shown.then_some(original));
         match meant {
             Meant::Ids(ids) => {
-                // What is for several requests is shown to none.
+                // The original of several answers may belong to another caller.
                 let refusal = refusal(ids.len() == 1);
                 let failure = || Failure { refusal: refusal.clone(), sent: true };
                 self.replies.extend(ids.into_iter().map(|id| (id, Err(failure()))));
@@ -93,7 +92,7 @@ impl<O: Outbox> Incoming<O> {
         }
     }
 
-    /// Fails what waits for an answer that cannot come any more.
+    /// Fails the request that an answer without an id was for.
     pub fn end(&mut self) {
         self.deliver();
         if let Some((id, refusal)) = self.unnamed.take() {
@@ -101,7 +100,7 @@ impl<O: Outbox> Incoming<O> {
         }
     }
 
-    /// Delivers the answers that were read so far, so that what follows is heard by those who wait still.
+    /// Delivers the answers read so far, so that the next message goes to requests still in flight.
     fn deliver_first(&mut self) {
         if !self.replies.is_empty() {
             self.deliver();
@@ -109,7 +108,7 @@ impl<O: Outbox> Incoming<O> {
         }
     }
 
-    /// Delivers what was read; true if answers came since the last time.
+    /// Delivers all answers read; returns true if answers came since the last call.
     pub fn deliver(&mut self) -> bool {
         let answered = std::mem::take(&mut self.answered) || !self.replies.is_empty();
         self.connection.deliver(&mut self.replies, &mut self.unclaimed);

@@ -1,5 +1,5 @@
-//! Connections on which messages of both directions go over one stream: standard streams, WebSocket, HTTP
-//! with SSE. The transports write what is queued and hand in what they read.
+//! Duplex connections, on which messages of both directions share one stream: standard streams, WebSocket,
+//! HTTP with SSE. Transports write queued messages and hand in received ones.
 
 pub mod call;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! Messages of a duplex connection that wait to be written.
+//! Outgoing message queue of a duplex connection.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,45 +11,45 @@ use crate::child::Needed;
 use crate::peer::message;
 use crate::upstream::{Params, UpstreamAnswer};
 
-/// The most messages that wait to be written.
+/// The most queued messages.
 const QUEUE: usize = 1024;
 
-/// The server does not read what it is sent.
+/// Error for a server that does not read its input.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutboxFull;
 
 pub trait Outbox: Send + Sized + 'static {
     /// Queued bytes that the caller writes itself.
     type Claimed;
-    /// The process at the other end, where the transport starts one.
+    /// The child process of a stdio transport.
     type Process: Send + Sync;
 
-    /// Returns where the next message begins in all that was ever queued.
+    /// Returns the position of the next message, in bytes ever queued.
     fn position(&self) -> u64;
-    /// Returns the bytes that were written of all that was ever queued.
+    /// Returns the number of bytes written, of all ever queued.
     fn written(&self) -> u64;
-    /// Returns the bytes that wait, those being written among them.
+    /// Returns the number of queued bytes, partly written messages included.
     fn waiting(&self) -> usize;
-    /// Refuses when too much waits already. A large message is taken when nothing does.
+    /// Refuses a message if the queue is full. A large message fits an empty queue.
     fn admit(&self, bytes: usize) -> Result<(), OutboxFull>;
 
     fn push_request(&mut self, id: u64, method: &str, params: Params<'_>);
     fn push_notification(&mut self, method: &str, params: Params<'_>);
-    /// Queues an answer to a request of the server, under the id as it was written.
+    /// Queues an answer to a server request, with the server's `id`.
     fn push_answer(&mut self, id: &str, answer: &UpstreamAnswer);
 
-    /// Claims all that waits where the caller is to write it, which few callers at once do.
+    /// Claims all queued bytes for the caller to write, if few requests are in flight.
     fn claim(&mut self, in_flight: usize) -> Option<Self::Claimed>;
     fn write_now(connection: &DuplexConnection<Self>, claimed: Self::Claimed);
-    /// Reserves the writing for the task that writes, which then has to be woken.
+    /// Reserves the writing for the writer task, which must be woken on true.
     fn reserve(&mut self) -> bool;
     fn close(&mut self);
 
-    /// Ends what is at the other end, after the connection was closed.
+    /// Ends the process after the connection was closed.
     fn stop(process: &Self::Process) -> impl Future<Output = Needed> + Send;
 }
 
-/// Whole messages, which a task sends one by one.
+/// Queue of whole messages, which a task sends one by one.
 pub struct QueueOutbox {
     queue: VecDeque<Outgoing>,
     /// Bytes that were ever queued.
@@ -59,7 +59,7 @@ pub struct QueueOutbox {
     cap: usize,
 }
 
-/// A message on its way out.
+/// A queued message.
 pub struct Outgoing {
     /// The id of a request.
     pub id: Option<u64>,
@@ -67,7 +67,7 @@ pub struct Outgoing {
 }
 
 impl QueueOutbox {
-    /// Takes at most `cap` bytes of more than one message.
+    /// Creates a queue of at most `cap` bytes, or one larger message.
     pub fn new(cap: usize) -> Self {
         Self { queue: VecDeque::new(), queued: 0, taken: 0, cap }
     }
@@ -140,7 +140,7 @@ impl Outbox for QueueOutbox {
 }
 
 impl DuplexConnection<QueueOutbox> {
-    /// Takes the next message to be sent; none when the connection is closed.
+    /// Returns the next message to send; `None` after the connection was closed.
     pub async fn next_outgoing(&self) -> Option<Outgoing> {
         loop {
             let next = self.shared.lock().outbox.pop();

@@ -1,5 +1,5 @@
-//! Requests that wait for their answers. An id is a place in a table and how often that place was used, so that
-//! a late or repeated answer never reaches the wrong waiter. No allocation once the table has grown.
+//! Requests in flight. An id is a place in a table and the place's number of uses, so that a late or repeated
+//! answer never reaches the wrong caller. Once the table has grown, there are no allocations.
 
 use std::task::Waker;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use protocol::Refusal;
 use crate::peer::in_flight::{InFlight, Listening};
 use crate::upstream::{Failure, UpstreamAnswer};
 
-/// Bits of an id that name the place; ids stay below 2^53, which servers in JavaScript need.
+/// Bits of an id for the place; ids stay below 2^53, which servers in JavaScript need.
 const PLACE_BITS: u32 = 16;
 /// The most requests in flight to one server.
 pub const MAX_IN_FLIGHT: usize = 1 << PLACE_BITS;
@@ -24,20 +24,20 @@ pub struct Pending {
     places: Vec<Place>,
     free: Vec<u32>,
     in_flight: usize,
-    /// No deadline lies before this; none when nobody waits for one.
+    /// Lower bound of all deadlines; `None` without requests.
     next_deadline: Option<Instant>,
     has_given_up: bool,
-    /// The listeners of those that are not answered yet.
+    /// Listeners of the requests without an answer.
     pub listeners: InFlight,
 }
 
 struct Place {
     uses: u64,
     deadline: Instant,
-    /// Where its message begins in all that was ever queued for the server.
+    /// Position of the message in all bytes ever queued for the server.
     position: u64,
     cancellable: bool,
-    /// Where its listener is kept, or [`NOBODY`].
+    /// Slot of the listener, or [`NOBODY`].
     listener: u32,
     state: PlaceState,
 }
@@ -48,7 +48,7 @@ enum PlaceState {
     Done(Reply),
 }
 
-/// What is known of a request that was given up.
+/// A request that was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GivenUp {
     pub id: u64,
@@ -60,7 +60,7 @@ impl Pending {
         self.in_flight
     }
 
-    /// Returns the only request that waits for its answer, besides those that stay open.
+    /// Returns the only request in flight, apart from long-lived ones.
     pub fn only_waiting(&self, standing: &[u64]) -> Option<u64> {
         let waiting = |(index, place): (usize, &Place)| {
             let id = place.uses << PLACE_BITS | index as u64;
@@ -71,7 +71,7 @@ impl Pending {
         waiting.next().is_none().then_some(only)
     }
 
-    /// Whether a request waits for its answer.
+    /// Returns true if a request is in flight.
     pub fn is_waiting(&self, id: u64) -> bool {
         let place = self.places.get(id as usize & (MAX_IN_FLIGHT - 1));
         place.is_some_and(|place| {
@@ -79,23 +79,23 @@ impl Pending {
         })
     }
 
-    /// Whether a request was ever given up: its answer may still come.
+    /// Returns true if a request was ever given up: its answer may still come.
     pub fn has_given_up(&self) -> bool {
         self.has_given_up
     }
 
-    /// Whether more than so many wait for their answer.
+    /// Returns true if more than `few` requests are in flight.
     pub fn more_wait_than(&self, few: usize) -> bool {
         let waiting = self.places.iter().filter(|place| matches!(place.state, PlaceState::Waiting(_)));
         waiting.take(few + 1).count() > few
     }
 
-    /// The next time at which [`Pending::expire`] has something to do.
+    /// Returns the next time to call [`Pending::expire`].
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next_deadline
     }
 
-    /// Takes a place; none is free when too many wait. Says also whether the next deadline came nearer.
+    /// Takes a place; `None` if all are taken. Returns the id, and true if the next deadline is earlier now.
     pub fn insert(
         &mut self,
         deadline: Instant,
@@ -132,8 +132,8 @@ impl Pending {
         Some((self.places[index as usize].uses << PLACE_BITS | u64::from(index), nearer))
     }
 
-    /// Gives the reply to whoever waits under the id, and its waker to be woken outside the lock.
-    /// None if nobody waits: the answer came twice, too late, or under an id that was never given.
+    /// Stores a reply, and returns the caller's waker to be woken outside the lock. Returns `None` for an
+    /// answer that comes twice, too late, or under an unknown id.
     pub fn complete(&mut self, id: u64, reply: Reply) -> Option<Waker> {
         let place = self.place(id)?;
         match std::mem::replace(&mut place.state, PlaceState::Free) {
@@ -151,7 +151,7 @@ impl Pending {
         }
     }
 
-    /// The reply, once; until then the waker is kept for it.
+    /// Takes the reply, or stores the waker until it comes.
     pub fn poll(&mut self, id: u64, waker: &Waker) -> Option<Reply> {
         let place = self.place(id)?;
         match &mut place.state {
@@ -167,7 +167,7 @@ impl Pending {
         }
     }
 
-    /// The waiter goes away. Says what was given up, unless the answer was there already.
+    /// Frees the place of a caller that is gone. Returns the request if it has no answer yet.
     pub fn forget(&mut self, id: u64) -> Option<GivenUp> {
         let cancellable = self.place(id)?.cancellable;
         match self.release(id)? {
@@ -179,7 +179,7 @@ impl Pending {
         }
     }
 
-    /// Refuses all whose deadline has passed.
+    /// Refuses all requests after their deadline.
     pub fn expire(&mut self, now: Instant, refusal: &Refusal, wakers: &mut Vec<Waker>) -> Vec<GivenUp> {
         let mut given_up = Vec::new();
         let mut next = None;
@@ -208,7 +208,7 @@ impl Pending {
         given_up
     }
 
-    /// Refuses all. Those whose message begins at or after `written` were never sent.
+    /// Refuses all requests. Those with a position from `written` on were never sent.
     pub fn refuse_all(&mut self, refusal: &Refusal, written: u64, wakers: &mut Vec<Waker>) {
         self.listeners.clear();
         for place in &mut self.places {
@@ -231,7 +231,7 @@ impl Pending {
         (place.uses == id >> PLACE_BITS && !matches!(place.state, PlaceState::Free)).then_some(place)
     }
 
-    /// Its listener hears nothing any more.
+    /// Removes the listener of a request.
     fn deafen(&mut self, id: u64) {
         let Some(place) = self.place(id) else { return };
         match std::mem::replace(&mut place.listener, NOBODY) {

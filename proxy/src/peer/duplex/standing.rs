@@ -1,5 +1,4 @@
-//! A request that stays open, `subscriptions/listen`: its answer means that it is over. Dropped, it is
-//! cancelled.
+//! Long-lived request, `subscriptions/listen`: the answer means its end, and dropping it cancels it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +20,7 @@ pub struct Standing<O: Outbox> {
 }
 
 impl<O: Outbox> Standing<O> {
-    /// Sends it at once.
+    /// Sends the request.
     pub fn open(
         connection: &Arc<DuplexConnection<O>>,
         method: &str,
@@ -50,7 +49,7 @@ impl<O: Outbox> Future for Standing<O> {
 impl<O: Outbox> Drop for Standing<O> {
     fn drop(&mut self) {
         self.connection.count_standing(self.id, false);
-        // Does nothing if it was answered.
+        // Without effect on an answered request.
         self.connection.give_up(self.id);
     }
 }

@@ -1,11 +1,11 @@
-//! Text that is no JSON-RPC message, looked at for whom it was meant: a message that is cut off, has what
-//! JSON does not know, or a member twice.
+//! Text that is no JSON-RPC message, and the requests that it may answer: cut off, with syntax unknown to
+//! JSON, or with a duplicate member.
 
 use serde_json::error::Category;
 
 use super::{Meant, Message};
 
-/// Reads what is no JSON, or has a member twice or of a wrong type.
+/// Reads text that is no JSON, or has a duplicate or mistyped member.
 pub fn read<'a>(text: &'a [u8], error: &serde_json::Error) -> Message<'a> {
     let Some(meant) = meant(text) else { return Message::Noise };
     let fault = match error.classify() {
@@ -16,25 +16,25 @@ pub fn read<'a>(text: &'a [u8], error: &serde_json::Error) -> Message<'a> {
     Message::Unreadable { meant, fault, original: String::from_utf8_lossy(text) }
 }
 
-/// What is seen of one of the outermost objects.
+/// Members of one outermost object.
 #[derive(Default)]
 struct Seen {
     id: Option<u64>,
-    /// Whether there is an `id`, of whatever type.
+    /// True if there is an `id`, of any type.
     has_id: bool,
     jsonrpc: bool,
     method: bool,
-    /// `result` or `error`.
+    /// True for a `result` or `error`.
     answer: bool,
 }
 
-/// What was found in all of them.
+/// Summary of all outermost objects.
 #[derive(Default)]
 struct Found {
     ids: Vec<u64>,
-    /// An answer without an id that can be read.
+    /// True for an answer without a readable id.
     unnamed: bool,
-    /// A message that is cut off before it shows what it is.
+    /// True for a message cut off before its kind shows.
     begun: bool,
 }
 
@@ -51,8 +51,8 @@ impl Found {
     }
 }
 
-/// Returns whom broken text answers, by the members of its outermost objects, or of those of a broken
-/// batch; none where it is no answer.
+/// Returns the requests that broken text answers, by the members of its outermost objects or those of a
+/// broken batch; `None` for other messages.
 fn meant(text: &[u8]) -> Option<Meant> {
     let base = usize::from(text.starts_with(b"[")) + 1;
     let (mut found, mut seen) = (Found::default(), Seen::default());
@@ -103,8 +103,8 @@ fn end_of_string(text: &[u8], from: usize, quote: u8) -> Option<usize> {
     }
 }
 
-/// Returns the number that a value is, or that its string is. At the end of the text it may be the
-/// beginning of another one.
+/// Returns a number or the number in a string; `None` at the end of the text, where further digits may be cut
+/// off.
 fn leading_number(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii_start();
     let inside = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'"));

@@ -1,5 +1,5 @@
-//! Errors that every client reads, made of those of a server and of answers that cannot be read. `code`
-//! is an integer and `message` a text (JSON-RPC 2.0, section 5.1).
+//! Valid JSON-RPC errors, made from errors of servers and from unreadable answers. `code` is an integer and
+//! `message` a text (JSON-RPC 2.0, section 5.1).
 
 use std::borrow::Cow;
 
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 use super::trimmed;
 use protocol::jsonrpc::kind_of;
 
-/// The most bytes of an unreadable answer that its error holds.
+/// The most bytes of an unreadable answer in its error.
 const ORIGINAL_BYTES: usize = 4096;
-/// The most characters of a server's own words that a repaired error repeats.
+/// The most characters of a server's message in a repaired error.
 const SAID_CHARS: usize = 1000;
-/// The member of `data` by which a repaired error is known.
+/// Member of `data` that marks a repaired error.
 const MARK: &[u8] = br#""code":"unreadable_answer""#;
 
 const HINT: &str = "this is a mistake of the server; `original` is what it sent";
 const HIDDEN: &str = "this is a mistake of the server; what it sent is not shown, since it may be the answer \
                       to another request";
 
-/// Returns an error as it is, or repaired: with the server's code where that is an integer, its words,
-/// what is wrong, and the original in `data`. Codes have 32 bits, since typed clients read no others.
+/// Returns an error, unchanged or repaired: with the server's code if that is an integer, its message, the
+/// fault, and the original in `data`. Codes have 32 bits, since typed clients read no others.
 pub fn well_formed(error: &str) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Shape<'a> {
@@ -58,7 +58,7 @@ pub fn well_formed(error: &str) -> Cow<'_, str> {
     Cow::Owned(repaired.to_string())
 }
 
-/// Says what is wrong with an `error`.
+/// Describes the fault of an `error`.
 fn fault(error: &str, read: &Value) -> String {
     let Value::Object(members) = read else {
         return format!("that is {}", kind_of(error.as_bytes()));
@@ -76,10 +76,9 @@ fn fault(error: &str, read: &Value) -> String {
     }
 }
 
-/// Returns the refusal for an answer that no client can read. Without the original where that may be
-/// somebody else's.
-pub fn unreadable(who: &str, fault: &str, original: Option<&str>) -> Refusal {
-    let reason = format!("`{who}` gave an answer that no client can read: {fault}");
+/// Returns the refusal of an unreadable answer, without the original if that may belong to another caller.
+pub fn unreadable(server: &str, fault: &str, original: Option<&str>) -> Refusal {
+    let reason = format!("`{server}` gave an answer that no client can read: {fault}");
     let refusal = Refusal::new(Code::UnreadableAnswer, reason);
     match original {
         Some(original) => holding(refusal.hint(HINT), original.as_bytes()),
@@ -87,12 +86,12 @@ pub fn unreadable(who: &str, fault: &str, original: Option<&str>) -> Refusal {
     }
 }
 
-/// Adds what a server sent to a refusal.
+/// Adds the server's original to a refusal.
 pub fn holding(refusal: Refusal, original: &[u8]) -> Refusal {
     refusal.fact("original", held(&String::from_utf8_lossy(original)))
 }
 
-/// Returns the original as JSON where it is JSON and small, else the beginning of its text.
+/// Returns the original as JSON if small and valid, else the beginning of its text.
 fn held(original: &str) -> Value {
     if original.len() <= ORIGINAL_BYTES {
         return serde_json::from_str(original).unwrap_or_else(|_| original.into());
@@ -101,12 +100,12 @@ fn held(original: &str) -> Value {
     format!("{shown}… ({} bytes)", original.len()).into()
 }
 
-/// Whether an error is one that was repaired here.
+/// Returns true for an error repaired here.
 pub fn is_repaired(error: &[u8]) -> bool {
     memmem::find(error, MARK).is_some()
 }
 
-/// Adds the request's id to an error that was repaired, as refusals have it.
+/// Adds the request's id to a repaired error, as refusals have it.
 pub fn with_request<'a>(error: &'a [u8], request: &dyn std::fmt::Display) -> Cow<'a, [u8]> {
     if !is_repaired(error) {
         return Cow::Borrowed(error);

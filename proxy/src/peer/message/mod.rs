@@ -1,5 +1,5 @@
-//! JSON-RPC messages of a server, read and written. What is inside `result` and `params` is checked to be
-//! JSON and otherwise left alone. An answer that no client can read becomes an error that holds it.
+//! JSON-RPC messages of a server. `result` and `params` are checked to be JSON and otherwise unchanged. An
+//! answer that no client can read becomes an error with the original.
 
 mod broken;
 mod error;
@@ -25,8 +25,8 @@ pub enum Message<'a> {
         id: u64,
         result: &'a str,
     },
-    /// An error object with an integer `code` and a text `message`. One that was repaired is owned, and
-    /// has what the server sent in its `data`.
+    /// An error object with an integer `code` and a text `message`. A repaired error is owned, with the
+    /// server's original in its `data`.
     Error {
         id: u64,
         error: Cow<'a, str>,
@@ -37,7 +37,7 @@ pub enum Message<'a> {
         fault: String,
         original: Cow<'a, str>,
     },
-    /// The id is as it was written.
+    /// A request, with the server's `id`.
     Request {
         id: &'a str,
         method: Cow<'a, str>,
@@ -47,23 +47,22 @@ pub enum Message<'a> {
         method: Cow<'a, str>,
         params: Option<&'a str>,
     },
-    /// No JSON-RPC at all.
+    /// Text that is no JSON-RPC.
     Noise,
 }
 
-/// How long the right answer is waited for after one that names no request, before the only request that
-/// waits is failed with it: some servers also say things that nobody asked for.
+/// Time for the right answer after one that names no request, before the only request in flight fails: some
+/// servers also send unrequested messages.
 pub const GRACE: Duration = Duration::from_millis(200);
 
 /// The requests that an unreadable answer is for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meant {
-    /// Those with these ids. None of them may be waiting, and there may be no id that was ever given.
+    /// Requests with these ids, some or all of which may not be in flight.
     Ids(Vec<u64>),
-    /// It has no id, or one of a type that is never given.
+    /// No id, or one of a foreign type.
     Unnamed {
-        /// Whether it may be a notification that is cut off, or be about one, which servers should not
-        /// answer and some do.
+        /// True for a possible notification, or an answer to one, which some servers send against the rules.
         about_notification: bool,
     },
 }
@@ -72,7 +71,7 @@ pub enum Meant {
 #[derive(Debug, PartialEq)]
 pub enum Messages<'a> {
     One(Message<'a>),
-    /// A batch (revision 2025-03-26 allowed it), or several messages without a separator.
+    /// A batch (allowed in revision 2025-03-26), or several messages without a separator.
     Several(Vec<Message<'a>>),
 }
 
@@ -108,7 +107,7 @@ pub fn read(text: &[u8]) -> Messages<'_> {
     }
 }
 
-/// Reads several values one behind the other, and what is behind them that cannot be read.
+/// Reads several values in a row, and an unreadable rest.
 fn several(text: &[u8]) -> Messages<'_> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
     let mut read = Vec::new();
@@ -143,23 +142,23 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Keeps null apart from a member that is not there.
+/// Reads null as a value, unlike a missing member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Envelope<'a> {
-    /// The id, unless it is null.
+    /// Returns the id, unless it is null.
     fn own_id(&self) -> Option<&'a str> {
         self.id.map(RawValue::get).filter(|id| *id != "null")
     }
 
-    /// The result, unless it is null.
+    /// Returns the result, unless it is null.
     fn own_result(&self) -> Option<&'a RawValue> {
         self.result.filter(|result| result.get() != "null")
     }
 
-    /// Whether it has what only an answer has. Some servers repeat the `method` in it.
+    /// Returns true for members of an answer. Some servers repeat the `method` in answers.
     fn answers(&self) -> bool {
         self.own_result().is_some() || self.error.is_some()
     }
@@ -202,7 +201,7 @@ fn read_answer<'a>(text: &'a [u8], message: &Envelope<'a>) -> Message<'a> {
             }
             (Err(_), None) => return Message::Noise,
         },
-        // Programs also print things for people and for logs.
+        // Programs also print text for people and logs.
         None if message.jsonrpc.is_none() && (message.id.is_none() || !message.answers()) => {
             return Message::Noise;
         }
@@ -219,7 +218,7 @@ fn read_answer<'a>(text: &'a [u8], message: &Envelope<'a>) -> Message<'a> {
     }
 }
 
-/// Returns the request that an id of another type means: `"5"` and `5.0` for 5.
+/// Returns the request id that an id of another type means: 5 for `"5"` and `5.0`.
 fn meant_by(id: &str) -> Option<u64> {
     let number = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).unwrap_or(id);
     number.strip_suffix(".0").unwrap_or(number).parse().ok()
@@ -230,8 +229,7 @@ fn is_integer(id: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Says what an answer without an id of ours may be about. "Method not found" is what servers say of
-/// notifications that they do not know.
+/// Classifies an answer without an id of ours. Servers send "method not found" for unknown notifications.
 fn unnamed(message: &Envelope<'_>) -> Meant {
     let code = message.error.and_then(|error| code(error.get().as_bytes()));
     Meant::Unnamed { about_notification: code == Some(protocol::Code::MethodNotFound.rpc().into()) }

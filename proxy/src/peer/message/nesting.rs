@@ -1,6 +1,6 @@
-//! Brackets that are open: whether a piece of JSON ends where it should, without reading it.
+//! Nesting of brackets, which shows if JSON is complete, without a parser.
 
-/// Counts brackets over any number of pieces.
+/// Counter of brackets over any number of pieces.
 #[derive(Clone, Default, Debug)]
 pub struct Nesting {
     depth: usize,
@@ -30,13 +30,13 @@ impl Nesting {
         }
     }
 
-    /// Whether something must follow.
+    /// Returns true if the JSON is incomplete.
     pub fn is_open(&self) -> bool {
         self.depth > 0 || self.in_string
     }
 }
 
-/// Whether a text begins as a message does.
+/// Returns true if a text begins like a message.
 pub fn begins_message(text: &[u8]) -> bool {
     text.starts_with(b"{") || text.starts_with(b"[")
 }

@@ -1,4 +1,4 @@
-//! What is read of the messages of servers.
+//! Tests of message parsing.
 
 use serde_json::Value;
 
@@ -117,7 +117,7 @@ fn an_unreadable_answer_may_name_nobody() {
         (r#"{"jsonrpc":"2.0","id":7.5,"result":{}}"#, false),
         (r#"{"jsonrpc":"2.0","id":[7],"result":{}}"#, false),
         (r#"{"jsonrpc":"2.0","id":7.5,"result":NaN}"#, false),
-        // It may be the beginning of another number.
+        // The number may be cut off.
         (r#"{"jsonrpc":"2.0","id":7"#, false),
         (r#"{"jsonrpc":"2.0","#, true),
         (r#"{"jsonrpc":"2.0","id":null,"error":"no"}"#, false),
@@ -161,7 +161,7 @@ fn results_that_no_client_reads() {
         ("completion/complete", r#"{"completion":{}}"#, false),
         ("completion/complete", r#"{"completion":[]}"#, false),
         ("tools/list", r#"{"tools":{}}"#, false),
-        // One that cannot be read is left out of the list.
+        // The list leaves out an unreadable item.
         ("tools/list", r#"{"tools":[null]}"#, true),
         ("logging/setLevel", "{}", true),
         ("logging/setLevel", "null", false),

@@ -1,5 +1,5 @@
-//! Results that no client can read. A result is an object (MCP, "Responses", in every revision), and what
-//! each client looks for in it has its type.
+//! Results that no client can read. A result is an object (MCP, "Responses", in every revision) whose
+//! required members have the right type.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 
 use crate::bridge::results;
 
-/// A member that the result of a method has.
+/// A member in the result of a method.
 struct Promise {
     member: &'static str,
     opening: u8,
     needed: bool,
-    /// Whether it is an array of objects for which nobody looks at each one.
+    /// True for an array of objects whose items nobody else checks.
     of_objects: bool,
 }
 
@@ -37,8 +37,8 @@ fn promise(asked: &str) -> Option<Promise> {
     }
 }
 
-/// Says why no client can read the result of a request, if so. One whose member comes first, as usual, is
-/// not parsed.
+/// Returns the fault of a result that no client can read. A result that begins with the expected member, as
+/// usual, is not parsed.
 pub fn fault_of_result(asked: &str, result: &[u8]) -> Option<String> {
     if !result.starts_with(b"{") {
         return Some(format!("its `result` is {}, not an object", kind_of(result)));
@@ -51,7 +51,7 @@ pub fn fault_of_result(asked: &str, result: &[u8]) -> Option<String> {
     {
         return promise.fault_of_items(value);
     }
-    // Names with half of a surrogate pair are JSON and cannot be read; the members beside them can wait.
+    // Names with half of a surrogate pair are JSON that cannot be read; their result passes unchecked.
     let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(result).ok()?;
     if let Some(kind) = members.get(results::RESULT_TYPE) {
         match kind.get() {
@@ -75,7 +75,7 @@ pub fn fault_of_result(asked: &str, result: &[u8]) -> Option<String> {
 }
 
 impl Promise {
-    /// Looks at the first byte inside only: an array of texts, for instance, is none of objects.
+    /// Checks only the first byte inside, which tells an array of strings from one of objects.
     fn fault_of_items(&self, value: &[u8]) -> Option<String> {
         if self.opening == b'{' {
             return fault_of_completion(value);

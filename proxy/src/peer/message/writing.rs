@@ -1,4 +1,4 @@
-//! Messages to a server, and pieces of its own.
+//! Messages to a server, and excerpts of messages.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub fn notification(method: &str, params: Params<'_>) -> Vec<u8> {
     message(&format!(r#"{{"jsonrpc":"2.0","method":{}"#, quoted(method)), params)
 }
 
-/// Writes the answer to a request of the server; `id` as it was written there.
+/// Writes the answer to a server request, with the server's `id`.
 pub fn answer(id: &str, answer: &UpstreamAnswer) -> Vec<u8> {
     let (member, value) = match answer {
         UpstreamAnswer::Result(result) => ("result", result),
@@ -44,7 +44,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Returns the bytes of an error: a slice of the text that it was read from, unless it was repaired.
+/// Returns the bytes of an error: a slice of its text, unless the error was repaired.
 pub fn slice(text: &Bytes, error: Cow<'_, str>) -> Bytes {
     match error {
         Cow::Borrowed(part) => text.slice_ref(part.as_bytes()),
@@ -52,7 +52,7 @@ pub fn slice(text: &Bytes, error: Cow<'_, str>) -> Bytes {
     }
 }
 
-/// Returns the beginning of something odd, for a log or a refusal.
+/// Returns the beginning of a faulty text, for a log or a refusal.
 pub fn excerpt(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(&bytes[..bytes.len().min(1000)]).chars().take(200).collect();
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

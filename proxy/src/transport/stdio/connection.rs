@@ -1,5 +1,5 @@
-//! Connection to one child process: the process, its pipes, and the tasks that read and write them until
-//! it ends.
+//! Connection to a child process: the process, its pipes, and the tasks that read and write until the end of
+//! the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::pool::Processes;
 use crate::server::StdioLaunch;
 use crate::telling;
 
-/// After the child ended, how long its supervisor and the last of its stderr are waited for.
+/// Time for the supervisor's report and for the last stderr lines, after the end of a child.
 const EXIT_REASON: Duration = Duration::from_millis(300);
 
-/// How many lines an error's `data.stderr` has at most.
+/// The most lines in an error's `data.stderr`.
 const SHOWN_LINES: usize = 10;
 
 /// Requests in flight up to which callers write to the pipe themselves.
@@ -33,7 +33,7 @@ const DIRECT_WRITES: usize = 2;
 pub struct StdioLimits {
     /// The longest line taken from the child, in bytes.
     pub line_cap: usize,
-    /// The most bytes that wait for a child that does not read.
+    /// The most bytes queued for a child that does not read.
     pub write_cap: usize,
 }
 
@@ -42,13 +42,13 @@ pub struct StdioPlan {
     pub peer: PeerPlan,
     pub child: ChildPlan,
     pub limits: StdioLimits,
-    /// All processes of the server, this one among them.
+    /// All processes of the server, the one of this plan included.
     pub processes: Arc<Processes>,
 }
 
 pub type StdioConnection = DuplexConnection<PipeOutbox>;
 
-/// The child of a connection.
+/// Child process of a connection.
 pub struct ChildEnd {
     pub handle: ChildHandle,
     pub stderr: StderrTail,
@@ -56,16 +56,16 @@ pub struct ChildEnd {
 }
 
 impl ChildEnd {
-    /// Waits until nothing is left of a child whose input is closed. Says what that took.
+    /// Waits for the end of a child whose input is closed. Returns the measures needed.
     pub async fn stop(&self) -> Needed {
-        // The end of its input is the polite way; the supervisor has the others.
+        // End of input comes first; the supervisor sends signals.
         tokio::time::timeout(self.grace, self.handle.ended()).await.ok();
         self.handle.end();
         self.handle.over().await.max(Needed::EndOfInput)
     }
 }
 
-/// Starts the child and begins to read it.
+/// Starts the child and its reader and writer tasks.
 pub async fn open(plan: &StdioPlan, launch: &StdioLaunch) -> Result<Arc<StdioConnection>, Refusal> {
     let StdioPlan { peer, limits, .. } = plan;
     let started_at = Timestamp::now();
@@ -95,7 +95,7 @@ pub fn stopped(server: &str) -> Refusal {
     Refusal::new(Code::ServerStopped, format!("`{server}` was stopped"))
 }
 
-/// Reads a child to its end, and then says why it ended.
+/// Reads a child's output, and closes with the exit reason.
 async fn read(
     connection: Arc<StdioConnection>,
     stdout: tokio::net::unix::pipe::Receiver,
@@ -117,18 +117,18 @@ async fn read(
         ReadEnd::Failed(error) => format!("the output of `{server}` could not be read: {error}"),
     };
     if !connection.state.is_open() {
-        // It was stopped, and whoever did that sees to the rest.
+        // The connection was closed by a stop, which ends the child.
         return;
     }
     let refusal = Refusal::new(Code::UpstreamFailed, reason).since(Timestamp::now());
     let refusal = connection.process.stderr.added_to(refusal);
     connection.plan.logs.note(refusal.reason.clone());
     connection.close(refusal);
-    // Most often it is dead already. One that only closed its output is of no use any more.
+    // A child that only closed its output is of no use any more.
     connection.process.handle.end();
 }
 
-/// Returns how the child ended, once its stderr is read, as far as that comes soon.
+/// Returns the exit reason, after waiting for the exit status and the end of stderr.
 async fn exit_reason(connection: &StdioConnection, stderr_ended: &Notify) -> String {
     let ending = tokio::time::timeout(EXIT_REASON, connection.process.handle.ended()).await;
     tokio::time::timeout(EXIT_REASON, stderr_ended.notified()).await.ok();
@@ -139,18 +139,17 @@ async fn exit_reason(connection: &StdioConnection, stderr_ended: &Notify) -> Str
     }
 }
 
-/// The lines that one child wrote to stderr, as a refusal shows them.
+/// Stderr lines of one child, for refusals.
 #[derive(Clone)]
 pub struct StderrTail {
     logs: Arc<LogRing>,
     started_at: Timestamp,
-    /// The values of the server's own variables: they are never shown.
+    /// Values of the server's own variables, which are masked.
     secrets: Arc<Secrets>,
 }
 
 impl StderrTail {
-    /// Adds the line that names the error to the reason, the last lines to `data`, and a hint if the
-    /// cause is known.
+    /// Adds the most telling line to the reason, the last lines to `data`, and a hint if the cause is known.
     pub fn added_to(&self, mut refusal: Refusal) -> Refusal {
         let written = self.logs.stderr_since(self.started_at);
         let lines = self.secrets.masked(&written);

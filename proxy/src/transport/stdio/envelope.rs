@@ -1,4 +1,4 @@
-//! The quick way to read the usual answer of a stdio server, beside `message`, which reads everything.
+//! Fast parser for the usual answer of a stdio server, in front of the full parser `message`.
 
 use serde_json::value::RawValue;
 
@@ -12,11 +12,11 @@ pub fn read(line: &[u8]) -> Messages<'_> {
     }
 }
 
-/// Almost every line is `{"jsonrpc":"2.0","id":N,"result":R}`: then only R has to be parsed.
+/// Reads `{"jsonrpc":"2.0","id":N,"result":R}`, the form of almost every line, and parses only R.
 fn usual_answer(line: &[u8]) -> Option<(u64, &str)> {
     let rest = line.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    // 18 digits cannot overflow, and ours are never longer.
+    // 18 digits cannot overflow, and ids of the gateway are shorter.
     let padded = digits > 1 && rest[0] == b'0';
     if digits == 0 || digits > 18 || padded {
         return None;

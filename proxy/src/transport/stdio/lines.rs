@@ -1,25 +1,25 @@
-//! Lines of a child's standard output. Bounded: a line over the cap is an error, not memory.
+//! Line buffer for a child's output. A line over the cap is an error, which bounds memory.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// What is read at once, in bytes. Small messages use only its first pages, again and again.
+/// Initial size in bytes. Small messages use only the first pages.
 const CAPACITY: usize = 256 << 10;
 
 /// A buffer that is filled at its end and emptied from its start.
 pub struct LineBuffer {
     data: Vec<u8>,
-    /// Bytes before this are used up.
+    /// Start of the unread bytes.
     start: usize,
-    /// Bytes from here on are free.
+    /// Start of the free bytes.
     end: usize,
-    /// No line end lies between `start` and this.
+    /// End of the bytes that were searched for a line end.
     searched: usize,
     cap: usize,
 }
 
-/// A line without its end is longer than allowed.
+/// Error for a line longer than the cap.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LineTooLong;
 
@@ -28,7 +28,7 @@ impl LineBuffer {
         Self { data: vec![0; CAPACITY], start: 0, end: 0, searched: 0, cap }
     }
 
-    /// Room to read into, never empty.
+    /// Returns space to read into, never empty.
     pub fn space(&mut self) -> Result<&mut [u8], LineTooLong> {
         if self.start == self.end {
             self.reset();
@@ -38,12 +38,12 @@ impl LineBuffer {
         Ok(&mut self.data[self.end..])
     }
 
-    /// That many bytes were read into the room.
+    /// Counts bytes that were read into the space.
     pub fn filled(&mut self, bytes: usize) {
         self.end += bytes;
     }
 
-    /// The next whole line without its end, as a range for [`LineBuffer::bytes`].
+    /// Returns the next whole line without its end, as a range for [`LineBuffer::bytes`].
     pub fn next_line(&mut self) -> Result<Option<Range<usize>>, LineTooLong> {
         let Some(offset) = memchr::memchr(b'\n', &self.data[self.searched..self.end]) else {
             self.searched = self.end;
@@ -59,8 +59,8 @@ impl LineBuffer {
         &self.data[range]
     }
 
-    /// Takes a part of the line that was found last. A small part is copied, so that it does not keep
-    /// the whole buffer alive; a large one takes the buffer with it.
+    /// Takes a part of the line that was found last. A small part is copied, so that the whole buffer is not
+    /// kept alive; a large part takes the buffer with it.
     pub fn take(&mut self, range: Range<usize>) -> Bytes {
         if range.len() < self.data.len() / 2 {
             return Bytes::copy_from_slice(&self.data[range]);
@@ -74,12 +74,12 @@ impl LineBuffer {
         Bytes::from(taken).slice(range)
     }
 
-    /// What came after the last whole line.
+    /// Returns the bytes after the last whole line.
     pub fn rest(&self) -> &[u8] {
         &self.data[self.start..self.end]
     }
 
-    /// Takes what came after the last whole line.
+    /// Takes the bytes after the last whole line.
     pub fn take_rest(&mut self) -> Vec<u8> {
         let rest = self.rest().to_vec();
         (self.start, self.searched) = (self.end, self.end);
@@ -116,7 +116,7 @@ impl LineBuffer {
 mod tests {
     use super::*;
 
-    /// Feeds the input in pieces of this size, and gives the lines.
+    /// Returns the lines of an input fed in pieces of this size.
     fn lines(input: &[u8], piece: usize, cap: usize, take: bool) -> Result<Vec<Vec<u8>>, LineTooLong> {
         let mut buffer = LineBuffer::new(cap);
         let mut found = Vec::new();

@@ -1,8 +1,8 @@
-//! Transport of MCP over the standard streams of a child process, one JSON message a line. Restarts and
-//! waiting turns are the pool's.
+//! Transport of MCP over the standard streams of a child process, one JSON message per line. The pool does
+//! restarts and queueing.
 
 mod connection;
-// Open for the fuzz targets only, as are the lines.
+// Public only for the fuzz targets, as are the lines.
 #[doc(hidden)]
 pub mod envelope;
 #[doc(hidden)]

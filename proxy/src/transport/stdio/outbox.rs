@@ -1,5 +1,5 @@
-//! Messages that wait to be written to a child. Messages are put together in one buffer, so that many callers
-//! at once cost one write; whoever writes takes all that is there.
+//! Outgoing message queue of a child. One buffer holds all messages, so that concurrent callers cost one
+//! write, which takes the whole buffer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use crate::peer::duplex::outbox::OutboxFull;
 use crate::peer::duplex::{DuplexConnection, Outbox};
 use crate::upstream::{Params, UpstreamAnswer};
 
-/// A buffer that grew beyond this is given back, in bytes.
+/// Capacity in bytes above which a buffer is freed.
 const KEPT: usize = 256 << 10;
 
 pub struct PipeOutbox {
     queue: Vec<u8>,
-    /// An empty buffer to go on with while the other one is being written.
+    /// Empty buffer for new messages while the other one is being written.
     spare: Vec<u8>,
-    /// The rest of what a full pipe did not take.
+    /// Bytes that a full pipe did not take.
     left_over: Vec<u8>,
-    /// Someone writes, and will look again before it stops.
+    /// True while a writer writes, which looks for more at its end.
     writing: bool,
     /// Bytes that were ever queued.
     queued: u64,
     /// Bytes that the pipe has taken.
     written: u64,
     cap: usize,
-    /// With at most this many requests in flight, the caller itself writes; else a task does, which lets the
-    /// other callers of the moment queue theirs first, and then writes all at once.
+    /// Number of requests in flight up to which the caller writes. Above it a task writes, which first lets
+    /// concurrent callers queue their messages.
     direct_up_to: usize,
-    /// Cancelled when the child does not take any more input.
+    /// Cancelled when the child takes no more input.
     pub input_closed: CancellationToken,
     pipe: Option<Arc<pipe::Sender>>,
-    /// Whether all was read when the pipe was closed.
+    /// The value of `is_read` when the pipe was closed.
     was_read: bool,
 }
 
 impl PipeOutbox {
-    /// At most `cap` bytes wait for a child that does not read.
+    /// Creates a queue of at most `cap` bytes, or one larger message.
     pub fn new(pipe: pipe::Sender, cap: usize, direct_up_to: usize) -> Self {
         Self {
             queue: Vec::new(),
@@ -58,7 +58,7 @@ impl PipeOutbox {
         }
     }
 
-    /// Whether the child has read all that it was sent, or had when its input was closed.
+    /// Returns true if the child has read everything, or had when its input was closed.
     pub fn is_read(&self) -> bool {
         let unread = |pipe: &Arc<pipe::Sender>| rustix::io::ioctl_fionread(&**pipe).unwrap_or(1);
         self.pipe.as_ref().map_or(self.was_read, |pipe| self.waiting() == 0 && unread(pipe) == 0)
@@ -77,7 +77,7 @@ impl PipeOutbox {
         self.queued += (self.queue.len() - before) as u64;
     }
 
-    /// What was reserved or left over.
+    /// Takes the bytes reserved or left over.
     pub fn take_reserved(&mut self) -> Option<(Vec<u8>, Arc<pipe::Sender>)> {
         let pipe = self.pipe.clone().filter(|_| self.writing)?;
         if !self.left_over.is_empty() {
@@ -86,13 +86,12 @@ impl PipeOutbox {
         Some((std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare)), pipe))
     }
 
-    /// The pipe is full: the writer task goes on with the rest when there is room.
+    /// Stores the bytes that did not fit the pipe, for the writer task.
     pub fn leave_over(&mut self, rest: Vec<u8>) {
         self.left_over = rest;
     }
 
-    /// The writer is done with its buffer. More to write if something came meanwhile, else nobody
-    /// writes any more.
+    /// Takes back a written buffer, and returns the next one if messages came meanwhile.
     pub fn next(&mut self, mut done: Vec<u8>) -> Option<Vec<u8>> {
         done.clear();
         if done.capacity() <= KEPT {
@@ -105,7 +104,7 @@ impl PipeOutbox {
         Some(std::mem::replace(&mut self.queue, std::mem::take(&mut self.spare)))
     }
 
-    /// The pipe took that many bytes.
+    /// Counts bytes that the pipe has taken.
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes as u64;
     }
@@ -180,7 +179,7 @@ impl Outbox for PipeOutbox {
     }
 
     fn close(&mut self) {
-        // The child sees the end of its input as soon as nobody writes any more.
+        // The child sees the end of its input once no writer holds the pipe.
         self.was_read = self.is_read();
         self.pipe = None;
         self.queue = Vec::new();
@@ -192,7 +191,7 @@ impl Outbox for PipeOutbox {
     }
 }
 
-/// A line end in a message is white space (strings have it escaped), and here it would split the message.
+/// Appends JSON without line ends, which are white space there and would split the message.
 fn push_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
     let start = out.len();
     out.extend_from_slice(json);

@@ -1,5 +1,4 @@
-//! A stdio server that is asked which era it speaks and ended afterwards. Only what begins an era is
-//! sent, never a call.
+//! Era probe on a child process, which ends afterwards. The probe sends only handshake requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,19 +12,19 @@ use crate::peer::{Connection, handshake};
 use crate::server::StdioLaunch;
 use crate::upstream::Failure;
 
-/// The outcome of the first request of one era to one child.
+/// Outcome of the first request of one era to one child.
 #[derive(Debug)]
 pub enum Probe {
     Speaks,
-    /// It answered otherwise.
+    /// Any other answer.
     Refuses(Refusal),
-    /// It ended.
+    /// The end of the child.
     Gone(Refusal),
-    /// It neither answered nor ended.
+    /// No answer in time.
     Silent(Refusal),
 }
 
-/// A child that is asked. Dropped, it is ended.
+/// A child to probe; ends when dropped.
 pub struct ProbeChild {
     connection: Arc<StdioConnection>,
     plan: StdioPlan,
@@ -65,18 +64,19 @@ impl ProbeChild {
         }
     }
 
-    /// Returns why it counts as silent although its time is not over.
+    /// Returns the outcome for a child that is silent before its deadline.
     pub fn silent(&self) -> Probe {
         let late = Refusal::new(Code::TimedOut, "it did not answer in time");
         Probe::Silent(not_started(&self.plan.peer.server, late, &self.connection.process.stderr))
     }
 
-    /// Returns whether it has read what it was asked, or had when it ended. One that had not ended by itself.
+    /// Returns true if the child has read the request, or had at its end. If false, the child ended by
+    /// itself.
     pub fn has_read(&self) -> bool {
         self.connection.shared.lock().outbox.is_read()
     }
 
-    /// Waits until nothing is left of it.
+    /// Waits until nothing is left of the child.
     pub async fn stop(self) {
         Connection::stop(&*self.connection, stopped(self.connection.server())).await;
     }
@@ -84,7 +84,7 @@ impl ProbeChild {
 
 impl Drop for ProbeChild {
     fn drop(&mut self) {
-        self.connection.close(Refusal::new(Code::ServerStopped, "it was started for a question only"));
+        self.connection.close(Refusal::new(Code::ServerStopped, "it was started for an era probe only"));
         self.connection.process.handle.end();
     }
 }

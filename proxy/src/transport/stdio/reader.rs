@@ -1,5 +1,5 @@
-//! Reader of a child's standard output. It never waits for a caller, and a child that only makes noise is
-//! read slowly, so that it harms nobody but itself.
+//! Reader of a child's standard output. The reader waits for no caller, and slows down for a child that sends
+//! no answers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,16 +18,15 @@ use crate::peer::duplex::Incoming;
 use crate::peer::message::{self, Message, Messages, Nesting, excerpt};
 use crate::upstream::UpstreamAnswer;
 
-/// After the child ended or closed its input, how long the rest of its output is waited for.
-const LAST_WORDS: Duration = Duration::from_millis(250);
-/// The pause after this many bytes without a single answer among them.
+/// Time for the rest of the output, after the child ended or closed its input.
+const OUTPUT_REST: Duration = Duration::from_millis(250);
+/// The number of bytes without an answer that causes a pause.
 const NOISE_BYTES: usize = 64 << 10;
 const NOISE_PAUSE: Duration = Duration::from_millis(5);
-/// How long the end of a line, or of a message over several lines, is waited for before what is there is
-/// looked at.
+/// Time for the end of a line, or of a message over several lines, before an incomplete one is examined.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Why reading stopped.
+/// Reason for the end of reading.
 #[derive(Debug)]
 pub enum ReadEnd {
     /// The child closed its output, ended, or takes no more input.
@@ -47,7 +46,7 @@ impl Reader {
         Self { incoming: Incoming::new(connection), split: None }
     }
 
-    /// Runs until nothing more is to be read.
+    /// Reads until the end of the output.
     pub async fn run(&mut self, stdout: pipe::Receiver, cap: usize) -> ReadEnd {
         let mut buffer = LineBuffer::new(cap);
         let end = self.read_lines(stdout, &mut buffer).await;
@@ -59,14 +58,14 @@ impl Reader {
     async fn read_lines(&mut self, mut stdout: pipe::Receiver, buffer: &mut LineBuffer) -> ReadEnd {
         let connection = self.incoming.connection.clone();
         let input_closed = connection.shared.lock().outbox.input_closed.clone();
-        let last_words = async {
+        let output_rest = async {
             tokio::select! {
                 _ = connection.process.handle.ended() => {}
                 () = input_closed.cancelled() => {}
             }
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(OUTPUT_REST).await;
         };
-        let mut last_words = std::pin::pin!(last_words);
+        let mut output_rest = std::pin::pin!(output_rest);
         let (mut noise, mut looked) = (0, true);
         loop {
             let unfinished = !looked && (self.split.is_some() || !buffer.rest().is_empty());
@@ -75,7 +74,7 @@ impl Reader {
             let read = tokio::select! {
                 biased;
                 read = stdout.read(space) => read,
-                () = &mut last_words => return ReadEnd::Over,
+                () = &mut output_rest => return ReadEnd::Over,
                 () = sleep_until(quiet), if quiet.is_some() => {
                     looked = true;
                     self.take_rest(buffer);
@@ -103,7 +102,7 @@ impl Reader {
         }
     }
 
-    /// Handles every whole line in the buffer; true if an answer was among them.
+    /// Handles every whole line in the buffer; returns true if answers were among them.
     fn take_lines(&mut self, buffer: &mut LineBuffer) -> Result<bool, LineTooLong> {
         let outcome = loop {
             match buffer.next_line() {
@@ -122,7 +121,7 @@ impl Reader {
         if self.split.is_some() {
             return self.take_more(line);
         }
-        // Where a part of the line lies in the buffer.
+        // Position of a part of the line in the buffer.
         let place = |part: &str| {
             let start = range.start + (part.as_ptr() as usize - whole.as_ptr() as usize);
             start..start + part.len()
@@ -156,9 +155,9 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Handling of what is not one message in one line.
+/// Handling of lines other than single messages.
 impl Reader {
-    /// Takes a line after one that goes on.
+    /// Takes a line after an incomplete one.
     fn take_more(&mut self, line: &[u8]) {
         let read = envelope::read(line);
         if Split::is_left_by(line, &read) {
@@ -173,7 +172,7 @@ impl Reader {
         }
     }
 
-    /// Reads what there is of a message over several lines.
+    /// Reads the lines so far of a split message.
     fn end_split(&mut self) {
         let Some(split) = self.split.take() else { return };
         let text = split.into_text();
@@ -181,8 +180,8 @@ impl Reader {
         message::read(&text).into_iter().for_each(|message| self.take_other(message, &text));
     }
 
-    /// Looks at what has no line end, when nothing more comes: a message that is complete is taken, for
-    /// one that is not the rest may still come.
+    /// Examines bytes without a line end after a pause: takes a complete message, and leaves an incomplete
+    /// one in the buffer.
     fn take_rest(&mut self, buffer: &mut LineBuffer) {
         let rest = message::trimmed(buffer.rest());
         match &mut self.split {
@@ -205,7 +204,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// Takes everything that is not the usual answer.
+    /// Takes any message but the usual answer.
     fn take_other(&mut self, message: Message<'_>, line: &[u8]) {
         self.incoming.take_message(message, line, &|part| Bytes::copy_from_slice(part.as_bytes()));
     }

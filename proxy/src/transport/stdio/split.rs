@@ -1,10 +1,9 @@
-//! A message over several lines, which the transport does not allow (MCP, "stdio": no newlines inside) and
-//! programs write that print JSON for people. Its lines are put together; bounded in bytes and, by the
-//! reader, in time.
+//! Message split over several lines, which the transport forbids (MCP, "stdio": no newlines inside) but
+//! pretty-printing servers send. The lines are joined, bounded in bytes and, by the reader, in time.
 
 use crate::peer::message::{self, Message, Messages, Nesting};
 
-/// The most bytes of such a message.
+/// The most bytes of a split message.
 const MOST: usize = 1 << 20;
 
 #[derive(Default)]
@@ -14,7 +13,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Begins one with a line that goes on; none where the line is something else.
+    /// Begins a split message with an incomplete line; returns `None` for other lines.
     pub fn begin(line: &[u8], read: &Messages<'_>) -> Option<Split> {
         let unnamed = match read {
             Messages::One(Message::Noise) => true,
@@ -31,7 +30,7 @@ impl Split {
         split.nesting.is_open().then_some(split)
     }
 
-    /// Whether a line is a message of its own, so that what was begun is never ended.
+    /// Returns true if a line is a message of its own, so that the split one stays incomplete.
     pub fn is_left_by(line: &[u8], read: &Messages<'_>) -> bool {
         let whole = |message: &Message<'_>| match message {
             Message::Result { .. }
@@ -54,14 +53,14 @@ impl Split {
         self.text.push(b'\n');
     }
 
-    /// Whether a further piece would end it.
+    /// Returns true if a piece would complete the message.
     pub fn would_end_with(&self, piece: &[u8]) -> bool {
         let mut nesting = self.nesting.clone();
         nesting.feed(piece);
         !nesting.is_open()
     }
 
-    /// Whether nothing more is taken.
+    /// Returns true if complete or too long.
     pub fn is_over(&self) -> bool {
         !self.nesting.is_open() || self.text.len() > MOST
     }

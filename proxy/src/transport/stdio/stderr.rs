@@ -1,4 +1,4 @@
-//! The last lines of a child's stderr. The child is never held up by it, and a flood is cheap.
+//! Log of a child's stderr, which never blocks the child and is cheap in a flood.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::net::unix::pipe;
 
 use crate::logs::{LINE_BYTES, LogRing};
 
-/// Runs until the child and all that hold its stderr are gone.
+/// Reads until the child and all other holders of its stderr end.
 pub async fn keep(mut stderr: pipe::Receiver, logs: Arc<LogRing>) {
     let mut buffer = vec![0; 2 * LINE_BYTES];
     let mut held = 0;

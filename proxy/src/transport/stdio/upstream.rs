@@ -10,17 +10,17 @@ use crate::peer::{Connection, handshake};
 use crate::server::StdioLaunch;
 use crate::upstream::Failure;
 
-/// A child that has shaken hands.
+/// A child after its handshake.
 pub struct StartedChild {
     pub started: Started,
     pub pid: Option<u32>,
 }
 
-/// The reason why there is no upstream.
+/// Reason for a failed start.
 #[derive(Debug)]
 pub struct NotStarted {
     pub refusal: Refusal,
-    /// The child lives and answered its first request, but not as one that speaks its era.
+    /// True if the child lives and answered the handshake, but not in its era.
     pub wrong_era: bool,
 }
 
@@ -30,10 +30,10 @@ impl From<Refusal> for NotStarted {
     }
 }
 
-/// How long a start waits until the child is listened to, so that the changes of the first call are heard.
+/// Time for a first `subscriptions/listen`, so that changes during the first call are received.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Starts the child and shakes hands with it. A child that does not get that far is ended.
+/// Starts the child and performs the handshake. A child whose handshake fails is ended.
 pub async fn start(
     plan: &StdioPlan,
     launch: &StdioLaunch,
@@ -64,7 +64,7 @@ pub async fn start(
     Ok(StartedChild { started: upstream.started(initialized), pid })
 }
 
-/// Returns why a child did not start, from what its handshake came to.
+/// Returns the refusal for a failed handshake.
 pub fn not_started(server: &str, refusal: Refusal, stderr: &StderrTail) -> Refusal {
     match refusal.code {
         Code::TimedOut => {}

@@ -1,4 +1,4 @@
-//! Writing to a child: at once by the caller, or by a task that takes what many callers queued.
+//! Writing to a child: directly by the caller, or by a task that takes what many callers queued.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::outbox::PipeOutbox;
 use crate::peer::duplex::DuplexConnection;
 
 impl DuplexConnection<PipeOutbox> {
-    /// Writes what was claimed, and what others queue meanwhile, without ever waiting.
+    /// Writes the claimed bytes and those queued meanwhile, without waiting.
     pub(super) fn write_without_waiting(&self, mut bytes: Vec<u8>, pipe: &pipe::Sender) {
         loop {
             let taken = match pipe.try_write(&bytes) {
@@ -30,14 +30,14 @@ impl DuplexConnection<PipeOutbox> {
         }
     }
 
-    /// Writes what is reserved for it, and waits while the pipe is full.
+    /// Writes reserved bytes, and waits while the pipe is full.
     pub async fn write_for_others(self: Arc<Self>) {
         loop {
             tokio::select! {
                 () = self.state.closed.cancelled() => return,
                 () = self.write_wanted.notified() => {}
             }
-            // Callers that are ready now queue theirs first, so that one write takes them all.
+            // Callers that are ready now queue theirs first, so that one write takes all messages.
             tokio::task::yield_now().await;
             let Some((mut bytes, pipe)) = self.shared.lock().outbox.take_reserved() else { continue };
             loop {

@@ -1,4 +1,4 @@
-//! WebSocket handshake: a checked address, the request of HTTP, the subprotocol.
+//! WebSocket handshake: a checked address, the HTTP request, the subprotocol.
 
 use protocol::{Code, Refusal};
 use tokio_tungstenite::client_async_with_config;
@@ -13,7 +13,7 @@ use crate::server::RemoteLaunch;
 use crate::transport::http::{RemotePlan, failure, own_headers};
 
 const SUBPROTOCOL: &str = "mcp";
-/// The request's header, as RFC 6455 names it.
+/// Request header of the subprotocol (RFC 6455).
 const PROTOCOL_HEADER: &str = "sec-websocket-protocol";
 
 /// Connects without a time-out; the caller has one.
@@ -47,7 +47,7 @@ pub async fn connect(plan: &RemotePlan, launch: &RemoteLaunch) -> Result<Frames,
     }
 }
 
-/// A status instead of a WebSocket.
+/// Returns the refusal for an HTTP status.
 fn refused(server: &str, response: &http::Response<Option<Vec<u8>>>) -> Refusal {
     failure::status(server, response.status().as_u16(), None).failure.refusal
 }

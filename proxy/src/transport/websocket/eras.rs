@@ -1,5 +1,5 @@
-//! Discovery of the eras that a server behind a WebSocket speaks, with a connection for each question: a
-//! server may bind a connection to the era of its first message.
+//! Era probe over WebSocket, with one connection per era: a server may bind a connection to the era of its
+//! first message.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use crate::peer::handshake;
 use crate::server::RemoteLaunch;
 use crate::transport::http::{RemotePlan, not_started};
 
-/// How long a server may be silent after a first request that it may not know.
+/// Time for an answer to a first request that the server may not know.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// Returns the eras; none where the server speaks neither. An answer, an error, silence or the end of the
-/// connection: all of them say something here.
+/// Returns the eras; `None` if the server speaks neither. Errors, silence and a closed connection count as
+/// answers.
 ///
 /// # Errors
-/// The reason why it could not be found out now.
+/// The reason why the probe had no outcome.
 pub async fn eras(
     plan: &RemotePlan,
     launch: &RemoteLaunch,

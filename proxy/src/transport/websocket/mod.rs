@@ -1,4 +1,4 @@
-//! Transport of MCP over a WebSocket: JSON-RPC in text frames, subprotocol `mcp`. Restarts are the pool's.
+//! Transport of MCP over a WebSocket: JSON-RPC in text frames, subprotocol `mcp`. The pool does restarts.
 
 mod connect;
 mod eras;
@@ -20,17 +20,17 @@ use crate::egress::Socket;
 use crate::peer::duplex::{DuplexConnection, Incoming, QueueOutbox};
 use crate::server::RemoteLaunch;
 
-/// How often the server is pinged, and after how long without a frame it counts as gone.
+/// Time between pings, and time without a frame after which the connection is closed.
 const PING: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(90);
-/// How long one frame may take to be written.
+/// Time for one frame to be written.
 const WRITE: Duration = Duration::from_secs(30);
 
 type Frames = WebSocketStream<Box<dyn Socket>>;
 
 type WebSocketConnection = DuplexConnection<QueueOutbox>;
 
-/// Connects to a remote server and shakes hands with it in the era of the plan.
+/// Connects to a remote server and performs the handshake in the era of the plan.
 pub async fn start(
     plan: &RemotePlan,
     launch: &RemoteLaunch,
@@ -42,7 +42,7 @@ pub async fn start(
     shake_or_close(plan, connection, generation, deadline).await
 }
 
-/// Opens a connection with its two tasks.
+/// Opens a connection and starts its tasks.
 async fn open(
     plan: &RemotePlan,
     launch: &RemoteLaunch,
@@ -73,7 +73,7 @@ async fn read(connection: Arc<WebSocketConnection>, mut stream: SplitStream<Fram
                 break format!("closed the connection{said}");
             }
             Ok(Some(Ok(Message::Binary(bytes)))) => {
-                // Not as it should be, but what is in it may be a message.
+                // A binary frame is a violation, but may hold a message.
                 incoming.violation(|| "a binary frame, which is not MCP".to_owned());
                 incoming.take(&bytes);
             }
@@ -101,7 +101,7 @@ async fn write(connection: Arc<WebSocketConnection>, mut sink: SplitSink<Frames,
                     Message::Text(text)
                 }
                 None => {
-                    // The polite way, as far as it goes at once.
+                    // The close frame gets a second at most.
                     tokio::time::timeout(Duration::from_secs(1), sink.close()).await.ok();
                     return;
                 }
@@ -115,7 +115,7 @@ async fn write(connection: Arc<WebSocketConnection>, mut sink: SplitSink<Frames,
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return connection.fail(&explained(&error)),
-            Err(_) => return connection.fail("does not read what it is sent"),
+            Err(_) => return connection.fail("does not read its input"),
         }
     }
 }
@@ -126,6 +126,6 @@ fn explained(error: &tungstenite::Error) -> String {
             "closed the connection".to_owned()
         }
         tungstenite::Error::Capacity(_) => "sent a message that is too large".to_owned(),
-        other => format!("broke the connection: {other}"),
+        other => format!("lost the connection: {other}"),
     }
 }
