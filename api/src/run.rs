@@ -1,4 +1,4 @@
-//! The gateway's life: start, announce, serve, stop.
+//! Lifecycle of the gateway process: start, announce, serve, stop.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,16 +17,16 @@ use crate::http::{listener, routes};
 use crate::ops::metrics;
 use crate::subscriptions::replica_interest;
 
-/// How often the registry's change counter is read.
+/// Interval of reads of the registry's change counter.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often expired sessions are deleted.
+/// Interval of deletions of expired sessions.
 const TIDY: Duration = Duration::from_secs(300);
 
-/// How often the number of replicas is handed on.
+/// Interval of updates of the number of replicas.
 const REPLICAS: Duration = Duration::from_secs(2);
 
-/// How often times of last use are written, figures are folded and expired state is freed.
+/// Interval of writes of last-use times, upkeep of metrics and expiry of state.
 const FOLD: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT.
@@ -40,7 +40,7 @@ pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), Sta
     runtime()?.block_on(live(Arc::new(config), environment, stop.clone(), up))
 }
 
-/// What everything runs on.
+/// Returns the runtime of the process.
 pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,14 +48,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))
 }
 
-/// The addresses that were bound.
+/// The bound addresses.
 #[derive(Clone, Copy)]
 pub struct Listens {
     pub gateway: SocketAddr,
     pub figures: Option<SocketAddr>,
 }
 
-/// A gateway from its start until `stop` is cancelled; `up` is called when it listens.
+/// Runs a gateway until `stop` is cancelled; calls `up` when it listens.
 pub async fn live(
     config: Arc<Config>,
     environment: Vec<(String, String)>,
@@ -129,7 +129,7 @@ pub async fn live(
         async move {
             stop.cancelled().await;
             stopped.set(Instant::now()).ok();
-            // Open streams and questions would keep their connections for ever.
+            // Open streams and server requests would keep their connections for ever.
             app.gateway.sessions.refuse_questions();
             app.gateway.upstreams.bridge.give_up_parked();
             app.gateway.dispatcher.ending.cancel();
@@ -141,7 +141,7 @@ pub async fn live(
     listener::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
     stop.cancel();
     tasks.close();
-    // One time for all: what is in flight has had its part of it.
+    // One grace period for all: requests in flight have used a part of it.
     let spent = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
     app.shutdown(grace.saturating_sub(spent)).await;
     if tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await.is_err() {
@@ -151,7 +151,7 @@ pub async fn live(
     Ok(())
 }
 
-/// Calls something again and again until the end.
+/// Repeats a function until the gateway stops.
 async fn every<F: Future<Output = ()>>(
     pause: Duration,
     stop: CancellationToken,
@@ -168,7 +168,7 @@ async fn every<F: Future<Output = ()>>(
     }
 }
 
-/// Cancels when the process is asked to end.
+/// Cancels when the process receives SIGTERM or SIGINT.
 pub async fn end_on_signal(stop: CancellationToken) {
     let wait = async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -204,7 +204,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
         .map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
 }
 
-/// Makes the directory and keeps others out of it: two processes would write one journal.
+/// Creates the data directory and locks it: two processes would write one journal.
 pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let dir = &config.server.data_dir;
     let unusable = |error: std::io::Error| {
@@ -229,7 +229,7 @@ pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     }
 }
 
-/// Says where the gateway is, for programs.
+/// Writes the gateway's address to a file, for programs.
 fn note(app: &App, listens: Listens) {
     let metrics = listens.figures.map(|figures| format!("http://{figures}"));
     tracing::info!(
@@ -242,7 +242,7 @@ fn note(app: &App, listens: Listens) {
     );
 }
 
-/// Says what can be tried, for people.
+/// Prints the addresses and the next steps, for people.
 fn announce(app: &App, Listens { gateway, figures }: Listens) {
     if app.config.log.format == LogFormat::Json {
         return;

@@ -1,11 +1,11 @@
-//! The second and every later look at the credential of what stays open. Knows no stream.
+//! Repeated authentication of open streams. Knows no stream.
 
 use jiff::Timestamp;
 use protocol::{AgentId, Refusal, Scope, TenantId};
 
 use crate::authn::{Authn, Identified, Proof, presented};
 
-/// For whom something stays open.
+/// Tenant and agent of an open stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
     pub tenant: TenantId,
@@ -13,8 +13,8 @@ pub struct Owner {
 }
 
 impl Authn {
-    /// Looks again whether what is open for `owner` may stay so, and until when. Makes no agent: one that
-    /// was deleted stays deleted.
+    /// Checks again the credential of a stream that `owner` holds open; returns its expiry. Creates no agent:
+    /// a deleted one stays deleted.
     pub async fn look_again(
         &self,
         proof: &Proof<'_>,

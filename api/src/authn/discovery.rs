@@ -1,9 +1,9 @@
-//! Where an issuer publishes its keys: its metadata by RFC 8414, else by OpenID Connect Discovery 1.0.
+//! Discovery of an issuer's keys: metadata by RFC 8414, else by OpenID Connect Discovery 1.0.
 
 use proxy::egress::{Egress, EgressError, Url};
 use serde::Deserialize;
 
-/// A metadata document is a few kilobytes.
+/// Most bytes of a metadata document, which is usually a few kilobytes.
 const MAX_BYTES: usize = 256 << 10;
 
 #[derive(Deserialize)]
@@ -12,7 +12,7 @@ struct Metadata {
     jwks_uri: Option<String>,
 }
 
-/// The address of the issuer's keys. The error is for the operator.
+/// Returns the address of the issuer's keys. The error is for the operator.
 pub async fn jwks_uri(egress: &Egress, issuer: &str) -> Result<String, String> {
     let places = places(issuer)?;
     let mut complaints = Vec::new();
@@ -22,7 +22,7 @@ pub async fn jwks_uri(egress: &Egress, issuer: &str) -> Result<String, String> {
                 Ok(uri) => return Ok(uri),
                 Err(complaint) => complaints.push(format!("{place}: {complaint}")),
             },
-            // The issuer answers, and has nothing (readable) at this place.
+            // The issuer answers, but has no readable document at this address.
             Err(error @ (EgressError::Status { .. } | EgressError::NotJson { .. })) => {
                 complaints.push(format!("{place}: {error}"));
             }
@@ -32,7 +32,7 @@ pub async fn jwks_uri(egress: &Egress, issuer: &str) -> Result<String, String> {
     Err(complaints.join("; "))
 }
 
-/// The well-known path goes between host and path (RFC 8414, section 3.1), or behind the path
+/// Returns the well-known addresses: between host and path (RFC 8414, section 3.1), and behind the path
 /// (OpenID Connect Discovery 1.0, section 4.1).
 fn places(issuer: &str) -> Result<Vec<String>, String> {
     let url = Url::parse(issuer).map_err(|_| "the issuer is no address".to_owned())?;
@@ -47,7 +47,7 @@ fn places(issuer: &str) -> Result<Vec<String>, String> {
     Ok(places)
 }
 
-/// A document of another issuer says nothing about this one (RFC 8414, section 3.3).
+/// Returns `jwks_uri`; refuses metadata of another issuer (RFC 8414, section 3.3).
 fn keys_of(metadata: Metadata, issuer: &str) -> Result<String, String> {
     if metadata.issuer != issuer {
         let named: String = metadata.issuer.chars().take(200).collect();

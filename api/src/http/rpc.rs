@@ -21,7 +21,7 @@ use crate::pipeline::refused::Refused;
 /// Serves JSON-RPC 2.0: JSON in, JSON out, no session.
 ///
 /// Needs `tools:call`. Tools are called `slug__tool`. Errors are JSON-RPC errors with HTTP 200, but for
-/// what is no request at all, is not allowed in, or comes too often.
+/// invalid requests, refused callers and rate limits.
 #[utoipa::path(
     post, path = "/mcp/rpc", tag = "call",
     request_body(content = RpcBody, description = "One request or a batch.", examples(
@@ -92,14 +92,14 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
         refusal.code,
         Code::MissingMeta | Code::HeaderMismatch | Code::UnsupportedVersion | Code::MethodNotFound
     ) {
-        // An answer like any other here: the statuses of 2026-07-28 belong to its own doors.
+        // The HTTP statuses of 2026-07-28 belong to Streamable HTTP.
         *response.status_mut() = StatusCode::OK;
     }
     response::challenge(&mut response, &refusal, resource);
     response
 }
 
-/// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
+/// Answers a request that was refused as a whole: a JSON-RPC error with its HTTP status.
 pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = refused;
     let mut out = Vec::new();
@@ -118,8 +118,7 @@ pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     response
 }
 
-/// JSON-RPC errors are answers: only what is no request at all, or comes too often, has a status of
-/// its own.
+/// Returns the HTTP status: 200 but for invalid requests and rate limits.
 fn status(code: Code) -> StatusCode {
     match code {
         Code::ParseError | Code::InvalidRequest => StatusCode::BAD_REQUEST,

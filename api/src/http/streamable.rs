@@ -1,6 +1,6 @@
-//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon
-//! as there is something to say before the answer, with a stream of server-sent events. GET reads what
-//! a legacy session is told outside any request; DELETE ends the session.
+//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon as a
+//! message precedes the answer, with a stream of server-sent events. GET reads the messages of a legacy
+//! session outside any request; DELETE ends the session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +31,14 @@ use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
 
-/// An answer that takes longer than this comes as a stream, so that nobody between takes the
-/// connection for dead.
+/// Time before an answer becomes a stream, so that no proxy takes the connection for dead.
 const STREAM_AFTER: Duration = Duration::from_secs(10);
 
 /// Takes one message of an MCP client, over Streamable HTTP.
 ///
 /// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
-/// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
-/// server-sent events when something is said before it. Needs `tools:call`.
+/// 2026-07-28 has no session: each request has its `_meta` and headers. The answer is JSON, or a stream of
+/// server-sent events if messages precede it. Needs `tools:call`.
 #[utoipa::path(
     post, path = "/mcp", tag = "mcp", request_body = RpcBody,
     responses(
@@ -68,7 +67,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
             app.gateway.handle(Inbound { stream, ..inbound }).await
         }
     });
-    // A legacy client that goes away has not taken its request back.
+    // A legacy client that disconnects has not cancelled its request.
     let mut handling = Lasting::new(&app, &stream, handling);
     let answered = tokio::select! {
         biased;
@@ -77,7 +76,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
         () = late(&stream), if streams => None,
     };
     match answered {
-        // Something was said first: it must come first.
+        // Messages that were sent before the answer must precede it.
         Some(done) if streams && stream.has_unread() => {
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
@@ -115,8 +114,8 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
     }
 }
 
-/// Waits until the answer takes too long to come alone. That to `initialize` comes alone however long it
-/// takes: its session is named in a header.
+/// Waits until the answer must become a stream. An answer to `initialize` never does, since its session is
+/// named in a header.
 async fn late(stream: &Stream) {
     loop {
         tokio::time::sleep(STREAM_AFTER).await;
@@ -126,7 +125,7 @@ async fn late(stream: &Stream) {
     }
 }
 
-/// The answer as JSON.
+/// Returns the answer as JSON.
 fn plain(handled: Handled) -> Response {
     let era = handled.era;
     let mut response = match &handled.replies {
@@ -154,8 +153,8 @@ fn single(reply: &Reply, era: Era) -> Response {
     response
 }
 
-/// Errors have a status of their own where 2026-07-28 gives them one; a legacy session's are answers,
-/// since 404 would mean that the session is gone.
+/// Returns the HTTP status: errors of 2026-07-28 have their own; errors of a legacy session have 200, since
+/// 404 would mean that the session is gone.
 fn status(reply: &Reply, era: Era) -> StatusCode {
     use protocol::mcp::code;
     if let Some(refusal) = reply.refusal()
@@ -181,8 +180,7 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
     }
 }
 
-/// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
-/// section 5).
+/// Answers a request that was refused as a whole; an unread id is null (JSON-RPC 2.0, section 5).
 fn refused(request: RequestId, away: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = away;
     metrics::refused(refusal.code);
@@ -201,8 +199,8 @@ fn refused(request: RequestId, away: Refused) -> Response {
     response
 }
 
-/// A tool call over its limit, as a result that says so: many client frameworks lose what an HTTP status
-/// says, and some never return from such a call (docs/clients.md).
+/// Answers a tool call over its limit with a tool error: many client frameworks drop the message of an HTTP
+/// error, and some never return from such a call (docs/clients.md).
 fn limited(parts: &Parts, away: Refused) -> Response {
     metrics::refused(away.refusal.code);
     let modern = McpHeaders(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
@@ -229,13 +227,13 @@ async fn not_acceptable(parts: &Parts, what: &str) -> Response {
     early(parts, refusal.into()).await
 }
 
-/// Refuses a request that nobody looked at, under its id if that can be read.
+/// Refuses an unread request, under its id if that can be read.
 async fn early(parts: &Parts, away: Refused) -> Response {
     let id = request::unread_id(&parts.extensions).await;
     refused(request::connection_info(parts).request, away.under(id))
 }
 
-/// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
+/// Returns true if a media type is accepted; no `Accept` accepts everything (RFC 9110, section 12.5.1).
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {
@@ -253,7 +251,7 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     !any
 }
 
-/// The caller and its session, for what is no message.
+/// Returns the caller and its session, for GET and DELETE.
 async fn session(
     app: &App,
     endpoint: &Endpoint,
@@ -271,7 +269,7 @@ async fn session(
         return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
     }
     let id = said.session()?.ok_or_else(|| {
-        // Clients try GET without a session to see whether there is a stream: 405 says no.
+        // Clients try GET without a session to discover a stream: 405 means that there is none.
         Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
             .hint("send initialize by POST, then name its Mcp-Session-Id here")
     })?;
@@ -279,9 +277,9 @@ async fn session(
     Ok((caller, session))
 }
 
-/// Reads what a legacy session is told outside its requests.
+/// Streams the messages of a legacy session outside its requests.
 ///
-/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+/// Server-sent events; `Last-Event-ID` resumes a stream that was cut off.
 #[utoipa::path(
     get, path = "/mcp", tag = "mcp",
     params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
@@ -307,7 +305,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         Ok(found) => found,
         Err(away) => return turned_away(&app, &parts, away),
     };
-    // Only what is known can be seen to change.
+    // A change is only noticed of a view that was loaded before.
     if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
         return turned_away(&app, &parts, refusal.into());
     }
@@ -322,10 +320,10 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
                 let after = cursor.after.min(stream.last());
                 (stream, Cursor { after, ..cursor })
             }
-            // The session's home instead would be waited on in vain for an answer.
+            // A client that resumes a POST's stream would wait on the GET stream in vain.
             None => return turned_away(&app, &parts, gone(cursor).into()),
         },
-        // The home begins anew in each process, with what nobody has read.
+        // The GET stream begins anew in each process, with its unread messages.
         None => {
             let home = Arc::clone(&session.state.get_stream);
             let read = home.read();
@@ -347,7 +345,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
     if cursor.stream == 0 {
         crate::subscriptions::dispatcher::tell_missed(&session);
     }
-    // Messages of the home go to one reader only.
+    // The GET stream has one reader only.
     let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
     if ended.is_some() {
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);
@@ -390,7 +388,7 @@ fn gone(cursor: Cursor) -> Refusal {
 pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
-        // Giving back is never refused for its number.
+        // The end of a session is never refused by a rate limit.
         let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
         app.gateway.sessions.close(&session).await?;
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);

@@ -1,4 +1,4 @@
-//! The method table: what each method means here, and where in its parameters the name stands.
+//! The method table: the meaning of each method, and the place of its name in the parameters.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ pub fn read<'a>(endpoint: &Endpoint, body: &'a [u8], max_batch: usize) -> Result
     }
 }
 
-/// One message, and what its headers repeat.
+/// Reads one message and its head.
 fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, RequestHead<'a>) {
     match incoming {
         Incoming::Message(message) => {
@@ -79,7 +79,7 @@ fn head<'a>(message: &Message<'a>) -> Result<RequestHead<'a>, Refusal> {
         Some(params) => meta(params)?,
         None => None,
     };
-    // Only a modern request has headers that repeat a name, and it always has `_meta`.
+    // Only a modern request has headers that repeat a name, and a modern request always has `_meta`.
     let name = match params.filter(|_| meta.is_some()) {
         Some(params) => name(&message.method, params)?,
         None => None,
@@ -87,8 +87,8 @@ fn head<'a>(message: &Message<'a>) -> Result<RequestHead<'a>, Refusal> {
     Ok(RequestHead { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
 }
 
-/// The `_meta` of parameters. Most have none, and are not parsed for it. A name may be written with
-/// escapes; one that is given twice is refused, since two readers could take different ones.
+/// Returns the `_meta` of parameters. Most have none, and are not parsed. A name may be written with escapes;
+/// a repeated one is refused, since two readers could take different ones.
 fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     #[derive(Deserialize)]
     struct Meta<'a> {
@@ -102,7 +102,7 @@ fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     Ok(serde_json::from_str::<Meta<'_>>(params).map_err(unreadable_params)?.meta)
 }
 
-/// What `Mcp-Name` repeats.
+/// Returns the name that `Mcp-Name` repeats.
 fn name<'a>(method: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -153,7 +153,7 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
             task(id, message.method, params, marked)
         }
-        // It would show the tasks of all callers that share the server.
+        // The list would show the tasks of all callers that share the server.
         method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
             .hint("keep the taskId that each call gave")),
         _ => pass(id, message.method, params, endpoint, marked),
@@ -204,7 +204,7 @@ fn call<'a>(
     }))
 }
 
-/// One server's own names, or names of the whole catalog.
+/// Returns the target: one server's own name, or a name of the whole catalog.
 fn target<'a>(endpoint: &Endpoint, name: Cow<'a, str>) -> Target<'a> {
     match endpoint {
         Endpoint::One(slug) => Target::Direct { server: slug.clone(), name },
@@ -257,7 +257,7 @@ fn complete<'a>(
     }))
 }
 
-/// A method that is not known here goes to the one server that is meant, as it is.
+/// Passes an unknown method to the server of the endpoint.
 fn pass<'a>(
     id: &'a RawValue,
     asked: Cow<'a, str>,
@@ -290,7 +290,7 @@ fn pass<'a>(
     }))
 }
 
-/// A task is its caller's, and goes to the server that has it.
+/// Passes a task's method to the task's server.
 fn task<'a>(
     id: &'a RawValue,
     asked: Cow<'a, str>,

@@ -1,4 +1,4 @@
-//! MCP as its clients speak it: requests read and negotiated, and what the gateway answers itself.
+//! MCP towards clients: requests, negotiation, and the methods that the gateway answers itself.
 
 pub mod call;
 pub mod context;

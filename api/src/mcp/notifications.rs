@@ -1,5 +1,4 @@
-//! What a client tells without asking anything: that it takes a request back, that its roots changed,
-//! its answers to questions.
+//! Notifications of clients, and their responses to server requests.
 
 use protocol::mcp::method;
 use protocol::{Code, Refusal};
@@ -15,7 +14,7 @@ use crate::mcp::response::Reply;
 use crate::pipeline::upstreams::Upstreams;
 use crate::subscriptions::replica_bus::{Answer, Message, ReplicaBus, session_text};
 
-/// Takes a notification. None is answered.
+/// Handles a notification, which has no answer.
 pub async fn take(
     upstreams: &Upstreams,
     bus: &ReplicaBus,
@@ -28,13 +27,13 @@ pub async fn take(
         other if other.starts_with(method::NOTIFICATIONS) => {
             pass(upstreams, context, other, notice.params).await;
         }
-        // A request without an id would be carried out by some servers, and asks for no permit.
+        // Some servers would execute a request without an id, and no permit is checked for it.
         other => tracing::debug!(method = other.chars().take(100).collect::<String>(), "not a notification"),
     }
     None
 }
 
-/// A legacy client takes a request back. A modern one closes the request's stream instead.
+/// Cancels a legacy client's request. A modern client closes the request's stream instead.
 async fn cancel(bus: &ReplicaBus, context: Context<'_>, params: Option<&RawValue>) {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -53,8 +52,7 @@ async fn cancel(bus: &ReplicaBus, context: Context<'_>, params: Option<&RawValue
     }
 }
 
-/// Everything else goes to the upstreams that serve this client: all that it alone is served by, or the
-/// one server that is meant.
+/// Passes a notification to the upstreams of this client alone, or to the server of the endpoint.
 async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: Option<&RawValue>) {
     if *context.protocol.endpoint == Endpoint::Plain {
         return;
@@ -66,7 +64,7 @@ async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: O
         let policy = member.policy(context.caller.agent);
         let Some(selected) = upstreams.bridge.select_running(view.tenant, &policy, client) else { continue };
         let alone = selected.key().owner != 0;
-        // What all callers share is told nothing in the name of one of them that the specification knows.
+        // A shared upstream gets no notification of the specification from one of its clients.
         let meant = meant && !matches!(told, method::ROOTS_CHANGED | method::PROGRESS);
         if meant || alone {
             upstreams.pool.notify(&selected, told, params.map_or("", RawValue::get).as_bytes());
@@ -74,7 +72,7 @@ async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: O
     }
 }
 
-/// The client's answer to a question, which may have been asked by another replica.
+/// Delivers the client's response to a server request, perhaps of another replica.
 pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
     let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
@@ -86,7 +84,7 @@ pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response
             session: None,
         });
     };
-    // Our ids are strings.
+    // The gateway's request ids are strings.
     let id: String = serde_json::from_str(answered.id.get()).unwrap_or_default();
     let answer = match answered.outcome {
         Ok(result) => UpstreamAnswer::Result(result.to_owned().into()),

@@ -1,12 +1,12 @@
-//! Resources of the whole catalog carry the URI under which they were asked for, also where their server
-//! calls them by its own.
+//! Resource URIs: a resource of the whole catalog is answered under the URI of its request, also where its
+//! server uses its own.
 
 use bytes::Bytes;
 use protocol::members::raw;
 use protocol::{Members, names};
 use serde_json::value::RawValue;
 
-/// The result or the error of `resources/read`, with the asked URI in the place of the server's own.
+/// Writes the requested URI in the place of the server's own, in a result or error of `resources/read`.
 pub fn under(asked: &str, answer: Bytes) -> Bytes {
     let Some((_, own)) = names::split_resource(asked) else { return answer };
     let edited = || -> Option<String> {
@@ -25,7 +25,7 @@ pub fn under(asked: &str, answer: Bytes) -> Bytes {
     edited().map_or_else(|| answer.clone(), Bytes::from)
 }
 
-/// An object whose `uri` is replaced, if it is the server's own.
+/// Replaces an object's `uri`, if it is the server's own.
 fn renamed(object: &RawValue, own: &str, asked: &str) -> String {
     let edited = || -> Option<String> {
         let mut members = Members::read(object.get()).ok()?;

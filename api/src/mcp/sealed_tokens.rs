@@ -1,6 +1,6 @@
-//! What a client keeps for us and brings back: sealed, bound to who it is for and what it belongs to,
-//! and good for a limited time. It is the client's input when it returns, so nothing in it is believed
-//! that the seal does not prove (2026-07-28, basic/patterns/mrtr, "requestState").
+//! Sealed tokens for clients, such as cursors: bound to a caller and a request, and valid for a limited time.
+//! A returned token is the client's input, so only the seal is trusted (2026-07-28, basic/patterns/mrtr,
+//! "requestState").
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use protocol::{Caller, Code, Refusal, ServerId};
 use proxy::bridge::Sealer;
 
-/// How long a client may keep a ticket.
+/// Lifetime of a token.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// The longest ticket that is looked at, bytes.
+/// Most bytes of a token.
 const MAX_TICKET: usize = 1 << 20;
 
-/// Seals tickets of one kind for one caller and one thing.
+/// Seals tokens of one kind for one caller and one purpose.
 pub struct SealedTokens<'a> {
     seal: &'a Seal,
     bound: String,
@@ -25,9 +25,9 @@ pub struct SealedTokens<'a> {
 }
 
 impl<'a> SealedTokens<'a> {
-    /// `what` names the kind in refusals; `bound` is all that must be the same when it comes back.
+    /// Returns a sealer; `what` names the kind in refusals, `bound` are the values to which a token is bound.
     pub fn new(seal: &'a Seal, what: &'static str, bound: &[&str]) -> Self {
-        // Lengths keep apart what would read the same when put together.
+        // Lengths separate parts that would join to the same text.
         let bound = bound.iter().map(|part| format!("{}:{part};", part.len())).collect::<String>();
         Self { seal, bound: format!("{what}|{bound}"), what }
     }
@@ -61,8 +61,7 @@ impl Sealer for SealedTokens<'_> {
     }
 }
 
-/// Seals `requestState` for one request. What it is bound to is put together only when it is used, which
-/// is seldom.
+/// Seals `requestState` for one request. The bound values are only formatted on use, which is rare.
 pub struct RequestStateSeal<'a> {
     pub seal: &'a Seal,
     pub caller: &'a Caller,
@@ -75,7 +74,7 @@ pub struct RequestStateSeal<'a> {
 
 impl RequestStateSeal<'_> {
     fn tickets(&self) -> SealedTokens<'_> {
-        // A client may write the same arguments otherwise when it asks again.
+        // A client may write the same arguments differently when it repeats the request.
         let arguments = match serde_json::from_slice::<serde_json::Value>(self.arguments) {
             Ok(arguments) => arguments.to_string(),
             Err(_) => String::from_utf8_lossy(self.arguments).into_owned(),

@@ -1,5 +1,5 @@
-//! Every figure the gateway shows to Prometheus: the one home of their names. Labels have few values:
-//! a server is shown by its slug, at most [`MAX_SERVERS`] of them, the rest as `other`.
+//! Prometheus metrics and their names. Labels have few values: a server is shown by its slug, at most
+//! [`MAX_SERVERS`] of them, the rest as `other`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,15 +12,15 @@ use protocol::Outcome;
 use proxy::route::Verb;
 use proxy::state::Alone;
 
-/// Servers with figures of their own.
+/// Most servers with metrics of their own.
 const MAX_SERVERS: usize = 200;
 
-/// Seconds; from a built-in tool's microseconds to a call's time-out.
+/// Buckets in seconds, from a built-in tool to a call's time-out.
 const BUCKETS: &[f64] = &[
     0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// A figure's name, kind and meaning, as `docs/metrics.md` lists them.
+/// Name, kind and meaning of a metric, as `docs/metrics.md` lists them.
 pub struct Described {
     pub name: &'static str,
     pub kind: &'static str,
@@ -59,7 +59,7 @@ figures! {
     START_TIME "process_start_time_seconds" "gauge" "" "Start of this process, seconds since the epoch.";
 }
 
-/// Sets the recorder up; once per process.
+/// Installs the recorder; once per process.
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
@@ -69,7 +69,7 @@ pub fn install() -> PrometheusHandle {
                 .expect("there are buckets");
             let handle = builder.install_recorder().expect("no other recorder is set up");
             describe();
-            // Shown from the start, though none may ever be dropped.
+            // Registered at the start, since none may ever be dropped.
             counter!(DROPPED).absolute(0);
             handle
         })
@@ -87,7 +87,7 @@ fn describe() {
     }
 }
 
-/// One call has ended.
+/// Counts a finished call.
 pub fn operation(
     server: &str,
     verb: Verb,
@@ -104,17 +104,17 @@ pub fn operation(
     });
 }
 
-/// Something was refused.
+/// Counts a refusal.
 pub fn refused(code: protocol::Code) {
     counter!(REFUSED, "code" => code.as_str()).increment(1);
 }
 
-/// A notification found no room.
+/// Counts a dropped notification.
 pub fn notification_dropped() {
     counter!(DROPPED).increment(1);
 }
 
-/// One HTTP request has ended. `route` is a pattern, never a path.
+/// Counts a finished HTTP request. `route` is a pattern, never a path.
 pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     type Routes = HashMap<Box<str>, HashMap<(&'static str, u16), Histogram>>;
     static KNOWN: OnceLock<ArcSwap<Routes>> = OnceLock::new();
@@ -131,7 +131,7 @@ pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     });
 }
 
-/// What is read at each scrape.
+/// Gauges read at each scrape.
 pub struct Scrape {
     pub upstreams: Vec<(&'static str, usize)>,
     pub children: usize,
@@ -169,7 +169,7 @@ impl Scrape {
     }
 }
 
-/// The process's own figures, as lines of the text format: processor time has a fraction, which a
+/// Returns the process's own metrics, as lines of the text format: processor time has a fraction, which a
 /// counter of the recorder has not.
 pub fn process_lines() -> String {
     let Some(process) = Process::read() else { return String::new() };
@@ -192,8 +192,8 @@ pub fn process_lines() -> String {
     lines
 }
 
-/// The handles of one server, operation and outcome: looking them up by labels at each call costs more
-/// than counting.
+/// The handles of one server, operation and outcome: a lookup by labels at each call would cost more than
+/// counting.
 struct Handles {
     calls: Counter,
     seconds: Histogram,
@@ -244,7 +244,7 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
     });
 }
 
-/// This process as /proc shows it (proc(5)).
+/// Resource usage of this process (proc(5)).
 struct Process {
     user_seconds: f64,
     system_seconds: f64,
@@ -271,7 +271,7 @@ impl Process {
     }
 }
 
-/// The text of `docs/metrics.md`.
+/// Returns the text of `docs/metrics.md`.
 pub fn document() -> String {
     let mut text = String::from(
         "# Figures for Prometheus\n\nServed on the metrics port (9090 by default) at `/metrics`. \

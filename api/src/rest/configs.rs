@@ -1,5 +1,5 @@
-//! `/v1/mcp/configs`: what a tenant, or one of its agents, may do with a server. Null inherits; the
-//! policy stage enforces it at every door.
+//! `/v1/mcp/configs`: the permissions of a tenant, or of one of its agents, at a server. Null inherits; the
+//! policy stage applies them at every endpoint.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl From<ServerConfig> for ConfigBody {
     }
 }
 
-/// What a body asks for, before its names are looked up.
+/// The body of a new config, before its names are looked up.
 struct Asked {
     server: String,
     agent: Option<String>,
@@ -101,7 +101,7 @@ fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
     Some(settings(f))
 }
 
-/// What both bodies can say; null inherits.
+/// Reads the settings that both bodies have; null inherits.
 fn settings(f: &mut Fields) -> ConfigPatch {
     let allowed = "The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.";
     let blocked = "Likewise; these are refused, whatever else allows them.";
@@ -155,7 +155,7 @@ pub async fn list_configs(
     Ok(PageOf::of(found, ConfigBody::from))
 }
 
-/// Makes the config of a server for the tenant, or for one of its agents. There is one for each.
+/// Creates the config of a server for the tenant, or for one of its agents. There is one for each.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -207,7 +207,7 @@ pub async fn find_config(
     Ok(([(header::ETAG, etag(&config))], Json(config.into())))
 }
 
-/// Changes a config: what is left out stays, null inherits again.
+/// Changes a config: members that are left out stay, null inherits again.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -238,7 +238,7 @@ pub async fn update_config(
     Ok(([(header::ETAG, etag(&config))], Json(config.into())))
 }
 
-/// Deletes a config: what it set is inherited again.
+/// Deletes a config, whose settings are inherited again.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -263,7 +263,7 @@ async fn find_row(rows: TenantScope<'_>, name: &str) -> Result<ServerConfig, Pro
     rows.find_config(id).await.map_err(Problem::of("config"))
 }
 
-/// The ETag of a row: its revision is raised by each change of it.
+/// Returns the ETag of a row, whose revision is raised by each change.
 fn etag(row: &ServerConfig) -> String {
     format!("\"{}\"", row.revision)
 }

@@ -1,5 +1,5 @@
-//! Who wants to hear of changes: open `subscriptions/listen` requests and the home streams of legacy
-//! sessions. Changes come from upstreams, from the registry and from other replicas.
+//! Dispatch of change notifications to `subscriptions/listen` streams and legacy GET streams. Changes come
+//! from upstreams, from the registry and from other replicas.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use crate::subscriptions::replica_bus;
 use crate::subscriptions::replica_bus::{Answer, Change, Message, ReplicaBus, What};
 use crate::subscriptions::replica_interest::ReplicaInterest;
 
-/// How long changes are gathered.
+/// Time for which changes are gathered.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Most different changes of one moment; more are lost.
+/// Most distinct changes of one such time; more are dropped.
 const MOST_GATHERED: usize = 10_000;
 
-/// After a lost connection.
+/// Pause after a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Dispatcher {
@@ -54,7 +54,7 @@ pub struct Dispatcher {
 struct Subscription {
     tenant: TenantId,
     agent: Option<AgentId>,
-    /// Whose upstreams tell it things beside the shared ones.
+    /// The owner of dedicated upstreams, whose changes it receives beside those of shared ones.
     owner: u64,
     endpoint: Endpoint,
     filter: SubscriptionFilter,
@@ -63,7 +63,7 @@ struct Subscription {
     stream: Arc<Stream>,
 }
 
-/// Ends a listen when dropped.
+/// Ends a subscription when dropped.
 pub struct SubscriptionGuard {
     dispatcher: Arc<Dispatcher>,
     number: u64,
@@ -96,7 +96,7 @@ impl Dispatcher {
         }
     }
 
-    /// Begins a listen: the acknowledgement is its first message.
+    /// Registers a subscription: the acknowledgement is its first message.
     pub fn listen(
         self: &Arc<Self>,
         caller: &Caller,
@@ -120,8 +120,8 @@ impl Dispatcher {
         SubscriptionGuard { dispatcher: Arc::clone(self), number }
     }
 
-    /// Passes changes on until the end. What an upstream says again and again within a moment is passed
-    /// on once, so that a talkative one does not make the others unheard.
+    /// Dispatches changes until the gateway stops. Repeated changes of an upstream within a moment are sent
+    /// once, so that a busy upstream does not delay the others.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut events = self.pool.events();
         let mut registry = self.directory.changes();
@@ -164,7 +164,7 @@ impl Dispatcher {
         self.ending.cancel();
     }
 
-    /// Something was lost: whoever subscriptions is told that all lists may have changed.
+    /// Announces a change of all lists to every subscriber, after changes were lost.
     async fn pass_everything(&self) {
         let mut tenants: HashSet<TenantId> =
             self.subscriptions.iter().map(|subscription| subscription.tenant).collect();
@@ -176,7 +176,7 @@ impl Dispatcher {
         }
     }
 
-    /// Hears other replicas until the end.
+    /// Handles messages of other replicas until the gateway stops.
     pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
         let hearing = async {
             loop {
@@ -206,7 +206,7 @@ impl Dispatcher {
             Message::Changed(change) => self.pass(&change).await,
             Message::Wanted { wanted } => {
                 self.interest.hear(wanted);
-                // Others' answers and cancellations do not wait for it.
+                // Spawned, so that other replicas' answers and cancellations do not wait.
                 let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move { dispatcher.watch_for_others().await });
             }
@@ -249,7 +249,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells other replicas of which resources this one wants to hear.
+    /// Publishes the resources to which this replica's streams are subscribed.
     pub async fn publish_interest(&self) {
         self.interest.tidy();
         let wanted = self.interest.here(&self.pool);
@@ -258,15 +258,15 @@ impl Dispatcher {
         }
     }
 
-    /// What runs here tells of what others want to hear of. What is started later is seen to by the call
-    /// that starts it.
+    /// Subscribes running upstreams for other replicas. An upstream that starts later is subscribed by the
+    /// call that starts it.
     async fn watch_for_others(&self) {
         for selected in self.pool.select_running() {
             self.interest.watch(&self.pool, &selected).await;
         }
     }
 
-    /// Tells everybody here who wants to hear of it.
+    /// Sends a change to its subscribers in this replica.
     async fn pass(&self, change: &Change) {
         if self.subscriptions.is_empty() && self.sessions.is_empty() {
             return;
@@ -314,7 +314,7 @@ fn change(key: PoolKey, news: News) -> Change {
     Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
 }
 
-/// Whether a change of the registry is about what this endpoint shows.
+/// Returns true if a change of the registry concerns servers of this endpoint.
 fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
     match (&change.what, endpoint) {
         (What::Lists { servers }, Endpoint::One(slug)) => servers.contains(slug),
@@ -322,13 +322,13 @@ fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
     }
 }
 
-/// Whether a change at this server is seen at this endpoint, by this agent.
+/// Returns true if a change at this server is visible at this endpoint, to this agent.
 fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
     let Some(member) = member else { return true };
     endpoint.slug().is_none_or(|slug| *slug == member.spec.slug) && member.policy(agent).server().is_ok()
 }
 
-/// The lists that a change is about, as their notifications.
+/// Returns the list notifications of a change.
 fn lists(what: &What) -> &'static [&'static str] {
     match what {
         What::Lists { .. } => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
@@ -339,7 +339,7 @@ fn lists(what: &What) -> &'static [&'static str] {
     }
 }
 
-/// A resource's URI as it is known at this endpoint.
+/// Returns a resource's URI as this endpoint exposes it.
 fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
     match (endpoint, member) {
         (Endpoint::All | Endpoint::Plain, Some(member)) => names::exposed_resource(&member.spec.slug, uri),
@@ -365,7 +365,7 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
     }
 }
 
-/// Tells a session that was not known here before that each list may have changed meanwhile.
+/// Notifies a session that was new to this replica that each list may have changed meanwhile.
 pub fn tell_missed(session: &Session) {
     if session.state.missed.swap(false, Ordering::Relaxed) {
         for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
@@ -374,14 +374,14 @@ pub fn tell_missed(session: &Session) {
     }
 }
 
-/// Tells a session that a resource may have changed while nobody listened to its server.
+/// Notifies a session that a resource may have changed while it was not subscribed at the server.
 pub fn tell_maybe_updated(session: &Session, uri: &str) {
     let params = serde_json::json!({ "uri": uri }).to_string();
     let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
     session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), told);
 }
 
-/// The upstream's own words about the gateway's listen give way to those about the client's.
+/// Replaces the upstream's `_meta` about the gateway's subscription by that of the client's.
 fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
     let own = params.get("_meta").map(ToOwned::to_owned);
     let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
@@ -418,7 +418,7 @@ impl Subscription {
         }
     }
 
-    /// Every message says to which listen it belongs.
+    /// Sends a notification with the id of its subscription.
     fn send(&self, topic: Topic, told: &str, mut params: Members<'_>) {
         about(&mut params, Some(&self.id));
         self.stream.try_send_latest(topic, stream::notification(told, Some(&params.write())));

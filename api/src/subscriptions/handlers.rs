@@ -1,4 +1,4 @@
-//! Subscriptions to resources, in the words of either era, and the open `subscriptions/listen`.
+//! Handlers of `resources/subscribe`, `resources/unsubscribe` and `subscriptions/listen`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::subscriptions::replica_bus::{Message, session_text};
 
-/// Who subscribes, and where.
+/// A client that subscribes, and its endpoint.
 struct Subscriber<'a> {
     tenant: TenantId,
     agent: Option<AgentId>,
@@ -56,7 +56,7 @@ impl Subscriber<'_> {
     }
 }
 
-/// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
+/// Restores the subscriptions that a session made on another replica, or before a restart.
 pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &Session) {
     let subscriber = Subscriber {
         tenant: session.tenant,
@@ -123,7 +123,7 @@ pub async fn change(
     Ok(Answer::Result("{}".into()))
 }
 
-/// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
+/// Holds a `subscriptions/listen` open, and acknowledges the part of the filter that it serves.
 pub async fn listen(
     upstreams: &Upstreams,
     sessions: &Sessions,
@@ -144,7 +144,7 @@ pub async fn listen(
             declared(&initialized, wanted)
         }
         Endpoint::All | Endpoint::Plain => {
-            // Only what is known can be seen to change.
+            // A change is only noticed of a view that was loaded before.
             upstreams.directory.view(context.caller.tenant).await?;
             wanted.clone()
         }
@@ -171,7 +171,7 @@ pub async fn listen(
     ))
 }
 
-/// What of it the server itself tells.
+/// Returns the part of the filter that the server itself supports.
 fn declared(initialized: &Initialized, wanted: &SubscriptionFilter) -> SubscriptionFilter {
     let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
     let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;

@@ -1,5 +1,5 @@
-//! `/v1/mcp/servers/{id}/health`, `…/start`, `…/stop`, `…/restart`, `…/logs`: a tenant's own running
-//! upstream of a server. That of another tenant is another one, also of a global server.
+//! `/v1/mcp/servers/{id}/health`, `…/start`, `…/stop`, `…/restart`, `…/logs`: a tenant's own running upstream
+//! of a server. Each tenant has its own, also of a global server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crate::rest::input::{Name, NoBody, Parameters};
 use crate::rest::listed::SliceOf;
 use crate::rest::servers::answer::{ServerBody, Showing};
 
-/// What a check found.
+/// Result of a health check.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Health)]
@@ -37,11 +37,11 @@ pub struct HealthBody {
     server_id: ServerId,
     #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
     state: &'static str,
-    /// Why, when there is more to say than the state.
+    /// The reason for the state, if there is one.
     state_reason: Option<String>,
-    /// What the failure is, in one stable word; null when it answered.
+    /// The failure, as one stable word; null when the server answered.
     code: Option<&'static str>,
-    /// What to do about it.
+    /// The suggested next step.
     hint: Option<String>,
     #[schema(value_type = Moment)]
     state_since: Timestamp,
@@ -49,7 +49,7 @@ pub struct HealthBody {
     last_success: Option<Timestamp>,
     #[schema(value_type = Moment)]
     checked_at: Timestamp,
-    /// How long its answer took; null when there was none.
+    /// Time to the answer; null when there was none.
     latency_ms: Option<f64>,
     /// The running process, of a stdio server.
     pid: Option<u32>,
@@ -91,7 +91,7 @@ impl Running {
     }
 }
 
-/// Finds what the tenant runs under a name.
+/// Finds the tenant's upstream of a named server.
 ///
 /// # Errors
 /// 409 for a global server that one of the tenant's own hides: nothing of it runs here.
@@ -110,8 +110,7 @@ pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Ru
     }
 }
 
-/// # Errors
-/// 403 for a server that is switched off.
+/// Refuses with 403 a server that is switched off.
 pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
     if server.settings.enabled {
         return Ok(());
@@ -122,10 +121,9 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
         .into())
 }
 
-/// Asks the server whether it answers, and starts it for that when needed.
+/// Checks that the server answers, and starts it when needed.
 ///
-/// A server that does not answer is an answer of this: 200, with its state and why. Needs
-/// `servers:read`.
+/// A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -148,7 +146,7 @@ pub async fn check_server(
     let doing = Showing::to(&app, &acting).await?.doing(server);
     let (state, reason) = match &asked {
         Ok(_) => (doing.state, doing.reason),
-        // What was just seen counts, also where the pool does not hold it against the server.
+        // The fresh failure counts, also where the pool does not hold it against the server.
         Err(refusal) => (failed(doing.state), doing.reason.or_else(|| Some(refusal.reason.to_string()))),
     };
     Ok(Json(HealthBody {
@@ -169,7 +167,7 @@ pub async fn check_server(
 
 /// Starts the server, also after it was stopped.
 ///
-/// Answers when it is ready. Needs `servers:write`.
+/// Returns when the server is ready. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/start", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -188,21 +186,21 @@ pub async fn start_server(
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
 
-/// A server that was stopped, and what that took.
+/// Result of a stop.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StoppedServer)]
 pub struct StoppedBody {
     #[serde(flatten)]
     server: ServerBody,
-    /// What ended the last of its processes: the end of its input, or a signal. Null when none ran.
+    /// The end of the last process: by the end of its input, or by a signal. Null when none ran.
     #[schema(pattern = "^(end_of_input|sigterm|sigkill)$")]
     stopped_by: Option<&'static str>,
 }
 
-/// Stops the server for this tenant and holds it down: calls are refused until it is started.
+/// Stops the server for this tenant: calls are refused until it is started.
 ///
-/// Answers when the last of its processes is gone. Needs `servers:write`.
+/// Returns when the last of the server's processes has ended. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -223,7 +221,7 @@ pub async fn stop_server(
 
 /// Stops the server, forgets earlier crashes, and starts it again.
 ///
-/// Answers when it is ready. Needs `servers:write`.
+/// Returns when the server is ready. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/restart", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -244,7 +242,7 @@ pub async fn restart_server(
 
 /// Shows the newest lines of the server's stderr, oldest first.
 ///
-/// What servers write there may be anything, so this needs `servers:write`.
+/// These lines may contain anything, so this needs `servers:write`.
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/logs", tag = "servers",
     params(
@@ -272,7 +270,7 @@ pub async fn list_server_logs(
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
-/// How long it took to answer. An error is an answer too: who refuses `ping` is there.
+/// Measures the time to an answer. An error counts as an answer: a server that refuses `ping` is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
@@ -288,7 +286,7 @@ async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     pool.request(&selected, request).await.map(|delivered| delivered.upstream)
 }
 
-/// The state of a server that just failed to answer.
+/// Returns the state of a server that just failed to answer.
 fn failed(state: Health) -> Health {
     match state {
         Health::Healthy | Health::Unknown => Health::Unhealthy,
