@@ -297,7 +297,7 @@ fn identity_urls(config: &Config) -> Vec<Url> {
 }
 
 /// Time limit of a Redis command that a call can do without.
-const PATIENCE_WITH_REDIS: Duration = Duration::from_millis(500);
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 
 type State = (Arc<dyn StateStore>, Option<Arc<FallbackState>>);
 
@@ -310,7 +310,7 @@ fn state_store(config: &Config) -> Result<State, StartError> {
     let mut settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
     let alone = config.limits.without_redis == config::WithoutRedis::Local;
     if alone {
-        settings.timeout = PATIENCE_WITH_REDIS;
+        settings.timeout = REDIS_TIMEOUT;
     }
     let store = RedisState::open(&settings)
         .map_err(|error| StartError::usage(format!("REDIS_URL cannot be used: {error}")))?;

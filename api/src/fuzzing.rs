@@ -25,8 +25,8 @@ pub enum Verdict {
 
 /// Reads a request to `/mcp/rpc` (none), `/mcp` (empty) or `/mcp/s/{slug}`. Headers that HTTP could not carry
 /// are left out. None if there is no such endpoint.
-pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> Option<Verdict> {
-    let endpoint = match door {
+pub fn classify(slug: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> Option<Verdict> {
+    let endpoint = match slug {
         None => Endpoint::Plain,
         Some("") => Endpoint::All,
         Some(slug) => Endpoint::One(slug.parse().ok()?),
@@ -46,8 +46,8 @@ pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> 
         match (negotiation::modern_client(&caller, &endpoint, McpHeaders(&sent), requests.head()), &requests)
         {
             (Err(refusal), _) => Verdict::Refused(refusal.code),
-            (Ok(_), request::RequestBatch::One(Request::Invalid(wrong), _)) => {
-                Verdict::Refused(wrong.refusal.code)
+            (Ok(_), request::RequestBatch::One(Request::Invalid(invalid), _)) => {
+                Verdict::Refused(invalid.refusal.code)
             }
             (Ok(Some(_)), _) => Verdict::Modern,
             (Ok(None), request::RequestBatch::One(..)) => Verdict::Legacy,

@@ -52,7 +52,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 #[derive(Clone, Copy)]
 pub struct Listens {
     pub gateway: SocketAddr,
-    pub figures: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Runs a gateway until `stop` is cancelled; calls `up` when it listens.
@@ -62,23 +62,23 @@ pub async fn live(
     stop: CancellationToken,
     up: impl FnOnce(&App, Listens),
 ) -> Result<(), StartError> {
-    let figures = metrics::install();
+    let recorder = metrics::install();
     let connections = listener::connections();
     // Bound first: a taken port is found before anything is written.
     let listener = bind(&config, config.server.port, config::PORT).await?;
-    let figures_listener = match config.server.enable_metrics {
+    let metrics_listener = match config.server.enable_metrics {
         true => Some(bind(&config, config.server.metrics_port, config::METRICS_PORT).await?),
         false => None,
     };
     let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
     let tasks = TaskTracker::new();
-    let figures_at = figures_listener.as_ref().map(local).transpose()?;
-    let listens = Listens { gateway: local(&listener)?, figures: figures_at };
+    let metrics_at = metrics_listener.as_ref().map(local).transpose()?;
+    let listens = Listens { gateway: local(&listener)?, metrics: metrics_at };
     note(&app, listens);
     up(&app, listens);
 
-    if let Some(listener) = figures_listener {
-        let router = routes::figures(&app, figures.clone());
+    if let Some(listener) = metrics_listener {
+        let router = routes::metrics(&app, recorder.clone());
         tasks.spawn(listener::serve(listener, router, 64, stop.clone(), Duration::from_secs(1)));
     }
     tasks.spawn(every(LOOK, stop.clone(), {
@@ -91,9 +91,9 @@ pub async fn live(
     tasks.spawn(every(FOLD, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
-            let (app, figures) = (Arc::clone(&app), figures.clone());
+            let (app, recorder) = (Arc::clone(&app), recorder.clone());
             async move {
-                figures.run_upkeep();
+                recorder.run_upkeep();
                 app.state.sweep();
                 app.gateway.sessions.sweep();
                 app.gateway.upstreams.directory.touch().await;
@@ -115,7 +115,7 @@ pub async fn live(
         }
     }));
     let stopped = Arc::new(OnceLock::new());
-    tasks.spawn(every(replica_interest::TELL, stop.clone(), {
+    tasks.spawn(every(replica_interest::PUBLISH_EVERY, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
@@ -123,14 +123,14 @@ pub async fn live(
         }
     }));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).run(stop.clone()));
-    tasks.spawn(Arc::clone(&app.gateway.dispatcher).hear(stop.clone()));
+    tasks.spawn(Arc::clone(&app.gateway.dispatcher).receive(stop.clone()));
     tasks.spawn({
         let (app, stop, stopped) = (Arc::clone(&app), stop.clone(), Arc::clone(&stopped));
         async move {
             stop.cancelled().await;
             stopped.set(Instant::now()).ok();
             // Open streams and server requests would keep their connections for ever.
-            app.gateway.sessions.refuse_questions();
+            app.gateway.sessions.refuse_server_requests();
             app.gateway.upstreams.bridge.give_up_parked();
             app.gateway.dispatcher.ending.cancel();
             app.stopping.cancel();
@@ -231,7 +231,7 @@ pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
 
 /// Writes the gateway's address to a file, for programs.
 fn note(app: &App, listens: Listens) {
-    let metrics = listens.figures.map(|figures| format!("http://{figures}"));
+    let metrics = listens.metrics.map(|address| format!("http://{address}"));
     tracing::info!(
         address = format!("http://{}", listens.gateway),
         metrics = metrics.as_deref().unwrap_or("off"),
@@ -243,7 +243,7 @@ fn note(app: &App, listens: Listens) {
 }
 
 /// Prints the addresses and the next steps, for people.
-fn announce(app: &App, Listens { gateway, figures }: Listens) {
+fn announce(app: &App, Listens { gateway, metrics }: Listens) {
     if app.config.log.format == LogFormat::Json {
         return;
     }
@@ -255,9 +255,9 @@ fn announce(app: &App, Listens { gateway, figures }: Listens) {
         true => String::new(),
         false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),
     };
-    let figures = figures.map_or("off".to_owned(), |figures| format!("http://{figures}/metrics"));
+    let metrics = metrics.map_or("off".to_owned(), |address| format!("http://{address}/metrics"));
     println!(
-        "\nTrunkline {version}\n  MCP         {host}/mcp\n  JSON-RPC    {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
+        "\nTrunkline {version}\n  MCP         {host}/mcp\n  JSON-RPC    {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {metrics}\n  \
          Data        {data}\n\nTry it:\n\n  curl -s {host}/mcp/rpc -H 'Content-Type: application/json'{key} \\\n    \
          -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"calculator__add\",\"arguments\":{{\"a\":2,\"b\":3}}}}}}'\n",
         version = env!("CARGO_PKG_VERSION"),

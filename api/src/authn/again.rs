@@ -15,13 +15,13 @@ pub struct Owner {
 impl Authn {
     /// Checks again the credential of a stream that `owner` holds open; returns its expiry. Creates no agent:
     /// a deleted one stays deleted.
-    pub async fn look_again(
+    pub async fn check_again(
         &self,
         proof: &Proof<'_>,
         owner: Owner,
         needed: Scope,
     ) -> Result<Option<Timestamp>, Refusal> {
-        let _turn = self.looks.acquire().await;
+        let _turn = self.checks.acquire().await;
         let presented = presented::read(proof.headers)?;
         if let Some(agent) = owner.agent {
             self.agent(owner.tenant, &agent.to_string()).await?;

@@ -58,7 +58,7 @@ impl Jwks {
                 }
                 Err(problem) => {
                     tracing::warn!(
-                        place = self.source.place(),
+                        address = self.source.address(),
                         problem,
                         "the identity provider's keys cannot be fetched"
                     )
@@ -89,9 +89,9 @@ impl Jwks {
 }
 
 impl Source {
-    fn place(&self) -> &str {
+    fn address(&self) -> &str {
         match self {
-            Source::Keys(place) | Source::Issuer(place) => place,
+            Source::Keys(address) | Source::Issuer(address) => address,
         }
     }
 }

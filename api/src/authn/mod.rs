@@ -59,11 +59,11 @@ pub struct Authn {
     /// The caller of a trusted connection, without its agent.
     local: ArcSwapOption<Caller>,
     /// Permits of concurrent checks of open streams, which all become due when the registry changes.
-    looks: Semaphore,
+    checks: Semaphore,
 }
 
 /// Most concurrent checks, few enough to leave the database to new requests.
-const LOOKS_AT_ONCE: usize = 8;
+const CHECKS_AT_ONCE: usize = 8;
 
 /// Connections that need no credential, and their scopes.
 struct Trust {
@@ -99,7 +99,7 @@ impl Authn {
             trust: Trust { loopback: loopback_only, networks: auth.trusted_networks.clone(), scopes },
             agents: DashMap::new(),
             local: ArcSwapOption::empty(),
-            looks: Semaphore::new(LOOKS_AT_ONCE),
+            checks: Semaphore::new(CHECKS_AT_ONCE),
             db,
         }
     }

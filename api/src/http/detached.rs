@@ -71,7 +71,7 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
             }
         }
         // A request is only refused before its first message, so the stream had not begun.
-        Err(away) => tracing::debug!(refusal = %away.refusal, "turned away after a stream had begun"),
+        Err(refused) => tracing::debug!(refusal = %refused.refusal, "refused after a stream had begun"),
     }
     if !out.is_empty() {
         stream.send(out);
@@ -87,6 +87,6 @@ pub fn streamed(app: &Arc<App>, parts: &Arc<Parts>, stream: Arc<Stream>, handlin
     let ends_with = (!lasts).then(|| sse::AbortOnDrop(work));
     // The stream ends with its answer, also when the gateway stops.
     let (app, parts) = (Arc::clone(app), Arc::clone(parts));
-    let watch = sse::Watch { app, parts, owner: None, ended: None, _place: None };
+    let watch = sse::Watch { app, parts, owner: None, ended: None, _permit: None };
     sse::response(stream, Cursor::start(), CancellationToken::new(), watch, ends_with)
 }

@@ -41,9 +41,9 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
             response
         }
         Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
-        Err(turned_away) => {
-            let mut response = refused(turned_away.refusal, connection.request);
-            response::set_rate_limit(&mut response, turned_away.rate_limit.unwrap_or_default());
+        Err(challenge_response) => {
+            let mut response = refused(challenge_response.refusal, connection.request);
+            response::set_rate_limit(&mut response, challenge_response.rate_limit.unwrap_or_default());
             response
         }
     }

@@ -50,22 +50,22 @@ fn is_port(text: &str) -> bool {
 pub fn named<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Host<'a>, Refusal> {
     let header = headers::single(headers, &header::HOST)?;
     let target = uri.authority().map(|authority| authority.as_str());
-    let wrong = |reason| Refusal::new(Code::BadRequest, reason).rule("RFC 9112, section 3.2");
+    let refuse = |reason| Refusal::new(Code::BadRequest, reason).rule("RFC 9112, section 3.2");
     let text = match (header, target) {
         (Some(header), target) => {
-            let text = header.to_str().map_err(|_| wrong("the header Host is not text"))?;
+            let text = header.to_str().map_err(|_| refuse("the header Host is not text"))?;
             if target.is_some_and(|target| !target.eq_ignore_ascii_case(text)) {
-                return Err(wrong(
+                return Err(refuse(
                     "the header Host and the address in the request line name different hosts",
                 ));
             }
             text
         }
         (None, Some(target)) => target,
-        (None, None) => return Err(wrong("the request has no Host header")),
+        (None, None) => return Err(refuse("the request has no Host header")),
     };
     Host::parse(text).ok_or_else(|| {
-        wrong("the header Host is not a host name or address with at most a port")
+        refuse("the header Host is not a host name or address with at most a port")
             .hint("send `Host: name` or `Host: name:port`, without a user, and with a port from 1 to 65535")
     })
 }

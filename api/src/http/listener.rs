@@ -51,13 +51,13 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(connections));
+    let permits = Arc::new(Semaphore::new(connections));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.header_read_timeout(HEAD_WITHIN);
     loop {
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -80,7 +80,7 @@ pub async fn serve(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended early");
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -94,10 +94,10 @@ type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    (place, listener.accept().await)
+    let permit = Arc::clone(permits).acquire_owned().await.ok();
+    (permit, listener.accept().await)
 }
 
 async fn answer(

@@ -31,7 +31,7 @@ pub struct Guard {
 }
 
 /// Checks, logs and counts a request.
-pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub async fn check_and_log(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let connection = *request.extensions().get::<ConnectionInfo>().expect("the accept loop puts it there");
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -44,7 +44,7 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
             match uri.path().starts_with(paths::MCP) {
                 true => {
                     let id = request::unread_id(request.extensions()).await;
-                    http::rpc::refused(&connection.request, Refused::from(refusal).under(id))
+                    http::rpc::refusal_response(&connection.request, Refused::from(refusal).under(id))
                 }
                 false => Problem::new(refusal, connection.request).into_response(),
             }

@@ -12,7 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::authn::oauth::WELL_KNOWN;
 use crate::http::headers::{REQUEST_ID, SESSION_ID};
-use crate::http::middleware::{Guard, edge};
+use crate::http::middleware::{Guard, check_and_log};
 use crate::http::{paths, problem, streamable};
 use crate::ops::{endpoints, metrics};
 use crate::{http, openapi, rest};
@@ -45,7 +45,7 @@ pub fn gateway(app: &Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(problem::of_panic));
     // The last layer is the outermost: a request meets the layers from last to first.
     let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
-    router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))
+    router.layer(middleware::from_fn_with_state(guard, check_and_log)).with_state(Arc::clone(app))
 }
 
 /// Returns the CORS layer: only pages of the allowed origins may read the answers.
@@ -60,7 +60,7 @@ fn cors(app: &App) -> CorsLayer {
 }
 
 /// Returns the routes of the metrics listener.
-pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+pub fn metrics(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHandle) -> Router {
     let app = Arc::clone(app);
     let show = move || {
         let (app, handle) = (Arc::clone(&app), handle.clone());

@@ -44,7 +44,7 @@ pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response
         Ok(handled) => answered(handled),
         Err(refused) => {
             let refused = refused.under(request::unread_id(&parts.extensions).await);
-            turned_away(&connection.request, refused, &request::resource_of(&app, &parts))
+            challenge_response(&connection.request, refused, &request::resource_of(&app, &parts))
         }
     }
 }
@@ -84,10 +84,14 @@ pub fn batch(replies: &[Reply]) -> Response {
     json(out)
 }
 
-fn turned_away(request: &protocol::RequestId, away: Refused, resource: &ResourceUri<'_>) -> Response {
-    metrics::refused(away.refusal.code);
-    let refusal = away.refusal.clone();
-    let mut response = refused(request, away);
+fn challenge_response(
+    request: &protocol::RequestId,
+    refused: Refused,
+    resource: &ResourceUri<'_>,
+) -> Response {
+    metrics::refused(refused.refusal.code);
+    let refusal = refused.refusal.clone();
+    let mut response = refusal_response(request, refused);
     if matches!(
         refusal.code,
         Code::MissingMeta | Code::HeaderMismatch | Code::UnsupportedVersion | Code::MethodNotFound
@@ -100,7 +104,7 @@ fn turned_away(request: &protocol::RequestId, away: Refused, resource: &Resource
 }
 
 /// Answers a request that was refused as a whole: a JSON-RPC error with its HTTP status.
-pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
+pub fn refusal_response(request: &protocol::RequestId, refused: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = refused;
     let mut out = Vec::new();
     jsonrpc::write_error(

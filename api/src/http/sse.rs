@@ -26,13 +26,13 @@ use crate::session::stream_quota::StreamPermit;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Least time between two checks of a credential, however often the registry changes.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const BETWEEN_CHECKS: Duration = Duration::from_millis(500);
 
 /// Time limit of a check; then messages go on, and the check is repeated later.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+const CHECK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Time before a failed check is repeated.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Time before a client reconnects.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub struct Watch {
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
     /// Permit of a stream whose request holds none.
-    pub _place: Option<StreamPermit>,
+    pub _permit: Option<StreamPermit>,
 }
 
 /// Aborts the task of a client that has disconnected.
@@ -89,9 +89,9 @@ struct Reader {
     /// Notifies of registry changes, which may revoke the credential.
     registry: tokio::sync::watch::Receiver<()>,
     /// Time of the last write.
-    spoke: Instant,
+    wrote_at: Instant,
     /// Time of the last check of the credential, and of the next one.
-    looked: Option<Instant>,
+    checked: Option<Instant>,
     due: Instant,
     /// Task that ends with its reader.
     _work: Option<AbortOnDrop>,
@@ -117,8 +117,8 @@ pub fn response(
         stopping,
         watch,
         registry,
-        spoke: Instant::now(),
-        looked: None,
+        wrote_at: Instant::now(),
+        checked: None,
         due: Instant::now(),
         _work: work,
     };
@@ -155,14 +155,14 @@ impl Reader {
         }
         let ended = self.watch.ended.clone().unwrap_or_default();
         loop {
-            let owner = self.watch.owner.or_else(|| self.stream.standing());
+            let owner = self.watch.owner.or_else(|| self.stream.owner());
             if let Some(owner) = owner {
-                self.hear();
+                self.follow_registry();
                 if self.due <= Instant::now() && !self.is_still_allowed(owner).await {
                     return None;
                 }
             }
-            let wake = owner.map_or(self.spoke + KEEP_ALIVE, |_| self.due.min(self.spoke + KEEP_ALIVE));
+            let wake = owner.map_or(self.wrote_at + KEEP_ALIVE, |_| self.due.min(self.wrote_at + KEEP_ALIVE));
             tokio::select! {
                 biased;
                 event = self.stream.next(self.after) => {
@@ -175,23 +175,23 @@ impl Reader {
                     self.registry.mark_changed();
                 }
                 () = tokio::time::sleep_until(wake.into()) => {
-                    if self.spoke.elapsed() >= KEEP_ALIVE {
+                    if self.wrote_at.elapsed() >= KEEP_ALIVE {
                         sse::comment(&mut out, "");
                         break;
                     }
                 }
             }
         }
-        self.spoke = Instant::now();
+        self.wrote_at = Instant::now();
         Some(out.into())
     }
 
     /// Brings the next check forward after a change of the registry.
-    fn hear(&mut self) {
+    fn follow_registry(&mut self) {
         if self.registry.has_changed().unwrap_or(false) {
             self.registry.mark_unchanged();
             let now = Instant::now();
-            let soon = self.looked.map_or(now, |looked| now.max(looked + BETWEEN_LOOKS));
+            let soon = self.checked.map_or(now, |checked| now.max(checked + BETWEEN_CHECKS));
             self.due = self.due.min(soon);
         }
     }
@@ -211,18 +211,18 @@ impl Reader {
         let Watch { app, parts, .. } = &self.watch;
         // Boxed, since each of many streams would reserve the space.
         let proof = request::proof(app, parts);
-        let look = Box::pin(app.gateway.authn.look_again(&proof, owner, Scope::ToolsCall));
-        let looked = tokio::time::timeout(LOOK_WITHIN, look).await;
+        let check = Box::pin(app.gateway.authn.check_again(&proof, owner, Scope::ToolsCall));
+        let checked = tokio::time::timeout(CHECK_WITHIN, check).await;
         let now = Instant::now();
-        self.looked = Some(now);
-        match looked {
+        self.checked = Some(now);
+        match checked {
             Ok(Ok(until)) => {
                 self.due = now + until.map_or(KEEP_ALIVE, |until| KEEP_ALIVE.min(left(until)));
                 true
             }
             Ok(Err(refusal)) if matches!(refusal.code.http(), 401 | 403 | 404) => false,
             Ok(Err(_)) | Err(_) => {
-                self.due = now + LOOK_AGAIN;
+                self.due = now + CHECK_AGAIN;
                 true
             }
         }

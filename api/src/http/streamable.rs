@@ -81,16 +81,16 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
         Some(Ok(handled)) => plain(handled),
-        Some(Err(away)) if away.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
-            limited(&parts, away)
+        Some(Err(refused)) if refused.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
+            limited(&parts, refused)
         }
-        Some(Err(away)) => {
-            let away = away.under(request::unread_id(&parts.extensions).await);
-            turned_away(&app, &parts, away)
+        Some(Err(refused)) => {
+            let refused = refused.under(request::unread_id(&parts.extensions).await);
+            challenge_response(&app, &parts, refused)
         }
         None => match handling.take() {
             Some(handling) => streamed(&app, &parts, stream, handling),
-            None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
+            None => refusal_response(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
     }
 }
@@ -181,8 +181,8 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
 }
 
 /// Answers a request that was refused as a whole; an unread id is null (JSON-RPC 2.0, section 5).
-fn refused(request: RequestId, away: Refused) -> Response {
-    let Refused { refusal, id, rate_limit, .. } = away;
+fn refusal_response(request: RequestId, refused: Refused) -> Response {
+    let Refused { refusal, id, rate_limit, .. } = refused;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
     let (id, answer) = (id.map(Into::into), Answer::Refused(refusal.clone()));
@@ -201,23 +201,23 @@ fn refused(request: RequestId, away: Refused) -> Response {
 
 /// Answers a tool call over its limit with a tool error: many client frameworks drop the message of an HTTP
 /// error, and some never return from such a call (docs/clients.md).
-fn limited(parts: &Parts, away: Refused) -> Response {
-    metrics::refused(away.refusal.code);
+fn limited(parts: &Parts, refused: Refused) -> Response {
+    metrics::refused(refused.refusal.code);
     let modern = McpHeaders(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
     let era = if modern { Era::Modern } else { Era::Legacy };
     let request = request::connection_info(parts).request;
-    let result = jsonrpc::refused_result(&away.refusal, &request, era);
-    let (id, answer) = (away.id.map(Into::into), Answer::Result(result.into()));
+    let result = jsonrpc::refused_result(&refused.refusal, &request, era);
+    let (id, answer) = (refused.id.map(Into::into), Answer::Result(result.into()));
     let reply = Reply { id, answer, facts: None, request, session: None };
     let mut response = single(&reply, era);
-    response::set_refusal_headers(&mut response, &away.refusal);
-    response::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
+    response::set_refusal_headers(&mut response, &refused.refusal);
+    response::set_rate_limit(&mut response, refused.rate_limit.unwrap_or_default());
     response
 }
 
-fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
-    let refusal = away.refusal.clone();
-    let mut response = refused(request::connection_info(parts).request, away);
+fn challenge_response(app: &App, parts: &Parts, refused: Refused) -> Response {
+    let refusal = refused.refusal.clone();
+    let mut response = refusal_response(request::connection_info(parts).request, refused);
     response::challenge(&mut response, &refusal, &request::resource_of(app, parts));
     response
 }
@@ -228,9 +228,9 @@ async fn not_acceptable(parts: &Parts, what: &str) -> Response {
 }
 
 /// Refuses an unread request, under its id if that can be read.
-async fn early(parts: &Parts, away: Refused) -> Response {
+async fn early(parts: &Parts, refused: Refused) -> Response {
     let id = request::unread_id(&parts.extensions).await;
-    refused(request::connection_info(parts).request, away.under(id))
+    refusal_response(request::connection_info(parts).request, refused.under(id))
 }
 
 /// Returns true if a media type is accepted; no `Accept` accepts everything (RFC 9110, section 12.5.1).
@@ -263,12 +263,12 @@ async fn session(
     caller.require(protocol::Scope::ToolsCall)?;
     app.gateway.limits.admit_all(&caller, cost).await?;
     let caller = app.gateway.authn.named(caller, &proof).await?;
-    let said = McpHeaders(&parts.headers);
-    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
+    let headers = McpHeaders(&parts.headers);
+    if headers.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
         let reason = "this revision has no sessions: send requests by POST";
         return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
     }
-    let id = said.session()?.ok_or_else(|| {
+    let id = headers.session()?.ok_or_else(|| {
         // Clients try GET without a session to discover a stream: 405 means that there is none.
         Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
             .hint("send initialize by POST, then name its Mcp-Session-Id here")
@@ -298,20 +298,20 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         return not_acceptable(&parts, "text/event-stream").await;
     }
     let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
-    let placed = found.and_then(|(caller, session)| {
+    let permitted = found.and_then(|(caller, session)| {
         Ok((app.gateway.sessions.stream_quota.open(&caller)?, caller, session))
     });
-    let (place, caller, session) = match placed {
+    let (permit, caller, session) = match permitted {
         Ok(found) => found,
-        Err(away) => return turned_away(&app, &parts, away),
+        Err(refused) => return challenge_response(&app, &parts, refused),
     };
     // A change is only noticed of a view that was loaded before.
     if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
-        return turned_away(&app, &parts, refusal.into());
+        return challenge_response(&app, &parts, refusal.into());
     }
     let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
         Ok(last) => last.and_then(|last| last.to_str().ok()),
-        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+        Err(refusal) => return challenge_response(&app, &parts, refusal.into()),
     };
     let read = last.and_then(|last| Cursor::parse(last, &app.gateway.dispatcher.bus.replica));
     let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
@@ -321,13 +321,13 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
                 (stream, Cursor { after, ..cursor })
             }
             // A client that resumes a POST's stream would wait on the GET stream in vain.
-            None => return turned_away(&app, &parts, gone(cursor).into()),
+            None => return challenge_response(&app, &parts, gone(cursor).into()),
         },
         // The GET stream begins anew in each process, with its unread messages.
         None => {
-            let home = Arc::clone(&session.state.get_stream);
-            let read = home.read();
-            (home, Cursor { stream: 0, after: read })
+            let stream = Arc::clone(&session.state.get_stream);
+            let read = stream.read();
+            (stream, Cursor { stream: 0, after: read })
         }
     };
     if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
@@ -343,7 +343,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         });
     }
     if cursor.stream == 0 {
-        crate::subscriptions::dispatcher::tell_missed(&session);
+        crate::subscriptions::dispatcher::notify_missed(&session);
     }
     // The GET stream has one reader only.
     let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
@@ -362,7 +362,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
             parts: Arc::new(request::own_head(parts)),
             owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
             ended,
-            _place: Some(place),
+            _permit: Some(permit),
         },
     );
     sse::response(stream, cursor, stopping, watch, None)
@@ -370,7 +370,8 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
 
 fn gone(cursor: Cursor) -> Refusal {
     let reason = format!("the stream {} of this session is not here any more", cursor.stream);
-    Refusal::new(Code::BadRequest, reason).hint("send GET without Last-Event-ID for what the session is told")
+    Refusal::new(Code::BadRequest, reason)
+        .hint("send GET without Last-Event-ID for the messages outside requests")
 }
 
 /// Ends a legacy session.
@@ -401,6 +402,6 @@ pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Req
     };
     match closed.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(away) => turned_away(&app, &parts, away),
+        Err(refused) => challenge_response(&app, &parts, refused),
     }
 }

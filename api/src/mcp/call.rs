@@ -32,7 +32,7 @@ impl<'a> Call<'a> {
             head: r#"{"name":"#.into(),
             tail: format!(r#","arguments":{}}}"#, arguments.get()).into(),
             arguments: Some(arguments),
-            marked: false,
+            has_meta: false,
             timeout: None,
             agent: None,
             shape: Shape::Plain,
@@ -95,7 +95,7 @@ impl<'a> Call<'a> {
             client,
             method: self.method(),
             params,
-            marked: self.marked,
+            marked: self.has_meta,
             timeout,
             voice: context.protocol.client_channel.clone(),
             sealer: &RequestStateSeal {
@@ -117,21 +117,15 @@ impl<'a> Call<'a> {
     }
 
     /// Restores the URI of a resource of the whole catalog.
-    fn as_asked(&self, answer: Bytes) -> Bytes {
+    fn under_requested_uri(&self, answer: Bytes) -> Bytes {
         match (self.verb, &self.target) {
-            (Verb::ReadResource, Target::Exposed(asked)) => resource_uris::under(asked, answer),
+            (Verb::ReadResource, Target::Exposed(uri)) => resource_uris::under(uri, answer),
             _ => answer,
         }
     }
 
     pub fn refused(&self, context: Context<'_>, refusal: Refusal) -> Reply {
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer: Answer::Refused(refusal),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        Reply::to(context, self.id, Answer::Refused(refusal))
     }
 
     /// Returns the reply in the caller's form.
@@ -140,16 +134,10 @@ impl<'a> Call<'a> {
             Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => {
                 execute::service_answer(&result, &facts)
             }
-            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.as_asked(result)),
-            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.as_asked(error)),
+            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.under_requested_uri(result)),
+            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.under_requested_uri(error)),
             Err(refusal) => Answer::Refused(refusal),
         };
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer,
-            facts: Some(facts),
-            request: context.request,
-            session: None,
-        }
+        Reply { facts: Some(facts), ..Reply::to(context, self.id, answer) }
     }
 }

@@ -65,13 +65,8 @@ pub async fn answer(
             services::describe(upstreams, context, service).await.map(json_answer)
         }
     };
-    Reply {
-        id: Some(request.id.get().into()),
-        answer: answer.unwrap_or_else(Answer::Refused),
-        facts: None,
-        request: context.request,
-        session,
-    }
+    let answer = answer.unwrap_or_else(Answer::Refused);
+    Reply { session, ..Reply::to(context, Some(request.id), answer) }
 }
 
 fn json_answer(value: Value) -> Answer {

@@ -44,13 +44,7 @@ pub async fn answer(upstreams: &Upstreams, seal: &Seal, context: Context<'_>, li
         Endpoint::One(slug) => one(upstreams, context, &list, slug.as_str(), &cursors).await,
         Endpoint::All | Endpoint::Plain => merged(upstreams, context, &list, &cursors).await,
     };
-    Reply {
-        id: Some(list.id.get().into()),
-        answer: answer.unwrap_or_else(Answer::Refused),
-        facts: None,
-        request: context.request,
-        session: None,
-    }
+    Reply::to(context, Some(list.id), answer.unwrap_or_else(Answer::Refused))
 }
 
 /// Answers with one server's own list, without the tools that this caller may not use.
@@ -74,7 +68,7 @@ async fn one(
         client,
         method: list.kind.method(),
         params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
-        marked: list.marked,
+        marked: list.has_meta,
         timeout: upstreams.list_timeout,
         voice: context.protocol.client_channel.clone(),
         sealer: cursors,

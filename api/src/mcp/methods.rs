@@ -26,8 +26,8 @@ use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 pub fn read<'a>(endpoint: &Endpoint, body: &'a [u8], max_batch: usize) -> Result<RequestBatch<'a>, Refused> {
     match jsonrpc::parse(body, max_batch) {
         Ok(jsonrpc::Body::Single(incoming)) => {
-            let (ask, head) = message(incoming, endpoint);
-            Ok(RequestBatch::One(ask, Some(head)))
+            let (request, head) = message(incoming, endpoint);
+            Ok(RequestBatch::One(request, Some(head)))
         }
         Ok(jsonrpc::Body::Batch(elements)) => {
             let read = |raw| match jsonrpc::parse_message(raw) {
@@ -58,7 +58,7 @@ fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, Req
         }
         Incoming::Response(response) => {
             let outcome = response.outcome.map(RawValue::get).map_err(RawValue::get);
-            let ask = match endpoint {
+            let request = match endpoint {
                 Endpoint::Plain => Request::Invalid(Invalid {
                     id: Some(response.id),
                     refusal: Refusal::new(
@@ -68,7 +68,7 @@ fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, Req
                 }),
                 Endpoint::All | Endpoint::One(_) => Request::Response(Response { id: response.id, outcome }),
             };
-            (ask, RequestHead { method: "".into(), meta: None, name: None, is_request: false })
+            (request, RequestHead { method: "".into(), meta: None, name: None, is_request: false })
         }
     }
 }
@@ -129,34 +129,34 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
     let Some(id) = message.id else {
         return Request::Notification(Notification { method: message.method, params });
     };
-    let local = |method| Ok(Request::Gateway(GatewayRequest { id, method }));
-    let marked = meta.is_some();
+    let gateway = |method| Ok(Request::Gateway(GatewayRequest { id, method }));
+    let has_meta = meta.is_some();
     let read = match message.method.as_ref() {
-        method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, marked),
-        method::RESOURCES_READ => call(id, Verb::ReadResource, params, endpoint, marked),
-        method::PROMPTS_GET => call(id, Verb::GetPrompt, params, endpoint, marked),
-        method::COMPLETE => complete(id, params, endpoint, marked),
-        method::TOOLS_LIST => list(id, ListKind::Tools, params, marked),
-        method::RESOURCES_LIST => list(id, ListKind::Resources, params, marked),
-        method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, marked),
-        method::PROMPTS_LIST => list(id, ListKind::Prompts, params, marked),
-        method::PING => local(GatewayMethod::Ping),
+        method::TOOLS_CALL => call(id, Verb::CallTool, params, endpoint, has_meta),
+        method::RESOURCES_READ => call(id, Verb::ReadResource, params, endpoint, has_meta),
+        method::PROMPTS_GET => call(id, Verb::GetPrompt, params, endpoint, has_meta),
+        method::COMPLETE => complete(id, params, endpoint, has_meta),
+        method::TOOLS_LIST => list(id, ListKind::Tools, params, has_meta),
+        method::RESOURCES_LIST => list(id, ListKind::Resources, params, has_meta),
+        method::RESOURCE_TEMPLATES_LIST => list(id, ListKind::ResourceTemplates, params, has_meta),
+        method::PROMPTS_LIST => list(id, ListKind::Prompts, params, has_meta),
+        method::PING => gateway(GatewayMethod::Ping),
         method::INITIALIZE => initialize(id, params),
-        method::DISCOVER => local(GatewayMethod::Discover),
+        method::DISCOVER => gateway(GatewayMethod::Discover),
         method::SET_LEVEL => set_level(id, params),
         method::SUBSCRIBE => subscription(id, params, true),
         method::UNSUBSCRIBE => subscription(id, params, false),
         method::LISTEN => listen(id, params),
         method::EXECUTE if *endpoint == Endpoint::Plain => execute::service(id, params),
-        method::LIST_SERVICES if *endpoint == Endpoint::Plain => local(GatewayMethod::ListServices),
+        method::LIST_SERVICES if *endpoint == Endpoint::Plain => gateway(GatewayMethod::ListServices),
         method::DESCRIBE_SERVICE if *endpoint == Endpoint::Plain => describe(id, params),
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
-            task(id, message.method, params, marked)
+            task(id, message.method, params, has_meta)
         }
         // The list would show the tasks of all callers that share the server.
         method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
             .hint("keep the taskId that each call gave")),
-        _ => pass(id, message.method, params, endpoint, marked),
+        _ => pass(id, message.method, params, endpoint, has_meta),
     };
     read.unwrap_or_else(|refusal| Request::Invalid(Invalid { id: Some(id), refusal }))
 }
@@ -166,7 +166,7 @@ fn call<'a>(
     verb: Verb,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -199,7 +199,7 @@ fn call<'a>(
         head: cut.head.into(),
         tail: cut.tail.into(),
         arguments: named.arguments.map(Cow::Borrowed),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -216,7 +216,7 @@ fn complete<'a>(
     id: &'a RawValue,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Complete<'a> {
@@ -252,7 +252,7 @@ fn complete<'a>(
         target: target(endpoint, name),
         head: cut.head.into(),
         tail: cut.tail.into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -260,32 +260,32 @@ fn complete<'a>(
 /// Passes an unknown method to the server of the endpoint.
 fn pass<'a>(
     id: &'a RawValue,
-    asked: Cow<'a, str>,
+    method: Cow<'a, str>,
     params: Option<&'a RawValue>,
     endpoint: &Endpoint,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     let Endpoint::One(slug) = endpoint else {
-        let asked: String = asked.chars().take(100).collect();
+        let method: String = method.chars().take(100).collect();
         let hint = match endpoint {
             Endpoint::Plain => {
                 "methods here: ping, tools/list, tools/call, resources/list, resources/templates/list, resources/read, prompts/list, prompts/get, completion/complete, mcp.listServices, mcp.describeService, mcp.execute"
             }
             _ => "a method of one server's own is taken at /mcp/s/{slug}",
         };
-        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{asked}`")).hint(hint));
+        return Err(Refusal::new(Code::MethodNotFound, format!("there is no method `{method}`")).hint(hint));
     };
-    short_enough("method", &asked)?;
+    short_enough("method", &method)?;
     let of_servers = [method::SAMPLE, method::ELICIT, method::LIST_ROOTS];
-    if asked.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*asked) {
-        return Err(Refusal::new(Code::MethodNotFound, format!("`{asked}` is no request of a client")));
+    if method.starts_with(method::NOTIFICATIONS) || of_servers.contains(&&*method) {
+        return Err(Refusal::new(Code::MethodNotFound, format!("`{method}` is no request of a client")));
     }
     Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: asked,
+        method,
         target: Target::Direct { server: slug.clone(), name: "".into() },
         head: params.map_or("{}", RawValue::get).into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -293,9 +293,9 @@ fn pass<'a>(
 /// Passes a task's method to the task's server.
 fn task<'a>(
     id: &'a RawValue,
-    asked: Cow<'a, str>,
+    method: Cow<'a, str>,
     params: Option<&'a RawValue>,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -309,10 +309,10 @@ fn task<'a>(
     short_enough("taskId", &task)?;
     Ok(Request::Call(Call {
         verb: Verb::Pass,
-        method: asked,
+        method,
         target: Target::Task(task),
         head: params.into(),
-        marked,
+        has_meta,
         ..Call::bare(id)
     }))
 }
@@ -321,7 +321,7 @@ fn list<'a>(
     id: &'a RawValue,
     kind: ListKind,
     params: Option<&'a RawValue>,
-    marked: bool,
+    has_meta: bool,
 ) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     struct Cursor<'a> {
@@ -330,7 +330,7 @@ fn list<'a>(
     }
     let params = object(params)?;
     let cursor = serde_json::from_str::<Cursor<'a>>(params).map_err(unreadable_params)?.cursor;
-    Ok(Request::List(List { id, kind, cursor, params, marked }))
+    Ok(Request::List(List { id, kind, cursor, params, has_meta }))
 }
 
 fn initialize<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -365,8 +365,8 @@ fn set_level<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Reque
         #[serde(borrow)]
         level: Cow<'a, str>,
     }
-    let asked: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    let level = Level::parse(&asked.level).ok_or_else(|| {
+    let params: SetLevel<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    let level = Level::parse(&params.level).ok_or_else(|| {
         let names = Level::ALL.map(Level::as_str).join(", ");
         invalid_params(format!("params.level is one of {names}"))
     })?;
@@ -383,9 +383,12 @@ fn subscription<'a>(
         #[serde(borrow)]
         uri: Cow<'a, str>,
     }
-    let asked: Subscription<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    short_enough("uri", &asked.uri)?;
-    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Subscription { uri: asked.uri, begin } }))
+    let params: Subscription<'a> = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    short_enough("uri", &params.uri)?;
+    Ok(Request::Gateway(GatewayRequest {
+        id,
+        method: GatewayMethod::Subscription { uri: params.uri, begin },
+    }))
 }
 
 fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -393,11 +396,11 @@ fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<
     struct Listen {
         notifications: SubscriptionFilter,
     }
-    let asked: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
-    if asked.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+    let params: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
+    if params.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
         return Err(invalid_params(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
     }
-    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(asked.notifications) }))
+    Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(params.notifications) }))
 }
 
 fn describe<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -423,7 +426,7 @@ impl<'a> Call<'a> {
             head: "".into(),
             tail: "".into(),
             arguments: None,
-            marked: false,
+            has_meta: false,
             timeout: None,
             agent: None,
             shape: Shape::Plain,

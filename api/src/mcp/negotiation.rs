@@ -200,18 +200,18 @@ fn modern(
 
 fn same_method(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     match headers.one(&names::METHOD)? {
-        Some(said) if said == head.method => Ok(()),
-        Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", head.method))),
+        Some(value) if value == head.method => Ok(()),
+        Some(value) => Err(mismatch(format!("Mcp-Method says `{value}`, the body `{}`", head.method))),
         None => Err(mismatch("the header Mcp-Method is missing")),
     }
 }
 
 fn same_name(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     let Some(name) = &head.name else { return Ok(()) };
-    let Some(said) = headers.one(&names::NAME)? else {
+    let Some(value) = headers.one(&names::NAME)? else {
         return Err(mismatch("the header Mcp-Name is missing"));
     };
-    let decoded = proxy::header_params::decode(said)
+    let decoded = proxy::header_params::decode(value)
         .map_err(|problem| mismatch(format!("Mcp-Name cannot be read: {problem}")))?;
     match decoded == **name {
         true => Ok(()),

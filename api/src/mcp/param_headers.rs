@@ -47,9 +47,9 @@ pub async fn check(
     let values = header_params::values(&tool.mirrored, arguments);
     if modern && *context.protocol.endpoint != Endpoint::Plain {
         for (param, (header, value)) in tool.mirrored.iter().zip(&values) {
-            let said = said(context, header)?;
-            let same = match (value, &said) {
-                (Some(value), Some(said)) => header_params::equal(param.kind, value, said),
+            let sent = sent(context, header)?;
+            let same = match (value, &sent) {
+                (Some(value), Some(sent)) => header_params::equal(param.kind, value, sent),
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
@@ -63,7 +63,7 @@ pub async fn check(
 }
 
 /// Returns the client's header, decoded.
-fn said(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
+fn sent(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
     let mut values = context.protocol.headers.parameters().filter(|(name, _)| *name == header);
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {

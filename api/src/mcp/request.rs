@@ -59,7 +59,7 @@ pub struct List<'a> {
     pub kind: ListKind,
     pub cursor: Option<Cow<'a, str>>,
     pub params: &'a str,
-    pub marked: bool,
+    pub has_meta: bool,
 }
 
 pub struct GatewayRequest<'a> {
@@ -118,7 +118,7 @@ pub struct Call<'a> {
     /// The arguments for the record.
     pub arguments: Option<Cow<'a, RawValue>>,
     /// True if the parameters have a `_meta`.
-    pub marked: bool,
+    pub has_meta: bool,
     /// A shorter time-out than the policy's.
     pub timeout: Option<Duration>,
     /// The agent that the body names, where a body can.
@@ -160,8 +160,8 @@ impl<'a> RequestBatch<'a> {
     /// Returns the cost against the caller's rate limits.
     pub fn cost(&self) -> Cost {
         match self {
-            RequestBatch::One(ask, _) => ask.cost(),
-            RequestBatch::Batch(asks) => asks.iter().map(Request::cost).sum(),
+            RequestBatch::One(request, _) => request.cost(),
+            RequestBatch::Batch(requests) => requests.iter().map(Request::cost).sum(),
         }
     }
 
@@ -187,7 +187,7 @@ impl<'a> RequestBatch<'a> {
     /// Returns the id of a single request, to refuse it under.
     pub fn id(&self) -> Option<String> {
         match self {
-            RequestBatch::One(ask, _) => ask.id().map(|id| id.get().to_owned()),
+            RequestBatch::One(request, _) => request.id().map(|id| id.get().to_owned()),
             RequestBatch::Batch(_) => None,
         }
     }
@@ -205,9 +205,9 @@ impl<'a> RequestBatch<'a> {
         mut serve: impl FnMut(Request<'a>) -> F,
     ) -> Replies {
         match self {
-            RequestBatch::One(ask, _) => Replies::One(serve(ask).await),
-            RequestBatch::Batch(asks) => {
-                let serving: Vec<F> = asks.into_iter().map(serve).collect();
+            RequestBatch::One(request, _) => Replies::One(serve(request).await),
+            RequestBatch::Batch(requests) => {
+                let serving: Vec<F> = requests.into_iter().map(serve).collect();
                 let replies: Vec<Option<Reply>> =
                     stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
                 Replies::Many(replies.into_iter().flatten().collect())
@@ -220,8 +220,8 @@ impl<'a> Request<'a> {
     fn cost(&self) -> Cost {
         match self {
             Request::Call(_) | Request::List(_) | Request::Invalid(_) => Cost::CALL,
-            Request::Gateway(local) => local.method.cost(),
-            Request::Notification(notice) if notice.method == method::CANCELLED => Cost::NOTHING,
+            Request::Gateway(request) => request.method.cost(),
+            Request::Notification(notification) if notification.method == method::CANCELLED => Cost::NOTHING,
             Request::Notification(_) | Request::Response(_) => Cost::UPKEEP,
         }
     }
@@ -230,8 +230,8 @@ impl<'a> Request<'a> {
         match self {
             Request::Call(call) => call.id,
             Request::List(list) => Some(list.id),
-            Request::Gateway(local) => Some(local.id),
-            Request::Invalid(wrong) => wrong.id,
+            Request::Gateway(request) => Some(request.id),
+            Request::Invalid(invalid) => invalid.id,
             Request::Notification(_) | Request::Response(_) => None,
         }
     }
@@ -255,13 +255,7 @@ impl GatewayMethod<'_> {
 
 impl Invalid<'_> {
     pub fn reply(self, context: Context<'_>) -> Reply {
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer: Answer::Refused(self.refusal),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        Reply::to(context, self.id, Answer::Refused(self.refusal))
     }
 }
 

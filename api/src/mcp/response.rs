@@ -55,15 +55,16 @@ pub struct Facts {
 }
 
 impl Reply {
+    /// Returns a reply without facts and session.
+    pub fn to(context: Context<'_>, id: Option<&RawValue>, answer: Answer) -> Self {
+        let id = id.map(|id| id.get().into());
+        Self { id, answer, facts: None, request: context.request, session: None }
+    }
+
     /// Answers a request that its client cancelled.
     pub fn cancelled(context: Context<'_>, id: &RawValue) -> Self {
-        Self {
-            id: Some(id.get().into()),
-            answer: Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
-            facts: None,
-            request: context.request,
-            session: None,
-        }
+        let refusal = Refusal::new(Code::Cancelled, "the client took the request back");
+        Self::to(context, Some(id), Answer::Refused(refusal))
     }
 
     pub fn error_code(&self) -> Option<i64> {

@@ -15,7 +15,7 @@ use proxy::bridge::Sealer;
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// Most bytes of a token.
-const MAX_TICKET: usize = 1 << 20;
+const MAX_TOKEN: usize = 1 << 20;
 
 /// Seals tokens of one kind for one caller and one purpose.
 pub struct SealedTokens<'a> {
@@ -47,7 +47,7 @@ impl Sealer for SealedTokens<'_> {
     }
 
     fn open(&self, sealed: &str) -> Result<String, Refusal> {
-        if sealed.len() > MAX_TICKET {
+        if sealed.len() > MAX_TOKEN {
             return Err(self.foreign());
         }
         let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| self.foreign())?;
@@ -73,7 +73,7 @@ pub struct RequestStateSeal<'a> {
 }
 
 impl RequestStateSeal<'_> {
-    fn tickets(&self) -> SealedTokens<'_> {
+    fn tokens(&self) -> SealedTokens<'_> {
         // A client may write the same arguments differently when it repeats the request.
         let arguments = match serde_json::from_slice::<serde_json::Value>(self.arguments) {
             Ok(arguments) => arguments.to_string(),
@@ -87,11 +87,11 @@ impl RequestStateSeal<'_> {
 
 impl Sealer for RequestStateSeal<'_> {
     fn seal(&self, text: &str) -> String {
-        self.tickets().seal(text)
+        self.tokens().seal(text)
     }
 
     fn open(&self, sealed: &str) -> Result<String, Refusal> {
-        self.tickets().open(sealed)
+        self.tokens().open(sealed)
     }
 }
 
@@ -100,14 +100,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_good_for_what_it_was_made_for() {
+    fn a_token_is_good_for_what_it_was_made_for() {
         let seal = Seal::from_key_texts(&Seal::generate(), &[]).unwrap();
         let mine = SealedTokens::new(&seal, "cursor", &["a", "bc"]);
-        let ticket = mine.seal("text");
-        assert_eq!(mine.open(&ticket).unwrap(), "text");
-        assert!(SealedTokens::new(&seal, "cursor", &["ab", "c"]).open(&ticket).is_err());
-        assert!(SealedTokens::new(&seal, "requestState", &["a", "bc"]).open(&ticket).is_err());
-        for bad in ["", "x", &format!("{ticket}x"), &ticket[1..], "äöü"] {
+        let token = mine.seal("text");
+        assert_eq!(mine.open(&token).unwrap(), "text");
+        assert!(SealedTokens::new(&seal, "cursor", &["ab", "c"]).open(&token).is_err());
+        assert!(SealedTokens::new(&seal, "requestState", &["a", "bc"]).open(&token).is_err());
+        for bad in ["", "x", &format!("{token}x"), &token[1..], "äöü"] {
             assert!(mine.open(bad).is_err(), "{bad}");
         }
     }

@@ -17,7 +17,7 @@ use crate::ops::health::{Dependency, HealthReport, ReadyReport};
 use crate::ops::metrics::Scrape;
 
 /// Time for a dependency to answer.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Returns the routes of the health endpoints.
 pub fn router() -> OpenApiRouter<Arc<App>> {
@@ -61,8 +61,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// Checks each dependency now.
 pub async fn check(app: &App) -> Vec<Dependency> {
-    let database = tokio::time::timeout(PATIENCE, app.db.ping());
-    let state = tokio::time::timeout(PATIENCE, app.state.ping());
+    let database = tokio::time::timeout(CHECK_TIMEOUT, app.db.ping());
+    let state = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping());
     let (database, state) = tokio::join!(database, state);
     let database = match database {
         Ok(Ok(())) => None,

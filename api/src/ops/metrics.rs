@@ -28,15 +28,15 @@ pub struct Described {
     pub labels: &'static str,
 }
 
-macro_rules! figures {
+macro_rules! metrics_list {
     ($($constant:ident $name:literal $kind:literal $labels:literal $help:literal;)*) => {
         $(const $constant: &str = $name;)*
-        pub const FIGURES: &[Described] = &[$(Described { name: $name, kind: $kind, help: $help, labels: $labels },)*];
+        pub const METRICS: &[Described] = &[$(Described { name: $name, kind: $kind, help: $help, labels: $labels },)*];
     };
 }
 
-figures! {
-    OPERATION_SECONDS "mcp_operation_duration_seconds" "histogram" "server, operation, outcome" "Time of a call from the gateway's door to its answer.";
+metrics_list! {
+    OPERATION_SECONDS "mcp_operation_duration_seconds" "histogram" "server, operation, outcome" "Time of a call from the gateway's receipt to its answer.";
     OPERATIONS "mcp_operation_total" "counter" "server, operation, outcome" "Calls by their outcome.";
     TOKENS "mcp_token_usage_total" "counter" "server, direction" "Tokens of arguments (in) and results (out), estimated.";
     UPSTREAMS "mcp_upstream_state" "gauge" "state" "Upstreams by their state.";
@@ -77,12 +77,12 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    for figure in FIGURES.iter().filter(|figure| !figure.name.starts_with("process_")) {
-        let unit = if figure.name.ends_with("_bytes") { Unit::Bytes } else { Unit::Count };
-        match figure.kind {
-            "counter" => metrics::describe_counter!(figure.name, unit, figure.help),
-            "gauge" => metrics::describe_gauge!(figure.name, unit, figure.help),
-            _ => metrics::describe_histogram!(figure.name, Unit::Seconds, figure.help),
+    for metric in METRICS.iter().filter(|metric| !metric.name.starts_with("process_")) {
+        let unit = if metric.name.ends_with("_bytes") { Unit::Bytes } else { Unit::Count };
+        match metric.kind {
+            "counter" => metrics::describe_counter!(metric.name, unit, metric.help),
+            "gauge" => metrics::describe_gauge!(metric.name, unit, metric.help),
+            _ => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
         }
     }
 }
@@ -147,7 +147,7 @@ pub struct Scrape {
 
 impl Scrape {
     pub fn publish(&self) {
-        #[expect(clippy::cast_precision_loss, reason = "figures are shown as floating point anyway")]
+        #[expect(clippy::cast_precision_loss, reason = "metrics are shown as floating point anyway")]
         let set = |name: &'static str, value: u64| gauge!(name).set(value as f64);
         for (state, count) in &self.upstreams {
             gauge!(UPSTREAMS, "state" => *state).set(u32::try_from(*count).unwrap_or(u32::MAX));
@@ -182,10 +182,10 @@ pub fn process_lines() -> String {
     ];
     let mut lines = String::new();
     for (name, value) in values {
-        if let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) {
+        if let Some(metric) = METRICS.iter().find(|metric| metric.name == name) {
             lines.push_str(&format!(
                 "# HELP {name} {}\n# TYPE {name} {}\n{name} {value}\n\n",
-                figure.help, figure.kind
+                metric.help, metric.kind
             ));
         }
     }
@@ -278,9 +278,9 @@ pub fn document() -> String {
          Made by `trunkline metrics`; a test compares this list with what a running gateway shows.\n\n\
          | Name | Kind | Labels | Meaning |\n| --- | --- | --- | --- |\n",
     );
-    for figure in FIGURES {
-        let labels = if figure.labels.is_empty() { "–" } else { figure.labels };
-        text.push_str(&format!("| `{}` | {} | {labels} | {} |\n", figure.name, figure.kind, figure.help));
+    for metric in METRICS {
+        let labels = if metric.labels.is_empty() { "–" } else { metric.labels };
+        text.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind, metric.help));
     }
     text
 }

@@ -94,10 +94,10 @@ impl Gateway {
 
     /// Serves one message of a known caller, unless its client cancels it.
     async fn serve(&self, context: Context<'_>, request: Request<'_>) -> Option<Reply> {
-        let Some((live, id)) = context.protocol.session_state().zip(request.id()) else {
+        let Some((state, id)) = context.protocol.session_state().zip(request.id()) else {
             return self.answer(context, request).await;
         };
-        let flight = live.begin(id.get());
+        let flight = state.begin(id.get());
         tokio::select! {
             biased;
             () = flight.token.cancelled() => Some(Reply::cancelled(context, id)),
@@ -112,22 +112,22 @@ impl Gateway {
             Request::List(list) => {
                 Some(Box::pin(lists::answer(&self.upstreams, &self.seal, context, list)).await)
             }
-            Request::Gateway(local) => Some(
+            Request::Gateway(request) => Some(
                 Box::pin(lifecycle::answer(
                     &self.upstreams,
                     &self.sessions,
                     &self.dispatcher,
                     context,
-                    local,
+                    request,
                 ))
                 .await,
             ),
-            Request::Invalid(wrong) => Some(wrong.reply(context)),
-            Request::Notification(notice) => {
-                notifications::take(&self.upstreams, &self.dispatcher.bus, context, notice).await
+            Request::Invalid(invalid) => Some(invalid.reply(context)),
+            Request::Notification(notification) => {
+                notifications::take(&self.upstreams, &self.dispatcher.bus, context, notification).await
             }
-            Request::Response(answered) => {
-                notifications::answered(&self.dispatcher.bus, context, answered).await
+            Request::Response(response) => {
+                notifications::answered(&self.dispatcher.bus, context, response).await
             }
         }
     }

@@ -81,18 +81,18 @@ impl From<ServerConfig> for ConfigBody {
 }
 
 /// The body of a new config, before its names are looked up.
-struct Asked {
+struct ConfigRequest {
     server: String,
     agent: Option<String>,
     patch: ConfigPatch,
 }
 
-fn new_config(f: &mut Fields) -> Option<Asked> {
+fn new_config(f: &mut Fields) -> Option<ConfigRequest> {
     let server = f.required("serverId", form::text(1, 64), "The server's id or slug.");
     let about = "The id or slug of the agent it is for; for all of the tenant when not given.";
     let agent = f.optional("agentId", form::text(1, 64), about);
     let patch = settings(f);
-    Some(Asked { server: server?, agent, patch })
+    Some(ConfigRequest { server: server?, agent, patch })
 }
 
 fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
@@ -171,7 +171,7 @@ pub async fn create_config(
     payload: Payload,
 ) -> Result<Tagged<Created<ConfigBody>>, Problem> {
     acting.require(Scope::ConfigsWrite)?;
-    let Asked { server, agent, patch } = payload.read(new_config)?;
+    let ConfigRequest { server, agent, patch } = payload.read(new_config)?;
     let rows = acting.rows(&app);
     let server = find::server(rows, &server).await?.id;
     let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);

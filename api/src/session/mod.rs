@@ -49,7 +49,7 @@ const COUNTED_EVERY: usize = 100;
 const MOST_SESSIONS: usize = 4_000;
 
 /// Most bytes of a client's capabilities and clientInfo.
-const MOST_WORDS: usize = 16 << 10;
+const MAX_CLIENT_BYTES: usize = 16 << 10;
 
 /// Least time between two renewals of a session's row.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -131,11 +131,12 @@ impl Sessions {
 
     /// Refuses another session of a caller with too many, or one with too large capabilities.
     fn may_open(&self, caller: &Caller, facts: &Facts) -> Result<(), Refusal> {
-        let words = [&facts.capabilities, &facts.info].into_iter().flatten().map(|raw| raw.get().len());
-        let words: usize = words.sum();
-        if words > MOST_WORDS {
-            let reason =
-                format!("capabilities and clientInfo have {words} bytes; at most {MOST_WORDS} are kept");
+        let bytes = [&facts.capabilities, &facts.info].into_iter().flatten().map(|raw| raw.get().len());
+        let bytes: usize = bytes.sum();
+        if bytes > MAX_CLIENT_BYTES {
+            let reason = format!(
+                "capabilities and clientInfo have {bytes} bytes; at most {MAX_CLIENT_BYTES} are kept"
+            );
             return Err(Refusal::new(Code::InvalidParams, reason));
         }
         let own = caller.principal();
@@ -301,15 +302,15 @@ impl Sessions {
     }
 
     /// Returns the sessions of a tenant whose GET stream is read here.
-    pub fn heard(&self, tenant: TenantId) -> Vec<Arc<Session>> {
-        let heard = |session: &Session| session.tenant == tenant && session.state.is_read();
-        self.known.iter().filter(|known| heard(&known.1)).map(|known| Arc::clone(&known.1)).collect()
+    pub fn with_reader(&self, tenant: TenantId) -> Vec<Arc<Session>> {
+        let read = |session: &Session| session.tenant == tenant && session.state.is_read();
+        self.known.iter().filter(|known| read(&known.1)).map(|known| Arc::clone(&known.1)).collect()
     }
 
     /// Refuses all server requests, since no client can answer after shutdown.
-    pub fn refuse_questions(&self) {
+    pub fn refuse_server_requests(&self) {
         let all: Vec<Arc<Session>> = self.known.iter().map(|known| Arc::clone(&known.1)).collect();
-        all.iter().for_each(|session| session.state.refuse_questions());
+        all.iter().for_each(|session| session.state.refuse_server_requests());
     }
 
     /// Returns the tenants with a session whose GET stream is read here.

@@ -23,7 +23,7 @@ const MAX_STREAMS: usize = 64;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Most server requests that wait for one client.
-const MAX_QUESTIONS: usize = 256;
+const MAX_SERVER_REQUESTS: usize = 256;
 
 pub struct SessionState {
     /// Held while the session's facts change.
@@ -32,12 +32,12 @@ pub struct SessionState {
     pub get_stream: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     next_stream: AtomicU32,
-    questions: Mutex<HashMap<u64, Question>>,
-    next_question: AtomicU64,
+    server_requests: Mutex<HashMap<u64, Question>>,
+    next_request: AtomicU64,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// Cancelled when another GET takes over, or the session ends.
     reader: Mutex<CancellationToken>,
-    heard: AtomicBool,
+    was_read: AtomicBool,
     /// True if this replica may have missed changes of the session's lists.
     pub missed: AtomicBool,
     /// Subscriptions by the URI as the client named it.
@@ -60,11 +60,11 @@ impl SessionState {
             get_stream: Arc::new(get_stream),
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
-            questions: Mutex::default(),
-            next_question: AtomicU64::new(1),
+            server_requests: Mutex::default(),
+            next_request: AtomicU64::new(1),
             in_flight: Mutex::default(),
             reader: Mutex::new(CancellationToken::new()),
-            heard: AtomicBool::new(false),
+            was_read: AtomicBool::new(false),
             missed: AtomicBool::new(missed),
             subscriptions: Mutex::default(),
             replica,
@@ -91,7 +91,7 @@ impl SessionState {
 
     /// Makes the caller the only reader of the GET stream; ends an earlier one.
     pub fn claim_reader(&self) -> CancellationToken {
-        self.heard.store(true, Ordering::Relaxed);
+        self.was_read.store(true, Ordering::Relaxed);
         let mut reader = self.reader.lock();
         reader.cancel();
         *reader = CancellationToken::new();
@@ -100,13 +100,13 @@ impl SessionState {
 
     /// Ends the reader, since another replica has a newer one.
     pub fn release_reader(&self) {
-        self.heard.store(false, Ordering::Relaxed);
+        self.was_read.store(false, Ordering::Relaxed);
         self.reader.lock().cancel();
     }
 
     /// Returns true if a client reads the GET stream, or read it lately.
     pub fn is_read(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+        self.was_read.load(Ordering::Relaxed)
     }
 
     pub fn is_subscribed(&self, uri: &str) -> bool {
@@ -126,14 +126,14 @@ impl SessionState {
     pub fn is_busy(&self) -> bool {
         self.get_stream.has_reader()
             || !self.in_flight.lock().is_empty()
-            || !self.questions.lock().is_empty()
+            || !self.server_requests.lock().is_empty()
             || !self.streams.lock().is_empty()
     }
 
     /// Forgets streams that ended long ago, and withdrawn server requests.
     pub fn tidy(&self) {
         self.streams.lock().retain(|_, stream| !stream.is_old());
-        self.questions.lock().retain(|_, question| !question.is_withdrawn());
+        self.server_requests.lock().retain(|_, request| !request.is_withdrawn());
     }
 
     /// Registers a request that the client may cancel under its id, until the guard is dropped.
@@ -152,19 +152,19 @@ impl SessionState {
     }
 
     /// Returns true if an id is of this replica's server requests.
-    pub fn numbers(&self, id: &str) -> bool {
+    pub fn is_own_id(&self, id: &str) -> bool {
         id.strip_prefix(&*self.replica).is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// Delivers the client's response; returns false if the server request is unknown.
     pub fn answer(&self, id: &str, answer: UpstreamAnswer) -> bool {
         let number = id.strip_prefix(&*self.replica).and_then(|rest| rest.strip_prefix('-'));
-        let question = number
+        let request = number
             .and_then(|number| number.parse::<u64>().ok())
-            .and_then(|number| self.questions.lock().remove(&number));
-        match question {
-            Some(question) => {
-                question.answer(answer);
+            .and_then(|number| self.server_requests.lock().remove(&number));
+        match request {
+            Some(request) => {
+                request.answer(answer);
                 true
             }
             None => false,
@@ -172,10 +172,11 @@ impl SessionState {
     }
 
     /// Refuses all server requests when the gateway stops.
-    pub fn refuse_questions(&self) {
-        let questions: Vec<Question> = self.questions.lock().drain().map(|(_, question)| question).collect();
-        for question in questions {
-            question.refuse(Code::ShuttingDown, "the gateway is shutting down");
+    pub fn refuse_server_requests(&self) {
+        let server_requests: Vec<Question> =
+            self.server_requests.lock().drain().map(|(_, request)| request).collect();
+        for request in server_requests {
+            request.refuse(Code::ShuttingDown, "the gateway is shutting down");
         }
     }
 
@@ -186,26 +187,26 @@ impl SessionState {
         for stream in self.streams.lock().values() {
             stream.end();
         }
-        self.questions.lock().clear();
+        self.server_requests.lock().clear();
         self.subscriptions.lock().clear();
         for (_, token) in self.in_flight.lock().drain() {
             token.cancel();
         }
     }
 
-    fn ask(&self, stream: &Stream, question: Question) {
-        let number = self.next_question.fetch_add(1, Ordering::Relaxed);
+    fn ask(&self, stream: &Stream, request: Question) {
+        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("\"{}-{number}\"", self.replica);
-        let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
-        let message = stream::request(&id, &question.method, params);
-        let mut questions = self.questions.lock();
+        let params = request.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
+        let message = stream::request(&id, &request.method, params);
+        let mut server_requests = self.server_requests.lock();
         // Withdrawn server requests make room.
-        questions.retain(|_, question| !question.is_withdrawn());
-        if questions.len() >= MAX_QUESTIONS || stream.is_overfull() {
-            return question.refuse(Code::Internal, "too many questions wait for this client");
+        server_requests.retain(|_, request| !request.is_withdrawn());
+        if server_requests.len() >= MAX_SERVER_REQUESTS || stream.is_overfull() {
+            return request.refuse(Code::Internal, "too many requests wait for this client");
         }
-        questions.insert(number, question);
-        drop(questions);
+        server_requests.insert(number, request);
+        drop(server_requests);
         stream.send(message);
     }
 }
@@ -250,10 +251,10 @@ impl Listener for ClientChannel {
         self.stream.try_send(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
+    fn ask(&self, request: Question) {
         match self.state.upgrade() {
-            Some(live) => live.ask(&self.stream, question),
-            None => question.refuse(Code::Internal, "the client's session is over"),
+            Some(state) => state.ask(&self.stream, request),
+            None => request.refuse(Code::Internal, "the client's session is over"),
         }
     }
 }
@@ -266,7 +267,7 @@ impl Listener for NotificationChannel {
         self.0.try_send(stream::notification(method, params));
     }
 
-    fn ask(&self, question: Question) {
-        question.refuse(Code::MethodNotFound, "the client cannot be asked here");
+    fn ask(&self, request: Question) {
+        request.refuse(Code::MethodNotFound, "the client cannot be asked here");
     }
 }

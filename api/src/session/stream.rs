@@ -38,11 +38,11 @@ pub struct Stream {
     /// Without them, read messages are not kept.
     kept: OnceLock<(u32, Weak<dyn StreamKeeper>)>,
     queue: Mutex<Queue>,
-    news: Notify,
+    changed: Notify,
     /// Set when the answer is known to need no header of its own.
     may_begin: AtomicBool,
     /// Owner of a long-lived stream.
-    standing: OnceLock<Owner>,
+    owner: OnceLock<Owner>,
     readers: AtomicUsize,
     backlog: OnceLock<Arc<Backlog>>,
     /// True if the client takes an event with empty data.
@@ -88,8 +88,8 @@ impl Drop for Reading {
 
 impl Stream {
     /// Keeps read messages from now on, under a number of the session.
-    pub fn keep_as(&self, number: u32, live: Weak<dyn StreamKeeper>) {
-        self.kept.get_or_init(|| (number, live));
+    pub fn keep_as(&self, number: u32, keeper: Weak<dyn StreamKeeper>) {
+        self.kept.get_or_init(|| (number, keeper));
     }
 
     /// Sets if the client takes events with empty data.
@@ -107,8 +107,8 @@ impl Stream {
 
     /// Keeps the stream for a client that may come back.
     pub fn stay(self: &Arc<Self>) {
-        if let Some(live) = self.kept.get().and_then(|(_, live)| live.upgrade()) {
-            live.keep(self);
+        if let Some(keeper) = self.kept.get().and_then(|(_, keeper)| keeper.upgrade()) {
+            keeper.keep(self);
         }
     }
 
@@ -119,11 +119,11 @@ impl Stream {
 
     /// Marks a long-lived stream, one that no response ends.
     pub fn mark_long_lived(&self, owner: Owner) {
-        self.standing.get_or_init(|| owner);
+        self.owner.get_or_init(|| owner);
     }
 
-    pub fn standing(&self) -> Option<Owner> {
-        self.standing.get().copied()
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.get().copied()
     }
 
     /// Counts the stream's bytes in a tenant's backlog from now on.
@@ -181,13 +181,13 @@ impl Stream {
         }
         queue.push(message, topic, self.number().is_some());
         drop(queue);
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Sends a message that is never dropped: an answer, or a server request.
     pub fn send(&self, message: impl Into<Bytes>) {
         self.change().push(message.into(), None, self.number().is_some());
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Locks the queue; the change of its bytes is counted in the backlog.
@@ -210,7 +210,7 @@ impl Stream {
             queue.forget(u64::MAX);
         }
         drop(queue);
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     pub fn is_ended(&self) -> bool {
@@ -235,8 +235,8 @@ impl Stream {
     pub async fn next(&self, after: u64) -> Option<Event> {
         loop {
             // Enabled before the queue is read, so that no message in between is missed.
-            let mut news = std::pin::pin!(self.news.notified());
-            news.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             {
                 let mut queue = self.change();
                 if let Some(event) = queue.after(after) {
@@ -250,22 +250,22 @@ impl Stream {
                     return None;
                 }
             }
-            news.await;
+            changed.await;
         }
     }
 
     /// Waits until there is a message to read, or the end.
     pub async fn readable(&self) {
         loop {
-            let mut news = std::pin::pin!(self.news.notified());
-            news.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             {
                 let queue = self.queue.lock();
                 if queue.unread() > 0 || queue.ended.is_some() {
                     return;
                 }
             }
-            news.await;
+            changed.await;
         }
     }
 }

@@ -177,8 +177,8 @@ impl Dispatcher {
     }
 
     /// Handles messages of other replicas until the gateway stops.
-    pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
-        let hearing = async {
+    pub async fn receive(self: Arc<Self>, stop: CancellationToken) {
+        let receiving = async {
             loop {
                 match self.bus.subscribe().await {
                     Ok(mut messages) => {
@@ -186,14 +186,14 @@ impl Dispatcher {
                             self.take(message).await;
                         }
                     }
-                    Err(error) => tracing::warn!(%error, "other replicas cannot be heard yet"),
+                    Err(error) => tracing::warn!(%error, "other replicas cannot be received from yet"),
                 }
                 tokio::time::sleep(AGAIN).await;
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = hearing => {}
+            () = receiving => {}
         }
     }
 
@@ -205,7 +205,7 @@ impl Dispatcher {
         match message {
             Message::Changed(change) => self.pass(&change).await,
             Message::Wanted { wanted } => {
-                self.interest.hear(wanted);
+                self.interest.note(wanted);
                 // Spawned, so that other replicas' answers and cancellations do not wait.
                 let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move { dispatcher.watch_for_others().await });
@@ -286,16 +286,16 @@ impl Dispatcher {
                 && concerns(change, &subscription.endpoint)
                 && reaches(&subscription.endpoint, member, subscription.agent)
             {
-                subscription.tell(&change.what, member);
+                subscription.notify(&change.what, member);
             }
         }
-        for session in self.sessions.heard(change.tenant) {
+        for session in self.sessions.with_reader(change.tenant) {
             let mine = change.owner == 0 || change.owner == session.client.owner;
             if mine
                 && concerns(change, &session.endpoint)
                 && reaches(&session.endpoint, member, session.agent)
             {
-                tell(&session, &change.what, member);
+                notify(&session, &change.what, member);
             }
         }
     }
@@ -347,10 +347,10 @@ fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
     }
 }
 
-fn tell(session: &Session, what: &What, member: Option<&Member>) {
-    let home = &session.state.get_stream;
+fn notify(session: &Session, what: &What, member: Option<&Member>) {
+    let stream = &session.state.get_stream;
     for list in lists(what) {
-        home.try_send_latest(Topic::List(list), stream::notification(list, None));
+        stream.try_send_latest(Topic::List(list), stream::notification(list, None));
     }
     if let What::Resource { uri, params } = what {
         let uri = exposed(&session.endpoint, member, uri);
@@ -359,14 +359,14 @@ fn tell(session: &Session, what: &What, member: Option<&Member>) {
         {
             params.set_text("uri", &uri);
             about(&mut params, None);
-            let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
-            home.try_send_latest(Topic::Resource(uri.into()), told);
+            let notification = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
+            stream.try_send_latest(Topic::Resource(uri.into()), notification);
         }
     }
 }
 
 /// Notifies a session that was new to this replica that each list may have changed meanwhile.
-pub fn tell_missed(session: &Session) {
+pub fn notify_missed(session: &Session) {
     if session.state.missed.swap(false, Ordering::Relaxed) {
         for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
             session.state.get_stream.try_send_latest(Topic::List(list), stream::notification(list, None));
@@ -375,10 +375,10 @@ pub fn tell_missed(session: &Session) {
 }
 
 /// Notifies a session that a resource may have changed while it was not subscribed at the server.
-pub fn tell_maybe_updated(session: &Session, uri: &str) {
+pub fn notify_maybe_updated(session: &Session, uri: &str) {
     let params = serde_json::json!({ "uri": uri }).to_string();
-    let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
-    session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), told);
+    let notification = stream::notification(method::RESOURCE_UPDATED, Some(&params));
+    session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), notification);
 }
 
 /// Replaces the upstream's `_meta` about the gateway's subscription by that of the client's.
@@ -396,7 +396,7 @@ fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
 }
 
 impl Subscription {
-    fn tell(&self, what: &What, member: Option<&Member>) {
+    fn notify(&self, what: &What, member: Option<&Member>) {
         for list in lists(what) {
             let wanted = match *list {
                 method::TOOLS_CHANGED => self.filter.tools_list_changed,
@@ -419,8 +419,8 @@ impl Subscription {
     }
 
     /// Sends a notification with the id of its subscription.
-    fn send(&self, topic: Topic, told: &str, mut params: Members<'_>) {
+    fn send(&self, topic: Topic, method: &str, mut params: Members<'_>) {
         about(&mut params, Some(&self.id));
-        self.stream.try_send_latest(topic, stream::notification(told, Some(&params.write())));
+        self.stream.try_send_latest(topic, stream::notification(method, Some(&params.write())));
     }
 }

@@ -71,7 +71,7 @@ pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &S
         match subscriber.subscribe(upstreams, dispatcher, uri).await {
             Ok(Ok(subscribed)) => {
                 session.state.subscribe(uri, subscribed);
-                crate::subscriptions::dispatcher::tell_maybe_updated(session, uri);
+                crate::subscriptions::dispatcher::notify_maybe_updated(session, uri);
             }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
             Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
@@ -134,10 +134,10 @@ pub async fn listen(
 ) -> Result<Answer, Refusal> {
     let client = &context.protocol.client;
     let Some(stream) = context.protocol.stream.filter(|_| client.era == Era::Modern) else {
-        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
+        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs an endpoint that can stream")
             .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
     };
-    let _place = sessions.stream_quota.open(context.caller)?;
+    let _permit = sessions.stream_quota.open(context.caller)?;
     let mut honoured = match context.protocol.endpoint {
         Endpoint::One(slug) => {
             let initialized = Box::pin(upstreams.initialized(context, client, slug.as_str())).await?;
@@ -151,11 +151,11 @@ pub async fn listen(
     };
     honoured.task_ids.clear();
     honoured.resource_subscriptions.clear();
-    let mut held = Vec::new();
+    let mut subscriptions = Vec::new();
     for uri in &wanted.resource_subscriptions {
         match Box::pin(subscriber(context).subscribe(upstreams, dispatcher, uri)).await {
             Ok(Ok(subscribed)) => {
-                held.push(subscribed);
+                subscriptions.push(subscribed);
                 honoured.resource_subscriptions.push(uri.clone());
             }
             Ok(Err(_)) => {}
@@ -165,7 +165,7 @@ pub async fn listen(
     let (caller, endpoint) = (context.caller, context.protocol.endpoint);
     let _listening = dispatcher.listen(caller, client.owner, endpoint, honoured, id, stream);
     dispatcher.ending.cancelled().await;
-    drop(held);
+    drop(subscriptions);
     Ok(Answer::Result(
         format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get()).into(),
     ))

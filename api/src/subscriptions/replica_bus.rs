@@ -134,11 +134,11 @@ impl ReplicaBus {
     pub async fn publish(&self, message: Message) -> bool {
         let envelope = Envelope { from: self.replica.to_string(), message };
         let payload = Bytes::from(serde_json::to_vec(&envelope).expect("a message is plain data"));
-        let told = self.state.publish(&StateKey::global(CHANNEL), payload).await;
-        if let Err(error) = &told {
-            tracing::debug!(%error, "other replicas could not be told");
+        let published = self.state.publish(&StateKey::global(CHANNEL), payload).await;
+        if let Err(error) = &published {
+            tracing::debug!(%error, "a message to other replicas could not be sent");
         }
-        told.is_ok()
+        published.is_ok()
     }
 
     /// Returns the messages of other replicas, until the connection is lost for good.

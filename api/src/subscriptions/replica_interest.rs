@@ -14,13 +14,13 @@ use proxy::selected::Selected;
 use crate::subscriptions::replica_bus::Resource;
 
 /// Interval of publications to other replicas.
-pub const TELL: Duration = Duration::from_secs(20);
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(20);
 
 /// Time for which another replica's resources are remembered.
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// Time limit of a subscription for another replica.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most subscriptions that are made in one go.
 const AT_ONCE: usize = 100;
@@ -50,7 +50,7 @@ impl ReplicaInterest {
     }
 
     /// Notes the resources of another replica.
-    pub fn hear(&self, resources: Vec<Resource>) {
+    pub fn note(&self, resources: Vec<Resource>) {
         let until = Instant::now() + BELIEVED;
         for Resource { tenant, server, uri } in resources {
             let mut uris = self.there.entry((tenant, server)).or_default();
@@ -86,7 +86,7 @@ impl ReplicaInterest {
         if self.held.len() >= MOST {
             return;
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SUBSCRIBE_TIMEOUT;
         join_all(new.into_iter().map(|place| async move {
             let uri = place.1.clone();
             match pool.subscribe(selected, &uri, until).await {

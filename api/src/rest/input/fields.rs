@@ -228,7 +228,6 @@ fn without_limits(schema: &mut Value) {
     }
 }
 
-/// Names the JSON type of a value, for messages.
 #[cfg(test)]
 mod tests {
     use super::super::form;

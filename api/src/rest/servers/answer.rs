@@ -76,7 +76,7 @@ pub struct EraFoundBody {
 }
 
 /// State of a server, by the names of its row.
-pub struct Doing {
+pub struct ServerStatus {
     pub state: State,
     pub reason: Option<String>,
     pub since: Timestamp,
@@ -96,7 +96,7 @@ impl<'a> Showing<'a> {
     }
 
     pub fn server(&self, row: Server) -> ServerBody {
-        let doing = self.doing(&row);
+        let status = self.status(&row);
         let (hides, hidden_by) = self.namesakes(&row);
         let era_found = self.era_found(&row);
         ServerBody {
@@ -107,9 +107,9 @@ impl<'a> Showing<'a> {
             era_found,
             scope: if row.tenant.is_some() { "tenant" } else { "global" },
             managed_by: row.managed_by.as_str(),
-            state: doing.state.as_str(),
-            state_reason: doing.reason,
-            state_since: doing.since,
+            state: status.state.as_str(),
+            state_reason: status.reason,
+            state_since: status.since,
             revision: row.revision,
             tools_count: row.tools_count,
             last_used_at: row.last_used_at,
@@ -121,15 +121,18 @@ impl<'a> Showing<'a> {
     }
 
     /// Returns the upstream's own state, unless the row itself keeps it from running.
-    pub fn doing(&self, row: &Server) -> Doing {
-        let held =
-            |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
+    pub fn status(&self, row: &Server) -> ServerStatus {
+        let held = |state, reason: &str| ServerStatus {
+            state,
+            reason: Some(reason.to_owned()),
+            since: row.updated_at,
+        };
         match row.transport {
             _ if !row.settings.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
             Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
                 let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
                 let since = status.since.max(row.created_at);
-                Doing { state: status.state, reason: status.reason, since }
+                ServerStatus { state: status.state, reason: status.reason, since }
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::rest::describe::{body, described};
 use crate::rest::input::form::SecretNames;
 use crate::rest::input::{Fields, form};
-use crate::rest::servers::remote::{spell_headers, stays_at_home};
+use crate::rest::servers::remote::{keep_origin, spell_headers};
 use crate::rest::servers::values;
 use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
 
@@ -71,7 +71,7 @@ pub fn server_patch(f: &mut Fields, server: Option<&Server>) -> Option<ServerPat
     let mut patch = settings(f, transport);
     if let Some(server) = server {
         spell_headers(&mut patch, server);
-        stays_at_home(f, server, &patch);
+        keep_origin(f, server, &patch);
     }
     Some(patch)
 }

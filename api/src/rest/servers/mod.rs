@@ -102,12 +102,12 @@ pub async fn create_server(
     payload: Payload,
 ) -> Result<Tagged<Created<ServerBody>>, Problem> {
     acting.require(Scope::ServersWrite)?;
-    let asked = payload.read(forms::new_server)?;
-    rules::may_register(&acting, &app.config, &asked)?;
-    remote::reachable(&app.egress, asked.server.settings.url.as_deref())?;
-    let server = match asked.global {
-        true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
-        false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,
+    let registration = payload.read(forms::new_server)?;
+    rules::may_register(&acting, &app.config, &registration)?;
+    remote::reachable(&app.egress, registration.server.settings.url.as_deref())?;
+    let server = match registration.global {
+        true => app.db.operator().create_server(registration.server, &acting.actor()).await?,
+        false => acting.rows(&app).create_server(registration.server, &acting.actor()).await?,
     };
     let showing = Showing::to(&app, &acting).await?;
     let tag = [(header::ETAG, etag(&server))];
@@ -219,7 +219,7 @@ async fn in_state(
     for number in 1.. {
         let rows = acting.rows(app).servers(filter, Page::new(number, Page::MAX_SIZE)).await?;
         let last = number.saturating_mul(Page::MAX_SIZE) >= rows.total;
-        found.extend(rows.items.into_iter().filter(|row| showing.doing(row).state == state));
+        found.extend(rows.items.into_iter().filter(|row| showing.status(row).state == state));
         if last {
             break;
         }

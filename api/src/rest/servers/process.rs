@@ -127,7 +127,7 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
+    responses((status = 200, description = "The state of the server, and the time to its answer.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn check_server(
     acting: Acting,
@@ -138,30 +138,30 @@ pub async fn check_server(
     acting.require(Scope::ServersRead)?;
     let running = running(&app, &acting, &name).await?;
     let Running { server, .. } = &running;
-    let asked = match switched_on(server) {
+    let answered = match switched_on(server) {
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
-    let status = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
-    let doing = Showing::to(&app, &acting).await?.doing(server);
-    let (state, reason) = match &asked {
-        Ok(_) => (doing.state, doing.reason),
+    let upstream = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
+    let status = Showing::to(&app, &acting).await?.status(server);
+    let (state, reason) = match &answered {
+        Ok(_) => (status.state, status.reason),
         // The fresh failure counts, also where the pool does not hold it against the server.
-        Err(refusal) => (failed(doing.state), doing.reason.or_else(|| Some(refusal.reason.to_string()))),
+        Err(refusal) => (failed(status.state), status.reason.or_else(|| Some(refusal.reason.to_string()))),
     };
     Ok(Json(HealthBody {
         server_id: server.id,
         state: state.as_str(),
         state_reason: reason,
-        code: asked.as_ref().err().map(|refusal| refusal.code.as_str()),
-        hint: asked.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
-        state_since: doing.since,
-        last_success: status.last_success,
+        code: answered.as_ref().err().map(|refusal| refusal.code.as_str()),
+        hint: answered.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
+        state_since: status.since,
+        last_success: upstream.last_success,
         checked_at: Timestamp::now(),
-        latency_ms: asked.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
-        pid: status.pid,
-        in_flight: status.in_flight,
-        restarts: status.restarts,
+        latency_ms: answered.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
+        pid: upstream.pid,
+        in_flight: upstream.in_flight,
+        restarts: upstream.restarts,
     }))
 }
 
@@ -272,17 +272,17 @@ pub async fn list_server_logs(
 
 /// Measures the time to an answer. An error counts as an answer: a server that refuses `ping` is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
-    let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
+    let timeout = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
     let pool = &app.gateway.upstreams.pool;
     pool.initialized(&selected, Instant::now() + running.spec.start_timeout.value).await?;
-    let sign_of_life = match selected.key().era {
+    let probe = match selected.key().era {
         Era::Legacy => method::PING,
         Era::Modern => method::DISCOVER,
     };
     let params = pool.own_params(selected.key().era, serde_json::Map::new());
     let params = Params::raw(params.as_bytes());
-    let request = UpstreamRequest::new(sign_of_life, params, Instant::now() + patience);
+    let request = UpstreamRequest::new(probe, params, Instant::now() + timeout);
     pool.request(&selected, request).await.map(|delivered| delivered.upstream)
 }
 

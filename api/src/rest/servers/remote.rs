@@ -19,7 +19,7 @@ pub fn spell_headers(patch: &mut ServerPatch, server: &Server) {
 
 /// Refuses to send sealed headers to another host than the one they were given for: who may change a server
 /// may not read them.
-pub fn stays_at_home(fields: &mut Fields, server: &Server, patch: &ServerPatch) {
+pub fn keep_origin(fields: &mut Fields, server: &Server, patch: &ServerPatch) {
     let (Some(Some(new)), Some(old)) = (&patch.url, &server.settings.url) else { return };
     if remote_address::same_origin(old, new) {
         return;

@@ -10,11 +10,11 @@ use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
 
 /// Refuses with 403 that names the scope or the commands that are allowed.
-pub fn may_register(acting: &Acting, config: &Config, asked: &Registration) -> Result<(), Problem> {
-    if asked.global {
+pub fn may_register(acting: &Acting, config: &Config, registration: &Registration) -> Result<(), Problem> {
+    if registration.global {
         acting.require(Scope::TenantsAdmin)?;
     }
-    let NewServer { transport, settings, .. } = &asked.server;
+    let NewServer { transport, settings, .. } = &registration.server;
     if *transport == Transport::Stdio {
         acting.require(Scope::ServersLaunch)?;
         command_allowed(config, settings.command.as_deref())?;
