@@ -1,4 +1,4 @@
-//! Construction of the running gateway from its configuration.
+//! Composition root of the gateway.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,33 +43,33 @@ pub struct App {
     pub config: Arc<Config>,
     pub db: Db,
     pub gateway: Gateway,
-    /// What tokens of an issuer are for.
+    /// OAuth resources: the audiences that tokens of an issuer may have.
     pub resources: Resources,
-    /// The way out to remote servers.
+    /// Outbound HTTP client for remote servers.
     pub egress: Egress,
     pub state: Arc<dyn StateStore>,
-    /// The same, if it is in Redis.
+    /// The state store, if it is in Redis.
     pub fallback: Option<Arc<FallbackState>>,
     pub health: Health,
-    /// Requests that go on although nobody waits for them on a connection.
+    /// Detached requests: they continue after the client disconnects.
     pub tasks: TaskTracker,
-    /// Cancelled when the gateway stops: streams end.
+    /// Cancellation of open streams when the gateway stops.
     pub stopping: CancellationToken,
-    /// Whether callers from this machine need no credential.
+    /// True if loopback callers need no credential.
     pub trusts_loopback: bool,
     pub operator_key: std::path::PathBuf,
 }
 
-/// Why the gateway does not start: one sentence, and the exit code (sysexits.h).
+/// Reason for a failed start: one sentence, and the exit code (sysexits.h).
 #[derive(Debug)]
 pub struct StartError {
     pub sentence: String,
     pub exit: u8,
 }
 
-/// The configuration is wrong.
+/// Exit code for a wrong configuration.
 pub const EX_USAGE: u8 = 64;
-/// Something the gateway needs is not there.
+/// Exit code for a missing dependency.
 pub const EX_UNAVAILABLE: u8 = 69;
 
 impl StartError {
@@ -83,8 +83,7 @@ impl StartError {
 }
 
 impl App {
-    /// Connects what must be there, brings the database up to date, and takes up what a killed
-    /// process left behind.
+    /// Connects the dependencies, migrates the database, and recovers the journal of a killed process.
     pub async fn build(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<App, StartError> {
         let secrets = SecretFiles::new(&config.server.data_dir);
         let db = connect(&config, &secrets).await?;
@@ -164,14 +163,14 @@ impl App {
         })
     }
 
-    /// Hands on how many replicas share a limit: what the database last said.
+    /// Passes on the number of replicas that share a limit, as last read from the database.
     pub fn count_replicas(&self) {
         if let Some(fallback) = &self.fallback {
             fallback.set_replicas(self.gateway.recorder.record.status().replicas);
         }
     }
 
-    /// Ends the children and writes what is still to be written.
+    /// Stops the child processes and flushes pending writes.
     pub async fn shutdown(&self, grace: Duration) {
         self.tasks.close();
         let rest = grace.min(Duration::from_secs(1));
@@ -205,7 +204,7 @@ pub async fn connect(config: &Config, secrets: &SecretFiles) -> Result<Db, Start
     })
 }
 
-/// Migrates, and makes the rows equal what is built in and declared.
+/// Migrates the database, and updates the rows of built-in and declared servers.
 async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
     let failed = |error: DbError| {
         StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()))
@@ -227,7 +226,7 @@ async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
     Ok(tenant)
 }
 
-/// At first boot nobody could call from another machine: an operator's key is made and kept in a file.
+/// Creates an operator's key at first boot and keeps it in a file, since nobody has a credential yet.
 async fn first_key(
     db: &Db,
     config: &Config,
@@ -258,7 +257,7 @@ async fn first_key(
     Ok(())
 }
 
-/// The servers that run in this process.
+/// Returns the servers that run in this process.
 pub fn builtins() -> Vec<Arc<dyn ToolProvider>> {
     vec![Arc::new(servers::calculator::Calculator)]
 }
@@ -277,8 +276,8 @@ fn built_in(provider: &dyn ToolProvider) -> NewServer {
     NewServer { slug, transport: Transport::Builtin, settings }
 }
 
-/// A way out on which these addresses may be private, since they are the operator's own. One for
-/// identity and one for servers, so that nobody reaches the identity provider by registering a server.
+/// Returns an outbound HTTP client that may reach these private addresses. Identity and servers have one
+/// each, so that nobody reaches the identity provider by registering a server.
 fn egress_client(config: &Config, trusted: Vec<Url>) -> Egress {
     Egress::new(EgressSettings {
         allow: config.egress.allow.clone(),
@@ -297,8 +296,8 @@ fn identity_urls(config: &Config) -> Vec<Url> {
     [&config.auth.jwks_url, &config.auth.jwt_issuer].into_iter().flat_map(|url| url.parse()).collect()
 }
 
-/// How long a command waits for Redis where a call can go on without.
-const PATIENCE_WITH_REDIS: Duration = Duration::from_millis(500);
+/// Time limit of a Redis command that a call can do without.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 
 type State = (Arc<dyn StateStore>, Option<Arc<FallbackState>>);
 
@@ -311,7 +310,7 @@ fn state_store(config: &Config) -> Result<State, StartError> {
     let mut settings = RedisSettings { ca_file, ..RedisSettings::new(config.state.redis_url.clone()) };
     let alone = config.limits.without_redis == config::WithoutRedis::Local;
     if alone {
-        settings.timeout = PATIENCE_WITH_REDIS;
+        settings.timeout = REDIS_TIMEOUT;
     }
     let store = RedisState::open(&settings)
         .map_err(|error| StartError::usage(format!("REDIS_URL cannot be used: {error}")))?;
@@ -352,7 +351,7 @@ fn record_settings(config: &Config) -> RecordSettings {
 }
 
 impl Config {
-    /// The address to listen on; checked when the configuration was read.
+    /// Returns the address to listen on, checked when the configuration was read.
     pub fn bind_address(&self) -> IpAddr {
         config::host(self).unwrap_or(IpAddr::from([127, 0, 0, 1]))
     }

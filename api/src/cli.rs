@@ -42,7 +42,7 @@ enum Command {
     },
     /// Prints the OpenAPI document.
     Openapi,
-    /// Prints the list of figures for Prometheus.
+    /// Prints the list of Prometheus metrics.
     Metrics,
     /// Asks a running gateway for its health; exit code 0 when it answers.
     HealthCheck,
@@ -62,7 +62,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Prints what is in force, with secrets hidden, or every mistake.
+    /// Prints the settings in force, with secrets hidden, or every mistake.
     Check,
     /// Prints `.env.example`.
     Env,
@@ -76,7 +76,7 @@ enum RotateCommand {
     Master,
 }
 
-/// The whole program.
+/// Runs the program.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == "exec-child") {
@@ -127,7 +127,7 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
         }
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;
-            // A running gateway would go on sealing under the key that is being replaced.
+            // A running gateway would keep sealing under the key that is being replaced.
             let _alone = run::claim_data_dir(&config)?;
             rotate(&config, &what)?;
         }
@@ -136,7 +136,7 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The settings in force, and the environment they were read from.
+/// Returns the settings in force, and the environment they were read from.
 fn configuration(
     file: &Option<PathBuf>,
     env_file: &Option<PathBuf>,
@@ -171,7 +171,7 @@ fn configuration(
     Ok((config, environment))
 }
 
-/// What children get of the environment: the settings name it, nothing else passes.
+/// Returns the environment of child processes: only what the settings name.
 fn passed_on(config: &Config, environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
     proxy::pool::PASSED_ON
         .iter()

@@ -1,5 +1,5 @@
-//! Entry points of the fuzz targets in `fuzz/`: pure functions that read a request, and the
-//! seals of what clients keep. It knows no gateway that runs.
+//! Entry points for the fuzz targets of `fuzz/`: pure functions that read a request, and the seals of
+//! client-held tokens. Knows no running gateway.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use entity::Seal;
@@ -12,10 +12,10 @@ use crate::mcp::request::Request;
 use crate::mcp::sealed_tokens::SealedTokens;
 use crate::mcp::{methods, negotiation, request};
 
-/// What was made of a request before anything is looked up.
+/// Classification of a request before any lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It is answered with an error.
+    /// The request is answered with an error.
     Refused(Code),
     /// Each message of a batch is read on its own, without a modern client.
     Batch,
@@ -23,10 +23,10 @@ pub enum Verdict {
     Modern,
 }
 
-/// Reads a request to `/mcp/rpc` (none), `/mcp` (empty) or `/mcp/s/{slug}`. Headers that HTTP could not
-/// carry are left out. None if there is no such door.
-pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> Option<Verdict> {
-    let endpoint = match door {
+/// Reads a request to `/mcp/rpc` (none), `/mcp` (empty) or `/mcp/s/{slug}`. Headers that HTTP could not carry
+/// are left out. None if there is no such endpoint.
+pub fn classify(slug: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> Option<Verdict> {
+    let endpoint = match slug {
         None => Endpoint::Plain,
         Some("") => Endpoint::All,
         Some(slug) => Endpoint::One(slug.parse().ok()?),
@@ -46,8 +46,8 @@ pub fn classify(door: Option<&str>, headers: &[(&[u8], &[u8])], body: &[u8]) -> 
         match (negotiation::modern_client(&caller, &endpoint, McpHeaders(&sent), requests.head()), &requests)
         {
             (Err(refusal), _) => Verdict::Refused(refusal.code),
-            (Ok(_), request::RequestBatch::One(Request::Invalid(wrong), _)) => {
-                Verdict::Refused(wrong.refusal.code)
+            (Ok(_), request::RequestBatch::One(Request::Invalid(invalid), _)) => {
+                Verdict::Refused(invalid.refusal.code)
             }
             (Ok(Some(_)), _) => Verdict::Modern,
             (Ok(None), request::RequestBatch::One(..)) => Verdict::Legacy,
@@ -73,7 +73,7 @@ fn somebody() -> Caller {
 pub struct Seals(Seal);
 
 impl Seals {
-    /// None if the text is no key.
+    /// Returns none if the text is no key.
     pub fn of(key: &str) -> Option<Self> {
         Seal::from_key_texts(key, &[]).ok().map(Self)
     }

@@ -1,5 +1,4 @@
-//! The gateway: HTTP, identity, configuration and the command line. The one composition root: it
-//! introduces the crates that do not know each other.
+//! Composition root of the gateway: HTTP, identity, configuration and the command line.
 
 mod app;
 mod authn;

@@ -1,4 +1,4 @@
-//! Life of the process: start, announce, serve, stop.
+//! Lifecycle of the gateway process: start, announce, serve, stop.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,16 +17,16 @@ use crate::http::{listener, routes};
 use crate::ops::metrics;
 use crate::subscriptions::replica_interest;
 
-/// How often the registry's change counter is read.
+/// Interval of reads of the registry's change counter.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often expired sessions are deleted.
+/// Interval of deletions of expired sessions.
 const TIDY: Duration = Duration::from_secs(300);
 
-/// How often the number of replicas is handed on.
+/// Interval of updates of the number of replicas.
 const REPLICAS: Duration = Duration::from_secs(2);
 
-/// How often times of last use are written, figures are folded and expired state is freed.
+/// Interval of writes of last-use times, upkeep of metrics and expiry of state.
 const FOLD: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT.
@@ -40,7 +40,7 @@ pub fn run(config: Config, environment: Vec<(String, String)>) -> Result<(), Sta
     runtime()?.block_on(live(Arc::new(config), environment, stop.clone(), up))
 }
 
-/// What everything runs on.
+/// Returns the runtime of the process.
 pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,37 +48,37 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))
 }
 
-/// The addresses that were bound.
+/// The bound addresses.
 #[derive(Clone, Copy)]
 pub struct Listens {
     pub gateway: SocketAddr,
-    pub figures: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
 }
 
-/// A gateway from its start until `stop` is cancelled; `up` is called when it listens.
+/// Runs a gateway until `stop` is cancelled; calls `up` when it listens.
 pub async fn live(
     config: Arc<Config>,
     environment: Vec<(String, String)>,
     stop: CancellationToken,
     up: impl FnOnce(&App, Listens),
 ) -> Result<(), StartError> {
-    let figures = metrics::install();
+    let recorder = metrics::install();
     let connections = listener::connections();
     // Bound first: a taken port is found before anything is written.
     let listener = bind(&config, config.server.port, config::PORT).await?;
-    let figures_listener = match config.server.enable_metrics {
+    let metrics_listener = match config.server.enable_metrics {
         true => Some(bind(&config, config.server.metrics_port, config::METRICS_PORT).await?),
         false => None,
     };
     let app = Arc::new(App::build(Arc::clone(&config), environment).await?);
     let tasks = TaskTracker::new();
-    let figures_at = figures_listener.as_ref().map(local).transpose()?;
-    let listens = Listens { gateway: local(&listener)?, figures: figures_at };
+    let metrics_at = metrics_listener.as_ref().map(local).transpose()?;
+    let listens = Listens { gateway: local(&listener)?, metrics: metrics_at };
     note(&app, listens);
     up(&app, listens);
 
-    if let Some(listener) = figures_listener {
-        let router = routes::figures(&app, figures.clone());
+    if let Some(listener) = metrics_listener {
+        let router = routes::metrics(&app, recorder.clone());
         tasks.spawn(listener::serve(listener, router, 64, stop.clone(), Duration::from_secs(1)));
     }
     tasks.spawn(every(LOOK, stop.clone(), {
@@ -91,9 +91,9 @@ pub async fn live(
     tasks.spawn(every(FOLD, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
-            let (app, figures) = (Arc::clone(&app), figures.clone());
+            let (app, recorder) = (Arc::clone(&app), recorder.clone());
             async move {
-                figures.run_upkeep();
+                recorder.run_upkeep();
                 app.state.sweep();
                 app.gateway.sessions.sweep();
                 app.gateway.upstreams.directory.touch().await;
@@ -115,7 +115,7 @@ pub async fn live(
         }
     }));
     let stopped = Arc::new(OnceLock::new());
-    tasks.spawn(every(replica_interest::TELL, stop.clone(), {
+    tasks.spawn(every(replica_interest::PUBLISH_EVERY, stop.clone(), {
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
@@ -123,14 +123,14 @@ pub async fn live(
         }
     }));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).run(stop.clone()));
-    tasks.spawn(Arc::clone(&app.gateway.dispatcher).hear(stop.clone()));
+    tasks.spawn(Arc::clone(&app.gateway.dispatcher).receive(stop.clone()));
     tasks.spawn({
         let (app, stop, stopped) = (Arc::clone(&app), stop.clone(), Arc::clone(&stopped));
         async move {
             stop.cancelled().await;
             stopped.set(Instant::now()).ok();
-            // Open streams and questions would keep their connections for ever.
-            app.gateway.sessions.refuse_questions();
+            // Open streams and server requests would keep their connections for ever.
+            app.gateway.sessions.refuse_server_requests();
             app.gateway.upstreams.bridge.cancel_pending();
             app.gateway.dispatcher.ending.cancel();
             app.stopping.cancel();
@@ -141,7 +141,7 @@ pub async fn live(
     listener::serve(listener, routes::gateway(&app), connections, stop.clone(), grace).await;
     stop.cancel();
     tasks.close();
-    // One time for all: what is in flight has had its part of it.
+    // One grace period for all: requests in flight have used a part of it.
     let spent = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
     app.shutdown(grace.saturating_sub(spent)).await;
     if tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await.is_err() {
@@ -151,7 +151,7 @@ pub async fn live(
     Ok(())
 }
 
-/// Calls something again and again until the end.
+/// Repeats a function until the gateway stops.
 async fn every<F: Future<Output = ()>>(
     pause: Duration,
     stop: CancellationToken,
@@ -168,7 +168,7 @@ async fn every<F: Future<Output = ()>>(
     }
 }
 
-/// Cancels when the process is asked to end.
+/// Cancels when the process receives SIGTERM or SIGINT.
 pub async fn end_on_signal(stop: CancellationToken) {
     let wait = async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -204,7 +204,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
         .map_err(|error| StartError::unavailable(format!("the listener has no address: {error}")))
 }
 
-/// Makes the directory and keeps others out of it: two processes would write one journal.
+/// Creates the data directory and locks it: two processes would write one journal.
 pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     let dir = &config.server.data_dir;
     let unusable = |error: std::io::Error| {
@@ -229,9 +229,9 @@ pub fn claim_data_dir(config: &Config) -> Result<std::fs::File, StartError> {
     }
 }
 
-/// Says where the gateway is, for programs.
+/// Writes the gateway's address to a file, for programs.
 fn note(app: &App, listens: Listens) {
-    let metrics = listens.figures.map(|figures| format!("http://{figures}"));
+    let metrics = listens.metrics.map(|address| format!("http://{address}"));
     tracing::info!(
         address = format!("http://{}", listens.gateway),
         metrics = metrics.as_deref().unwrap_or("off"),
@@ -242,8 +242,8 @@ fn note(app: &App, listens: Listens) {
     );
 }
 
-/// Says what can be tried, for people.
-fn announce(app: &App, Listens { gateway, figures }: Listens) {
+/// Prints the addresses and the next steps, for people.
+fn announce(app: &App, Listens { gateway, metrics }: Listens) {
     if app.config.log.format == LogFormat::Json {
         return;
     }
@@ -255,9 +255,9 @@ fn announce(app: &App, Listens { gateway, figures }: Listens) {
         true => String::new(),
         false => format!(" -H \"X-MCP-Key: $(cat {})\"", app.operator_key.display()),
     };
-    let figures = figures.map_or("off".to_owned(), |figures| format!("http://{figures}/metrics"));
+    let metrics = metrics.map_or("off".to_owned(), |address| format!("http://{address}/metrics"));
     println!(
-        "\nTrunkline {version}\n  MCP         {host}/mcp\n  JSON-RPC    {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {figures}\n  \
+        "\nTrunkline {version}\n  MCP         {host}/mcp\n  JSON-RPC    {host}/mcp/rpc\n  Swagger UI  {host}/docs\n  Prometheus  {metrics}\n  \
          Data        {data}\n\nTry it:\n\n  curl -s {host}/mcp/rpc -H 'Content-Type: application/json'{key} \\\n    \
          -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"calculator__add\",\"arguments\":{{\"a\":2,\"b\":3}}}}}}'\n",
         version = env!("CARGO_PKG_VERSION"),

@@ -1,11 +1,11 @@
-//! Revalidation of credentials behind open streams. It knows no stream.
+//! Repeated authentication of open streams. Knows no stream.
 
 use jiff::Timestamp;
 use protocol::{AgentId, Refusal, Scope, TenantId};
 
 use crate::authn::{Authn, Identified, Proof, presented};
 
-/// For whom something stays open.
+/// Tenant and agent of an open stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
     pub tenant: TenantId,
@@ -13,15 +13,15 @@ pub struct Owner {
 }
 
 impl Authn {
-    /// Looks again whether what is open for `owner` may stay so, and until when. Makes no agent: one that
-    /// was deleted stays deleted.
-    pub async fn look_again(
+    /// Checks again the credential of a stream that `owner` holds open; returns its expiry. Creates no agent:
+    /// a deleted one stays deleted.
+    pub async fn check_again(
         &self,
         proof: &Proof<'_>,
         owner: Owner,
         needed: Scope,
     ) -> Result<Option<Timestamp>, Refusal> {
-        let _turn = self.looks.acquire().await;
+        let _turn = self.checks.acquire().await;
         let presented = presented::read(proof.headers)?;
         if let Some(agent) = owner.agent {
             self.agent(owner.tenant, &agent.to_string()).await?;

@@ -5,14 +5,14 @@ use serde::Deserialize;
 
 use crate::authn::oauth::ResourceUri;
 
-/// Where a token may be used.
+/// Endpoints at which a token may be used.
 pub enum Audience {
     Everywhere,
-    /// At the endpoints of these URIs.
+    /// The endpoints of these URIs.
     Endpoints(Vec<String>),
 }
 
-/// The claim as it is written.
+/// The claim `aud` as JSON.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
@@ -21,7 +21,7 @@ pub enum OneOrMany {
 }
 
 impl Audience {
-    /// Our own tokens need no audience unless the operator set one; whatever a token names must fit.
+    /// Checks `aud`. The gateway's own tokens need none unless the operator set one; a named one must fit.
     /// `set` is the audience that the operator set, or empty.
     pub fn check(
         named: Option<OneOrMany>,
@@ -45,7 +45,7 @@ impl Audience {
         }
     }
 
-    /// Whether it may be used at this endpoint.
+    /// Returns true if the token may be used at this endpoint.
     pub fn covers(&self, resource: ResourceUri<'_>) -> bool {
         match self {
             Audience::Everywhere => true,

@@ -3,7 +3,7 @@
 use proxy::egress::{Egress, EgressError, Url};
 use serde::Deserialize;
 
-/// A metadata document is a few kilobytes.
+/// Most bytes of a metadata document, which is usually a few kilobytes.
 const MAX_BYTES: usize = 256 << 10;
 
 #[derive(Deserialize)]
@@ -12,42 +12,42 @@ struct Metadata {
     jwks_uri: Option<String>,
 }
 
-/// The address of the issuer's keys. The error is for the operator.
+/// Returns the address of the issuer's keys. The error is for the operator.
 pub async fn jwks_uri(egress: &Egress, issuer: &str) -> Result<String, String> {
-    let places = places(issuer)?;
-    let mut complaints = Vec::new();
-    for place in places {
-        match egress.fetch_json::<Metadata>(&place, MAX_BYTES).await {
+    let urls = urls(issuer)?;
+    let mut errors = Vec::new();
+    for url in urls {
+        match egress.fetch_json::<Metadata>(&url, MAX_BYTES).await {
             Ok(metadata) => match keys_of(metadata, issuer) {
                 Ok(uri) => return Ok(uri),
-                Err(complaint) => complaints.push(format!("{place}: {complaint}")),
+                Err(error) => errors.push(format!("{url}: {error}")),
             },
-            // The issuer answers, and has nothing (readable) at this place.
+            // The issuer answers, but has no readable document at this address.
             Err(error @ (EgressError::Status { .. } | EgressError::NotJson { .. })) => {
-                complaints.push(format!("{place}: {error}"));
+                errors.push(format!("{url}: {error}"));
             }
             Err(error) => return Err(error.to_string()),
         }
     }
-    Err(complaints.join("; "))
+    Err(errors.join("; "))
 }
 
-/// The well-known path goes between host and path (RFC 8414, section 3.1), or behind the path
+/// Returns the well-known addresses: between host and path (RFC 8414, section 3.1), and behind the path
 /// (OpenID Connect Discovery 1.0, section 4.1).
-fn places(issuer: &str) -> Result<Vec<String>, String> {
+fn urls(issuer: &str) -> Result<Vec<String>, String> {
     let url = Url::parse(issuer).map_err(|_| "the issuer is no address".to_owned())?;
     let (origin, path) = (url.origin().ascii_serialization(), url.path().trim_end_matches('/'));
-    let mut places = vec![
+    let mut urls = vec![
         format!("{origin}/.well-known/oauth-authorization-server{path}"),
         format!("{origin}/.well-known/openid-configuration{path}"),
     ];
     if !path.is_empty() {
-        places.push(format!("{origin}{path}/.well-known/openid-configuration"));
+        urls.push(format!("{origin}{path}/.well-known/openid-configuration"));
     }
-    Ok(places)
+    Ok(urls)
 }
 
-/// A document of another issuer says nothing about this one (RFC 8414, section 3.3).
+/// Returns `jwks_uri`; refuses metadata of another issuer (RFC 8414, section 3.3).
 fn keys_of(metadata: Metadata, issuer: &str) -> Result<String, String> {
     if metadata.issuer != issuer {
         let named: String = metadata.issuer.chars().take(200).collect();
@@ -67,14 +67,14 @@ mod tests {
     #[test]
     fn the_places_of_an_issuer() {
         assert_eq!(
-            places("https://id.example/").unwrap(),
+            urls("https://id.example/").unwrap(),
             [
                 "https://id.example/.well-known/oauth-authorization-server",
                 "https://id.example/.well-known/openid-configuration",
             ]
         );
         assert_eq!(
-            places("https://id.example/realms/a").unwrap(),
+            urls("https://id.example/realms/a").unwrap(),
             [
                 "https://id.example/.well-known/oauth-authorization-server/realms/a",
                 "https://id.example/.well-known/openid-configuration/realms/a",

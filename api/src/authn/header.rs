@@ -1,5 +1,5 @@
-//! The header of a JSON Web Token (RFC 7515, section 4): which algorithm and key it names, and that it
-//! asks for nothing which is not done here. Knows no key and no claim.
+//! The header of a JSON Web Token (RFC 7515, section 4): algorithm, key and critical extensions. Knows no key
+//! and no claim.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 /// Reads the header of a token.
 ///
 /// # Errors
-/// Refuses what is no token, and one whose `crit` names an extension: none is implemented, and an empty
-/// or malformed `crit` is not allowed either (RFC 7515, section 4.1.11).
+/// Refuses a malformed token, and one whose `crit` names an extension: none is implemented, and an empty or
+/// malformed `crit` is not allowed either (RFC 7515, section 4.1.11).
 pub fn read(token: &str) -> Result<Header, Refusal> {
     let no_token = || invalid("the bearer token is neither an API key nor a JSON Web Token");
     let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());

@@ -9,13 +9,13 @@ use proxy::egress::Egress;
 
 use crate::authn::discovery;
 
-/// How long fetched keys are used before they are fetched again.
+/// Time for which fetched keys are used.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// At least this long between two fetches: a token with an unknown key id must not cause a flood.
+/// Least time between two fetches: a token with an unknown key id must not cause a flood.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// A key set is a few kilobytes.
+/// Most bytes of a key set, which is usually a few kilobytes.
 const MAX_BYTES: usize = 256 << 10;
 
 pub struct Jwks {
@@ -24,11 +24,11 @@ pub struct Jwks {
     fetched: tokio::sync::Mutex<Fetched>,
 }
 
-/// Where the keys are.
+/// Source of the keys.
 pub enum Source {
-    /// At this address.
+    /// An address of keys.
     Keys(String),
-    /// Where this issuer says.
+    /// The metadata of an issuer.
     Issuer(String),
 }
 
@@ -44,7 +44,7 @@ impl Jwks {
         Self { source, egress, fetched: tokio::sync::Mutex::default() }
     }
 
-    /// The keys that may have signed a token with this key id; all signing keys without one.
+    /// Returns the keys that may have signed a token with this key id; all signing keys without one.
     pub async fn keys(&self, kid: Option<&str>) -> Result<Vec<DecodingKey>, Refusal> {
         let mut fetched = self.fetched.lock().await;
         let fresh = fetched.good_at.is_some_and(|at| at.elapsed() < FRESH);
@@ -58,7 +58,7 @@ impl Jwks {
                 }
                 Err(problem) => {
                     tracing::warn!(
-                        place = self.source.place(),
+                        address = self.source.address(),
                         problem,
                         "the identity provider's keys cannot be fetched"
                     )
@@ -89,9 +89,9 @@ impl Jwks {
 }
 
 impl Source {
-    fn place(&self) -> &str {
+    fn address(&self) -> &str {
         match self {
-            Source::Keys(place) | Source::Issuer(place) => place,
+            Source::Keys(address) | Source::Issuer(address) => address,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! API keys: 256 random bits behind a prefix, kept as their SHA-256. A hash of so much randomness
-//! needs no salt or stretching, and can be looked up.
+//! API keys: 256 random bits behind a prefix, kept as their SHA-256. A hash of so much randomness needs no
+//! salt or stretching, and can be looked up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use sha2::{Digest, Sha256};
 use crate::authn::Identified;
 use crate::authn::presented::KEY_PREFIX;
 
-/// A key as it is shown once.
+/// A new key, whose secret is shown once.
 pub struct NewKey {
     pub secret: String,
     pub hash: [u8; 32],
-    /// The last four characters, so that people can tell keys apart.
+    /// The last four characters, by which people recognize a key.
     pub hint: String,
 }
 
@@ -34,11 +34,11 @@ pub fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// Keys that were presented, remembered until the registry changes.
+/// Cache of API keys, valid until the registry changes.
 pub struct Keys {
     db: Db,
     known: DashMap<[u8; 32], Arc<Known>>,
-    /// Grows with each `forget`: what was read before one is not remembered after it.
+    /// Counter of `forget`: a key that was read before one is not cached after it.
     generation: AtomicU64,
 }
 
@@ -46,12 +46,12 @@ struct Known {
     caller: Arc<Caller>,
     id: CredentialId,
     expires_at: Option<Timestamp>,
-    /// Microseconds since the epoch; written back now and then.
+    /// Microseconds since the epoch; written to the database later.
     used_at: AtomicI64,
     touched_at: AtomicI64,
 }
 
-/// Most keys remembered; beyond it they are looked up again.
+/// Most cached keys; others are looked up each time.
 const REMEMBERED: usize = 50_000;
 
 impl Keys {
@@ -64,14 +64,14 @@ impl Keys {
         self.known.retain(|_, known| !changes.affect(known.caller.tenant));
     }
 
-    /// Finds the caller that a key stands for, and until when.
+    /// Finds the caller of a key, and the key's expiry.
     pub async fn find(&self, secret: &str) -> Result<Identified, Refusal> {
         let hash = hash(secret);
         let now = Timestamp::now();
         let known = self.known.get(&hash).map(|known| Arc::clone(&known));
         let known = match known {
             Some(known) => known,
-            // Boxed: it is seldom, and streams would keep the place for it.
+            // Boxed, since streams would reserve the space for a rare case.
             None => Box::pin(self.look_up(hash)).await?,
         };
         if known.expires_at.is_some_and(|expires| expires <= now) {
@@ -123,7 +123,7 @@ impl Keys {
         Ok(known)
     }
 
-    /// Writes back when keys were used since the last time.
+    /// Writes the times of last use to the database.
     pub async fn touch(&self) -> Result<(), DbError> {
         let used: Vec<(CredentialId, Timestamp)> = self
             .known

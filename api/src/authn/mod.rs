@@ -1,5 +1,5 @@
-//! Authentication of callers. A presented credential is always checked, and a bad one is refused, never ignored:
-//! API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
+//! Authentication of callers. A presented credential is always checked, and a bad one is refused, never
+//! ignored: API key, then bearer token, then the trust in the connection itself. Nothing a proxy may forward
 //! (`X-Forwarded-For` and its kin) is read.
 
 mod again;
@@ -33,23 +33,23 @@ pub use again::Owner;
 pub use keys::NewKey;
 pub use tokens::{IssuedToken, Secrets, TokenClaims};
 
-/// What a connection and its headers say about the caller.
+/// Evidence of a caller: its address and its headers.
 #[derive(Clone, Copy)]
 pub struct Proof<'a> {
-    /// The address of the peer itself.
+    /// Address of the TCP peer.
     pub peer: IpAddr,
     pub headers: &'a HeaderMap,
-    /// What was called, which a token may have to be for.
+    /// The called endpoint, which a token's audience must name.
     pub resource: ResourceUri<'a>,
 }
 
-/// The caller of a credential, and until when that is good if it has an end.
+/// The caller of a credential, and the credential's expiry.
 struct Identified {
     caller: Arc<Caller>,
     expires_at: Option<Timestamp>,
 }
 
-/// Knows callers, and remembers them until the registry changes.
+/// Authenticator, with caches that are valid until the registry changes.
 pub struct Authn {
     db: Db,
     keys: keys::Keys,
@@ -58,22 +58,22 @@ pub struct Authn {
     agents: DashMap<(TenantId, Box<str>), (AgentId, String)>,
     /// The caller of a trusted connection, without its agent.
     local: ArcSwapOption<Caller>,
-    /// How many open streams are looked at at once: a change of the registry lets all of them ask.
-    looks: Semaphore,
+    /// Permits of concurrent checks of open streams, which all become due when the registry changes.
+    checks: Semaphore,
 }
 
-/// Few enough to leave the database to those who call.
-const LOOKS_AT_ONCE: usize = 8;
+/// Most concurrent checks, few enough to leave the database to new requests.
+const CHECKS_AT_ONCE: usize = 8;
 
-/// Which connections need no credential, and what they may do.
+/// Connections that need no credential, and their scopes.
 struct Trust {
-    /// The loopback bypass is off when the listener is reachable from elsewhere.
+    /// True if the listener is bound to a loopback address.
     loopback: bool,
     networks: Vec<IpNet>,
     scopes: Option<Scopes>,
 }
 
-/// Most agents remembered by name; beyond it they are looked up again.
+/// Most cached agents; others are looked up each time.
 const AGENTS_REMEMBERED: usize = 100_000;
 
 /// The agent of a trusted connection that names none.
@@ -99,12 +99,12 @@ impl Authn {
             trust: Trust { loopback: loopback_only, networks: auth.trusted_networks.clone(), scopes },
             agents: DashMap::new(),
             local: ArcSwapOption::empty(),
-            looks: Semaphore::new(LOOKS_AT_ONCE),
+            checks: Semaphore::new(CHECKS_AT_ONCE),
             db,
         }
     }
 
-    /// The caller, or why there is none.
+    /// Returns the caller, or the reason to refuse.
     pub async fn identify(&self, proof: &Proof<'_>) -> Result<Arc<Caller>, Refusal> {
         let presented = presented::read(proof.headers)?;
         let Identified { caller, .. } = self.by_credential(proof, &presented).await?;
@@ -113,7 +113,7 @@ impl Authn {
             None => caller,
         };
         match presented.agent {
-            // A credential without an agent of its own is counted first; see `named`.
+            // A credential without its own agent is counted first; see `named`.
             Some(_) if caller.agent.is_none() && caller.kind != CallerKind::Loopback => Ok(caller),
             Some(agent) => self.as_agent(caller, agent).await,
             None if caller.kind == CallerKind::Loopback => self.as_agent(caller, LOCAL_AGENT).await,
@@ -121,7 +121,7 @@ impl Authn {
         }
     }
 
-    /// The same caller as the agent that `X-Agent-Id` names, once it was counted: naming one may make it.
+    /// Returns the caller as the agent of `X-Agent-Id`. Comes after the rate limit, since it may create one.
     pub async fn named(&self, caller: Arc<Caller>, proof: &Proof<'_>) -> Result<Arc<Caller>, Refusal> {
         if caller.agent.is_some() {
             return Ok(caller);
@@ -132,7 +132,7 @@ impl Authn {
         }
     }
 
-    /// The same caller as the agent that a body names, by the rules of `X-Agent-Id`.
+    /// Returns the caller as the agent that a body names, by the rules of `X-Agent-Id`.
     pub async fn speaking_as(
         &self,
         caller: Arc<Caller>,
@@ -151,12 +151,12 @@ impl Authn {
         }
     }
 
-    /// Makes a token of this gateway's own. The caller must be allowed to grant what it says.
+    /// Issues a token of this gateway. The caller must be allowed to grant the token's scopes.
     pub fn issue(&self, claims: TokenClaims) -> Result<IssuedToken, Refusal> {
         self.tokens.issue(claims)
     }
 
-    /// A new API key; only its hash is kept.
+    /// Makes a new API key; only its hash is kept.
     pub fn new_key() -> NewKey {
         keys::generate()
     }
@@ -171,12 +171,12 @@ impl Authn {
         }
     }
 
-    /// Writes down when keys were last used.
+    /// Writes the times of last use of keys to the database.
     pub async fn touch(&self) -> Result<(), DbError> {
         self.keys.touch().await
     }
 
-    /// Finds the caller of what was presented, before it names a tenant or an agent.
+    /// Finds the caller of the presented credential, before it names a tenant or an agent.
     async fn by_credential(
         &self,
         proof: &Proof<'_>,
@@ -184,7 +184,7 @@ impl Authn {
     ) -> Result<Identified, Refusal> {
         match (presented.key, presented.token) {
             (Some(key), None) => self.keys.find(key).await,
-            // Boxed, as other things that are seldom: streams would keep the place for them.
+            // Boxed, since streams would reserve the space for a rare case.
             (None, Some(token)) => Box::pin(self.by_token(token, proof.resource)).await,
             (Some(key), Some(token)) => {
                 let key = self.keys.find(key).await?;
@@ -262,7 +262,7 @@ impl Authn {
         Ok(caller)
     }
 
-    /// An operator acts for a tenant that `X-Tenant-Id` names.
+    /// Lets an operator act for the tenant that `X-Tenant-Id` names.
     async fn for_tenant(&self, caller: Arc<Caller>, tenant: &str) -> Result<Arc<Caller>, Refusal> {
         if tenant == caller.tenant_slug || tenant.parse().is_ok_and(|id: TenantId| id == caller.tenant) {
             return Ok(caller);
@@ -295,7 +295,7 @@ impl Authn {
         Ok(Arc::new(acting))
     }
 
-    /// `X-Agent-Id` counts for callers without an agent of their own; others must name themselves.
+    /// Applies `X-Agent-Id` to callers without an agent; a caller with one may name only that.
     async fn as_agent(&self, caller: Arc<Caller>, agent: &str) -> Result<Arc<Caller>, Refusal> {
         if let Some(own) = caller.agent {
             let same = caller.agent_slug.as_deref() == Some(agent)
@@ -310,7 +310,7 @@ impl Authn {
         Ok(Arc::new(Caller { agent: Some(id), agent_slug: Some(slug), ..Caller::clone(&caller) }))
     }
 
-    /// An agent by slug, made at its first use, or by id.
+    /// Finds an agent by id, or by slug and creates it at its first use.
     async fn agent(&self, tenant: TenantId, name: &str) -> Result<(AgentId, String), Refusal> {
         let key = (tenant, Box::from(name));
         if let Some(known) = self.agents.get(&key) {
@@ -335,7 +335,7 @@ impl Authn {
     }
 }
 
-/// Two credentials name one tenant, and what both allow is allowed.
+/// Combines two credentials of one tenant: both must allow a scope.
 fn both(key: &Arc<Caller>, token: &Arc<Caller>) -> Result<Arc<Caller>, Refusal> {
     if key.tenant != token.tenant {
         return Err(Refusal::new(
@@ -373,5 +373,5 @@ fn unless_missing(error: DbError, reason: &'static str) -> Refusal {
     }
 }
 
-/// How long what was learnt from a token or key is believed at most.
+/// Longest time for which a verified token or key is cached.
 const BELIEVED: Duration = Duration::from_secs(60);

@@ -1,6 +1,5 @@
-//! The gateway as a protected resource of OAuth 2.0: which URI each endpoint has (RFC 8707), the
-//! document about it (RFC 9728), and the challenge that leads there (RFC 6750). Knows no token; who
-//! issues them is somebody else.
+//! The gateway as an OAuth 2.0 protected resource: the URI of each endpoint (RFC 8707), its metadata (RFC
+//! 9728), and the challenge that names the metadata (RFC 6750). Knows no token.
 
 use std::net::IpAddr;
 
@@ -12,27 +11,27 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::http::{host, paths};
 
-/// Where the documents are; the endpoint's own path follows.
+/// Well-known path of the metadata; the endpoint's own path follows.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// What REST is, as one resource.
+/// Path of REST as one resource.
 const REST: &str = "/v1";
 
-/// What every MCP door asks for.
+/// Scope that every MCP endpoint needs.
 const NEEDED: Scope = Scope::ToolsCall;
 
-/// What the operator said about the gateway's name and its issuer of tokens.
+/// Configured origin, host names and authorization server of the gateway.
 pub struct Resources {
-    /// Scheme and authority of `PUBLIC_URL`; without it, those that a request used.
+    /// Scheme and authority of `PUBLIC_URL`; without it, a request's own are used.
     origin: Option<String>,
-    /// Names that are this gateway's and nobody else's, when `origin` is not said.
+    /// Host names of this gateway only, for use without an `origin`.
     hosts: Vec<String>,
     bound: IpAddr,
-    /// The one authorization server.
+    /// The only authorization server.
     issuer: Option<String>,
 }
 
-/// The URI of the endpoint that a request called. Cheap to make; it is written when it is needed.
+/// The URI of the endpoint that a request called, formatted on demand.
 #[derive(Clone, Copy)]
 pub struct ResourceUri<'a> {
     resources: &'a Resources,
@@ -60,13 +59,13 @@ impl Resources {
         }
     }
 
-    /// The authorization server whose tokens are taken, if there is one.
+    /// Returns the authorization server whose tokens are taken, if there is one.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// Whether a host names this gateway only. A listener on all addresses answers to any address; a
-    /// token for a service at another one must not become good by a request that says so.
+    /// Returns true if a host names this gateway only. A listener on all addresses answers to any address; a
+    /// token for a service at another one must not become valid by a request that names it.
     fn is_ours(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else { return false };
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -82,12 +81,12 @@ impl Resources {
         }
     }
 
-    /// The endpoint that a request called. Its host was allowed before.
+    /// Returns the endpoint that a request called, whose host was allowed before.
     pub fn of<'a>(&'a self, headers: &'a HeaderMap, uri: &'a Uri) -> ResourceUri<'a> {
         self.at(headers, uri, uri.path())
     }
 
-    /// The endpoint at this path, under the host that a request used.
+    /// Returns the endpoint at this path, under the host that a request used.
     pub fn at<'a>(&'a self, headers: &'a HeaderMap, uri: &'a Uri, path: &'a str) -> ResourceUri<'a> {
         let host = host::named(headers, uri).ok().map(|host| host.text);
         let path = if path.starts_with(paths::MCP) { path.trim_end_matches('/') } else { REST };
@@ -96,12 +95,12 @@ impl Resources {
 }
 
 impl ResourceUri<'_> {
-    /// The canonical URI: scheme and host in lower case, no default port, no slash at the end.
+    /// Returns the canonical URI: scheme and host in lower case, no default port, no slash at the end.
     pub fn to_text(self) -> String {
         self.origin().unwrap_or_default() + self.path
     }
 
-    /// Whether an audience is this endpoint.
+    /// Returns true if an audience is this endpoint.
     pub fn is(self, audience: &str) -> bool {
         let Ok(url) = Url::parse(audience) else { return false };
         url.fragment().is_none()
@@ -112,8 +111,8 @@ impl ResourceUri<'_> {
             && self.origin().is_some_and(|origin| origin == url.origin().ascii_serialization())
     }
 
-    /// What the well-known path says about it; none without an authorization server, or under a host
-    /// that is not known to be the gateway's own.
+    /// Returns the resource metadata; none without an authorization server, or under a host that may not be
+    /// the gateway's own.
     pub fn document(&self) -> Option<Document<'_>> {
         let issuer = self.resources.issuer.as_deref()?;
         let origin = self.origin()?;
@@ -127,7 +126,7 @@ impl ResourceUri<'_> {
         })
     }
 
-    /// How a client gets on after a refusal; none for one that a better credential does not change.
+    /// Returns the challenge of a refusal; none if a better credential would not help.
     pub fn challenge(self, refusal: &Refusal) -> Option<String> {
         if refusal.code.http() != 401 && refusal.code != Code::MissingScope {
             return None;
@@ -153,14 +152,14 @@ impl ResourceUri<'_> {
     }
 }
 
-/// The challenge of a 401 where no document leads on.
+/// Returns the challenge of a 401 without metadata.
 pub fn challenge(refusal: &Refusal) -> HeaderValue {
     let error = error(refusal).map(|error| format!("Bearer {error}"));
     let text = error.unwrap_or_else(|| "Bearer".to_owned());
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
 }
 
-/// What is wrong with a credential (RFC 6750, section 3); nothing where none was presented.
+/// Returns `error` of a challenge (RFC 6750, section 3); none if no credential was presented.
 fn error(refusal: &Refusal) -> Option<String> {
     let error = match refusal.code {
         Code::Unauthenticated => return None,
@@ -170,13 +169,13 @@ fn error(refusal: &Refusal) -> Option<String> {
     Some(format!("error=\"{error}\", error_description=\"{}\"", plain(&refusal.reason)))
 }
 
-/// A text of the characters that `error_description` may have (RFC 6750, section 3).
+/// Returns a text of the characters that `error_description` may have (RFC 6750, section 3).
 fn plain(text: &str) -> String {
     let may = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
     text.chars().map(|c| if may(c) { c } else { '\'' }).collect()
 }
 
-/// Whether there is an MCP endpoint at a path. Which slugs mean a server is nobody's business here.
+/// Returns true for the path of an MCP endpoint, whether or not its server exists.
 pub fn is_endpoint(path: &str) -> bool {
     path == paths::MCP || path == paths::RPC || slug(path).is_some()
 }

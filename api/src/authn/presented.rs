@@ -1,11 +1,11 @@
-//! Credentials in request headers. A header given twice is refused: two readers could take different ones.
+//! Credentials in headers. A header given twice is refused: two readers could take different ones.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use protocol::{Code, Refusal};
 
 use crate::http::headers::{AGENT, API_KEY, TENANT};
 
-/// How every API key starts.
+/// Prefix of every API key.
 pub const KEY_PREFIX: &str = "mcp_live_";
 
 #[derive(Default)]

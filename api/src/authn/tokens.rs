@@ -1,6 +1,6 @@
-//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of an issuer.
-//! Which of the two applies is decided by the algorithm, and each has keys of its own. A token of an
-//! issuer must be for the endpoint that is called (RFC 8707), or for the audience that the operator set.
+//! Bearer tokens (RFC 7519): HS256 under the gateway's own secret, or signed by the keys of an issuer. The
+//! algorithm decides which of the two applies, and each has keys of its own. A token of an issuer must be for
+//! the endpoint that is called (RFC 8707), or for the audience that the operator set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::config;
 /// The HS256 secrets in force.
 pub struct Secrets {
     pub current: String,
-    /// Accepted besides, during a rotation.
+    /// Secrets accepted during a rotation.
     pub previous: Vec<String>,
 }
 
-/// What a token of ours says.
+/// Claims of a token that the gateway issues.
 pub struct TokenClaims {
     pub tenant: TenantId,
     pub agent: AgentId,
@@ -42,7 +42,7 @@ pub struct IssuedToken {
     pub expires_at: Timestamp,
 }
 
-/// What a valid token says.
+/// Claims of a verified token.
 pub struct Verified {
     pub tenant: Option<String>,
     pub agent: String,
@@ -56,7 +56,7 @@ pub struct Tokens {
     verifying: Vec<DecodingKey>,
     audience: String,
     issuer: String,
-    /// How far the clocks of an issuer and of the gateway may be apart.
+    /// Tolerated difference between the clocks of an issuer and of the gateway.
     leeway: Duration,
     jwks: Option<Jwks>,
     known: DashMap<[u8; 32], Known>,
@@ -65,13 +65,13 @@ pub struct Tokens {
 struct Known {
     caller: Arc<Caller>,
     audience: Audience,
-    /// When the token ends.
+    /// The token's expiry.
     expires_at: Timestamp,
-    /// When it has to be verified again.
+    /// Time of the next verification.
     until: Timestamp,
 }
 
-/// Most tokens remembered; beyond it they are verified again.
+/// Most cached tokens; others are verified each time.
 const REMEMBERED: usize = 50_000;
 
 impl Tokens {
@@ -91,7 +91,7 @@ impl Tokens {
         }
     }
 
-    /// The caller of a token that was verified a short while ago, has not expired since, and may be
+    /// Returns the caller of a token that was verified a short while ago, has not expired since, and may be
     /// used here.
     pub fn known(&self, token: &str, resource: ResourceUri<'_>) -> Option<Identified> {
         let known = self.known.get(&digest(token))?;
@@ -131,7 +131,7 @@ impl Tokens {
         let issued = Issued {
             tenant: claims.tenant,
             sub: &claims.agent_slug,
-            // The id, not the name: a token of a deleted agent must not become its successor's.
+            // The id, since the name of a deleted agent may be another's now.
             agent_id: claims.agent,
             scope: claims.scopes.to_text(),
             iat: now.as_second(),
@@ -170,13 +170,13 @@ impl Tokens {
         claims.read(audience, self.leeway)
     }
 
-    /// The first key that fits decides; with none, the first key's complaint is the answer.
+    /// Verifies with the first key that fits; with none, the first key's error is the answer.
     fn try_each(&self, token: &str, algorithm: Algorithm, keys: &[DecodingKey]) -> Result<Claims, Refusal> {
         let mut validation = Validation::new(algorithm);
         // The library knows whole seconds only; `Claims::read` compares both times itself.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        // Which audience is wanted depends on what is called; see `Audience`.
+        // The audience depends on the called endpoint; see `Audience`.
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         if !self.issuer.is_empty() {
@@ -197,7 +197,7 @@ impl Tokens {
 /// The claims that are read, in all spellings that issuers use.
 #[derive(Deserialize)]
 struct Claims {
-    /// NumericDate may have a fraction (RFC 7519, section 2).
+    /// A NumericDate, which may have a fraction (RFC 7519, section 2).
     exp: Option<f64>,
     nbf: Option<f64>,
     aud: Option<OneOrMany>,
@@ -214,7 +214,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a token that is good now (RFC 7519, sections 4.1.4 and 4.1.5).
+    /// Reads the claims of a token that is valid now (RFC 7519, sections 4.1.4 and 4.1.5).
     fn read(self, audience: Audience, leeway: Duration) -> Result<Verified, Refusal> {
         let now = Timestamp::now();
         let exp = self.exp.ok_or_else(|| invalid("the token has no `exp`"))?;
@@ -236,7 +236,7 @@ impl Claims {
             .map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect())
             .or(self.scopes)
             .or(self.permissions);
-        // Issuers put scopes of others into the same claim; what is not ours grants nothing here.
+        // Issuers put scopes of other services into the same claim; those grant nothing here.
         let scopes = match named {
             Some(names) => names.iter().filter_map(|name| Scope::parse(name)).collect(),
             None => Role::Agent.scopes(),
@@ -265,7 +265,7 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refusal {
     }
 }
 
-/// Where the public keys are: where the operator says, else where the issuer says.
+/// Returns the source of public keys: the configured address, else the issuer's metadata.
 fn source(auth: &config::Auth) -> Option<Source> {
     if !auth.jwks_url.is_empty() {
         return Some(Source::Keys(auth.jwks_url.clone()));

@@ -1,4 +1,4 @@
-//! Servers of the configuration file, and their mistakes.
+//! Servers declared in the configuration file.
 
 use entity::{NewServer, ServerSettings, Transport};
 use protocol::Slug;
@@ -15,13 +15,13 @@ pub struct DeclaredServer {
     transport: String,
     #[serde(flatten)]
     pub settings: ServerSettings,
-    /// The entry as it is written.
+    /// The entry as TOML.
     #[serde(skip)]
     pub written: Table,
 }
 
 impl DeclaredServer {
-    /// What is wrong with a declared server, each beginning with the member's name.
+    /// Returns the mistakes of a declared server, each beginning with the member's name.
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         let mut refuse = |wrong: bool, text: &str| {
@@ -80,7 +80,7 @@ impl DeclaredServer {
         mistakes
     }
 
-    /// The server that is to be registered; none where there are mistakes.
+    /// Returns the server to register; none if the entry has mistakes.
     pub fn server(&self) -> Option<NewServer> {
         let mut settings = self.settings.clone();
         if settings.name.is_empty() {
@@ -90,7 +90,7 @@ impl DeclaredServer {
     }
 }
 
-/// As it is written, with secrets hidden.
+/// The entry as TOML, with secrets hidden.
 impl Serialize for DeclaredServer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut shown = self.written.clone();

@@ -1,8 +1,8 @@
-//! The environment names, in one table, and the `.env.example` that is made from it.
+//! Environment variables, and the `.env.example` that is made from their table.
 
 use std::collections::BTreeMap;
 
-/// An environment name and the setting it fills.
+/// A variable and the setting it fills.
 pub struct Variable {
     pub name: &'static str,
     /// Section and key in `config.default.toml`.
@@ -75,7 +75,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("FILE_LOCK_TIMEOUT", "collaboration", "file_lock_timeout"),
 ];
 
-/// Names that are joined into one setting when that setting is not given itself.
+/// Variables that are joined into one setting when that setting is not given itself.
 pub const PARTS: &[(&str, &str)] = &[
     (
         "POSTGRES_HOST",
@@ -84,14 +84,14 @@ pub const PARTS: &[(&str, &str)] = &[
     ("REDIS_HOST", "with REDIS_PORT, REDIS_DB: REDIS_URL in parts"),
 ];
 
-/// What the commands that speak to a gateway read: where it is, and who speaks.
+/// Variables of the client commands: the gateway's address, and the caller.
 const CLIENT: [(&str, &str); 3] = [
     ("MCP_GATEWAY_URL", "the gateway's address; http://127.0.0.1 and PORT where it is not set"),
     ("MCP_KEY", "the API key to send"),
     ("AGENT_ID", "the agent to speak for, where the key has none of its own"),
 ];
 
-/// The text of `.env.example`: every name with its default, from the manual's table.
+/// Returns the text of `.env.example`: every name with its default, from the manual's table.
 pub fn env_example() -> String {
     let defaults: toml::Table = super::MANUAL.parse().expect("the manual is TOML");
     let mut text = String::from(
@@ -122,7 +122,7 @@ pub fn env_example() -> String {
     text
 }
 
-/// The process's environment; what is not text is left out.
+/// Returns the process's environment without variables that are not UTF-8.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars_os()
@@ -130,18 +130,18 @@ pub fn process_environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Where the client commands find the gateway: `MCP_GATEWAY_URL`, else this machine's `PORT`.
+/// Returns the gateway's address for client commands: `MCP_GATEWAY_URL`, else this machine's `PORT`.
 pub fn gateway_url(environment: &BTreeMap<String, String>) -> String {
     let local = || format!("http://127.0.0.1:{}", set(environment, PORT).unwrap_or("8100"));
     set(environment, CLIENT[0].0).map_or_else(local, str::to_owned)
 }
 
-/// How a client command speaks to a gateway.
+/// Settings of a client command.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Where it is said to be.
+    /// The configured address.
     pub url: Option<String>,
-    /// Where it is looked for otherwise.
+    /// The address used without `url`.
     pub usual_url: String,
     pub key: Option<String>,
     pub agent: Option<String>,
@@ -158,7 +158,7 @@ fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a 
     environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// Whether a variable decides which program or library a command's name stands for.
+/// Returns true if a variable decides which program or library a command's name stands for.
 pub fn decides_program(name: &str) -> bool {
     name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_")
 }

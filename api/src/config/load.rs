@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::config::environment::ENVIRONMENT;
 use crate::config::{Config, DeclaredServer, MANUAL, Mistakes, validate};
 
-/// Where settings come from besides the defaults.
+/// Sources of settings besides the defaults.
 #[derive(Default)]
 pub struct Sources {
     /// The file's path (for messages) and text.
@@ -18,7 +18,7 @@ pub struct Sources {
     pub environment: BTreeMap<String, String>,
 }
 
-/// The settings in force, or all mistakes.
+/// Returns the settings in force, or all mistakes.
 pub fn load(sources: Sources) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let mut settings: Table = MANUAL.parse().expect("the manual is TOML");
@@ -115,8 +115,8 @@ fn parse_like(slot: &Value, text: &str) -> Option<Value> {
     }
 }
 
-/// Reads the merged tree section by section, so that one bad value does not hide the next: a section
-/// that does not read is tried key by key over the defaults.
+/// Reads the merged tree section by section, so that one bad value does not hide the next: a section that
+/// does not read is tried key by key over the defaults.
 fn finish(mut settings: Table, defaults: &Table, mistakes: &mut Vec<String>) -> Config {
     let names: Vec<(String, String)> = settings
         .iter()

@@ -1,5 +1,5 @@
-//! Configuration, read once at start: the embedded default file, then a file, then the environment.
-//! Nothing else in the program reads the environment.
+//! Configuration, read once at start: the embedded default file, then a file, then the environment. Nothing
+//! else in the program reads the environment.
 
 mod declared;
 mod environment;
@@ -24,8 +24,7 @@ pub use validate::host;
 /// The default file, which is also the manual.
 pub const MANUAL: &str = include_str!("../../config.default.toml");
 
-/// The longest time that is taken in milliseconds anywhere: a day. What is added to the present time must
-/// not leave the range of clocks.
+/// Longest time in milliseconds, a day: added to the present time, it stays within the range of clocks.
 pub const MAX_MILLIS: u64 = 86_400_000;
 
 /// All mistakes of a configuration, each with its key and the accepted form.
@@ -102,7 +101,7 @@ pub struct Auth {
     pub loopback_role: LoopbackRole,
 }
 
-/// What a trusted connection without a credential may do.
+/// Role of a trusted connection without a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoopbackRole {
@@ -121,13 +120,13 @@ pub struct Limits {
     pub without_redis: WithoutRedis,
 }
 
-/// What becomes of limits while Redis is away.
+/// Policy for rate limits while Redis is unavailable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WithoutRedis {
     /// Each replica counts by itself, against its share.
     Local,
-    /// What is limited is refused.
+    /// Requests with a limit are refused.
     Refuse,
 }
 
@@ -202,7 +201,7 @@ pub struct Collaboration {
 }
 
 impl Config {
-    /// The database's address, with the default filled in.
+    /// Returns the database's address, with the default filled in.
     pub fn database_url(&self) -> String {
         if self.database.url.is_empty() {
             format!("sqlite:{}", self.server.data_dir.join("trunkline.db").display())
@@ -211,12 +210,12 @@ impl Config {
         }
     }
 
-    /// Under which address clients know the gateway, when the operator said it.
+    /// Returns the address of the gateway as clients know it, if the operator set one.
     pub fn public_url(&self) -> Option<Url> {
         self.server.public_url.parse().ok()
     }
 
-    /// Host names that requests may carry besides those that always count.
+    /// Returns the allowed host names besides the built-in ones.
     pub fn all_hosts(&self) -> Vec<String> {
         let public = self.public_url().and_then(|url| url.host_str().map(str::to_owned));
         self.server.allowed_hosts.iter().cloned().chain(public).collect()
@@ -226,7 +225,7 @@ impl Config {
         validate::life(&self.auth.jwt_expires_in).unwrap_or(std::time::Duration::from_secs(86_400))
     }
 
-    /// The same with every secret replaced, as `trunkline config check` prints it.
+    /// Returns the settings with every secret replaced, as `trunkline config check` prints them.
     pub fn without_secrets(&self) -> Config {
         let mut shown = self.clone();
         let hide = |text: &mut String| {
@@ -245,13 +244,13 @@ impl Config {
 }
 
 impl Auth {
-    /// The issuer, when it is an address: then it is an authorization server whose keys can be found.
+    /// Returns the issuer if it is an address: an authorization server whose keys can be discovered.
     pub fn issuer_url(&self) -> Option<Url> {
         self.jwt_issuer.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"))
     }
 }
 
-/// `scheme://user:password@host` without the password, for messages.
+/// Returns `scheme://user:password@host` without the password, for messages.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());

@@ -1,6 +1,5 @@
-//! Rules for the URL and the headers of a remote server, whoever gives them: REST or the
-//! configuration file. A mistake is the end of a sentence that begins with the member's name. Whether
-//! the address may be reached is the way out's to say.
+//! Addresses and headers of remote servers, as REST or the configuration file give them. A mistake is the end
+//! of a sentence that begins with the member's name. Egress rules are not checked here.
 
 use axum::http::{HeaderName, HeaderValue};
 use entity::Transport;
@@ -8,7 +7,7 @@ use proxy::egress::Url;
 
 use crate::http::headers;
 
-/// Reads the address of a server that is reached in this way.
+/// Reads the address of a server of this transport.
 pub fn url(text: &str, transport: Transport) -> Result<Url, String> {
     let schemes = match transport {
         Transport::Websocket => ["wss", "ws"],
@@ -46,8 +45,8 @@ pub fn address(text: &str, schemes: &[&str; 2]) -> Result<Url, String> {
     if url.host_str().is_none_or(str::is_empty) { Err(no_host()) } else { Ok(url) }
 }
 
-/// Whether a header can be given: its name and value are such as HTTP carries, and it is none that the
-/// gateway or the connection decides. The value never stands in a message.
+/// Checks a header: name and value must be valid in HTTP, and the gateway or the connection must not set the
+/// header itself. The value never stands in a message.
 pub fn header(name: &str, value: &str) -> Result<(), String> {
     let shown = || name.chars().take(64).collect::<String>();
     let Ok(read) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -62,13 +61,13 @@ pub fn header(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The first name that stands twice, since `A` and `a` are one header.
+/// Returns the first name that stands twice, since `A` and `a` are one header.
 pub fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     let mut seen = std::collections::HashSet::new();
     names.map(String::as_str).find(|name| !seen.insert(name.to_ascii_lowercase()))
 }
 
-/// Whether two addresses belong to one origin: scheme, host and port.
+/// Returns true if two addresses belong to one origin: scheme, host and port.
 pub fn same_origin(one: &str, other: &str) -> bool {
     match (Url::parse(one), Url::parse(other)) {
         (Ok(one), Ok(other)) => one.origin() == other.origin(),
@@ -76,7 +75,7 @@ pub fn same_origin(one: &str, other: &str) -> bool {
     }
 }
 
-/// The address for the way out, which knows HTTP only: a WebSocket begins as a request of it.
+/// Returns the address for the outbound HTTP client: a WebSocket begins as an HTTP request.
 pub fn as_http(url: &Url) -> Url {
     let mut url = url.clone();
     let scheme = match url.scheme() {

@@ -12,7 +12,7 @@ use entity::Seal;
 use crate::authn;
 use crate::config::Auth;
 
-/// The secrets' files.
+/// Files of generated secrets.
 pub struct SecretFiles {
     dir: PathBuf,
 }
@@ -27,7 +27,7 @@ impl SecretFiles {
         Self { dir: data_dir.to_owned() }
     }
 
-    /// The key that seals secrets in the database: `MASTER_KEY`, or a file made at first boot.
+    /// Returns the key that seals secrets in the database: `MASTER_KEY`, or a file made at first boot.
     pub fn seal(&self, auth: &Auth) -> Result<Seal, String> {
         let (current, previous) =
             self.pair(MASTER, &auth.master_key, &auth.master_key_previous, Seal::generate)?;
@@ -40,28 +40,28 @@ impl SecretFiles {
         })
     }
 
-    /// The secrets of HS256 tokens: `JWT_SECRET`, or a file made at first boot.
+    /// Returns the secrets of HS256 tokens: `JWT_SECRET`, or a file made at first boot.
     pub fn jwt(&self, auth: &Auth) -> Result<authn::Secrets, String> {
         let (current, previous) = self.pair(JWT, &auth.jwt_secret, &auth.jwt_secret_previous, random)?;
         Ok(authn::Secrets { current, previous })
     }
 
-    /// Where the first operator's key is kept.
+    /// Returns the path of the first operator's key.
     pub fn operator_key(&self) -> PathBuf {
         self.dir.join(OPERATOR)
     }
 
-    /// Keeps the first operator's key.
+    /// Stores the first operator's key.
     pub fn write_operator_key(&self, secret: &str) -> Result<(), String> {
         write_private(&self.operator_key(), secret).map_err(|error| unwritable(&self.operator_key(), &error))
     }
 
-    /// Makes a new secret current and keeps the last one as previous. Gives the new one.
+    /// Makes a new secret current, and keeps the last one as previous.
     pub fn rotate_jwt(&self) -> Result<(), String> {
         self.rotate(JWT, random).map(drop)
     }
 
-    /// As `rotate_jwt`; what was sealed must be sealed again before `forget_previous_master`.
+    /// Rotates the master key; sealed values must be sealed again before `forget_previous_master`.
     pub fn rotate_master(&self) -> Result<(), String> {
         self.rotate(MASTER, Seal::generate).map(drop)
     }
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// Written beside and renamed, so that a stop in the middle leaves the old secret.
+/// Writes a new file and renames it, so that a stop in the middle leaves the old secret.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;

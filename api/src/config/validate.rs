@@ -1,11 +1,11 @@
-//! Checks of settings beyond their types. Each mistake names the setting and the accepted form.
+//! Validation of settings beyond their types. Each mistake names the setting and the accepted form.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Config, MAX_MILLIS, remote_address};
 
-/// Clocks that are further apart are wrong, and a token that ended is no good.
+/// Most seconds of clock difference: an expired token must not stay valid for longer.
 const MAX_LEEWAY: u64 = 300;
 
 /// 31 days.
@@ -107,7 +107,7 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     }
 }
 
-/// Every time in milliseconds, with its name and the least that it may be.
+/// Returns every time in milliseconds, with its name and minimum.
 fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
     let Config { server, database, calls, children, record, .. } = config;
     [
@@ -124,7 +124,7 @@ fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
     ]
 }
 
-/// The address to bind.
+/// Returns the address to bind.
 pub fn host(config: &Config) -> Option<IpAddr> {
     match config.server.host.as_str() {
         "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
@@ -132,7 +132,7 @@ pub fn host(config: &Config) -> Option<IpAddr> {
     }
 }
 
-/// A length of time: seconds, or a number with s, m, h or d.
+/// Reads a duration: seconds, or a number with s, m, h or d.
 pub fn life(text: &str) -> Option<Duration> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),

@@ -1,5 +1,5 @@
-//! The paths of an authorization server, where clients look for one after a 401: there is none here, and
-//! the answer says what is wrong instead. Needs no credential, and knows nothing of the caller.
+//! Paths of an authorization server, where clients look for one after a 401. The gateway has none, so these
+//! endpoints explain the 401 instead. They need no credential.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::http::oauth_metadata;
 use crate::http::paths::{MCP, SERVER};
 use crate::http::problem::Problem;
 
-/// Where clients ask by themselves, without any metadata (MCP 2025-03-26, authorization, "Fallbacks").
+/// Default endpoints of clients without metadata (MCP 2025-03-26, authorization, "Fallbacks").
 const ENDPOINTS: [&str; 3] = ["/register", "/authorize", "/token"];
 
 /// Metadata of an authorization server (RFC 8414, section 3; OpenID Connect Discovery 1.0, section 4).
@@ -57,9 +57,9 @@ fn both(
     router.route(&format!("{path}/{{*path}}"), answer.clone()).route(&path, answer)
 }
 
-/// Answers who wants to register, to authorize or to have a token.
+/// Refuses registration, authorization and token requests.
 async fn endpoint(State(app): State<Arc<App>>, request: Request) -> Response {
-    // Not `invalid_client`, for which clients throw away what they have and register again.
+    // On `invalid_client`, clients would discard their registration and register again.
     let error = match request.uri().path() {
         "/register" => "invalid_client_metadata",
         _ => "invalid_request",
@@ -72,7 +72,7 @@ async fn endpoint(State(app): State<Arc<App>>, request: Request) -> Response {
     response
 }
 
-/// Answers who looks for metadata: 404, so that clients look on.
+/// Answers requests for metadata with 404, so that clients try the next address.
 async fn metadata(State(app): State<Arc<App>>) -> Response {
     Problem::from(oauth_metadata::no_server(&app)).into_response()
 }

@@ -1,6 +1,6 @@
-//! The body of an HTTP request, which stays with its connection when the answer comes before it was
-//! read: a small one is read to its end, so that the connection can be kept; for a larger one the end of
-//! the connection is announced. Knows no JSON.
+//! Request bodies. A body stays with its connection when the answer comes before the body was read: a small
+//! one is read to its end, so that the connection is kept; after a larger one the connection is closed. Knows
+//! no JSON.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::mcp::inbound::UnreadBody;
 /// Most bytes that are read of a body although its request is refused.
 const SMALL: usize = 64 << 10;
 
-/// Time for them to arrive.
+/// Time for a small body to arrive.
 const SMALL_WITHIN: Duration = Duration::from_secs(1);
 
 /// The body of one request, shared by its reader and its connection.
@@ -33,11 +33,11 @@ pub struct RequestBody(Arc<Shared>);
 
 struct Shared {
     incoming: Mutex<Option<Incoming>>,
-    /// Whether a reader asked for it.
+    /// True if a reader polled the body.
     begun: AtomicBool,
-    /// Whether the client waits for `100 Continue`, which asking for the body sends.
+    /// True if the client waits for `100 Continue`, which polling the body sends.
     expects_continue: bool,
-    /// What was announced; for a body without a length, the least that it has.
+    /// Announced length; for a body without one, its least length.
     announced: u64,
     has_length: bool,
 }
@@ -54,13 +54,13 @@ impl RequestBody {
         }))
     }
 
-    /// Whether it is announced as small enough to be read although its request may be refused.
+    /// Returns true if the body is announced as small enough to be read although its request is refused.
     pub fn is_small(&self) -> bool {
         self.0.has_length && self.0.announced <= SMALL as u64
     }
 
-    /// Reads a small body that nobody has read, for the id of a request that is refused. None when it is
-    /// not small, does not arrive within a second, or waits for `100 Continue`.
+    /// Reads a small unread body, for the id of a refused request. None if the body is not small, does not
+    /// arrive within a second, or waits for `100 Continue`.
     pub async fn read_small(&self) -> Option<Bytes> {
         if self.0.expects_continue || self.0.begun.load(Ordering::Relaxed) {
             return None;
@@ -83,7 +83,7 @@ impl RequestBody {
         self.0.incoming.lock().take();
     }
 
-    /// Reads to the end, at most [`SMALL`] bytes within [`SMALL_WITHIN`], and says whether it was reached.
+    /// Reads at most [`SMALL`] bytes within [`SMALL_WITHIN`]; returns true if that was the whole body.
     async fn drain(&self, mut take: impl FnMut(&Bytes)) -> bool {
         if self.0.announced > SMALL as u64 {
             return false;
@@ -131,7 +131,7 @@ impl Body for RequestBody {
     }
 }
 
-/// Bodies of at most so many bytes are copied.
+/// Most bytes of a body that is copied.
 const COPIED: usize = 2048;
 
 /// Time for a body to arrive; a caller that sends a byte now and then must not hold memory.
@@ -168,7 +168,7 @@ impl UnreadBody for JsonBody<'_> {
     }
 }
 
-/// Takes a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes.
 pub async fn take(body: axum::body::Body, limit: usize) -> Result<Bytes, Refusal> {
     let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect()).await;
     match read {
@@ -188,13 +188,12 @@ pub async fn take(body: axum::body::Body, limit: usize) -> Result<Bytes, Refusal
     }
 }
 
-/// A small body of its own: a part of the connection's buffer would keep all of that, as long as the
-/// request lasts.
+/// Copies a small body: a slice would keep the connection's whole buffer as long as the request lasts.
 fn own(body: Bytes) -> Bytes {
     if body.len() <= COPIED { Bytes::copy_from_slice(&body) } else { body }
 }
 
-/// `application/json`, with or without parameters (RFC 9110, section 8.3).
+/// Returns true for `application/json`, with or without parameters (RFC 9110, section 8.3).
 pub fn is_json(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -1,5 +1,5 @@
-//! One accepted TCP connection: the time limit of a request's head, and the lingering close that lets
-//! a client read the answer to a body that nobody read. Knows no HTTP message.
+//! Accepted TCP connections: the time limit of a request's head, and the lingering close that lets a client
+//! read the answer to an unread body. Knows no HTTP message.
 
 use std::future::Future;
 use std::io;
@@ -28,8 +28,8 @@ pub struct ConnectionInfo {
 /// head.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(15);
 
-/// Time that a connection is kept without a request. Clients keep theirs for up to 90 s, and one that
-/// is closed just then fails a call.
+/// Idle time of a kept connection. Clients keep theirs for up to 90 s, and a connection that is closed just
+/// then fails a call.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 
 /// Bounds of the lingering close (RFC 9112, section 9.6): time in all, time without a byte, and bytes.
@@ -44,7 +44,7 @@ const SCRATCH: usize = 16 << 10;
 pub struct Connection {
     stream: TcpStream,
     read: Arc<AtomicU64>,
-    /// Cancelled when the gateway stops: nobody is waited for then.
+    /// Cancelled when the gateway stops, which ends lingering.
     stopping: CancellationToken,
     lingering: Option<Lingering>,
 }
@@ -139,8 +139,8 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// hyper's timer for request heads. hyper starts it with [`HEAD_WITHIN`] as soon as it waits for a head;
-/// on a connection that served a request before, the limit holds from the head's first byte.
+/// hyper's timer for request heads. hyper starts the timer with [`HEAD_WITHIN`] as soon as it waits for a
+/// head; on a connection that served a request before, the limit holds from the head's first byte.
 pub struct HeadTimer {
     read: Arc<AtomicU64>,
 }

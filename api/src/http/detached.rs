@@ -1,4 +1,4 @@
-//! A request that may outlive its connection, and its answer as a stream.
+//! Detached requests, which may outlive their connection, and their answers as streams.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use crate::session::stream::Stream;
 pub type Handling = Pin<Box<dyn Future<Output = Done> + Send>>;
 pub type Done = Result<Handled, Refused>;
 
-/// A request that is being handled. When its client goes away, a legacy one is finished all the same,
-/// for a client that comes back; a modern one is taken back (basic/patterns/cancellation).
+/// A request that is being handled. After its client disconnects, a legacy request is finished for a client
+/// that comes back; a modern one is cancelled (basic/patterns/cancellation).
 pub struct Lasting {
     app: Arc<App>,
     stream: Arc<Stream>,
@@ -31,7 +31,7 @@ impl Lasting {
         Self { app: Arc::clone(app), stream: Arc::clone(stream), handling: Some(handling) }
     }
 
-    /// Gives it away, to be finished elsewhere.
+    /// Takes the request out, to be finished elsewhere.
     pub fn take(&mut self) -> Option<Handling> {
         self.handling.take()
     }
@@ -57,7 +57,7 @@ impl Drop for Lasting {
     }
 }
 
-/// Handles to the end; the answer goes onto the stream.
+/// Handles the request to its end, and sends the answer on the stream.
 async fn finish(stream: Arc<Stream>, handling: Handling) {
     let mut out = Vec::new();
     match handling.await {
@@ -70,8 +70,8 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
                 stream.send(one);
             }
         }
-        // Nothing was said before a request was turned away, so this was not a stream then.
-        Err(away) => tracing::debug!(refusal = %away.refusal, "turned away after a stream had begun"),
+        // A request is only refused before its first message, so the stream had not begun.
+        Err(refused) => tracing::debug!(refusal = %refused.refusal, "refused after a stream had begun"),
     }
     if !out.is_empty() {
         stream.send(out);
@@ -79,14 +79,14 @@ async fn finish(stream: Arc<Stream>, handling: Handling) {
     stream.end();
 }
 
-/// The answer as a stream.
+/// Returns a response that streams the answer.
 pub fn streamed(app: &Arc<App>, parts: &Arc<Parts>, stream: Arc<Stream>, handling: Handling) -> Response {
     stream.stay();
     let work = app.tasks.spawn(finish(Arc::clone(&stream), handling));
     let lasts = stream.number().is_some();
     let ends_with = (!lasts).then(|| sse::AbortOnDrop(work));
-    // It ends by itself, with its answer, also when the gateway stops.
+    // The stream ends with its answer, also when the gateway stops.
     let (app, parts) = (Arc::clone(app), Arc::clone(parts));
-    let watch = sse::Watch { app, parts, owner: None, ended: None, _place: None };
+    let watch = sse::Watch { app, parts, owner: None, ended: None, _permit: None };
     sse::response(stream, Cursor::start(), CancellationToken::new(), watch, ends_with)
 }

@@ -25,8 +25,8 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
 
 /// Calls one tool, as plain REST.
 ///
-/// Needs `tools:call`. A tool that failed, a time-out and a server that is away are answers of this:
-/// 200 with that outcome.
+/// Needs `tools:call`. A failed tool, a time-out and an unavailable server are answered with 200 and that
+/// outcome.
 #[utoipa::path(
     post, path = "/v1/mcp/execute", tag = "call", request_body = Execute,
     responses((status = 200, description = "How it ended.", body = Executed), Always, Named, Filtered, Sent)
@@ -41,15 +41,14 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
             response
         }
         Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
-        Err(turned_away) => {
-            let mut response = refused(turned_away.refusal, connection.request);
-            response::set_rate_limit(&mut response, turned_away.rate_limit.unwrap_or_default());
+        Err(challenge_response) => {
+            let mut response = refused(challenge_response.refusal, connection.request);
+            response::set_rate_limit(&mut response, challenge_response.rate_limit.unwrap_or_default());
             response
         }
     }
 }
 
-/// How a call ended.
 /// The body of `POST /v1/mcp/execute`: one call.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -64,11 +63,11 @@ struct Execute<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<Object>)]
     arguments: Option<&'a RawValue>,
-    /// Who calls, of a caller without an agent of its own.
+    /// The agent that calls, for a caller without an agent of its own.
     #[serde(borrow)]
     #[schema(value_type = Option<AgentSlug>)]
     agent_id: Option<Cow<'a, str>>,
-    /// Less than the time-out that is set, when the caller wants less.
+    /// A shorter time-out than the configured one.
     #[schema(minimum = 1, maximum = 86_400_000)]
     timeout_ms: Option<u64>,
 }
@@ -101,6 +100,7 @@ fn read<'a>(_: &Endpoint, body: &'a [u8], _: usize) -> Result<RequestBatch<'a>, 
     Ok(RequestBatch::One(McpRequest::Call(call), None))
 }
 
+/// The result of a call.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Executed<'a> {
@@ -108,7 +108,7 @@ struct Executed<'a> {
     execution_id: ExecutionId,
     #[schema(value_type = String, pattern = "^(ok|tool_error|protocol_error|timed_out|cancelled|unavailable)$", example = "ok")]
     outcome: Outcome,
-    /// What the tool answered, byte for byte.
+    /// The tool's result, byte for byte.
     #[schema(value_type = Option<Object>)]
     result: Option<&'a RawValue>,
     #[schema(value_type = Option<Object>)]
@@ -128,7 +128,7 @@ fn answered(reply: Reply, request: RequestId) -> Response {
         }
     };
     match reply.answer {
-        // What is not there is 404, known before the call or only by it.
+        // An unknown tool or server is 404, found before the call or only by it.
         Answer::Refused(refusal) if matches!(refusal.code.http(), 403 | 404 | 422 | 429) => {
             refused(refusal, request)
         }

@@ -1,4 +1,4 @@
-//! The header names that the gateway reads and writes itself, each with its source.
+//! Names of the HTTP headers that the gateway reads and writes, each with its source.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use protocol::{Code, Refusal};
 
 /// An API key, as earlier gateways took it.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
-/// The agent that a trusted connection speaks for.
+/// The agent that a trusted connection acts for.
 pub const AGENT: HeaderName = HeaderName::from_static("x-agent-id");
 /// The tenant that an operator acts for.
 pub const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -16,9 +16,9 @@ pub const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context, level 1.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// Fetch Metadata: where a browser's request comes from.
+/// Fetch Metadata: the site that a browser's request comes from.
 pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Fetch Metadata: `navigate` when somebody opens the page itself.
+/// Fetch Metadata: `navigate` when a user opens the page itself.
 pub const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// draft-ietf-httpapi-ratelimit-headers.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -28,19 +28,19 @@ pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-poli
 pub const SESSION_ID: HeaderName = HeaderName::from_static(mcp::SESSION);
 /// The protocol revision of a request.
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(mcp::PROTOCOL_VERSION);
-/// 2026-07-28: the body's method, once more.
+/// 2026-07-28: the body's method, repeated.
 pub const METHOD: HeaderName = HeaderName::from_static(mcp::METHOD);
-/// 2026-07-28: what the body names, once more.
+/// 2026-07-28: the name or URI in the body, repeated.
 pub const NAME: HeaderName = HeaderName::from_static(mcp::NAME);
 /// WHATWG HTML, Server-Sent Events.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static(mcp::LAST_EVENT_ID);
-/// Tells proxies not to hold back a stream.
+/// Disables buffering in proxies.
 pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Reads a header that has one value (RFC 9110, section 5.3).
 ///
 /// # Errors
-/// Refuses one that is there several times: two readers could take different ones.
+/// Refuses a header that is given several times: two readers could take different ones.
 pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
@@ -56,8 +56,7 @@ pub fn retry_after(wait: Duration) -> HeaderValue {
     HeaderValue::from(wait.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u32)
 }
 
-/// Whether a header to an upstream is the gateway's or the connection's to set: nobody registers a
-/// server with one.
+/// Returns true if only the gateway or the connection may set this header of an upstream request.
 pub fn is_reserved_upstream(name: &HeaderName) -> bool {
     let connection = [
         header::ACCEPT,

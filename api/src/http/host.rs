@@ -1,5 +1,5 @@
-//! The host that a request names: the header `Host` (RFC 9110, section 7.2), or the authority of an
-//! absolute request target (RFC 9112, section 3.2.2). Knows its form, not which hosts are allowed.
+//! Host of a request: the header `Host` (RFC 9110, section 7.2), or the authority of an absolute request
+//! target (RFC 9112, section 3.2.2). Knows its form, not which hosts are allowed.
 
 use axum::http::{HeaderMap, Uri, header};
 use protocol::{Code, Refusal};
@@ -9,14 +9,14 @@ use crate::http::headers;
 /// `name` or `name:port`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Host<'a> {
-    /// As it was sent.
+    /// The host as it was sent.
     pub text: &'a str,
-    /// Without the port; an IPv6 address is in brackets.
+    /// The host without the port; an IPv6 address is in brackets.
     pub name: &'a str,
 }
 
 impl<'a> Host<'a> {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110, section 7.2); a port that is named is 1 to 65535.
+    /// Reads `uri-host [ ":" port ]` (RFC 9110, section 7.2); a given port is 1 to 65535.
     pub fn parse(text: &'a str) -> Option<Self> {
         let end = match text.strip_prefix('[') {
             Some(rest) => rest.find(']')? + 2,
@@ -32,8 +32,8 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Names of hosts are letters, digits, `.` and `-`; `_` is in use besides (RFC 3986, section 3.2.2, allows
-/// more that no resolver knows).
+/// Returns true for letters, digits, `.`, `-` and `_` (RFC 3986, section 3.2.2, allows more that no resolver
+/// knows).
 fn may_stand_in_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
 }
@@ -43,29 +43,29 @@ fn is_port(text: &str) -> bool {
     digits && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
-/// Finds the host that a request names.
+/// Finds the host of a request.
 ///
 /// # Errors
-/// Refuses a request without one, with several, and with one that is none (RFC 9112, section 3.2).
+/// Refuses a request without a host, with several, and with a malformed one (RFC 9112, section 3.2).
 pub fn named<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Host<'a>, Refusal> {
     let header = headers::single(headers, &header::HOST)?;
     let target = uri.authority().map(|authority| authority.as_str());
-    let wrong = |reason| Refusal::new(Code::BadRequest, reason).rule("RFC 9112, section 3.2");
+    let refuse = |reason| Refusal::new(Code::BadRequest, reason).rule("RFC 9112, section 3.2");
     let text = match (header, target) {
         (Some(header), target) => {
-            let text = header.to_str().map_err(|_| wrong("the header Host is not text"))?;
+            let text = header.to_str().map_err(|_| refuse("the header Host is not text"))?;
             if target.is_some_and(|target| !target.eq_ignore_ascii_case(text)) {
-                return Err(wrong(
+                return Err(refuse(
                     "the header Host and the address in the request line name different hosts",
                 ));
             }
             text
         }
         (None, Some(target)) => target,
-        (None, None) => return Err(wrong("the request has no Host header")),
+        (None, None) => return Err(refuse("the request has no Host header")),
     };
     Host::parse(text).ok_or_else(|| {
-        wrong("the header Host is not a host name or address with at most a port")
+        refuse("the header Host is not a host name or address with at most a port")
             .hint("send `Host: name` or `Host: name:port`, without a user, and with a port from 1 to 65535")
     })
 }

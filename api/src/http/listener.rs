@@ -1,4 +1,4 @@
-//! Sockets: accepts connections, serves them, and stops in an orderly way.
+//! Listening sockets: accepts connections, serves them, and shuts down gracefully.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,14 +22,14 @@ use tower::Service;
 use crate::http::body::RequestBody;
 use crate::http::connection::{Connection, ConnectionInfo, HEAD_WITHIN};
 
-/// Connections at once; further ones wait in the system's queue.
+/// Most concurrent connections; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
 /// File descriptors that connections leave to the record, the database and the children.
 const RESERVED: usize = 512;
 
-/// How many connections there may be: as many as the system's limit of descriptors allows, which is
-/// raised as far as this process may (getrlimit(2)).
+/// Returns the most connections: as many as the limit of file descriptors allows, which is raised as far as
+/// this process may (getrlimit(2)).
 pub fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -41,7 +41,7 @@ pub fn connections() -> usize {
     MAX_CONNECTIONS.min(files.saturating_sub(RESERVED)).max(files.min(64) / 2)
 }
 
-/// Serves until the token is cancelled, then finishes what is in flight, at most for `grace`.
+/// Serves until the token is cancelled, then finishes requests in flight, for at most `grace`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -51,18 +51,18 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(connections));
+    let permits = Arc::new(Semaphore::new(connections));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.header_read_timeout(HEAD_WITHIN);
     loop {
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: others must end first.
+                // The process is probably out of file descriptors: other connections must end first.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -80,7 +80,7 @@ pub async fn serve(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended early");
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -94,10 +94,10 @@ type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    (place, listener.accept().await)
+    let permit = Arc::clone(permits).acquire_owned().await.ok();
+    (permit, listener.accept().await)
 }
 
 async fn answer(

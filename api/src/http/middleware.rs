@@ -1,5 +1,5 @@
-//! Middleware around every route: request id, the guard against pages that call local services, the access
-//! log and the figures. Knows nothing of what is asked.
+//! Middleware of every request: its id, the guard against pages that call local services, the access log and
+//! the metrics. Knows no route.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::http::{paths, request};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
 
-/// Which hosts and origins may be named. Browsers send both; a page of another origin that was led
-/// here by a changed DNS answer names its own host (DNS rebinding).
+/// Allowed hosts and origins. Browsers send both; a page of another origin that was led here by a changed DNS
+/// answer names its own host (DNS rebinding).
 #[derive(Debug)]
 pub struct Guard {
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
-    /// The address that is listened on.
+    /// The address of the listener.
     pub bound: IpAddr,
 }
 
-/// Around every route.
-pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// Checks, logs and counts a request.
+pub async fn check_and_log(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let connection = *request.extensions().get::<ConnectionInfo>().expect("the accept loop puts it there");
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -44,7 +44,7 @@ pub async fn edge(State(guard): State<Arc<Guard>>, request: Request, next: Next)
             match uri.path().starts_with(paths::MCP) {
                 true => {
                     let id = request::unread_id(request.extensions()).await;
-                    http::rpc::refused(&connection.request, Refused::from(refusal).under(id))
+                    http::rpc::refusal_response(&connection.request, Refused::from(refusal).under(id))
                 }
                 false => Problem::new(refusal, connection.request).into_response(),
             }
@@ -102,7 +102,7 @@ impl Guard {
             return true;
         }
         match host.name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            // An address cannot be rebound; on a listener for other machines each of its own may be used.
+            // An address cannot be rebound; a public listener may be called by each of its addresses.
             Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
             Err(_) => host.name.eq_ignore_ascii_case("localhost"),
         }
@@ -116,7 +116,7 @@ impl Guard {
     }
 }
 
-/// Browsers name no origin for images and the like of other pages, but say that they are another's.
+/// Refuses subresources of other sites' pages: browsers send no `Origin` for images, but `Sec-Fetch-Site`.
 fn without_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     let says = |name, value: &str| headers.get(name).is_some_and(|header| header == value);
     if says(SEC_FETCH_SITE, "cross-site") && !says(SEC_FETCH_MODE, "navigate") {
@@ -129,7 +129,7 @@ fn without_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Methods by name, for labels: whatever a client invents is `other`.
+/// Returns the method as a metric label: an unknown one is `other`.
 fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,5 +1,5 @@
-//! The HTTP listeners: endpoints turn requests into those of the pipeline and answers into responses. They
-//! call `Gateway::handle` and nothing deeper.
+//! HTTP listeners: endpoints turn requests into those of the pipeline and answers into responses. They call
+//! `Gateway::handle` and nothing deeper.
 
 pub mod authorization;
 pub mod body;
@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 
-/// The routes that call the pipeline, as the OpenAPI document has them.
+/// Returns the routes that call the pipeline, with their part of the OpenAPI document.
 pub fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default()
         .routes(routes!(streamable::call_mcp, session_requests::listen_mcp, session_requests::end_mcp))

@@ -1,5 +1,5 @@
-//! `GET /.well-known/oauth-protected-resource[/path]`: where a client of an MCP endpoint gets its
-//! tokens (RFC 9728). Needs no credential, and answers for every slug alike.
+//! `GET /.well-known/oauth-protected-resource[/path]`: the authorization server of an MCP endpoint (RFC
+//! 9728). Needs no credential, and answers for every slug alike.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::authn::oauth::WELL_KNOWN;
 use crate::http::paths;
 use crate::http::problem::Problem;
 
-/// Without a path it is the document of the whole catalog's endpoint, for clients that look there only.
+/// Returns the metadata of an endpoint; without a path, that of `/mcp`, for clients that look there only.
 pub async fn resource_metadata(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = match request.uri().path().strip_prefix(WELL_KNOWN).unwrap_or_default() {
         "" | "/" => paths::MCP,
@@ -38,8 +38,8 @@ pub async fn resource_metadata(State(app): State<Arc<App>>, request: Request) ->
     }
 }
 
-/// Why there is no authorization server at this gateway, and what to do. Who asks did not say which key it
-/// has, so that all that can be wrong with it is named.
+/// Returns the refusal of a gateway without an authorization server. The client did not send its credential,
+/// so the hint names every likely mistake.
 pub fn no_server(app: &App) -> Refusal {
     let refusal = |reason: String| Refusal::new(Code::NotFound, reason).rule("auth.jwt_issuer (JWT_ISSUER)");
     match app.resources.issuer() {

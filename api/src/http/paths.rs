@@ -1,6 +1,6 @@
 //! Paths of the MCP endpoints.
 
-/// Where the doors that speak JSON-RPC are.
+/// The whole catalog, over Streamable HTTP.
 pub const MCP: &str = "/mcp";
 /// Plain JSON-RPC.
 pub const RPC: &str = "/mcp/rpc";

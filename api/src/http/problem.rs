@@ -1,5 +1,5 @@
-//! Refusals of REST: `application/problem+json` (RFC 9457). The code
-//! and its status come from the refusal; this file gives them their form and knows no route.
+//! Problem details of REST: `application/problem+json` (RFC 9457). The code and its status come from the
+//! refusal. Knows no route.
 
 use axum::Json;
 use axum::extract::Request;
@@ -18,7 +18,7 @@ use crate::http::headers;
 /// The content type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A refusal on its way to a REST client.
+/// A refusal as a REST response.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Inner>);
 
@@ -29,13 +29,13 @@ struct Inner {
     request: Option<RequestId>,
 }
 
-/// One thing that is wrong in a body or query.
+/// One mistake in a body or query.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldError {
     /// The member of the body, or the query parameter; empty for the whole body.
     #[schema(example = "timeoutMs")]
     pub field: String,
-    /// What is wrong with it, and the wanted form.
+    /// The mistake, and the accepted form.
     #[schema(example = "is a whole number from 1 to 86400000, not a text")]
     pub detail: String,
 }
@@ -45,32 +45,32 @@ pub struct FieldError {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// Always `about:blank`: `code` says what kind of problem it is.
+    /// Always `about:blank`: `code` names the kind of problem.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
-    /// The status in words.
+    /// The status as text.
     #[schema(example = "Unprocessable Entity")]
     title: &'static str,
     #[schema(example = 422)]
     status: u16,
-    /// A sentence for the person or model that reads it.
+    /// A sentence for the person or model that reads the problem.
     #[schema(example = "timeoutMs is a whole number from 1 to 86400000, not a text")]
     detail: &'a str,
-    /// What happened, in one stable word.
+    /// The kind of problem, as one stable word.
     #[schema(example = "validation_failed")]
     code: &'static str,
-    /// What to do about it.
+    /// The suggested next step.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     /// The row or rule that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
-    /// Since when it is so.
+    /// Time since which the problem exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<jiff::Timestamp>,
-    /// When asking again makes sense, in milliseconds from now.
+    /// Time in milliseconds after which a retry makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     /// Further facts: `stderr`, the last lines of a server that did not start; `original`, an answer that
@@ -82,31 +82,30 @@ pub struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Option<Vec<FieldError>>)]
     errors: &'a [FieldError],
-    /// The request, as the log and the header `X-Request-Id` name it.
+    /// The request's id, as in the log and the header `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, example = "req_0190f5d2c3a47b6e8f1a2b3c4d5e6f70")]
     request_id: Option<RequestId>,
 }
 
 impl Problem {
-    /// For a request that is known.
     pub fn new(refusal: Refusal, request: RequestId) -> Self {
         Self(Box::new(Inner { refusal, errors: Vec::new(), request: Some(request) }))
     }
 
-    /// A body or query with these mistakes in it.
+    /// Returns the problem of a body or query with these mistakes.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(FieldError::sentence).collect::<Vec<_>>().join("; ");
         let refusal = Refusal::new(Code::ValidationFailed, detail);
         Self(Box::new(Inner { refusal, errors, request: None }))
     }
 
-    /// What is not there, or another tenant's: the two cannot be told apart.
+    /// Returns the problem of something that does not exist or belongs to another tenant.
     pub fn not_found(what: &'static str) -> Self {
         Refusal::new(Code::NotFound, format!("there is no such {what} here")).into()
     }
 
-    /// Names the thing that a row error is about.
+    /// Returns a converter of row errors that names the kind of row.
     pub fn of(what: &'static str) -> impl Fn(DbError) -> Problem {
         move |error| if error == DbError::NotFound { Problem::not_found(what) } else { error.into() }
     }
@@ -156,7 +155,7 @@ impl From<Refusal> for Problem {
 }
 
 impl From<DbError> for Problem {
-    /// What only the operator may read is logged here and goes no further.
+    /// Logs the details for the operator, and leaves them out of the answer.
     fn from(error: DbError) -> Self {
         let refusal = error.refusal();
         if refusal.code.http() >= 500 {
@@ -185,7 +184,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What a request is answered whose handler panicked; the panic itself is in the log.
+/// Returns the response of a handler that panicked; the panic itself is in the log.
 pub fn of_panic(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::from(
         Refusal::new(Code::Internal, "something went wrong in the gateway itself")
@@ -194,8 +193,8 @@ pub fn of_panic(_: Box<dyn std::any::Any + Send>) -> Response {
     .into_response()
 }
 
-/// A layer around every route: a problem learns which request it answers, and what the router itself
-/// refuses (no such path, not this method) becomes a problem as well.
+/// Adds the request's id to problems, and turns the router's own refusals (no such path, not this method)
+/// into problems.
 pub async fn finish(request: Request, next: Next) -> Response {
     let Some(ConnectionInfo { request: id, .. }) = request.extensions().get::<ConnectionInfo>().copied()
     else {
@@ -220,7 +219,7 @@ pub async fn finish(request: Request, next: Next) -> Response {
     with_headers_of(response, Problem::new(refusal, id))
 }
 
-/// The problem, with the headers that the answer had and it does not set itself.
+/// Returns the problem, with the headers of the earlier response that the problem does not set.
 fn with_headers_of(earlier: Response, problem: Problem) -> Response {
     let mut response = problem.into_response();
     for (name, value) in earlier.headers() {

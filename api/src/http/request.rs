@@ -1,4 +1,4 @@
-//! HTTP requests to MCP endpoints, as the pipeline takes them.
+//! Conversion of HTTP requests into requests of the pipeline.
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -16,8 +16,7 @@ use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::inbound::{Inbound, Reader};
 
-/// What was read of a request's head, without the connection's buffer behind it, for requests that may
-/// last.
+/// Copies a request's head out of the connection's buffer, for requests that may last.
 pub fn own_head(mut parts: Parts) -> Parts {
     let bytes: usize = parts.headers.values().map(HeaderValue::len).sum();
     let mut text = BytesMut::with_capacity(bytes);
@@ -25,7 +24,7 @@ pub fn own_head(mut parts: Parts) -> Parts {
     let mut text = text.freeze();
     for value in parts.headers.values_mut() {
         let own = text.split_to(value.len());
-        // It was one before.
+        // The value was valid before.
         if let Ok(own) = HeaderValue::from_maybe_shared(own) {
             *value = own;
         }
@@ -36,7 +35,7 @@ pub fn own_head(mut parts: Parts) -> Parts {
     parts
 }
 
-/// A request in the pipeline's words.
+/// Returns the request as the pipeline takes it.
 pub fn inbound<'a>(
     app: &'a App,
     parts: &'a Parts,
@@ -56,7 +55,7 @@ pub fn inbound<'a>(
     }
 }
 
-/// What a request says about its caller.
+/// Returns the evidence of a request's caller.
 pub fn proof<'a>(app: &'a App, parts: &'a Parts) -> Proof<'a> {
     Proof {
         peer: connection_info(parts).peer.ip(),
@@ -65,13 +64,13 @@ pub fn proof<'a>(app: &'a App, parts: &'a Parts) -> Proof<'a> {
     }
 }
 
-/// What a request called, as the resource that a token is for.
+/// Returns the called endpoint as an OAuth resource.
 pub fn resource_of<'a>(app: &'a App, parts: &'a Parts) -> ResourceUri<'a> {
     app.resources.of(&parts.headers, &parts.uri)
 }
 
-/// The id of a request that is refused before its body was read, as it was written; none for what is no
-/// request, or is not small enough to be read all the same.
+/// Returns the id of a request that is refused with its body unread, as it was written; none if the body is
+/// no request, or not small.
 pub async fn unread_id(extensions: &Extensions) -> Option<String> {
     let body = extensions.get::<RequestBody>()?.read_small().await?;
     let id = match jsonrpc::parse(&body, 1) {
@@ -86,8 +85,8 @@ pub fn connection_info(parts: &Parts) -> ConnectionInfo {
     *parts.extensions.get::<ConnectionInfo>().expect("the accept loop puts it there")
 }
 
-/// The trace id of a `traceparent` header, if it is a valid one and the only one (W3C Trace Context,
-/// section 3.2).
+/// Returns the trace id of a `traceparent` header, if there is one valid header (W3C Trace Context, section
+/// 3.2).
 pub fn trace(headers: &HeaderMap) -> Option<[u8; 16]> {
     let text = crate::http::headers::single(headers, &TRACEPARENT).ok()??.to_str().ok()?;
     let id = text.split('-').nth(1).filter(|id| id.len() == 32)?;

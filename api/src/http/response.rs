@@ -10,7 +10,7 @@ use crate::http::headers;
 use crate::http::headers::{RATELIMIT, RATELIMIT_POLICY};
 use crate::pipeline::refused::{QuotaState, RateLimitState};
 
-/// How many requests are left, on every answer (draft-ietf-httpapi-ratelimit-headers).
+/// Sets the state of the rate limit, on every answer (draft-ietf-httpapi-ratelimit-headers).
 pub fn set_rate_limit(response: &mut Response, rate_limit: RateLimitState) {
     let Some(QuotaState { whose, max, window, remaining, reset_after }) = rate_limit.0 else { return };
     let mut set = |name: HeaderName, text: String| {
@@ -23,7 +23,7 @@ pub fn set_rate_limit(response: &mut Response, rate_limit: RateLimitState) {
     set(RATELIMIT, format!("\"{whose}\";r={remaining};t={}", seconds(reset_after)));
 }
 
-/// What HTTP says beside a refusal.
+/// Sets the headers of a refusal.
 pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, headers::retry_after(wait));
@@ -33,7 +33,7 @@ pub fn set_refusal_headers(response: &mut Response, refusal: &Refusal) {
     }
 }
 
-/// Says on an MCP door how to get a credential that is enough (RFC 6750, RFC 9728).
+/// Sets the challenge for a better credential on an answer of an MCP endpoint (RFC 6750, RFC 9728).
 pub fn challenge(response: &mut Response, refusal: &Refusal, resource: &ResourceUri<'_>) {
     let challenge = resource.challenge(refusal).and_then(|text| HeaderValue::from_str(&text).ok());
     if let Some(challenge) = challenge {

@@ -15,7 +15,7 @@ use crate::pipeline::limits::Bucket;
 use crate::pipeline::refused::Refused;
 use crate::rest::acting::Acting;
 
-/// A layer around the REST routes.
+/// Authenticates and counts a REST request.
 pub async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let connection = *request.extensions().get::<ConnectionInfo>().expect("the accept loop puts it there");
     let resource = app.resources.of(request.headers(), request.uri());

@@ -1,4 +1,4 @@
-//! All routes and all layers, each in one place, in the order in which a reader would look for them.
+//! Routes and middleware of the listeners, in the order in which a reader would look for them.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::authn::oauth::WELL_KNOWN;
 use crate::http::headers::{REQUEST_ID, SESSION_ID};
-use crate::http::middleware::{Guard, edge};
+use crate::http::middleware::{Guard, check_and_log};
 use crate::http::session_requests;
 use crate::http::{paths, problem, streamable};
 use crate::ops::{endpoints, metrics};
 use crate::{http, openapi, rest};
 
-/// The gateway's own listener.
+/// Returns the routes of the gateway's listener.
 pub fn gateway(app: &Arc<App>) -> Router {
     let guard = Arc::new(Guard {
         hosts: app.config.all_hosts(),
@@ -28,7 +28,7 @@ pub fn gateway(app: &Arc<App>) -> Router {
     let (mcp, _) = http::router().split_for_parts();
     let (health, _) = endpoints::router().split_for_parts();
     let (rest, _) = rest::router().split_for_parts();
-    // Around known routes only: an unknown path is 404 for everybody.
+    // Layered on known routes only: an unknown path is 404 for everybody.
     let rest = rest.route_layer(middleware::from_fn_with_state(Arc::clone(app), http::rest_auth::admit));
     let router = Router::new()
         .merge(mcp)
@@ -44,12 +44,12 @@ pub fn gateway(app: &Arc<App>) -> Router {
         .merge(openapi::routes())
         .layer(middleware::from_fn(problem::finish))
         .layer(CatchPanicLayer::custom(problem::of_panic));
-    // Around everything, in the order in which a request meets them, last one first.
+    // The last layer is the outermost: a request meets the layers from last to first.
     let router = if app.config.server.allowed_origins.is_empty() { router } else { router.layer(cors(app)) };
-    router.layer(middleware::from_fn_with_state(guard, edge)).with_state(Arc::clone(app))
+    router.layer(middleware::from_fn_with_state(guard, check_and_log)).with_state(Arc::clone(app))
 }
 
-/// Pages of the allowed origins may read the answers; nobody else's browser may.
+/// Returns the CORS layer: only pages of the allowed origins may read the answers.
 fn cors(app: &App) -> CorsLayer {
     let origins = &app.config.server.allowed_origins;
     let origins = origins.iter().filter_map(|origin| origin.trim_end_matches('/').parse().ok());
@@ -60,8 +60,8 @@ fn cors(app: &App) -> CorsLayer {
         .expose_headers([REQUEST_ID, RETRY_AFTER, SESSION_ID])
 }
 
-/// The figures' listener.
-pub fn figures(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+/// Returns the routes of the metrics listener.
+pub fn metrics(app: &Arc<App>, handle: metrics_exporter_prometheus::PrometheusHandle) -> Router {
     let app = Arc::clone(app);
     let show = move || {
         let (app, handle) = (Arc::clone(&app), handle.clone());

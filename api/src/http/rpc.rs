@@ -21,7 +21,7 @@ use crate::pipeline::refused::Refused;
 /// Serves JSON-RPC 2.0: JSON in, JSON out, no session.
 ///
 /// Needs `tools:call`. Tools are called `slug__tool`. Errors are JSON-RPC errors with HTTP 200, but for
-/// what is no request at all, is not allowed in, or comes too often.
+/// invalid requests, refused callers and rate limits.
 #[utoipa::path(
     post, path = "/mcp/rpc", tag = "call",
     request_body(content = RpcBody, description = "One request or a batch.", examples(
@@ -44,7 +44,7 @@ pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response
         Ok(handled) => answered(handled),
         Err(refused) => {
             let refused = refused.under(request::unread_id(&parts.extensions).await);
-            turned_away(&connection.request, refused, &request::resource_of(&app, &parts))
+            challenge_response(&connection.request, refused, &request::resource_of(&app, &parts))
         }
     }
 }
@@ -84,23 +84,27 @@ pub fn batch(replies: &[Reply]) -> Response {
     json(out)
 }
 
-fn turned_away(request: &protocol::RequestId, away: Refused, resource: &ResourceUri<'_>) -> Response {
-    metrics::refused(away.refusal.code);
-    let refusal = away.refusal.clone();
-    let mut response = refused(request, away);
+fn challenge_response(
+    request: &protocol::RequestId,
+    refused: Refused,
+    resource: &ResourceUri<'_>,
+) -> Response {
+    metrics::refused(refused.refusal.code);
+    let refusal = refused.refusal.clone();
+    let mut response = refusal_response(request, refused);
     if matches!(
         refusal.code,
         Code::MissingMeta | Code::HeaderMismatch | Code::UnsupportedVersion | Code::MethodNotFound
     ) {
-        // An answer like any other here: the statuses of 2026-07-28 belong to its own doors.
+        // The HTTP statuses of 2026-07-28 belong to Streamable HTTP.
         *response.status_mut() = StatusCode::OK;
     }
     response::challenge(&mut response, &refusal, resource);
     response
 }
 
-/// The answer to a request that was turned away as a whole: a JSON-RPC error with its HTTP status.
-pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
+/// Answers a request that was refused as a whole: a JSON-RPC error with its HTTP status.
+pub fn refusal_response(request: &protocol::RequestId, refused: Refused) -> Response {
     let Refused { refusal, id, rate_limit, .. } = refused;
     let mut out = Vec::new();
     jsonrpc::write_error(
@@ -118,8 +122,7 @@ pub fn refused(request: &protocol::RequestId, refused: Refused) -> Response {
     response
 }
 
-/// JSON-RPC errors are answers: only what is no request at all, or comes too often, has a status of
-/// its own.
+/// Returns the HTTP status: 200 but for invalid requests and rate limits.
 fn status(code: Code) -> StatusCode {
     match code {
         Code::ParseError | Code::InvalidRequest => StatusCode::BAD_REQUEST,

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::authn::Owner;
 use crate::http::sse::Cursor;
-use crate::http::streamable::{At, accepts, not_acceptable, turned_away};
+use crate::http::streamable::{At, accepts, challenge_response, not_acceptable};
 use crate::http::{request, sse};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Caller, Code, Refusal};
 use std::sync::Arc;
 
-/// The caller and its session, for what is no message.
+/// Returns the caller and its session, for GET and DELETE.
 async fn session(
     app: &App,
     endpoint: &Endpoint,
@@ -43,9 +43,9 @@ async fn session(
     Ok((caller, session))
 }
 
-/// Reads what a legacy session is told outside its requests.
+/// Streams the messages of a legacy session outside its requests.
 ///
-/// A stream of server-sent events; `Last-Event-ID` goes on with one that was cut off.
+/// Server-sent events; `Last-Event-ID` resumes a stream that was cut off.
 #[utoipa::path(
     get, path = "/mcp", tag = "mcp",
     params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
@@ -69,15 +69,15 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
     });
     let (place, caller, session) = match placed {
         Ok(found) => found,
-        Err(away) => return turned_away(&app, &parts, away),
+        Err(away) => return challenge_response(&app, &parts, away),
     };
-    // Only what is known can be seen to change.
+    // A change is only noticed of a view that was loaded before.
     if let Err(refusal) = app.gateway.upstreams.directory.view(session.tenant).await {
-        return turned_away(&app, &parts, refusal.into());
+        return challenge_response(&app, &parts, refusal.into());
     }
     let last = match crate::http::headers::single(&parts.headers, &crate::http::headers::LAST_EVENT_ID) {
         Ok(last) => last.and_then(|last| last.to_str().ok()),
-        Err(refusal) => return turned_away(&app, &parts, refusal.into()),
+        Err(refusal) => return challenge_response(&app, &parts, refusal.into()),
     };
     let read = last.and_then(|last| Cursor::parse(last, &app.gateway.dispatcher.bus.replica));
     let (stream, cursor) = match read.filter(|(cursor, ours)| *ours || cursor.stream != 0) {
@@ -87,9 +87,9 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
                 (stream, Cursor { after, ..cursor })
             }
             // The session's home instead would be waited on in vain for an answer.
-            None => return turned_away(&app, &parts, gone(cursor).into()),
+            None => return challenge_response(&app, &parts, gone(cursor).into()),
         },
-        // The home begins anew in each process, with what nobody has read.
+        // The GET stream begins anew in each process, with its unread messages.
         None => {
             let home = Arc::clone(&session.state.get_stream);
             let read = home.read();
@@ -109,9 +109,9 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         });
     }
     if cursor.stream == 0 {
-        crate::subscriptions::delivery::tell_missed(&session);
+        crate::subscriptions::delivery::notify_missed(&session);
     }
-    // Messages of the home go to one reader only.
+    // The GET stream has one reader only.
     let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
     if ended.is_some() {
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);
@@ -128,7 +128,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
             parts: Arc::new(request::own_head(parts)),
             owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
             ended,
-            _place: Some(place),
+            _permit: Some(place),
         },
     );
     sse::response(stream, cursor, stopping, watch, None)
@@ -154,7 +154,7 @@ fn gone(cursor: Cursor) -> Refusal {
 pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
-        // Giving back is never refused for its number.
+        // The end of a session is never refused by a rate limit.
         let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
         app.gateway.sessions.close(&session).await?;
         let session = crate::subscriptions::replica_bus::session_text(&session.hash);
@@ -167,6 +167,6 @@ pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Req
     };
     match closed.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(away) => turned_away(&app, &parts, away),
+        Err(away) => challenge_response(&app, &parts, away),
     }
 }

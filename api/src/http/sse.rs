@@ -1,5 +1,5 @@
-//! A stream of messages as server-sent events: numbered for clients that may come back, kept alive by
-//! comments, ended when the client's credential is no good any more.
+//! Streams of server-sent events: numbered for clients that may come back, kept alive by comments, ended when
+//! the client's credential is no longer valid.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,23 +22,23 @@ use crate::http::request;
 use crate::session::stream::{Event, Reading, Stream};
 use crate::session::stream_quota::StreamPermit;
 
-/// A comment after so long without a message; the credential is looked at as often.
+/// Time without a message before a comment; the credential is checked as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// The shortest time between two looks at a credential, however often the registry changes.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// Least time between two checks of a credential, however often the registry changes.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(500);
 
-/// Time for a look; then messages go on, and it is tried again later.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Time limit of a check; then messages go on, and the check is repeated later.
+const CHECK_WITHIN: Duration = Duration::from_secs(1);
 
-/// When a look that failed is repeated.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Time before a failed check is repeated.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
-/// When a client that lost its connection is to come back.
+/// Time before a client reconnects.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Where a reader is: the id of an event is `mark-stream-number`. The mark is that of the replica which
-/// numbered it, new at each start.
+/// Position of a reader: the id of an event is `mark-stream-number`. The mark is that of the replica which
+/// numbered the event, new at each start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
     pub stream: u32,
@@ -50,7 +50,7 @@ impl Cursor {
         Self { stream: 0, after: 0 }
     }
 
-    /// Reads a `Last-Event-ID`, and whether this replica gave it: another one's numbers mean nothing here.
+    /// Reads a `Last-Event-ID`, and if this replica gave it: the numbers of other replicas mean nothing here.
     pub fn parse(id: &str, mark: &str) -> Option<(Self, bool)> {
         let (from, rest) = id.split_once('-')?;
         let (stream, after) = rest.split_once('-')?;
@@ -58,19 +58,19 @@ impl Cursor {
     }
 }
 
-/// Whose stream it is, which is looked at again and again.
+/// Owner and credential of a stream, checked repeatedly.
 pub struct Watch {
     pub app: Arc<App>,
     pub parts: Arc<Parts>,
-    /// For whom it stays open, where it does from its beginning.
+    /// The owner of a stream that is long-lived from its beginning.
     pub owner: Option<Owner>,
     /// Cancelled when another reader took over, or the session ended.
     pub ended: Option<CancellationToken>,
-    /// Its place among the open streams, where it is not its request that holds one.
-    pub _place: Option<StreamPermit>,
+    /// Permit of a stream whose request holds none.
+    pub _permit: Option<StreamPermit>,
 }
 
-/// Ends the work for a client that has gone.
+/// Aborts the task of a client that has disconnected.
 pub struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -86,19 +86,19 @@ struct Reader {
     begun: bool,
     stopping: CancellationToken,
     watch: Watch,
-    /// Tells of changes that may have ended the credential.
+    /// Notifies of registry changes, which may revoke the credential.
     registry: tokio::sync::watch::Receiver<()>,
-    /// When something was written last.
-    spoke: Instant,
-    /// When the credential was looked at last, and when that is due again.
-    looked: Option<Instant>,
+    /// Time of the last write.
+    wrote_at: Instant,
+    /// Time of the last check of the credential, and of the next one.
+    checked: Option<Instant>,
     due: Instant,
-    /// Held as long as somebody reads.
+    /// Task that ends with its reader.
     _work: Option<AbortOnDrop>,
     _reading: Reading,
 }
 
-/// The response whose body is the stream.
+/// Returns the response whose body is the stream.
 pub fn response(
     stream: Arc<Stream>,
     cursor: Cursor,
@@ -117,8 +117,8 @@ pub fn response(
         stopping,
         watch,
         registry,
-        spoke: Instant::now(),
-        looked: None,
+        wrote_at: Instant::now(),
+        checked: None,
         due: Instant::now(),
         _work: work,
     };
@@ -145,7 +145,7 @@ impl Reader {
                 sse::comment(&mut out, "");
                 return Some(out.into());
             }
-            // So that a client knows where to go on before the first message (SEP-1699).
+            // A client needs an id to resume before the first message (SEP-1699).
             let id = format!("{}-{number}-{}", self.mark, self.after);
             sse::write(
                 &mut out,
@@ -155,14 +155,14 @@ impl Reader {
         }
         let ended = self.watch.ended.clone().unwrap_or_default();
         loop {
-            let owner = self.watch.owner.or_else(|| self.stream.standing());
+            let owner = self.watch.owner.or_else(|| self.stream.owner());
             if let Some(owner) = owner {
-                self.hear();
+                self.follow_registry();
                 if self.due <= Instant::now() && !self.is_still_allowed(owner).await {
                     return None;
                 }
             }
-            let wake = owner.map_or(self.spoke + KEEP_ALIVE, |_| self.due.min(self.spoke + KEEP_ALIVE));
+            let wake = owner.map_or(self.wrote_at + KEEP_ALIVE, |_| self.due.min(self.wrote_at + KEEP_ALIVE));
             tokio::select! {
                 biased;
                 event = self.stream.next(self.after) => {
@@ -175,23 +175,23 @@ impl Reader {
                     self.registry.mark_changed();
                 }
                 () = tokio::time::sleep_until(wake.into()) => {
-                    if self.spoke.elapsed() >= KEEP_ALIVE {
+                    if self.wrote_at.elapsed() >= KEEP_ALIVE {
                         sse::comment(&mut out, "");
                         break;
                     }
                 }
             }
         }
-        self.spoke = Instant::now();
+        self.wrote_at = Instant::now();
         Some(out.into())
     }
 
-    /// After a change of the registry, a look is due: at once, or a moment after the last one.
-    fn hear(&mut self) {
+    /// Brings the next check forward after a change of the registry.
+    fn follow_registry(&mut self) {
         if self.registry.has_changed().unwrap_or(false) {
             self.registry.mark_unchanged();
             let now = Instant::now();
-            let soon = self.looked.map_or(now, |looked| now.max(looked + BETWEEN_LOOKS));
+            let soon = self.checked.map_or(now, |checked| now.max(checked + BETWEEN_CHECKS));
             self.due = self.due.min(soon);
         }
     }
@@ -205,31 +205,31 @@ impl Reader {
         sse::write(out, &outgoing);
     }
 
-    /// A call that was allowed when it began is finished; what stays open for ever needs a credential that
-    /// is good now. Not being able to look is no reason to end anything.
+    /// Checks the credential of a long-lived stream; the stream of a call ends with its answer. A check that
+    /// cannot be made ends nothing.
     async fn is_still_allowed(&mut self, owner: Owner) -> bool {
         let Watch { app, parts, .. } = &self.watch;
-        // Boxed, since each of many streams would keep the place for it.
+        // Boxed, since each of many streams would reserve the space.
         let proof = request::proof(app, parts);
-        let look = Box::pin(app.gateway.authn.look_again(&proof, owner, Scope::ToolsCall));
-        let looked = tokio::time::timeout(LOOK_WITHIN, look).await;
+        let check = Box::pin(app.gateway.authn.check_again(&proof, owner, Scope::ToolsCall));
+        let checked = tokio::time::timeout(CHECK_WITHIN, check).await;
         let now = Instant::now();
-        self.looked = Some(now);
-        match looked {
+        self.checked = Some(now);
+        match checked {
             Ok(Ok(until)) => {
                 self.due = now + until.map_or(KEEP_ALIVE, |until| KEEP_ALIVE.min(left(until)));
                 true
             }
             Ok(Err(refusal)) if matches!(refusal.code.http(), 401 | 403 | 404) => false,
             Ok(Err(_)) | Err(_) => {
-                self.due = now + LOOK_AGAIN;
+                self.due = now + CHECK_AGAIN;
                 true
             }
         }
     }
 }
 
-/// How long until a credential ends, to the next millisecond.
+/// Returns the time until a credential expires, to the next millisecond.
 fn left(until: Timestamp) -> Duration {
     let left = Timestamp::now().duration_until(until);
     Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1)

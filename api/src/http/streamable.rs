@@ -1,6 +1,6 @@
-//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon
-//! as there is something to say before the answer, with a stream of server-sent events. GET reads what
-//! a legacy session is told outside any request; DELETE ends the session.
+//! `/mcp` and `/mcp/s/{slug}`: Streamable HTTP in both eras. A POST is answered with JSON, or, as soon as a
+//! message precedes the answer, with a stream of server-sent events. GET reads the messages of a legacy
+//! session outside any request; DELETE ends the session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,15 +28,14 @@ use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
 
-/// An answer that takes longer than this comes as a stream, so that nobody between takes the
-/// connection for dead.
+/// Time before an answer becomes a stream, so that no proxy takes the connection for dead.
 const STREAM_AFTER: Duration = Duration::from_secs(10);
 
 /// Takes one message of an MCP client, over Streamable HTTP.
 ///
 /// Revisions 2024-11-05 to 2025-11-25 begin with `initialize` and then name their `Mcp-Session-Id`;
-/// 2026-07-28 says all in each request's `_meta` and headers. The answer is JSON, or a stream of
-/// server-sent events when something is said before it. Needs `tools:call`.
+/// 2026-07-28 has no session: each request has its `_meta` and headers. The answer is JSON, or a stream of
+/// server-sent events if messages precede it. Needs `tools:call`.
 #[utoipa::path(
     post, path = "/mcp", tag = "mcp", request_body = RpcBody,
     responses(
@@ -65,7 +64,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
             app.gateway.handle(Inbound { stream, ..inbound }).await
         }
     });
-    // A legacy client that goes away has not taken its request back.
+    // A legacy client that disconnects has not cancelled its request.
     let mut handling = Lasting::new(&app, &stream, handling);
     let answered = tokio::select! {
         biased;
@@ -74,21 +73,21 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
         () = late(&stream), if streams => None,
     };
     match answered {
-        // Something was said first: it must come first.
+        // Messages that were sent before the answer must precede it.
         Some(done) if streams && stream.has_unread() => {
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
         Some(Ok(handled)) => plain(handled),
-        Some(Err(away)) if away.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
-            limited(&parts, away)
+        Some(Err(refused)) if refused.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
+            limited(&parts, refused)
         }
-        Some(Err(away)) => {
-            let away = away.under(request::unread_id(&parts.extensions).await);
-            turned_away(&app, &parts, away)
+        Some(Err(refused)) => {
+            let refused = refused.under(request::unread_id(&parts.extensions).await);
+            challenge_response(&app, &parts, refused)
         }
         None => match handling.take() {
             Some(handling) => streamed(&app, &parts, stream, handling),
-            None => refused(request, Refusal::new(Code::Internal, "the answer is gone").into()),
+            None => refusal_response(request, Refusal::new(Code::Internal, "the answer is gone").into()),
         },
     }
 }
@@ -112,8 +111,8 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
     }
 }
 
-/// Waits until the answer takes too long to come alone. That to `initialize` comes alone however long it
-/// takes: its session is named in a header.
+/// Waits until the answer must become a stream. An answer to `initialize` never does, since its session is
+/// named in a header.
 async fn late(stream: &Stream) {
     loop {
         tokio::time::sleep(STREAM_AFTER).await;
@@ -123,7 +122,7 @@ async fn late(stream: &Stream) {
     }
 }
 
-/// The answer as JSON.
+/// Returns the answer as JSON.
 fn plain(handled: Handled) -> Response {
     let era = handled.era;
     let mut response = match &handled.replies {
@@ -151,8 +150,8 @@ fn single(reply: &Reply, era: Era) -> Response {
     response
 }
 
-/// Errors have a status of their own where 2026-07-28 gives them one; a legacy session's are answers,
-/// since 404 would mean that the session is gone.
+/// Returns the HTTP status: errors of 2026-07-28 have their own; errors of a legacy session have 200, since
+/// 404 would mean that the session is gone.
 fn status(reply: &Reply, era: Era) -> StatusCode {
     use protocol::mcp::code;
     if let Some(refusal) = reply.refusal()
@@ -178,10 +177,9 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
     }
 }
 
-/// A request that was turned away as a whole; its id is null where it could not be read (JSON-RPC 2.0,
-/// section 5).
-pub fn refused(request: RequestId, away: Refused) -> Response {
-    let Refused { refusal, id, rate_limit, .. } = away;
+/// Answers a request that was refused as a whole; an unread id is null (JSON-RPC 2.0, section 5).
+pub fn refusal_response(request: RequestId, refused: Refused) -> Response {
+    let Refused { refusal, id, rate_limit, .. } = refused;
     metrics::refused(refusal.code);
     let mut out = Vec::new();
     let (id, answer) = (id.map(Into::into), Answer::Refused(refusal.clone()));
@@ -198,25 +196,25 @@ pub fn refused(request: RequestId, away: Refused) -> Response {
     response
 }
 
-/// A tool call over its limit, as a result that says so: many client frameworks lose what an HTTP status
-/// says, and some never return from such a call (docs/clients.md).
-fn limited(parts: &Parts, away: Refused) -> Response {
-    metrics::refused(away.refusal.code);
+/// Answers a tool call over its limit with a tool error: many client frameworks drop the message of an HTTP
+/// error, and some never return from such a call (docs/clients.md).
+fn limited(parts: &Parts, refused: Refused) -> Response {
+    metrics::refused(refused.refusal.code);
     let modern = McpHeaders(&parts.headers).version().is_ok_and(|version| version == Some(MODERN));
     let era = if modern { Era::Modern } else { Era::Legacy };
     let request = request::connection_info(parts).request;
-    let result = jsonrpc::refused_result(&away.refusal, &request, era);
-    let (id, answer) = (away.id.map(Into::into), Answer::Result(result.into()));
+    let result = jsonrpc::refused_result(&refused.refusal, &request, era);
+    let (id, answer) = (refused.id.map(Into::into), Answer::Result(result.into()));
     let reply = Reply { id, answer, facts: None, request, session: None };
     let mut response = single(&reply, era);
-    response::set_refusal_headers(&mut response, &away.refusal);
-    response::set_rate_limit(&mut response, away.rate_limit.unwrap_or_default());
+    response::set_refusal_headers(&mut response, &refused.refusal);
+    response::set_rate_limit(&mut response, refused.rate_limit.unwrap_or_default());
     response
 }
 
-pub fn turned_away(app: &App, parts: &Parts, away: Refused) -> Response {
-    let refusal = away.refusal.clone();
-    let mut response = refused(request::connection_info(parts).request, away);
+pub fn challenge_response(app: &App, parts: &Parts, refused: Refused) -> Response {
+    let refusal = refused.refusal.clone();
+    let mut response = refusal_response(request::connection_info(parts).request, refused);
     response::challenge(&mut response, &refusal, &request::resource_of(app, parts));
     response
 }
@@ -226,13 +224,13 @@ pub async fn not_acceptable(parts: &Parts, what: &str) -> Response {
     early(parts, refusal.into()).await
 }
 
-/// Refuses a request that nobody looked at, under its id if that can be read.
-pub async fn early(parts: &Parts, away: Refused) -> Response {
+/// Refuses an unread request, under its id if that can be read.
+pub async fn early(parts: &Parts, refused: Refused) -> Response {
     let id = request::unread_id(&parts.extensions).await;
-    refused(request::connection_info(parts).request, away.under(id))
+    refusal_response(request::connection_info(parts).request, refused.under(id))
 }
 
-/// Whether a media type is accepted; nothing said is everything (RFC 9110, section 12.5.1).
+/// Returns true if a media type is accepted; no `Accept` accepts everything (RFC 9110, section 12.5.1).
 pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {

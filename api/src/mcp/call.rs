@@ -1,4 +1,4 @@
-//! Calls of tools, prompts and resources: name, delivery under a permit, and reply.
+//! Tool calls and other upstream requests: their name, their delivery under a permit, their reply.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use crate::mcp::{execute, param_headers, resource_uris};
 use crate::pipeline::upstreams::Upstreams;
 
 impl<'a> Call<'a> {
-    /// A tool call whose parameters are put together here.
+    /// Returns a tool call whose parameters are written here.
     pub fn of_tool(id: Option<&'a RawValue>, arguments: Cow<'a, RawValue>) -> Self {
         Self {
             id,
@@ -39,7 +39,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The name in the route's words, or the task whose server must be found first.
+    /// Returns the name, or the task whose server must be found first.
     pub fn name(&self) -> Result<Name<'_>, &str> {
         Ok(match &self.target {
             Target::Exposed(name) => Name::Exposed(name),
@@ -64,7 +64,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Sends it, under its permit. Where the server's names are not known yet, it is asked for them.
+    /// Delivers the call under its permit, after the server's unknown names are resolved.
     pub async fn deliver(
         &self,
         upstreams: &Upstreams,
@@ -75,7 +75,7 @@ impl<'a> Call<'a> {
         started: Instant,
     ) -> Result<Delivered, Refusal> {
         let timeout = self.timeout.map_or(permit.timeout(), |wanted| wanted.min(permit.timeout()));
-        // A start has a time of its own, which does not count towards the call's.
+        // A server's start has its own time, which does not count towards the call's.
         let deadline = started + permit.spec().start_timeout.value + timeout;
         let client = &context.protocol.client;
         let Upstreams { bridge, catalog, pool, interest, .. } = upstreams;
@@ -116,10 +116,10 @@ impl<'a> Call<'a> {
         Ok(delivered)
     }
 
-    /// A resource of the whole catalog is answered under the URI that was asked for.
-    fn as_asked(&self, answer: Bytes) -> Bytes {
+    /// Restores the URI of a resource of the whole catalog.
+    fn under_requested_uri(&self, answer: Bytes) -> Bytes {
         match (self.verb, &self.target) {
-            (Verb::ReadResource, Target::Exposed(asked)) => resource_uris::under(asked, answer),
+            (Verb::ReadResource, Target::Exposed(uri)) => resource_uris::under(uri, answer),
             _ => answer,
         }
     }
@@ -128,22 +128,16 @@ impl<'a> Call<'a> {
         Reply::to(context, self.id, Answer::Refused(refusal))
     }
 
-    /// The reply in the wanted form.
+    /// Returns the reply in the caller's form.
     pub fn reply(&self, context: Context<'_>, delivered: Result<Delivered, Refusal>, facts: Facts) -> Reply {
         let answer = match delivered.map(|delivered| delivered.answer) {
             Ok(UpstreamAnswer::Result(result)) if self.shape == Shape::Service => {
                 execute::service_answer(&result, &facts)
             }
-            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.as_asked(result)),
-            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.as_asked(error)),
+            Ok(UpstreamAnswer::Result(result)) => Answer::Result(self.under_requested_uri(result)),
+            Ok(UpstreamAnswer::Error(error)) => Answer::Error(self.under_requested_uri(error)),
             Err(refusal) => Answer::Refused(refusal),
         };
-        Reply {
-            id: self.id.map(|id| id.get().into()),
-            answer,
-            facts: Some(facts),
-            request: context.request,
-            session: None,
-        }
+        Reply { facts: Some(facts), ..Reply::to(context, self.id, answer) }
     }
 }

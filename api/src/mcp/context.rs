@@ -22,14 +22,14 @@ pub struct Context<'a> {
     pub trace: Option<[u8; 16]>,
 }
 
-/// A message's dialect, and who is behind it.
+/// Negotiated protocol and client of a request.
 pub struct RequestProtocol<'a> {
     pub endpoint: &'a Endpoint,
     pub client: Arc<Client>,
     pub session: Option<Arc<Session>>,
     /// The channel for notifications and server requests before the answer.
     pub client_channel: Option<Arc<dyn Listener>>,
-    /// Where that goes; none on doors that give nothing but the answer.
+    /// The stream of the channel; none at endpoints that answer with JSON only.
     pub stream: Option<&'a Arc<Stream>>,
     pub headers: McpHeaders<'a>,
 }

@@ -14,7 +14,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// What a session is bound to.
+    /// Returns the text to which sessions of this endpoint are bound.
     pub fn key(&self) -> &str {
         match self {
             Endpoint::Plain | Endpoint::All => "",

@@ -12,7 +12,7 @@ use crate::mcp::request::{
 };
 use crate::mcp::response::{Answer, Facts};
 
-/// `mcp.execute`: members beside the known ones are parameters too, as earlier gateways took them.
+/// Reads the parameters; unknown members are arguments too, as earlier gateways took them.
 pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     let members = Members::read(object(params)?).map_err(unreadable_params)?;
     let text = |name: &str| match members.get(name) {
@@ -50,8 +50,8 @@ pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Req
     }))
 }
 
-/// `{status, data, metadata}`: data is the structured content where there is one, else the text as
-/// JSON or text, else the whole result. A tool error is an error here.
+/// Returns `{status, data, metadata}`: data is the structured content if there is one, else the text as JSON
+/// or text, else the whole result. A tool error is an error here.
 pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
     #[derive(Deserialize)]
     struct ToolResult<'a> {

@@ -29,7 +29,7 @@ impl<'a> McpHeaders<'a> {
         self.one(&headers::SESSION_ID)
     }
 
-    /// The headers `Mcp-Param-*`; names are in lower case.
+    /// Returns the headers `Mcp-Param-*`; names are in lower case.
     pub fn parameters(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let mirrors = |name: &str| name.starts_with(header::PARAM);
         self.0
@@ -39,7 +39,7 @@ impl<'a> McpHeaders<'a> {
     }
 }
 
-/// A header that says something else than the body.
+/// Refuses a header that differs from the body.
 pub fn mismatch(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::HeaderMismatch, reason)
         .rule("2026-07-28, basic/transports/streamable-http, \"Server Validation\"")

@@ -28,12 +28,12 @@ pub struct Inbound<'a, B> {
     pub trace: Option<[u8; 16]>,
 }
 
-/// Reads a body with at most so many messages.
+/// Reader of a body with at most so many messages.
 pub type Reader = for<'b> fn(&Endpoint, &'b [u8], usize) -> Result<RequestBatch<'b>, Refused>;
 
 /// The body of a request, not read yet.
 pub trait UnreadBody: Send {
-    /// Whether the body is announced as small enough to be read although its request may be refused.
+    /// Returns true if the body is announced as small enough to be read although its request may be refused.
     fn is_small(&self) -> bool;
 
     /// Reads the body, which must be JSON.

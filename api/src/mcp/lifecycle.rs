@@ -21,7 +21,7 @@ use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::handlers;
 use crate::subscriptions::replica_bus::{Message, ReplicaBus, session_text};
 
-/// What clients read about the catalog as a whole.
+/// Instructions for clients of the whole catalog.
 const INSTRUCTIONS: &str = "Tools of all registered servers, named server__tool. \
     A server that is missing from a list is named in the list's _meta with the reason.";
 
@@ -73,13 +73,13 @@ fn json_answer(value: Value) -> Answer {
     Answer::Result(value.to_string().into())
 }
 
-/// The gateway, as it names itself to clients.
+/// Returns the gateway's `serverInfo`.
 pub fn server_info() -> Value {
     json!({ "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") })
 }
 
-/// The whole catalog changes with the registry, so its lists can always change. Where there is nothing
-/// but answers, nobody can be told.
+/// Returns the capabilities of the whole catalog. Its lists change with the registry, but plain JSON-RPC has
+/// no notifications.
 fn capabilities(endpoint: &Endpoint) -> Value {
     if *endpoint == Endpoint::Plain {
         return json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} });
@@ -93,7 +93,7 @@ fn capabilities(endpoint: &Endpoint) -> Value {
     })
 }
 
-/// Begins a legacy session; on the plain door there is none, and what follows stands for itself.
+/// Begins a legacy session; plain JSON-RPC has none, and its requests need no `initialize`.
 async fn initialize(
     upstreams: &Upstreams,
     sessions: &Sessions,
@@ -116,7 +116,7 @@ async fn initialize(
         Endpoint::One(slug) => Some(slug),
     };
     if let Some(slug) = slug {
-        // Before anything is made: a server that may not be used has no sessions.
+        // A server that the caller may not use has no sessions.
         let view = upstreams.directory.view(context.caller.tenant).await?;
         find_server(&view, slug.as_str())?.policy(context.caller.agent).server()?;
     }
@@ -157,7 +157,7 @@ async fn discover(upstreams: &Upstreams, context: Context<'_>) -> Result<Answer,
     })))
 }
 
-/// The least level of log messages for this session; upstreams are told too.
+/// Sets the least level of log messages for this session, also at its upstreams.
 async fn set_level(
     upstreams: &Upstreams,
     sessions: &Sessions,

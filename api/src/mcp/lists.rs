@@ -1,6 +1,6 @@
-//! Lists: those of all servers merged in a stable order and given out in pages, or that of one server
-//! as it gives it. A server that is missing is named with its reason; it neither empties the list nor
-//! holds it up beyond a deadline. A list is filtered for its caller, so nobody else may keep it.
+//! Lists: those of all servers merged in a stable order and paged, or the list of one server. A missing
+//! server is named with its reason; it neither empties the list nor delays it beyond a deadline. A list is
+//! filtered for its caller, so nobody else may cache it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub async fn answer(upstreams: &Upstreams, seal: &Seal, context: Context<'_>, li
     Reply::to(context, Some(list.id), answer.unwrap_or_else(Answer::Refused))
 }
 
-/// One server's own list, as it gives it, without what this caller may not see.
+/// Answers with one server's own list, without the tools that this caller may not use.
 async fn one(
     upstreams: &Upstreams,
     context: Context<'_>,
@@ -85,7 +85,7 @@ async fn one(
                 Some(Ok(next)) if !next.is_empty() && Some(&next) != cursor.as_ref() => {
                     members.set_text("nextCursor", &cursors.seal(&next));
                 }
-                // What leads nowhere, or to this page again, is the end.
+                // A cursor that is unreadable, empty, or of this page ends the list.
                 Some(_) => members.retain(|name| name != "nextCursor"),
                 None => {}
             }
@@ -110,13 +110,13 @@ fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
     Ok(members.write())
 }
 
-/// Whether parameters of a remote server's tools are mirrored into headers, perhaps wrongly.
+/// Returns true if a remote server's tools mirror parameters into headers, perhaps wrongly.
 fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
     matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
 }
 
-/// Without the tools that the policy hides, and those that a client of a remote server must leave out
-/// because of what they want mirrored. What has no name is hidden too.
+/// Returns the tools without those that the policy hides, those with an invalid header mapping of a remote
+/// server, and those without a name.
 fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -144,7 +144,7 @@ async fn merged(
     list: &List<'_>,
     cursors: &dyn Sealer,
 ) -> Result<Answer, Refusal> {
-    // The place after which the page begins: server and item.
+    // The server and the item after which the page begins.
     let after = match &list.cursor {
         Some(cursor) => Some(cursors.open(cursor)?),
         None => None,
@@ -168,7 +168,7 @@ async fn merged(
     Ok(Answer::Result(page.write(&lists).into()))
 }
 
-/// A server that must be started first is not waited for longer than the list's own time.
+/// Bounds the wait for a server, which may have to be started first.
 async fn in_time(
     limit: Duration,
     policy: &Policy,
@@ -208,7 +208,7 @@ impl Page<'_> {
                     continue;
                 }
                 if let Some(after) = skipping {
-                    // Servers are in the order of their slugs; what is gone by now is passed by.
+                    // Servers are in the order of their slugs; an item that is gone by now is skipped.
                     let (slug, name) = after.split_once('\n').unwrap_or((after, ""));
                     let own = policy.spec.slug.as_str();
                     if own < slug {
@@ -258,7 +258,7 @@ impl Page<'_> {
     }
 }
 
-/// Why a server is not in the list.
+/// Returns the reason for a missing server.
 fn explained(policy: &Policy, refusal: &Refusal) -> Value {
     json!({
         "server": policy.spec.slug,

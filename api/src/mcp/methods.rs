@@ -1,4 +1,4 @@
-//! Method table of JSON-RPC: each method read into a request.
+//! The method table: the meaning of each method, and the place of its name in the parameters.
 
 use std::borrow::Cow;
 
@@ -24,8 +24,8 @@ use crate::pipeline::refused::Refused;
 pub fn read<'a>(endpoint: &Endpoint, body: &'a [u8], max_batch: usize) -> Result<RequestBatch<'a>, Refused> {
     match jsonrpc::parse(body, max_batch) {
         Ok(jsonrpc::Body::Single(incoming)) => {
-            let (ask, head) = message(incoming, endpoint);
-            Ok(RequestBatch::One(ask, Some(head)))
+            let (request, head) = message(incoming, endpoint);
+            Ok(RequestBatch::One(request, Some(head)))
         }
         Ok(jsonrpc::Body::Batch(elements)) => {
             let read = |raw| match jsonrpc::parse_message(raw) {
@@ -40,7 +40,7 @@ pub fn read<'a>(endpoint: &Endpoint, body: &'a [u8], max_batch: usize) -> Result
     }
 }
 
-/// One message, and what its headers repeat.
+/// Reads one message and its head.
 fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, RequestHead<'a>) {
     match incoming {
         Incoming::Message(message) => {
@@ -56,7 +56,7 @@ fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, Req
         }
         Incoming::Response(response) => {
             let outcome = response.outcome.map(RawValue::get).map_err(RawValue::get);
-            let ask = match endpoint {
+            let request = match endpoint {
                 Endpoint::Plain => Request::Invalid(Invalid {
                     id: Some(response.id),
                     refusal: Refusal::new(
@@ -66,7 +66,7 @@ fn message<'a>(incoming: Incoming<'a>, endpoint: &Endpoint) -> (Request<'a>, Req
                 }),
                 Endpoint::All | Endpoint::One(_) => Request::Response(Response { id: response.id, outcome }),
             };
-            (ask, RequestHead { method: "".into(), meta: None, name: None, is_request: false })
+            (request, RequestHead { method: "".into(), meta: None, name: None, is_request: false })
         }
     }
 }
@@ -77,7 +77,7 @@ fn head<'a>(message: &Message<'a>) -> Result<RequestHead<'a>, Refusal> {
         Some(params) => meta(params)?,
         None => None,
     };
-    // Only a modern request has headers that repeat a name, and it always has `_meta`.
+    // Only a modern request has headers that repeat a name, and a modern request always has `_meta`.
     let name = match params.filter(|_| meta.is_some()) {
         Some(params) => name(&message.method, params)?,
         None => None,
@@ -85,8 +85,8 @@ fn head<'a>(message: &Message<'a>) -> Result<RequestHead<'a>, Refusal> {
     Ok(RequestHead { method: message.method.clone(), meta, name, is_request: message.id.is_some() })
 }
 
-/// The `_meta` of parameters. Most have none, and are not parsed for it. A name may be written with
-/// escapes; one that is given twice is refused, since two readers could take different ones.
+/// Returns the `_meta` of parameters. Most have none, and are not parsed. A name may be written with escapes;
+/// a repeated one is refused, since two readers could take different ones.
 fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     #[derive(Deserialize)]
     struct Meta<'a> {
@@ -100,7 +100,7 @@ fn meta(params: &str) -> Result<Option<&RawValue>, Refusal> {
     Ok(serde_json::from_str::<Meta<'_>>(params).map_err(unreadable_params)?.meta)
 }
 
-/// What `Mcp-Name` repeats.
+/// Returns the name that `Mcp-Name` repeats.
 fn name<'a>(method: &str, params: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -151,7 +151,7 @@ fn read_message<'a>(message: Message<'a>, endpoint: &Endpoint, meta: Option<&'a 
         method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL | method::TASKS_RESULT => {
             params::task(id, message.method, params, has_meta)
         }
-        // It would show the tasks of all callers that share the server.
+        // The list would show the tasks of all callers that share the server.
         method::TASKS_LIST => Err(Refusal::new(Code::MethodNotFound, "tasks are not listed here")
             .hint("keep the taskId that each call gave")),
         _ => params::pass(id, message.method, params, endpoint, has_meta),

@@ -1,4 +1,4 @@
-//! MCP towards clients: requests read and negotiated, and methods of the gateway itself.
+//! MCP towards clients: requests, negotiation, and the methods that the gateway answers itself.
 
 pub mod call;
 pub mod context;

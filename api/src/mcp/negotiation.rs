@@ -1,5 +1,5 @@
-//! Negotiation of the protocol of a request: era, revision, client capabilities and session. A modern
-//! request says all of it itself; a legacy one says it once, in `initialize`, and then by its session.
+//! Negotiation of a request's protocol: era, revision, client capabilities and session. A modern request
+//! carries all of them; a legacy client sends them once, in `initialize`, and then names its session.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::session::Sessions;
 use crate::session::state::{ClientChannel, NotificationChannel};
 use crate::session::stream::Stream;
 
-/// What a modern request says of its client.
+/// Client metadata of a modern request.
 #[derive(Deserialize, Default)]
 struct About<'a> {
     #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
@@ -33,15 +33,15 @@ struct About<'a> {
     level: Option<&'a RawValue>,
 }
 
-/// Modern only if the message itself says so, or a version is named that is no legacy one. The header
-/// alone is no proof: legacy clients send it too.
+/// Returns the era: modern if the message has modern metadata, or names a version that is not legacy. The
+/// header alone is no proof: legacy clients send it too.
 fn era(about: &About<'_>, version: Option<&str>) -> Era {
     let says = about.version.is_some() || about.capabilities.is_some();
     let named = version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version));
     if says || named { Era::Modern } else { Era::Legacy }
 }
 
-/// Finds out what a body is spoken in.
+/// Negotiates the protocol of a request.
 pub async fn negotiate<'a>(
     sessions: &Sessions,
     plain: &Arc<Client>,
@@ -55,7 +55,7 @@ pub async fn negotiate<'a>(
     if let Some(stream) = stream.filter(|_| !begins) {
         stream.let_begin();
     }
-    // It is refused also where it is not needed, since somebody else may read the other one.
+    // A repeated header is refused also where it is unused, since others may read the second one.
     headers.session()?;
     if let Some(client) = modern_client(caller, endpoint, headers, head)? {
         let client_channel =
@@ -105,7 +105,7 @@ pub async fn negotiate<'a>(
     })
 }
 
-/// The client of a modern message; none of a legacy one, whose client is its session's.
+/// Returns the client of a modern message; none of a legacy one, whose client is its session's.
 pub fn modern_client(
     caller: &Caller,
     endpoint: &Endpoint,
@@ -131,8 +131,8 @@ pub fn modern_client(
     modern(caller, endpoint, headers, head, &about, version).map(Some)
 }
 
-/// The legacy methods that are gone; a dual-era server would give other errors, so they are refused here.
-/// The tasks of 2026-07-28 are an extension with other methods.
+/// Legacy methods without a modern counterpart; a dual-era server would answer with other errors. The tasks
+/// of 2026-07-28 are an extension with other methods.
 const REMOVED: [&str; 7] = [
     method::INITIALIZE,
     method::PING,
@@ -143,7 +143,7 @@ const REMOVED: [&str; 7] = [
     method::TASKS_LIST,
 ];
 
-/// The rules of 2026-07-28 for one request: basic ("_meta") and basic/transports/streamable-http
+/// Checks the rules of 2026-07-28 for one request: basic ("_meta") and basic/transports/streamable-http
 /// ("Server Validation"), in the order in which the conformance suite expects their errors.
 fn modern(
     caller: &Caller,
@@ -155,7 +155,7 @@ fn modern(
 ) -> Result<Client, Refusal> {
     let http = *endpoint != Endpoint::Plain;
     if !head.is_request {
-        // A notification may leave out what a request must say.
+        // A notification needs no `_meta`.
         return Ok(Client::new(Era::Modern, MODERN, None));
     }
     let missing = |name: &str| {
@@ -200,18 +200,18 @@ fn modern(
 
 fn same_method(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     match headers.one(&names::METHOD)? {
-        Some(said) if said == head.method => Ok(()),
-        Some(said) => Err(mismatch(format!("Mcp-Method says `{said}`, the body `{}`", head.method))),
+        Some(value) if value == head.method => Ok(()),
+        Some(value) => Err(mismatch(format!("Mcp-Method says `{value}`, the body `{}`", head.method))),
         None => Err(mismatch("the header Mcp-Method is missing")),
     }
 }
 
 fn same_name(headers: McpHeaders<'_>, head: &RequestHead<'_>) -> Result<(), Refusal> {
     let Some(name) = &head.name else { return Ok(()) };
-    let Some(said) = headers.one(&names::NAME)? else {
+    let Some(value) = headers.one(&names::NAME)? else {
         return Err(mismatch("the header Mcp-Name is missing"));
     };
-    let decoded = proxy::header_params::decode(said)
+    let decoded = proxy::header_params::decode(value)
         .map_err(|problem| mismatch(format!("Mcp-Name cannot be read: {problem}")))?;
     match decoded == **name {
         true => Ok(()),

@@ -1,5 +1,4 @@
-//! Notifications and responses of clients: cancellations, changed roots,
-//! its answers to questions.
+//! Notifications of clients, and their responses to server requests.
 
 use protocol::mcp::method;
 use protocol::{Code, Refusal};
@@ -15,26 +14,26 @@ use crate::mcp::response::Reply;
 use crate::pipeline::upstreams::Upstreams;
 use crate::subscriptions::replica_bus::{Answer, Message, ReplicaBus, session_text};
 
-/// Takes a notification. None is answered.
+/// Handles a notification, which has no answer.
 pub async fn take(
     upstreams: &Upstreams,
     bus: &ReplicaBus,
     context: Context<'_>,
-    notice: Notification<'_>,
+    notification: Notification<'_>,
 ) -> Option<Reply> {
-    match notice.method.as_ref() {
+    match notification.method.as_ref() {
         method::INITIALIZED => {}
-        method::CANCELLED => cancel(bus, context, notice.params).await,
+        method::CANCELLED => cancel(bus, context, notification.params).await,
         other if other.starts_with(method::NOTIFICATIONS) => {
-            pass(upstreams, context, other, notice.params).await;
+            pass(upstreams, context, other, notification.params).await;
         }
-        // A request without an id would be carried out by some servers, and asks for no permit.
+        // Some servers would execute a request without an id, and no permit is checked for it.
         other => tracing::debug!(method = other.chars().take(100).collect::<String>(), "not a notification"),
     }
     None
 }
 
-/// A legacy client takes a request back. A modern one closes the request's stream instead.
+/// Cancels a legacy client's request. A modern client closes the request's stream instead.
 async fn cancel(bus: &ReplicaBus, context: Context<'_>, params: Option<&RawValue>) {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -53,9 +52,8 @@ async fn cancel(bus: &ReplicaBus, context: Context<'_>, params: Option<&RawValue
     }
 }
 
-/// Everything else goes to the upstreams that serve this client: all that it alone is served by, or the
-/// one server that is meant.
-async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: Option<&RawValue>) {
+/// Passes a notification to the upstreams of this client alone, or to the server of the endpoint.
+async fn pass(upstreams: &Upstreams, context: Context<'_>, method: &str, params: Option<&RawValue>) {
     if *context.protocol.endpoint == Endpoint::Plain {
         return;
     }
@@ -66,39 +64,39 @@ async fn pass(upstreams: &Upstreams, context: Context<'_>, told: &str, params: O
         let policy = member.policy(context.caller.agent);
         let Some(selected) = upstreams.bridge.select_running(view.tenant, &policy, client) else { continue };
         let alone = selected.key().owner != 0;
-        // What all callers share is told nothing in the name of one of them that the specification knows.
-        let meant = meant && !matches!(told, method::ROOTS_CHANGED | method::PROGRESS);
+        // A shared upstream gets no notification of the specification from one of its clients.
+        let meant = meant && !matches!(method, method::ROOTS_CHANGED | method::PROGRESS);
         if meant || alone {
-            upstreams.pool.notify(&selected, told, params.map_or("", RawValue::get).as_bytes());
+            upstreams.pool.notify(&selected, method, params.map_or("", RawValue::get).as_bytes());
         }
     }
 }
 
-/// The client's answer to a question, which may have been asked by another replica.
-pub async fn answered(bus: &ReplicaBus, context: Context<'_>, answered: Response<'_>) -> Option<Reply> {
+/// Delivers the client's response to a server request, perhaps of another replica.
+pub async fn answered(bus: &ReplicaBus, context: Context<'_>, response: Response<'_>) -> Option<Reply> {
     let Some(session) = &context.protocol.session else {
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
-        return Some(Reply::to(context, Some(answered.id), response::Answer::Refused(refusal)));
+        return Some(Reply::to(context, Some(response.id), response::Answer::Refused(refusal)));
     };
-    // Our ids are strings.
-    let id: String = serde_json::from_str(answered.id.get()).unwrap_or_default();
-    let answer = match answered.outcome {
+    // The gateway's request ids are strings.
+    let id: String = serde_json::from_str(response.id.get()).unwrap_or_default();
+    let answer = match response.outcome {
         Ok(result) => UpstreamAnswer::Result(result.to_owned().into()),
         Err(error) => UpstreamAnswer::Error(error.to_owned().into()),
     };
     if !session.state.answer(&id, answer) {
-        let answer = match answered.outcome {
+        let answer = match response.outcome {
             Ok(result) => Answer::Result(result.to_owned()),
             Err(error) => Answer::Error(error.to_owned()),
         };
-        let own = session.state.numbers(&id);
+        let own = session.state.is_own_id(&id);
         let session = session_text(&session.hash);
-        let told = bus.publish(Message::Answered { session, id, answer }).await;
-        if !told && !own {
-            let reason = "another replica asked this question, and replicas cannot reach each other now";
+        let published = bus.publish(Message::Answered { session, id, answer }).await;
+        if !published && !own {
+            let reason = "another replica sent this request, and replicas cannot reach each other now";
             let refusal = Refusal::new(Code::StateUnavailable, reason)
-                .hint("send the answer again shortly, or to the replica that asked");
-            return Some(Reply::to(context, Some(answered.id), response::Answer::Refused(refusal)));
+                .hint("send the answer again shortly, or to the replica that sent it");
+            return Some(Reply::to(context, Some(response.id), response::Answer::Refused(refusal)));
         }
     }
     None

@@ -1,5 +1,5 @@
-//! Parameters that HTTP headers mirror (`Mcp-Param-*`): compared with what a modern client sent, and
-//! written anew for an upstream behind HTTP.
+//! Parameters mirrored in HTTP headers (`Mcp-Param-*`): compared with a modern client's headers, and written
+//! anew for an upstream behind HTTP.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::mismatch;
 use crate::mcp::request::Call;
 
-/// Checks the headers of a tool call, and gives those that the upstream is sent.
+/// Checks the headers of a tool call, and returns those for the upstream.
 pub async fn check(
     context: Context<'_>,
     call: &Call<'_>,
@@ -33,7 +33,7 @@ pub async fn check(
     let route = permit.route();
     let listing = match catalog.list(selected, ListKind::Tools, deadline).await {
         Ok(listing) => listing,
-        // The call itself will say what is wrong with the server.
+        // The call itself reports the server's failure.
         Err(refusal) => {
             tracing::debug!(%refusal, "a tool's schema is not known");
             return Ok(Vec::new());
@@ -47,9 +47,9 @@ pub async fn check(
     let values = header_params::values(&tool.mirrored, arguments);
     if modern && *context.protocol.endpoint != Endpoint::Plain {
         for (param, (header, value)) in tool.mirrored.iter().zip(&values) {
-            let said = said(context, header)?;
-            let same = match (value, &said) {
-                (Some(value), Some(said)) => header_params::equal(param.kind, value, said),
+            let sent = sent(context, header)?;
+            let same = match (value, &sent) {
+                (Some(value), Some(sent)) => header_params::equal(param.kind, value, sent),
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
@@ -62,8 +62,8 @@ pub async fn check(
     Ok(values.into_iter().filter_map(|(header, value)| Some((header, value?))).collect())
 }
 
-/// What the client's header says, decoded.
-fn said(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
+/// Returns the client's header, decoded.
+fn sent(context: Context<'_>, header: &str) -> Result<Option<String>, Refusal> {
     let mut values = context.protocol.headers.parameters().filter(|(name, _)| *name == header);
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {

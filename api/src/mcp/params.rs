@@ -59,7 +59,7 @@ pub fn call<'a>(
     }))
 }
 
-/// One server's own names, or names of the whole catalog.
+/// Returns the target: one server's own name, or a name of the whole catalog.
 pub fn target<'a>(endpoint: &Endpoint, name: Cow<'a, str>) -> Target<'a> {
     match endpoint {
         Endpoint::One(slug) => Target::Direct { server: slug.clone(), name },
@@ -112,7 +112,7 @@ pub fn complete<'a>(
     }))
 }
 
-/// A method that is not known here goes to the one server that is meant, as it is.
+/// Passes an unknown method to the server of the endpoint.
 pub fn pass<'a>(
     id: &'a RawValue,
     asked: Cow<'a, str>,
@@ -145,7 +145,7 @@ pub fn pass<'a>(
     }))
 }
 
-/// A task is its caller's, and goes to the server that has it.
+/// Passes a task's method to the task's server.
 pub fn task<'a>(
     id: &'a RawValue,
     asked: Cow<'a, str>,

@@ -21,17 +21,17 @@ use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
 use crate::subscriptions::filter::SubscriptionFilter;
 
-/// How many messages of one batch are served at the same time.
+/// Most messages of one batch that are served at the same time.
 const BATCH_AT_ONCE: usize = 16;
 
-/// One or several messages, read.
+/// One message or a batch.
 #[expect(clippy::large_enum_variant, reason = "one is the usual case, and is worth no allocation")]
 pub enum RequestBatch<'a> {
     One(Request<'a>, Option<RequestHead<'a>>),
     Batch(Vec<Request<'a>>),
 }
 
-/// What the headers of a single message repeat, and what it says of its client.
+/// Method, name and `_meta` of a single message, which headers repeat.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     pub method: Cow<'a, str>,
@@ -41,16 +41,16 @@ pub struct RequestHead<'a> {
     pub is_request: bool,
 }
 
-/// One message, read.
+/// One message.
 pub enum Request<'a> {
     Call(Call<'a>),
     List(List<'a>),
     Gateway(GatewayRequest<'a>),
-    /// A notification: taken, and not answered.
+    /// A notification, which has no answer.
     Notification(Notification<'a>),
-    /// The client's answer to a question.
+    /// The client's response to a server request.
     Response(Response<'a>),
-    /// What cannot be served, with the error to answer.
+    /// An invalid message, with the error to answer.
     Invalid(Invalid<'a>),
 }
 
@@ -105,28 +105,28 @@ pub struct Invalid<'a> {
     pub refusal: Refusal,
 }
 
-/// A call of something at an upstream.
+/// A call to an upstream.
 pub struct Call<'a> {
     pub id: Option<&'a RawValue>,
     pub verb: Verb,
-    /// Of [`Verb::Pass`] only.
+    /// The method of [`Verb::Pass`].
     pub method: Cow<'a, str>,
     pub target: Target<'a>,
     /// The parameters before and after the place of the name; all of them where there is none.
     pub head: Cow<'a, str>,
     pub tail: Cow<'a, str>,
-    /// What is recorded.
+    /// The arguments for the record.
     pub arguments: Option<Cow<'a, RawValue>>,
-    /// Whether the parameters have a `_meta`.
+    /// True if the parameters have a `_meta`.
     pub has_meta: bool,
-    /// Less than the policy's time-out, when the caller wants less.
+    /// A shorter time-out than the policy's.
     pub timeout: Option<Duration>,
     /// The agent that the body names, where a body can.
     pub agent: Option<Cow<'a, str>>,
     pub shape: Shape,
 }
 
-/// How the caller named what is called.
+/// The called tool, resource or prompt, as the caller named it.
 pub enum Target<'a> {
     Exposed(Cow<'a, str>),
     Own {
@@ -138,7 +138,7 @@ pub enum Target<'a> {
         service: Cow<'a, str>,
         operation: Cow<'a, str>,
     },
-    /// The server's own name, which it knows itself: nothing is looked up.
+    /// The server's own name, passed on without a lookup.
     Direct {
         server: Slug,
         name: Cow<'a, str>,
@@ -157,15 +157,15 @@ pub enum Shape {
 }
 
 impl<'a> RequestBatch<'a> {
-    /// What it counts against the caller's limits.
+    /// Returns the cost against the caller's rate limits.
     pub fn cost(&self) -> Cost {
         match self {
-            RequestBatch::One(ask, _) => ask.cost(),
-            RequestBatch::Batch(asks) => asks.iter().map(Request::cost).sum(),
+            RequestBatch::One(request, _) => request.cost(),
+            RequestBatch::Batch(requests) => requests.iter().map(Request::cost).sum(),
         }
     }
 
-    /// Adds what was read of a request to its refusal.
+    /// Adds the id and kind of a request to its refusal.
     pub fn refuse(requests: &Result<Self, Refused>, refused: Refused) -> Refused {
         match requests {
             Ok(requests) => Refused { is_tool_call: requests.is_tool_call(), ..refused.under(requests.id()) },
@@ -184,15 +184,14 @@ impl<'a> RequestBatch<'a> {
         }
     }
 
-    /// The id of a single request, to refuse it under.
+    /// Returns the id of a single request, to refuse it under.
     pub fn id(&self) -> Option<String> {
         match self {
-            RequestBatch::One(ask, _) => ask.id().map(|id| id.get().to_owned()),
+            RequestBatch::One(request, _) => request.id().map(|id| id.get().to_owned()),
             RequestBatch::Batch(_) => None,
         }
     }
 
-    /// The agent that the body names.
     pub fn agent(&self) -> Option<&str> {
         match self {
             RequestBatch::One(Request::Call(call), _) => call.agent.as_deref(),
@@ -200,15 +199,15 @@ impl<'a> RequestBatch<'a> {
         }
     }
 
-    /// Serves each message, some at a time, and keeps their order.
+    /// Serves the messages, some of them concurrently, and keeps their order.
     pub async fn each<F: Future<Output = Option<Reply>>>(
         self,
         mut serve: impl FnMut(Request<'a>) -> F,
     ) -> Replies {
         match self {
-            RequestBatch::One(ask, _) => Replies::One(serve(ask).await),
-            RequestBatch::Batch(asks) => {
-                let serving: Vec<F> = asks.into_iter().map(serve).collect();
+            RequestBatch::One(request, _) => Replies::One(serve(request).await),
+            RequestBatch::Batch(requests) => {
+                let serving: Vec<F> = requests.into_iter().map(serve).collect();
                 let replies: Vec<Option<Reply>> =
                     stream::iter(serving).buffered(BATCH_AT_ONCE).collect().await;
                 Replies::Many(replies.into_iter().flatten().collect())
@@ -221,19 +220,18 @@ impl<'a> Request<'a> {
     fn cost(&self) -> Cost {
         match self {
             Request::Call(_) | Request::List(_) | Request::Invalid(_) => Cost::CALL,
-            Request::Gateway(local) => local.method.cost(),
-            Request::Notification(notice) if notice.method == method::CANCELLED => Cost::NOTHING,
+            Request::Gateway(request) => request.method.cost(),
+            Request::Notification(notification) if notification.method == method::CANCELLED => Cost::NOTHING,
             Request::Notification(_) | Request::Response(_) => Cost::UPKEEP,
         }
     }
 
-    /// The id of a request.
     pub fn id(&self) -> Option<&'a RawValue> {
         match self {
             Request::Call(call) => call.id,
             Request::List(list) => Some(list.id),
-            Request::Gateway(local) => Some(local.id),
-            Request::Invalid(wrong) => wrong.id,
+            Request::Gateway(request) => Some(request.id),
+            Request::Invalid(invalid) => invalid.id,
             Request::Notification(_) | Request::Response(_) => None,
         }
     }
@@ -271,7 +269,7 @@ pub fn object(params: Option<&RawValue>) -> Result<&str, Refusal> {
     }
 }
 
-/// Longest name or URI, bytes: each is kept in the record.
+/// Most bytes of a name or URI, since the record keeps each.
 const MAX_NAME: usize = 4096;
 
 pub fn short_enough(member: &str, name: &str) -> Result<(), Refusal> {

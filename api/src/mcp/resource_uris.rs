@@ -1,23 +1,24 @@
-//! URIs of resources. Those of the whole catalog carry the URI under which they were asked for, also where their server
-//! calls them by its own.
+//! Resource URIs: a resource of the whole catalog is answered under the URI of its request, also where its
+//! server uses its own.
 
 use bytes::Bytes;
 use protocol::members::raw;
 use protocol::{Members, names};
 use serde_json::value::RawValue;
 
-/// The result or the error of `resources/read`, with the asked URI in the place of the server's own.
-pub fn under(asked: &str, answer: Bytes) -> Bytes {
-    let Some((_, own)) = names::split_resource(asked) else { return answer };
+/// Writes the requested URI in the place of the server's own, in a result or error of `resources/read`.
+pub fn under(requested: &str, answer: Bytes) -> Bytes {
+    let Some((_, own)) = names::split_resource(requested) else { return answer };
     let edited = || -> Option<String> {
         let mut members = Members::read(std::str::from_utf8(&answer).ok()?).ok()?;
         if let Some(contents) = members.get("contents") {
             let contents: Vec<&RawValue> = serde_json::from_str(contents.get()).ok()?;
-            let contents: Vec<String> = contents.into_iter().map(|one| renamed(one, &own, asked)).collect();
+            let contents: Vec<String> =
+                contents.into_iter().map(|one| renamed(one, &own, requested)).collect();
             let contents = raw(format!("[{}]", contents.join(",")));
             members.set("contents", contents);
         } else {
-            let data = renamed(members.get("data")?, &own, asked);
+            let data = renamed(members.get("data")?, &own, requested);
             members.set("data", raw(data));
         }
         Some(members.write())
@@ -25,13 +26,13 @@ pub fn under(asked: &str, answer: Bytes) -> Bytes {
     edited().map_or_else(|| answer.clone(), Bytes::from)
 }
 
-/// An object whose `uri` is replaced, if it is the server's own.
-fn renamed(object: &RawValue, own: &str, asked: &str) -> String {
+/// Replaces an object's `uri`, if it is the server's own.
+fn renamed(object: &RawValue, own: &str, requested: &str) -> String {
     let edited = || -> Option<String> {
         let mut members = Members::read(object.get()).ok()?;
         let uri: String = serde_json::from_str(members.get("uri")?.get()).ok()?;
         (uri == own).then(|| {
-            members.set_text("uri", asked);
+            members.set_text("uri", requested);
             members.write()
         })
     };
@@ -44,8 +45,8 @@ mod tests {
 
     #[test]
     fn only_the_resource_itself_is_renamed() {
-        let under = |asked: &str, answer: &'static str| {
-            String::from_utf8(under(asked, Bytes::from_static(answer.as_bytes())).to_vec()).unwrap()
+        let under = |requested: &str, answer: &'static str| {
+            String::from_utf8(under(requested, Bytes::from_static(answer.as_bytes())).to_vec()).unwrap()
         };
         assert_eq!(
             under("s+a:b", r#"{"contents":[{"uri":"a:b","text": "x"},{"uri":"a:c"}],"x":1.0}"#),

@@ -1,4 +1,4 @@
-//! JSON-RPC responses of the pipeline, before an endpoint writes them.
+//! Replies of the pipeline, before an endpoint formats them.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ pub enum Replies {
 
 /// The reply to one message.
 pub struct Reply {
-    /// The request's id as it was written; none when it could not be read.
+    /// The request's id as it was written; none if it could not be read.
     pub id: Option<Box<str>>,
     pub answer: Answer,
-    /// Of a call that is on record.
+    /// Facts of a recorded call.
     pub facts: Option<Facts>,
     pub request: RequestId,
     /// The id of the session that this reply begins.
@@ -44,7 +44,7 @@ pub enum Answer {
     Refused(Refusal),
 }
 
-/// What the record says of a call.
+/// Facts of a call, as in its record.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub execution: ExecutionId,
@@ -55,22 +55,18 @@ pub struct Facts {
 }
 
 impl Reply {
-    /// Makes the reply to a request, which may have had no id that could be read.
+    /// Returns a reply without facts and session.
     pub fn to(context: Context<'_>, id: Option<&RawValue>, answer: Answer) -> Self {
         let id = id.map(|id| id.get().into());
         Self { id, answer, facts: None, request: context.request, session: None }
     }
 
-    /// To a request that its client took back.
+    /// Answers a request that its client cancelled.
     pub fn cancelled(context: Context<'_>, id: &RawValue) -> Self {
-        Self::to(
-            context,
-            Some(id),
-            Answer::Refused(Refusal::new(Code::Cancelled, "the client took the request back")),
-        )
+        let refusal = Refusal::new(Code::Cancelled, "the client took the request back");
+        Self::to(context, Some(id), Answer::Refused(refusal))
     }
 
-    /// The code of an error, whoever refused.
     pub fn error_code(&self) -> Option<i64> {
         match &self.answer {
             Answer::Result(_) => None,
@@ -79,7 +75,7 @@ impl Reply {
         }
     }
 
-    /// The JSON-RPC message. An id that could not be read is answered as null.
+    /// Writes the JSON-RPC message, with null for an unread id.
     pub fn write(&self, out: &mut Vec<u8>) {
         let id = self.id.as_deref().unwrap_or("null");
         match &self.answer {

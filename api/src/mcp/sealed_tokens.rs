@@ -1,6 +1,6 @@
-//! Sealed tokens (cursors, `requestState`) that a client keeps and returns: sealed, bound to who it is for and what it belongs to,
-//! and good for a limited time. It is the client's input when it returns, so nothing in it is believed
-//! that the seal does not prove (2026-07-28, basic/patterns/mrtr, "requestState").
+//! Sealed tokens for clients, such as cursors: bound to a caller and a request, and valid for a limited time.
+//! A returned token is the client's input, so only the seal is trusted (2026-07-28, basic/patterns/mrtr,
+//! "requestState").
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use protocol::{Caller, Code, Refusal, ServerId};
 use proxy::bridge::Sealer;
 
-/// How long a client may keep a ticket.
+/// Lifetime of a token.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// The longest ticket that is looked at, bytes.
-const MAX_TICKET: usize = 1 << 20;
+/// Most bytes of a token.
+const MAX_TOKEN: usize = 1 << 20;
 
-/// Seals tickets of one kind for one caller and one thing.
+/// Seals tokens of one kind for one caller and one purpose.
 pub struct SealedTokens<'a> {
     seal: &'a Seal,
     bound: String,
@@ -25,9 +25,9 @@ pub struct SealedTokens<'a> {
 }
 
 impl<'a> SealedTokens<'a> {
-    /// `what` names the kind in refusals; `bound` is all that must be the same when it comes back.
+    /// Returns a sealer; `what` names the kind in refusals, `bound` are the values to which a token is bound.
     pub fn new(seal: &'a Seal, what: &'static str, bound: &[&str]) -> Self {
-        // Lengths keep apart what would read the same when put together.
+        // Lengths separate parts that would join to the same text.
         let bound = bound.iter().map(|part| format!("{}:{part};", part.len())).collect::<String>();
         Self { seal, bound: format!("{what}|{bound}"), what }
     }
@@ -47,7 +47,7 @@ impl Sealer for SealedTokens<'_> {
     }
 
     fn open(&self, sealed: &str) -> Result<String, Refusal> {
-        if sealed.len() > MAX_TICKET {
+        if sealed.len() > MAX_TOKEN {
             return Err(self.foreign());
         }
         let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| self.foreign())?;
@@ -61,8 +61,7 @@ impl Sealer for SealedTokens<'_> {
     }
 }
 
-/// Seals `requestState` for one request. What it is bound to is put together only when it is used, which
-/// is seldom.
+/// Seals `requestState` for one request. The bound values are only formatted on use, which is rare.
 pub struct RequestStateSeal<'a> {
     pub seal: &'a Seal,
     pub caller: &'a Caller,
@@ -74,8 +73,8 @@ pub struct RequestStateSeal<'a> {
 }
 
 impl RequestStateSeal<'_> {
-    fn tickets(&self) -> SealedTokens<'_> {
-        // A client may write the same arguments otherwise when it asks again.
+    fn tokens(&self) -> SealedTokens<'_> {
+        // A client may write the same arguments differently when it repeats the request.
         let arguments = match serde_json::from_slice::<serde_json::Value>(self.arguments) {
             Ok(arguments) => arguments.to_string(),
             Err(_) => String::from_utf8_lossy(self.arguments).into_owned(),
@@ -88,11 +87,11 @@ impl RequestStateSeal<'_> {
 
 impl Sealer for RequestStateSeal<'_> {
     fn seal(&self, text: &str) -> String {
-        self.tickets().seal(text)
+        self.tokens().seal(text)
     }
 
     fn open(&self, sealed: &str) -> Result<String, Refusal> {
-        self.tickets().open(sealed)
+        self.tokens().open(sealed)
     }
 }
 
@@ -101,14 +100,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_good_for_what_it_was_made_for() {
+    fn a_token_is_good_for_what_it_was_made_for() {
         let seal = Seal::from_key_texts(&Seal::generate(), &[]).unwrap();
         let mine = SealedTokens::new(&seal, "cursor", &["a", "bc"]);
-        let ticket = mine.seal("text");
-        assert_eq!(mine.open(&ticket).unwrap(), "text");
-        assert!(SealedTokens::new(&seal, "cursor", &["ab", "c"]).open(&ticket).is_err());
-        assert!(SealedTokens::new(&seal, "requestState", &["a", "bc"]).open(&ticket).is_err());
-        for bad in ["", "x", &format!("{ticket}x"), &ticket[1..], "äöü"] {
+        let token = mine.seal("text");
+        assert_eq!(mine.open(&token).unwrap(), "text");
+        assert!(SealedTokens::new(&seal, "cursor", &["ab", "c"]).open(&token).is_err());
+        assert!(SealedTokens::new(&seal, "requestState", &["a", "bc"]).open(&token).is_err());
+        for bad in ["", "x", &format!("{token}x"), &token[1..], "äöü"] {
             assert!(mine.open(bad).is_err(), "{bad}");
         }
     }

@@ -27,7 +27,7 @@ pub async fn list(upstreams: &Upstreams, context: Context<'_>) -> Result<Value, 
     Ok(json!({ "services": entries }))
 }
 
-/// One service with its tools; it is started when its tools are not known yet.
+/// Describes one service with its tools; starts it if its tools are not known yet.
 pub async fn describe(upstreams: &Upstreams, context: Context<'_>, service: &str) -> Result<Value, Refusal> {
     let view = upstreams.directory.view(context.caller.tenant).await?;
     let member = proxy::route::find_server(&view, service)?;

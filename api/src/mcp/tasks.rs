@@ -1,5 +1,5 @@
-//! Owners of tasks (tasks extension, and the legacy experiment): a task id is a handle that only
-//! the caller who got it may use, and it goes back to the server that gave it.
+//! Owners of tasks (tasks extension, and the legacy experiment): only the caller who got a task id may use
+//! it, at the server that gave the id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::mcp::context::Context;
 
-/// How long a task is remembered.
+/// Time for which a task is remembered.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -29,7 +29,7 @@ struct Owned {
 }
 
 impl Tasks {
-    /// Remembers the task that a result began, if it did.
+    /// Remembers the task that a result began, if any.
     pub async fn note(&self, context: Context<'_>, server: &Slug, result: &[u8]) {
         let Some(task) = begun(result) else { return };
         let owned = Owned { principal: context.caller.principal(), server: server.clone() };
@@ -39,7 +39,7 @@ impl Tasks {
         }
     }
 
-    /// The server that has this caller's task.
+    /// Finds the server of this caller's task.
     pub async fn server(&self, context: Context<'_>, task: &str) -> Result<Slug, Refusal> {
         let client = &context.protocol.client;
         let declares = || {
@@ -61,14 +61,14 @@ impl Tasks {
     }
 }
 
-/// Of this caller: servers number their tasks as they like, and one caller's must not hide another's.
+/// Returns the key of this caller's task: the ids of servers may collide between callers.
 fn key(context: Context<'_>, task: &str) -> StateKey {
     let owned = format!("{}\n{task}", context.caller.principal());
     let hash: String = Sha256::digest(owned).iter().map(|byte| format!("{byte:02x}")).collect();
     StateKey::tenant(context.caller.tenant, &format!("mcp-task:{hash}"))
 }
 
-/// The id of the task that a result began: modern at the top, legacy in `task`.
+/// Returns the id of the task that a result began: modern at the top, legacy in `task`.
 fn begun(result: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

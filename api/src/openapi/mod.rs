@@ -1,5 +1,5 @@
-//! The OpenAPI document, and Swagger UI that shows it. The routes describe themselves; here is what they
-//! share.
+//! The OpenAPI document, and Swagger UI that shows it. The routes describe themselves; this file has the
+//! parts that routes share.
 
 pub mod rpc;
 
@@ -24,7 +24,7 @@ use crate::ops::endpoints;
 use crate::rest::describe;
 use crate::{http, rest};
 
-/// What the tags of the document stand for, in its order.
+/// Meanings of the document's tags, in their order.
 const TAGS: [(&str, &str); 10] = [
     ("mcp", "For MCP clients: Streamable HTTP, revisions 2024-11-05 to 2026-07-28."),
     ("call", "Calling tools: JSON-RPC, and one call as plain REST."),
@@ -45,7 +45,7 @@ tool through one endpoint, and every call is on record.\n\nCallers send an API k
 for. Refusals are `application/problem+json` with a stable `code`, a sentence, and a hint where there is something \
 to do.";
 
-/// The whole document.
+/// Returns the whole document.
 pub fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Trunkline")
@@ -54,7 +54,7 @@ pub fn document() -> OpenApi {
         .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()))
         .build();
     let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
-    // Any one of them, or none from a trusted connection.
+    // Any one of these credentials, or none from a trusted connection.
     let security = [
         SecurityRequirement::new("key", [] as [&str; 0]),
         SecurityRequirement::new("bearer", [] as [&str; 0]),
@@ -68,20 +68,20 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// The document as it is served and committed.
+/// Returns the document as it is served and committed.
 pub fn text() -> String {
     let mut text = document().to_pretty_json().expect("the document is JSON");
     text.push('\n');
     text
 }
 
-/// `/openapi.json`, and Swagger UI at `/docs`: all of it from this program, nothing from elsewhere.
+/// Returns the routes of `/openapi.json`, and of Swagger UI at `/docs`, which loads nothing from elsewhere.
 pub fn routes() -> Router<Arc<App>> {
     let config = utoipa_swagger_ui::Config::from("/openapi.json").try_it_out_enabled(true);
     SwaggerUi::new("/docs").url("/openapi.json", document()).config(config).into()
 }
 
-/// The endpoint of one server takes what the endpoint of all takes.
+/// Copies the operations of `/mcp` to the endpoint of one server.
 fn add_one_server(document: &mut OpenApi) {
     let mut item = document.paths.paths.get(paths::MCP).expect("it is a route").clone();
     let slug = ParameterBuilder::new()
@@ -99,7 +99,7 @@ fn add_one_server(document: &mut OpenApi) {
     document.paths.paths.insert(format!("{}{{slug}}", paths::SERVER), item);
 }
 
-/// What routes refer to by name.
+/// Adds the schemas and responses that routes refer to by name.
 fn add_components(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.extend(describe::schemas().into_iter().chain(rpc::schemas()));

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 as the OpenAPI document shows it. The gateway reads and writes these messages byte by byte
+//! JSON-RPC 2.0 in the OpenAPI document. The gateway reads and writes these messages byte by byte
 //! (`protocol::jsonrpc`), so no type of it has their form.
 
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ fn id(about: &str) -> serde_json::Value {
     json!({"oneOf": [{"$ref": reference("RpcId")["$ref"], "description": about}, {"type": "null"}]})
 }
 
-/// What each of these endpoints can answer.
+/// Responses of each JSON-RPC endpoint.
 pub struct RpcAlways;
 
 impl IntoResponses for RpcAlways {
@@ -87,7 +87,7 @@ impl IntoResponses for RpcAlways {
     }
 }
 
-/// Of those that are sent a body.
+/// Responses of JSON-RPC endpoints that take a body.
 pub struct RpcSent;
 
 impl IntoResponses for RpcSent {

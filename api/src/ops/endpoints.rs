@@ -16,15 +16,15 @@ use crate::config::WithoutRedis;
 use crate::ops::health::{Dependency, HealthReport, ReadyReport};
 use crate::ops::metrics::Scrape;
 
-/// How long a dependency may take to answer.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Time for a dependency to answer.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Routes of the health endpoints.
+/// Returns the routes of the health endpoints.
 pub fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(health)).routes(routes!(ready))
 }
 
-/// Is the process alive, and what does it reach?
+/// Reports liveness and dependencies.
 #[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "It lives.", body = HealthReport)))]
 pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
     let dependencies = check(&app).await;
@@ -45,7 +45,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
     })
 }
 
-/// Can calls be served?
+/// Reports readiness.
 #[utoipa::path(get, path = "/ready", tag = "operations",
     responses(
         (status = 200, description = "It is ready.", body = ReadyReport),
@@ -59,10 +59,10 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
         .into_response()
 }
 
-/// Asks each dependency now.
+/// Checks each dependency now.
 pub async fn check(app: &App) -> Vec<Dependency> {
-    let database = tokio::time::timeout(PATIENCE, app.db.ping());
-    let state = tokio::time::timeout(PATIENCE, app.state.ping());
+    let database = tokio::time::timeout(CHECK_TIMEOUT, app.db.ping());
+    let state = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping());
     let (database, state) = tokio::join!(database, state);
     let database = match database {
         Ok(Ok(())) => None,
@@ -89,7 +89,7 @@ pub async fn check(app: &App) -> Vec<Dependency> {
     ]
 }
 
-/// Reads the gauges of now.
+/// Reads the current gauges.
 pub async fn scrape(app: &App) -> Scrape {
     let record = app.gateway.recorder.record.status();
     let pool = app.gateway.upstreams.pool.figures();

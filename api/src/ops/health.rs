@@ -1,4 +1,4 @@
-//! Liveness and readiness: which dependencies answer, and since when they do or do not.
+//! Liveness and readiness: the state of dependencies, and since when it holds.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// Remembers since when each dependency has been as it is.
+/// State of each dependency, and since when it holds.
 #[derive(Default)]
 pub struct Health {
     seen: Mutex<HashMap<&'static str, (bool, Timestamp)>>,
@@ -15,14 +15,14 @@ pub struct Health {
 /// The body of `/health`.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct HealthReport {
-    /// `ok`, or `degraded` when a dependency is away.
+    /// `ok`, or `degraded` when a dependency is unavailable.
     pub status: &'static str,
     pub version: &'static str,
     #[schema(value_type = String, format = DateTime)]
     pub timestamp: Timestamp,
-    /// `connected` or `disconnected`, whichever database it is.
+    /// `connected` or `disconnected`, for either database.
     pub database: &'static str,
-    /// The same for the shared state, in memory or in Redis.
+    /// `connected` or `disconnected`, for the shared state in memory or in Redis.
     pub state: &'static str,
     /// `connected`, `disconnected` or `not_configured`.
     pub postgres: &'static str,
@@ -33,7 +33,7 @@ pub struct HealthReport {
 /// The body of `/ready`.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ReadyReport {
-    /// `ok`, or `degraded` when a dependency is away.
+    /// `ok`, or `degraded` when a dependency is unavailable.
     pub status: &'static str,
     pub ready: bool,
     pub dependencies: Vec<Dependency>,
@@ -42,7 +42,7 @@ pub struct ReadyReport {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Dependency {
     pub name: &'static str,
-    /// What serves it: `sqlite`, `postgres`, `memory`, `redis` or `journal`.
+    /// The implementation: `sqlite`, `postgres`, `memory`, `redis` or `journal`.
     pub kind: &'static str,
     pub ok: bool,
     #[schema(value_type = String, format = DateTime)]

@@ -1,12 +1,11 @@
-//! Health check of a running gateway: one plain request, since a container's check must not cost a runtime and
-//! a TLS stack.
+//! Health check of a gateway by one plain HTTP request, without the cost of a runtime and a TLS stack.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Says whether the gateway at an address is healthy.
+/// Checks that the gateway at an address is healthy.
 pub fn check(url: &str) -> ExitCode {
     match ask(url) {
         Ok(Answer { status, body }) if status == OK => {
@@ -24,9 +23,9 @@ pub fn check(url: &str) -> ExitCode {
     }
 }
 
-/// Whether a gateway answers at an address, healthy or not.
+/// Returns true if a gateway answers at an address, healthy or not.
 pub fn is_there(url: &str) -> bool {
-    // Others may listen there, too; ours says how its database is.
+    // Another server may listen there; a gateway's answer names its database.
     ask(url).is_ok_and(|answer| answer.body.contains("\"database\":"))
 }
 

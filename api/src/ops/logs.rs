@@ -1,6 +1,6 @@
-//! Log lines, as JSON or for people. A line stands alone: level, message, service, timestamp and the
-//! event's own fields. Lines are gathered and written by one thread, so that a caller never waits for
-//! the terminal; warnings and errors are written at once.
+//! Log lines, as JSON or for people. A line stands alone: level, message, service, timestamp and the event's
+//! own fields. One thread gathers and writes lines, so that a caller never waits for the terminal; warnings
+//! and errors are written at once.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -15,23 +15,23 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
 
-/// How long a line waits for others.
+/// Time for which lines are gathered.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Bytes that wait at most; when the reader of our output stands still, lines beyond are counted and
-/// the count is written instead.
+/// Most bytes that wait; while the reader of the output blocks, further lines are only counted, and their
+/// number is written later.
 const MAX_WAITING: usize = 8 << 20;
 
-/// Where lines go.
+/// Destination of lines.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum To {
     #[default]
     Stdout,
-    /// Where standard output belongs to a protocol.
+    /// Used where standard output belongs to a protocol.
     Stderr,
 }
 
-/// Sets logging up; lines that wait are written when the guard is dropped.
+/// Installs the logger; waiting lines are written when the guard is dropped.
 pub fn install(log: &Log, to: To) -> Guard {
     let output = Arc::new(Output { to, ..Output::default() });
     let writer = Arc::clone(&output);
@@ -47,7 +47,7 @@ pub fn install(log: &Log, to: To) -> Guard {
     Guard(output)
 }
 
-/// Whether a level or filter reads.
+/// Returns true for a valid level or filter.
 pub fn is_level(text: &str) -> bool {
     tracing_subscriber::EnvFilter::try_new(text).is_ok()
 }
@@ -117,7 +117,7 @@ impl Output {
                 writeln!(out, "{} log lines were dropped: the output stood still", waiting.dropped)
             });
         }
-        // With no one to read our output there is no one to tell.
+        // Without a reader of the output, an error cannot be reported.
         drop(written.and_then(|()| out.flush()));
     }
 }
@@ -128,11 +128,11 @@ struct Lines {
 }
 
 thread_local! {
-    /// Each thread writes its lines into one buffer again and again.
+    /// Buffer that each thread reuses for its lines.
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer that grew beyond this for one long line is given back.
+/// Most bytes of a buffer that is kept after a long line.
 const KEPT: usize = 16 << 10;
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -203,7 +203,7 @@ impl Visit for Line {
         if self.json {
             drop(serde_json::to_writer(&mut self.bytes, value));
         } else if value.chars().any(char::is_control) {
-            // A line is one line, whatever a value holds.
+            // A value with line breaks must not break the line.
             self.put(format_args!("{}", value.escape_debug()));
         } else {
             self.bytes.extend_from_slice(value.as_bytes());

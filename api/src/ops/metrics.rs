@@ -1,5 +1,5 @@
-//! Metrics for Prometheus: the one home of their names. Labels have few values:
-//! a server is shown by its slug, at most [`MAX_SERVERS`] of them, the rest as `other`.
+//! Prometheus metrics and their names. Labels have few values: a server is shown by its slug, at most
+//! [`MAX_SERVERS`] of them, the rest as `other`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,15 +12,15 @@ use protocol::Outcome;
 use proxy::route::Verb;
 use proxy::state::Alone;
 
-/// Servers with figures of their own.
+/// Most servers with metrics of their own.
 const MAX_SERVERS: usize = 200;
 
-/// Seconds; from a built-in tool's microseconds to a call's time-out.
+/// Buckets in seconds, from a built-in tool to a call's time-out.
 const BUCKETS: &[f64] = &[
     0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// A figure's name, kind and meaning, as `docs/metrics.md` lists them.
+/// Name, kind and meaning of a metric, as `docs/metrics.md` lists them.
 pub struct Described {
     pub name: &'static str,
     pub kind: &'static str,
@@ -28,15 +28,15 @@ pub struct Described {
     pub labels: &'static str,
 }
 
-macro_rules! figures {
+macro_rules! metrics_list {
     ($($constant:ident $name:literal $kind:literal $labels:literal $help:literal;)*) => {
         $(const $constant: &str = $name;)*
-        pub const FIGURES: &[Described] = &[$(Described { name: $name, kind: $kind, help: $help, labels: $labels },)*];
+        pub const METRICS: &[Described] = &[$(Described { name: $name, kind: $kind, help: $help, labels: $labels },)*];
     };
 }
 
-figures! {
-    OPERATION_SECONDS "mcp_operation_duration_seconds" "histogram" "server, operation, outcome" "Time of a call from the gateway's door to its answer.";
+metrics_list! {
+    OPERATION_SECONDS "mcp_operation_duration_seconds" "histogram" "server, operation, outcome" "Time of a call from the gateway's receipt to its answer.";
     OPERATIONS "mcp_operation_total" "counter" "server, operation, outcome" "Calls by their outcome.";
     TOKENS "mcp_token_usage_total" "counter" "server, direction" "Tokens of arguments (in) and results (out), estimated.";
     UPSTREAMS "mcp_upstream_state" "gauge" "state" "Upstreams by their state.";
@@ -59,7 +59,7 @@ figures! {
     START_TIME "process_start_time_seconds" "gauge" "" "Start of this process, seconds since the epoch.";
 }
 
-/// Sets the recorder up; once per process.
+/// Installs the recorder; once per process.
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
@@ -69,7 +69,7 @@ pub fn install() -> PrometheusHandle {
                 .expect("there are buckets");
             let handle = builder.install_recorder().expect("no other recorder is set up");
             describe();
-            // Shown from the start, though none may ever be dropped.
+            // Registered at the start, since none may ever be dropped.
             counter!(DROPPED).absolute(0);
             handle
         })
@@ -77,17 +77,17 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    for figure in FIGURES.iter().filter(|figure| !figure.name.starts_with("process_")) {
-        let unit = if figure.name.ends_with("_bytes") { Unit::Bytes } else { Unit::Count };
-        match figure.kind {
-            "counter" => metrics::describe_counter!(figure.name, unit, figure.help),
-            "gauge" => metrics::describe_gauge!(figure.name, unit, figure.help),
-            _ => metrics::describe_histogram!(figure.name, Unit::Seconds, figure.help),
+    for metric in METRICS.iter().filter(|metric| !metric.name.starts_with("process_")) {
+        let unit = if metric.name.ends_with("_bytes") { Unit::Bytes } else { Unit::Count };
+        match metric.kind {
+            "counter" => metrics::describe_counter!(metric.name, unit, metric.help),
+            "gauge" => metrics::describe_gauge!(metric.name, unit, metric.help),
+            _ => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
         }
     }
 }
 
-/// One call has ended.
+/// Counts a finished call.
 pub fn operation(
     server: &str,
     verb: Verb,
@@ -104,17 +104,17 @@ pub fn operation(
     });
 }
 
-/// Something was refused.
+/// Counts a refusal.
 pub fn refused(code: protocol::Code) {
     counter!(REFUSED, "code" => code.as_str()).increment(1);
 }
 
-/// A notification found no room.
+/// Counts a dropped notification.
 pub fn notification_dropped() {
     counter!(DROPPED).increment(1);
 }
 
-/// One HTTP request has ended. `route` is a pattern, never a path.
+/// Counts a finished HTTP request. `route` is a pattern, never a path.
 pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     type Routes = HashMap<Box<str>, HashMap<(&'static str, u16), Histogram>>;
     static KNOWN: OnceLock<ArcSwap<Routes>> = OnceLock::new();
@@ -131,7 +131,7 @@ pub fn http(method: &'static str, route: &str, status: u16, took: Duration) {
     });
 }
 
-/// What is read at each scrape.
+/// Gauges read at each scrape.
 pub struct Scrape {
     pub upstreams: Vec<(&'static str, usize)>,
     pub children: usize,
@@ -147,7 +147,7 @@ pub struct Scrape {
 
 impl Scrape {
     pub fn publish(&self) {
-        #[expect(clippy::cast_precision_loss, reason = "figures are shown as floating point anyway")]
+        #[expect(clippy::cast_precision_loss, reason = "metrics are shown as floating point anyway")]
         let set = |name: &'static str, value: u64| gauge!(name).set(value as f64);
         for (state, count) in &self.upstreams {
             gauge!(UPSTREAMS, "state" => *state).set(u32::try_from(*count).unwrap_or(u32::MAX));
@@ -169,7 +169,7 @@ impl Scrape {
     }
 }
 
-/// The process's own figures, as lines of the text format: processor time has a fraction, which a
+/// Returns the process's own metrics, as lines of the text format: processor time has a fraction, which a
 /// counter of the recorder has not.
 pub fn process_lines() -> String {
     let Some(process) = Process::read() else { return String::new() };
@@ -182,18 +182,18 @@ pub fn process_lines() -> String {
     ];
     let mut lines = String::new();
     for (name, value) in values {
-        if let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) {
+        if let Some(metric) = METRICS.iter().find(|metric| metric.name == name) {
             lines.push_str(&format!(
                 "# HELP {name} {}\n# TYPE {name} {}\n{name} {value}\n\n",
-                figure.help, figure.kind
+                metric.help, metric.kind
             ));
         }
     }
     lines
 }
 
-/// The handles of one server, operation and outcome: looking them up by labels at each call costs more
-/// than counting.
+/// The handles of one server, operation and outcome: a lookup by labels at each call would cost more than
+/// counting.
 struct Handles {
     calls: Counter,
     seconds: Histogram,
@@ -244,7 +244,7 @@ fn with_handles(server: &str, verb: Verb, outcome: Outcome, count: impl FnOnce(&
     });
 }
 
-/// This process as /proc shows it (proc(5)).
+/// Resource usage of this process (proc(5)).
 struct Process {
     user_seconds: f64,
     system_seconds: f64,
@@ -271,16 +271,16 @@ impl Process {
     }
 }
 
-/// The text of `docs/metrics.md`.
+/// Returns the text of `docs/metrics.md`.
 pub fn document() -> String {
     let mut text = String::from(
         "# Figures for Prometheus\n\nServed on the metrics port (9090 by default) at `/metrics`. \
          Made by `trunkline metrics`; a test compares this list with what a running gateway shows.\n\n\
          | Name | Kind | Labels | Meaning |\n| --- | --- | --- | --- |\n",
     );
-    for figure in FIGURES {
-        let labels = if figure.labels.is_empty() { "–" } else { figure.labels };
-        text.push_str(&format!("| `{}` | {} | {labels} | {} |\n", figure.name, figure.kind, figure.help));
+    for metric in METRICS {
+        let labels = if metric.labels.is_empty() { "–" } else { metric.labels };
+        text.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind, metric.help));
     }
     text
 }

@@ -1,5 +1,5 @@
-//! Directory of tenants: a view of each tenant's servers and configs, kept until the registry changes,
-//! here or on another replica.
+//! Tenant views: servers and configs of a tenant, read from rows and cached until the registry changes, here
+//! or on another replica.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::authn::Authn;
 use crate::config;
 
-/// The views of all tenants that called lately.
+/// Cached views of tenants.
 pub struct Directory {
     db: Db,
     authn: Arc<Authn>,
@@ -31,21 +31,21 @@ pub struct Directory {
     catalog: Arc<Catalog>,
     defaults: Defaults,
     views: DashMap<TenantId, Arc<TenantView>>,
-    /// Grows with each change, so that a view read before a change is not kept after it.
+    /// Counter of changes: a view that was read before a change is not cached after it.
     generation: AtomicU64,
-    /// The number of the newest change that the caches follow. Locked while they do, so that who made
-    /// a change waits for it, whoever read its number.
+    /// Number of the newest change that the caches follow. Locked while they do, so that the author of a
+    /// change waits for the caches, whoever read its number.
     followed: tokio::sync::Mutex<i64>,
-    /// When servers were used since the last time it was written, microseconds; 0 for not.
+    /// Unwritten times of last use of servers, in microseconds; 0 for none.
     used: DashMap<ServerId, AtomicI64>,
-    /// Verdicts on servers' eras that are not written down yet.
+    /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     retiring: TaskTracker,
     changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
     registry: watch::Sender<()>,
 }
 
-/// How many changed tenants a slow reader may lag behind.
+/// Most changed tenants that a slow reader may lag behind.
 const CHANGES_KEPT: usize = 1024;
 
 struct Defaults {
@@ -93,23 +93,23 @@ impl Directory {
         directory
     }
 
-    /// Tenants for whom something has changed, and at which servers, from now on.
+    /// Returns the future changes: tenants, and their changed servers.
     pub fn changes(&self) -> broadcast::Receiver<(TenantId, Vec<Slug>)> {
         self.changes.subscribe()
     }
 
-    /// Tells of each change of the registry, in any tenant, after what was known before is forgotten.
+    /// Returns a signal of registry changes in any tenant, sent after the caches are cleared.
     pub fn registry(&self) -> watch::Receiver<()> {
         self.registry.subscribe()
     }
 
-    /// What this tenant's callers can reach.
+    /// Returns the servers of a tenant.
     pub async fn view(&self, tenant: TenantId) -> Result<Arc<TenantView>, Refusal> {
         if let Some(view) = self.views.get(&tenant) {
             return Ok(Arc::clone(&view));
         }
         let generation = self.generation.load(Ordering::Acquire);
-        // Boxed: it is seldom, and streams would keep the place for it.
+        // Boxed, since streams would reserve the space for a rare case.
         let view = Arc::new(Box::pin(self.load(tenant)).await?);
         self.views.insert(tenant, Arc::clone(&view));
         if generation != self.generation.load(Ordering::Acquire) {
@@ -127,9 +127,9 @@ impl Directory {
         }
     }
 
-    /// Follows the changes that were committed since the last time, by this replica or another: forgets
-    /// the callers of the tenants they affect, builds those tenants' views anew, and ends the children
-    /// of servers that are gone or different.
+    /// Follows the changes that this or another replica committed since the last time: forgets the callers of
+    /// affected tenants, rebuilds those tenants' views, and ends the children of servers that are deleted or
+    /// different.
     pub async fn follow(&self) {
         let mut followed = self.followed.lock().await;
         match self.db.changes_since(*followed).await {
@@ -155,7 +155,7 @@ impl Directory {
         for view in earlier {
             let now = match self.view(view.tenant).await {
                 Ok(now) => now,
-                // It is read again at the next call, and the children stay until then.
+                // The view is read again at the next call, and the children stay until then.
                 Err(refusal) => {
                     tracing::warn!(%refusal, "a tenant's servers cannot be read");
                     continue;
@@ -163,7 +163,7 @@ impl Directory {
             };
             let changed = now.differs(&view);
             if !changed.is_empty() {
-                // Nobody may be listening.
+                // Sending fails if nobody has subscribed.
                 self.changes.send((view.tenant, changed)).ok();
             }
             let kept: HashMap<ServerId, &ServerSpec> =
@@ -173,20 +173,20 @@ impl Directory {
                 if old.enabled.value && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
                     self.catalog.forget(view.tenant, old.id);
                     let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
-                    // Calls in flight are finished first; who changed the server does not wait for that.
+                    // Spawned, since calls in flight are finished first.
                     self.retiring.spawn(async move { pool.retire(tenant, gone).await });
                 }
             }
         }
     }
 
-    /// Follows other replicas' changes, and writes back what is written late.
+    /// Follows other replicas' changes, and writes pending verdicts.
     pub async fn tick(&self) {
         self.follow().await;
         self.note_eras().await;
     }
 
-    /// Writes down which eras servers were found to speak; what cannot be written is tried again.
+    /// Writes the found eras of servers; a failed write is repeated later.
     async fn note_eras(&self) {
         let mut found = std::mem::take(&mut *self.found.lock());
         found.extend(self.pool.take_found());
@@ -200,7 +200,7 @@ impl Directory {
         }
     }
 
-    /// Writes back when servers and keys were used.
+    /// Writes the times of last use of servers and keys.
     pub async fn touch(&self) {
         let used: Vec<(ServerId, jiff::Timestamp)> = self
             .used
@@ -234,7 +234,7 @@ impl Directory {
         Ok(TenantView::new(tenant, servers, configs))
     }
 
-    /// A row as the upstream side needs it, with the defaults filled in.
+    /// Converts a row for the proxy, with the defaults filled in.
     pub fn spec(&self, server: &Server) -> ServerSpec {
         let millis = |set: Option<i64>, default| Effective::of_server(set.and_then(from_millis), default);
         let settings = &server.settings;
@@ -263,7 +263,7 @@ impl Directory {
     }
 }
 
-/// `retry.attempts`: how often what may be repeated is tried again.
+/// Returns `retry.attempts`, the number of repeated attempts.
 fn retries(server: &Server) -> Option<u8> {
     server.settings.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
 }
@@ -272,7 +272,7 @@ fn from_millis(millis: i64) -> Option<Duration> {
     millis.try_into().ok().map(Duration::from_millis)
 }
 
-/// Whether what runs for the one serves the other as well.
+/// Returns true if a process of the old version serves the new one as well.
 fn runs_on(old: &ServerSpec, new: &ServerSpec) -> bool {
     let settings = |spec: &ServerSpec| {
         let (idle, start) = (spec.idle_timeout.value, spec.start_timeout.value);
@@ -311,7 +311,7 @@ fn remote(server: &Server) -> Result<RemoteLaunch, &SealError> {
     Ok(RemoteLaunch { url: server.settings.url.clone().unwrap_or_default(), headers, trusted })
 }
 
-/// Without the secrets it was given, a server is not reached at all.
+/// Returns the launch of a server whose secrets cannot be opened: the server is not reached at all.
 fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
     move |error| {
         tracing::error!(server = %server.id, %error, "a server's secrets cannot be opened");
@@ -320,8 +320,8 @@ fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
     }
 }
 
-/// Patterns were checked when they were written; one that no longer reads blocks everything rather
-/// than nothing.
+/// Converts a config row. Patterns were checked when written; an unreadable one blocks everything rather than
+/// nothing.
 fn config_spec(row: &ServerConfig) -> ConfigSpec {
     let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
         Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {

@@ -1,4 +1,4 @@
-//! Unit tests of which views and callers a change makes a replica build anew.
+//! Unit tests of the views and callers that a replica rebuilds after a change.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,7 @@ use crate::config::{Sources, load};
 /// A replica with two tenants that have called.
 struct Replica {
     app: App,
-    /// What another replica writes through: this one is not told.
+    /// Database connection of another replica, whose changes do not notify this one.
     elsewhere: Db,
     actor: Actor,
     tenants: [TenantId; 2],
@@ -45,7 +45,7 @@ impl Replica {
         &self.app.gateway.upstreams.directory
     }
 
-    /// Each tenant's view, and the caller of its key.
+    /// Returns each tenant's view, and the caller of its key.
     async fn cached(&self) -> Cached {
         let [ours, theirs] = [0, 1].map(|at| async move {
             let view = self.directory().view(self.tenants[at]).await.unwrap();
@@ -58,7 +58,7 @@ impl Replica {
         [ours.await, theirs.await]
     }
 
-    /// Whether ours and theirs are others than before.
+    /// Returns true for each view and caller that was rebuilt.
     async fn anew(&self, before: &Cached) -> [bool; 2] {
         let now = self.cached().await;
         [0, 1].map(|at| {

@@ -1,5 +1,5 @@
-//! Rate limits per agent and per tenant: counters of what requests ask for. Where the counters are kept
-//! (this process, or Redis for all replicas) is the state store's business.
+//! Rate limits per agent and per tenant, counted in the state store: in this process, or in Redis for all
+//! replicas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use proxy::state::{self, Admission, LimitKey, Quota, StateStore};
 use crate::config;
 use crate::pipeline::refused::{QuotaState, RateLimitState, Refused};
 
-/// What is counted together.
+/// Counter of a rate limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bucket {
     /// Calls, reads, lists and completions at the MCP endpoints.
     Calls,
-    /// Protocol messages that ask for nothing: handshakes, pings, notifications, streams.
+    /// Protocol messages without work: handshakes, pings, notifications, streams.
     Upkeep,
     /// REST.
     Rest,
 }
 
-/// How much wider the limit of protocol messages is than that of calls. A client framework that opens
-/// a session for each call spends five of them on it.
+/// Ratio of the limit of protocol messages to that of calls. A client framework that opens a session for each
+/// call spends five of them on it.
 const UPKEEP_FACTOR: u32 = 10;
 
-/// What a request's messages count, by bucket. What gives something back (a cancellation, the end of a
-/// subscription) counts nothing, so that it is never refused.
+/// Cost of a request's messages, by bucket. A message that releases something (a cancellation, the end of a
+/// subscription) costs nothing, so that it is never refused.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Cost {
     pub calls: u32,
@@ -38,7 +38,7 @@ impl Cost {
     pub const UPKEEP: Cost = Cost { calls: 0, upkeep: 1 };
     pub const NOTHING: Cost = Cost { calls: 0, upkeep: 0 };
 
-    /// What is left to count of it after this much.
+    /// Returns the cost that remains after the counted part.
     pub fn after(self, counted: Cost) -> Cost {
         let Cost { calls, upkeep } = self;
         Cost { calls: calls.saturating_sub(counted.calls), upkeep: upkeep.saturating_sub(counted.upkeep) }
@@ -92,7 +92,7 @@ impl Limits {
             }
             Bucket::Calls | Bucket::Rest => *quota,
         };
-        // The agent first: what it is refused must not use up its tenant's share.
+        // The agent first: its refused requests must not use up its tenant's share.
         let agent = LimitKey::new(caller.tenant, own, caller.limit_key());
         let own = self.count(agent, wide(&self.agent).as_ref(), cost, "agent").await?;
         let tenant = LimitKey::new(caller.tenant, shared, caller.tenant.0);
@@ -109,7 +109,7 @@ impl Limits {
     ) -> Result<RateLimitState, Refused> {
         let Some(quota) = quota else { return Ok(RateLimitState(None)) };
         let admission = self.store.admit(key, quota, cost).await.map_err(Refusal::from)?;
-        // Alone, a replica grants its share only.
+        // Without Redis, a replica grants its share only.
         let quota = &Quota { max: admission.share.unwrap_or(quota.max), ..*quota };
         let rate_limit = RateLimitState(Some(QuotaState {
             whose,
@@ -128,14 +128,14 @@ impl Limits {
     }
 }
 
-/// Adds up to a tenth of the wait, or up to a second where that is more, so that callers refused
-/// together do not come back together.
+/// Adds up to a tenth of the wait, or up to a second where that is more, so that callers refused together do
+/// not come back together.
 fn with_jitter(wait: Duration) -> Duration {
     let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
     wait + (wait / 10).max(Duration::from_secs(1)).mul_f64(random)
 }
 
-/// Milliseconds below a second, else whole seconds.
+/// Formats milliseconds below a second, else whole seconds.
 fn readable(wait: Duration) -> String {
     match wait.as_millis() {
         short @ 0..1000 => format!("{short} ms"),

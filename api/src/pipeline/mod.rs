@@ -1,6 +1,6 @@
-//! Pipeline of every MCP request. Each stage is a line here and a module elsewhere: authenticate,
-//! rate-limit, parse, negotiate, route, authorize, record, call, close the record. This file knows the stages;
-//! it does not know HTTP, SQL, Redis or child processes.
+//! The pipeline of a message, in order: authenticate, rate-limit, parse, negotiate, route, authorize, record,
+//! call, close the record. Each stage is a line here and a module elsewhere. This file does not know HTTP,
+//! SQL, Redis or child processes.
 
 pub mod directory;
 pub mod limits;
@@ -37,27 +37,27 @@ pub struct Gateway {
     pub sessions: Arc<Sessions>,
     pub dispatcher: Arc<Dispatcher>,
     pub tasks: Tasks,
-    /// Seals what clients keep for us.
+    /// Key of tokens that clients hold.
     pub seal: Seal,
-    /// The client of those who say nothing of themselves.
+    /// The client of plain JSON-RPC, which declares nothing.
     pub plain: Arc<Client>,
     pub max_batch: usize,
 }
 
 impl Gateway {
-    /// Serves what came in by any door. An error means that nothing was looked at: the caller was
-    /// not known, came too often, or sent something that is not a message.
+    /// Serves a request of any endpoint. An error means that no message was served: the caller was unknown,
+    /// came too often, or sent something that is not a message.
     pub async fn handle<B: UnreadBody>(&self, inbound: Inbound<'_, B>) -> Result<Handled, Refused> {
-        // Who: everything after this line happens in one tenant's name.
+        // Authenticate: all later stages act in one tenant's name.
         let caller = self.authn.identify(&inbound.proof).await?;
         caller.require(protocol::Scope::ToolsCall)?;
 
-        // How often: a body that is not small is a call, and is counted before it is read. So a flood
-        // costs no more than reading small bodies, whose requests' ids refusals repeat.
+        // Rate-limit: a body that is not small is a call, and is counted before it is read. So a flood costs
+        // no more than reading small bodies, whose requests' ids refusals repeat.
         let counted = if inbound.body.is_small() { Cost::NOTHING } else { Cost::CALL };
         let rate_limit = self.limits.admit_all(&caller, counted).await?;
 
-        // What: only the envelope, names and cursors are read; the rest stays as it was written.
+        // Parse: only the envelope, names and cursors are read; the rest stays as it was written.
         let body = inbound.body.read().await;
         let body = body.as_deref().map_err(|refusal| Refused::from(refusal.clone()));
         let requests = body.and_then(|body| (inbound.reader)(inbound.endpoint, body, self.max_batch));
@@ -72,7 +72,7 @@ impl Gateway {
         let caller = self.authn.named(caller, &inbound.proof).await?;
         let caller = self.authn.speaking_as(caller, requests.agent()).await?;
 
-        // In which era, and in which session, if any.
+        // Negotiate: the era, and the session if there is one.
         let Inbound { endpoint, headers, stream, request, trace, .. } = inbound;
         let protocol = negotiation::negotiate(
             &self.sessions,
@@ -92,12 +92,12 @@ impl Gateway {
         Ok(Handled { rate_limit, era: protocol.client.era, replies })
     }
 
-    /// Serves one message of a known caller, unless its client takes it back.
+    /// Serves one message of a known caller, unless its client cancels it.
     async fn serve(&self, context: Context<'_>, request: Request<'_>) -> Option<Reply> {
-        let Some((live, id)) = context.protocol.session_state().zip(request.id()) else {
+        let Some((state, id)) = context.protocol.session_state().zip(request.id()) else {
             return self.answer(context, request).await;
         };
-        let flight = live.begin(id.get());
+        let flight = state.begin(id.get());
         tokio::select! {
             biased;
             () = flight.token.cancelled() => Some(Reply::cancelled(context, id)),
@@ -107,27 +107,27 @@ impl Gateway {
 
     async fn answer(&self, context: Context<'_>, request: Request<'_>) -> Option<Reply> {
         match request {
-            // Boxed: the places of all three would be kept by each request, and some stay open for ever.
+            // Boxed: each request would reserve the space of all three, and some stay open for ever.
             Request::Call(call) => Some(Box::pin(self.call(context, call)).await),
             Request::List(list) => {
                 Some(Box::pin(lists::answer(&self.upstreams, &self.seal, context, list)).await)
             }
-            Request::Gateway(local) => Some(
+            Request::Gateway(request) => Some(
                 Box::pin(lifecycle::answer(
                     &self.upstreams,
                     &self.sessions,
                     &self.dispatcher,
                     context,
-                    local,
+                    request,
                 ))
                 .await,
             ),
-            Request::Invalid(wrong) => Some(wrong.reply(context)),
-            Request::Notification(notice) => {
-                notifications::take(&self.upstreams, &self.dispatcher.bus, context, notice).await
+            Request::Invalid(invalid) => Some(invalid.reply(context)),
+            Request::Notification(notification) => {
+                notifications::take(&self.upstreams, &self.dispatcher.bus, context, notification).await
             }
-            Request::Response(answered) => {
-                notifications::answered(&self.dispatcher.bus, context, answered).await
+            Request::Response(response) => {
+                notifications::answered(&self.dispatcher.bus, context, response).await
             }
         }
     }
@@ -136,29 +136,28 @@ impl Gateway {
     async fn call(&self, context: Context<'_>, call: Call<'_>) -> Reply {
         let started = Instant::now();
 
-        // Where: the name becomes a server and that server's own name.
+        // Route: the name becomes a server and that server's own name.
         let route = match self.upstreams.resolve(&self.tasks, context, &call).await {
             Ok(route) => route,
             Err(refusal) => return call.refused(context, refusal),
         };
 
-        // May they: the permit is what the next steps need; a refusal is on record too.
+        // Authorize: the next steps need the permit; a refusal is recorded too.
         let permit = match route.permit() {
             Ok(permit) => permit,
             Err(refused) => return self.recorder.denied(context, &call, *refused),
         };
 
-        // Write it down: durable before anything happens outside.
+        // Record: durable before the upstream is called.
         let record = match self.recorder.begin(context, &call, &permit).await {
             Ok(record) => record,
             Err(refusal) => return call.refused(context, refusal),
         };
 
-        // Call.
         let delivered =
             call.deliver(&self.upstreams, &self.tasks, &self.seal, context, permit, started).await;
 
-        // Close the record, whatever happened.
+        // Close the record, whatever the outcome.
         let facts = record.close(&delivered, started.elapsed());
         call.reply(context, delivered, facts)
     }

@@ -1,5 +1,4 @@
-//! Execution records, written through `entity::record`. How a record becomes
-//! durable is the `entity` crate's business.
+//! Execution records of calls, written through `entity::record`, which makes them durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +16,17 @@ use crate::mcp::request::Call;
 use crate::mcp::response::{Facts, Reply};
 use crate::ops::metrics;
 
-/// The pipeline's pen.
+/// Recorder of calls.
 pub struct Recorder {
     pub record: record::Recorder,
     /// Most bytes of redacted arguments kept for one call.
     pub argument_bytes: usize,
 }
 
-/// A call that is on record and not finished.
+/// A recorded call that is not finished.
 pub struct Open {
     id: ExecutionId,
-    /// None for what is not recorded: completions.
+    /// None for completions, which are not recorded.
     record: Option<OpenRecord>,
     server: Arc<str>,
     verb: Verb,
@@ -35,7 +34,7 @@ pub struct Open {
 }
 
 impl Recorder {
-    /// Durable when this returns.
+    /// Records a call, durably when this returns.
     pub async fn begin(
         &self,
         context: Context<'_>,
@@ -57,7 +56,7 @@ impl Recorder {
         })
     }
 
-    /// A refused call is one finished row.
+    /// Records a refused call as one finished row.
     pub fn denied(&self, context: Context<'_>, call: &Call<'_>, (route, refusal): (Route, Refusal)) -> Reply {
         let outcome = refusal.code.outcome();
         metrics::operation(route.policy.spec.slug.as_str(), route.verb, outcome, Duration::ZERO, 0, 0);
@@ -99,7 +98,7 @@ impl Recorder {
 }
 
 impl Open {
-    /// Finishes the record. Never fails: what happened has happened.
+    /// Finishes the record. Never fails, since the call has already been made.
     pub fn close(self, delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
         let (outcome, error) = judge(delivered);
         let result_bytes = match delivered {
@@ -148,7 +147,7 @@ fn kind(verb: Verb) -> Option<Kind> {
     }
 }
 
-/// How it ended, and what is kept of an error.
+/// Returns the outcome, and the error for the record.
 fn judge(delivered: &Result<Delivered, Refusal>) -> (Outcome, Option<Box<RecordedError>>) {
     match delivered.as_ref().map(|delivered| &delivered.answer) {
         Ok(UpstreamAnswer::Result(result)) if is_tool_error(result) => (Outcome::ToolError, None),
@@ -174,7 +173,7 @@ fn upstream_error(error: &[u8]) -> Box<RecordedError> {
     Box::new(RecordedError::new(read.code.to_string(), &read.message, None))
 }
 
-/// Whether a tool's result says `"isError": true` at its top. The text is searched first, since nearly
+/// Returns true if a tool's result has `"isError": true` at its top. The text is searched first, since nearly
 /// no result has it and parsing a large one costs more than the rest of the call.
 fn is_tool_error(result: &[u8]) -> bool {
     let says_true = |at: usize| {
@@ -193,7 +192,7 @@ fn is_tool_error(result: &[u8]) -> bool {
     serde_json::from_slice::<ToolResult>(result).is_ok_and(|result| result.is_error)
 }
 
-/// The estimate that is used where no tokenizer ran: four bytes a token.
+/// Estimates tokens without a tokenizer: four bytes a token.
 fn estimated_tokens(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX)
 }

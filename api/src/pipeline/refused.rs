@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use protocol::Refusal;
 
-/// A request that was turned away as a whole.
+/// A request that is refused as a whole.
 pub struct Refused {
     pub refusal: Refusal,
     pub id: Option<String>,
     pub rate_limit: Option<RateLimitState>,
-    /// Whether it was read and is one `tools/call`, whose refusal can be a tool's result too.
+    /// True if the request was read and is one `tools/call`, whose refusal can be a tool's result too.
     pub is_tool_call: bool,
 }
 
@@ -20,7 +20,7 @@ impl From<Refusal> for Refused {
 }
 
 impl Refused {
-    /// Answers under this id where the request's own was not read.
+    /// Sets the id where the request's own was not read.
     pub fn under(self, id: Option<String>) -> Self {
         Self { id: self.id.or(id), ..self }
     }
@@ -30,12 +30,11 @@ impl Refused {
     }
 }
 
-/// Where the caller stands with its limit, for the answer's headers; none when it has no limit.
+/// State of the caller's rate limit, for response headers; none without a limit.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct RateLimitState(pub Option<QuotaState>);
 
 impl RateLimitState {
-    /// This one, or the other where this one says nothing.
     pub fn or(self, other: RateLimitState) -> RateLimitState {
         RateLimitState(self.0.or(other.0))
     }
@@ -48,6 +47,6 @@ pub struct QuotaState {
     pub max: u32,
     pub window: Duration,
     pub remaining: u32,
-    /// Until all of it may be used at once again.
+    /// Time until the whole limit is available again.
     pub reset_after: Duration,
 }

@@ -1,5 +1,4 @@
-//! Upstreams of tenants: names resolved to servers, servers selected for a caller, and what the catalog
-//! knows of them.
+//! Upstreams of tenants: names resolved to servers, servers selected for a caller, and their catalog.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ pub struct Upstreams {
     pub pool: Pool,
     /// Resources that streams of other replicas are subscribed to.
     pub interest: Arc<ReplicaInterest>,
-    /// Time for a list of all servers to wait for one of them.
+    /// Time for one server to answer a list of all servers.
     pub list_timeout: Duration,
 }
 

@@ -1,5 +1,4 @@
-//! The caller of a REST request. Authentication puts it into the request before a handler runs; here it
-//! is taken out, and answers what handlers ask of it.
+//! The caller of a REST request, extracted from the request after authentication.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,12 +24,12 @@ impl Acting {
         self.caller.tenant
     }
 
-    /// The caller's own rows.
+    /// Returns the caller's own rows.
     pub fn rows<'a>(&self, app: &'a App) -> TenantScope<'a> {
         app.db.tenant(self.tenant())
     }
 
-    /// Who is written into the audit event.
+    /// Returns the actor for audit events.
     pub fn actor(&self) -> Actor {
         Actor::caller(&self.caller, self.request, self.ip)
     }
@@ -39,8 +38,7 @@ impl Acting {
         self.caller.scopes.contains(scope)
     }
 
-    /// # Errors
-    /// 403 that names the scope.
+    /// Refuses a caller without this scope, with 403 that names the scope.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         Ok(self.caller.require(scope)?)
     }
@@ -49,7 +47,7 @@ impl Acting {
 impl<S: Sync> FromRequestParts<S> for Acting {
     type Rejection = Problem;
 
-    /// A route that was left out of authentication refuses everybody.
+    /// Refuses everybody on a route that was left out of authentication.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parts.extensions.get::<Acting>().cloned().ok_or_else(|| {
             Refusal::new(Code::Unauthenticated, "nobody was authenticated for this request").into()

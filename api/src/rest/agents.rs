@@ -1,4 +1,4 @@
-//! `/v1/agents`: the named, non-human clients of a tenant. They are also made at their first use.
+//! `/v1/agents`: the named, non-human clients of a tenant. An agent is also created at its first use.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ pub async fn list_agents(
     Ok(PageOf::of(rows, AgentBody::from))
 }
 
-/// Makes an agent in the tenant that is acted for.
+/// Creates an agent in the tenant that is acted for.
 ///
 /// Needs `servers:write` and `configs:write`; an operator names another tenant by `X-Tenant-Id`.
 #[utoipa::path(
@@ -124,7 +124,7 @@ pub async fn find_agent(
 
 /// Deletes an agent with its configs, and revokes its keys.
 ///
-/// Its executions stay. Needs `servers:write` and `configs:write`; an operator names another tenant
+/// The agent's executions stay. Needs `servers:write` and `configs:write`; an operator names another tenant
 /// by `X-Tenant-Id`.
 #[utoipa::path(
     delete, path = "/v1/agents/{id}", tag = "agents",
@@ -144,7 +144,7 @@ pub async fn delete_agent(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deleting an agent revokes its keys, and an operator's key is revoked by an operator only.
+/// Refuses to delete the agent of an operator's key, since only an operator revokes such a key.
 async fn keeps_no_operator_key(acting: &Acting, app: &App, agent: AgentId) -> Result<(), Problem> {
     for page in 1.. {
         if acting.has(Scope::TenantsAdmin) {

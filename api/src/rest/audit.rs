@@ -1,4 +1,4 @@
-//! `/v1/audit`: audit events. Events are written with the changes themselves and only read here.
+//! `/v1/audit`: the audit log. Events are written with the changes themselves and only read here.
 
 use std::sync::Arc;
 
@@ -29,24 +29,24 @@ pub struct AuditEventBody {
     id: AuditId,
     #[schema(value_type = Moment)]
     at: jiff::Timestamp,
-    /// The tenant whose thing was changed; null for what belongs to the whole installation.
+    /// The tenant of the changed object; null for what belongs to the whole installation.
     #[schema(value_type = Option<TenantIdText>)]
     tenant_id: Option<TenantId>,
     actor: ActorBody,
     #[schema(value_type = RequestIdText)]
     request_id: RequestId,
-    /// What was done.
+    /// The kind of change.
     #[schema(example = "server.create")]
     action: String,
-    /// The id of what it was done to.
+    /// The id of the changed object.
     #[schema(example = "srv_0190f5d2c3a47b6e8f1a2b3c4d5e6f70")]
     target: String,
-    /// What it was like afterwards, without secrets; of a server the whole command line.
+    /// The object after the change, without secrets; of a server the whole command line.
     #[schema(value_type = Object)]
     details: Value,
 }
 
-/// Who changed it.
+/// The author of a change.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditActor)]

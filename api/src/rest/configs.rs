@@ -1,5 +1,5 @@
-//! `/v1/mcp/configs`: what a tenant, or one of its agents, may do with a server. Null inherits; the
-//! policy stage enforces it at every door.
+//! `/v1/mcp/configs`: the permissions of a tenant, or of one of its agents, at a server. Null inherits; the
+//! policy stage applies them at every endpoint.
 
 use std::sync::Arc;
 
@@ -80,19 +80,19 @@ impl From<ServerConfig> for ConfigBody {
     }
 }
 
-/// What a body asks for, before its names are looked up.
-struct Asked {
+/// The body of a new config, before its names are looked up.
+struct ConfigRequest {
     server: String,
     agent: Option<String>,
     patch: ConfigPatch,
 }
 
-fn new_config(f: &mut Fields) -> Option<Asked> {
+fn new_config(f: &mut Fields) -> Option<ConfigRequest> {
     let server = f.required("serverId", form::text(1, 64), "The server's id or slug.");
     let about = "The id or slug of the agent it is for; for all of the tenant when not given.";
     let agent = f.optional("agentId", form::text(1, 64), about);
     let patch = settings(f);
-    Some(Asked { server: server?, agent, patch })
+    Some(ConfigRequest { server: server?, agent, patch })
 }
 
 fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
@@ -101,7 +101,7 @@ fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
     Some(settings(f))
 }
 
-/// What both bodies can say; null inherits.
+/// Reads the settings that both bodies have; null inherits.
 fn settings(f: &mut Fields) -> ConfigPatch {
     let allowed = "The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.";
     let blocked = "Likewise; these are refused, whatever else allows them.";
@@ -155,7 +155,7 @@ pub async fn list_configs(
     Ok(PageOf::of(found, ConfigBody::from))
 }
 
-/// Makes the config of a server for the tenant, or for one of its agents. There is one for each.
+/// Creates the config of a server for the tenant, or for one of its agents. There is one for each.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -171,7 +171,7 @@ pub async fn create_config(
     payload: Payload,
 ) -> Result<Tagged<Created<ConfigBody>>, Problem> {
     acting.require(Scope::ConfigsWrite)?;
-    let Asked { server, agent, patch } = payload.read(new_config)?;
+    let ConfigRequest { server, agent, patch } = payload.read(new_config)?;
     let rows = acting.rows(&app);
     let server = find::server(rows, &server).await?.id;
     let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
@@ -207,7 +207,7 @@ pub async fn find_config(
     Ok(([(header::ETAG, etag(&config))], Json(config.into())))
 }
 
-/// Changes a config: what is left out stays, null inherits again.
+/// Changes a config: members that are left out stay, null inherits again.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -238,7 +238,7 @@ pub async fn update_config(
     Ok(([(header::ETAG, etag(&config))], Json(config.into())))
 }
 
-/// Deletes a config: what it set is inherited again.
+/// Deletes a config, whose settings are inherited again.
 ///
 /// Needs `configs:write`.
 #[utoipa::path(
@@ -263,7 +263,7 @@ async fn find_row(rows: TenantScope<'_>, name: &str) -> Result<ServerConfig, Pro
     rows.find_config(id).await.map_err(Problem::of("config"))
 }
 
-/// The ETag of a row: its revision is raised by each change of it.
+/// Returns the ETag of a row, whose revision is raised by each change.
 fn etag(row: &ServerConfig) -> String {
     format!("\"{}\"", row.revision)
 }

@@ -1,4 +1,4 @@
-//! Shared parts of the OpenAPI document: schemas of texts, and the problems of routes.
+//! OpenAPI parts that all routes share: schemas of texts, and problems.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ macro_rules! described {
 pub(crate) use described;
 
 /// Makes a type that stands for a body in attributes: its name in the document, the table that reads and
-/// describes it, what it is, and an example.
+/// describes the body, a description, and an example.
 macro_rules! body {
     ($type:ident as $name:literal, $table:expr, $about:literal, $example:tt) => {
         #[doc = $about]
@@ -121,7 +121,7 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// What any route can answer.
+    /// Problems of every route.
     Always {
         400 "BadRequest" "The query or the body cannot be read: `bad_request`, `parse_error`.";
         401 "Unauthenticated" "No credential, or one that is not valid: `unauthenticated`, `invalid_credential`, `credential_expired`, `credential_revoked`.";
@@ -130,28 +130,28 @@ statuses! {
         500 "Internal" "The gateway failed, and logged why under the request's id: `internal`.";
         503 "Unavailable" "Something that is needed is away: `database_unavailable`, `state_unavailable`, `record_unavailable`, `upstream_unavailable`, `circuit_open`, `server_stopped`, `not_configured`, `shutting_down`.";
     }
-    /// Of routes with a query or a body.
+    /// Problems of routes with a query or a body.
     Filtered {
         422 "Invalid" "Fields or parameters are wrong; `errors` names each of them: `validation_failed`.";
     }
-    /// Of routes with an id.
+    /// Problems of routes with an id.
     Named {
         404 "NotFound" "There is no such thing, or it is another tenant's: `not_found`.";
     }
-    /// Of routes that can be sent a body.
+    /// Problems of routes that take a body.
     Sent {
         413 "TooLarge" "The body is larger than the gateway takes: `body_too_large`.";
         415 "NotJson" "The body is not `application/json`: `unsupported_media_type`.";
     }
-    /// Of changes that others can stand in the way of.
+    /// Problems of changes that conflict with other rows.
     Contested {
         409 "Conflict" "It is taken, exists already, or is changed elsewhere: `slug_taken`, `conflict`, `managed_by_config`.";
     }
-    /// Of changes under a condition.
+    /// Problems of conditional changes.
     Conditional {
         412 "Changed" "It is not what `If-Match` says: `precondition_failed`.";
     }
-    /// Of routes that ask a server.
+    /// Problems of routes that call a server.
     Asked {
         502 "UpstreamFailed" "The server broke the protocol or died: `upstream_failed`; its answer cannot be read: `unreadable_answer`.";
         504 "TimedOut" "The server did not answer in time: `timed_out`.";

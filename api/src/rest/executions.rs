@@ -1,5 +1,4 @@
-//! `/v1/mcp/executions`: the record of calls, newest first. It is written by the pipeline and only
-//! read here.
+//! `/v1/mcp/executions`: the record of calls, newest first, which only the pipeline writes.
 
 use std::sync::Arc;
 
@@ -52,13 +51,13 @@ pub struct ExecutionBody {
     outcome: &'static str,
     #[schema(value_type = Moment)]
     started_at: jiff::Timestamp,
-    /// Null while it is running, and when its end is not known.
+    /// Null while the call is running, and when its end is unknown.
     #[schema(value_type = Option<Moment>)]
     finished_at: Option<jiff::Timestamp>,
     duration_ms: Option<f64>,
-    /// Waited for a place, or for the server's start.
+    /// Time that the call waited for a free slot, or for the server's start.
     queue_ms: Option<f64>,
-    /// Waited for the server itself.
+    /// Time that the server took.
     upstream_ms: Option<f64>,
     attempts: Option<u8>,
     /// The arguments without what looks secret, as JSON text; a long one is cut, which is marked.
@@ -73,7 +72,7 @@ pub struct ExecutionBody {
     error: Option<ErrorBody>,
 }
 
-/// Why a call did not end well.
+/// The error of a call.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExecutionError)]
 pub struct ErrorBody {
@@ -193,7 +192,7 @@ pub async fn find_execution(
     Ok(Json(found.into()))
 }
 
-/// What the journal still holds is in the database after this. An answer that lacks it would be wrong.
+/// Flushes the journal into the database, since an answer without its entries would be wrong.
 async fn flush(app: &App) -> Result<(), Problem> {
     app.gateway.recorder.record.flush().await.map_err(|error| {
         tracing::error!(%error, "the record cannot be brought up to date");

@@ -1,5 +1,4 @@
-//! Look-up of rows that a path, query or body names, by id or by slug. What has neither form is not found,
-//! as what is another tenant's.
+//! Lookup by id or by slug. A name of neither form is not found, like the objects of other tenants.
 
 use entity::{Agent, DbError, Server, Tenant, TenantScope};
 use protocol::{AgentId, ServerId, Slug, TenantId};
@@ -7,7 +6,7 @@ use protocol::{AgentId, ServerId, Slug, TenantId};
 use crate::app::App;
 use crate::http::problem::Problem;
 
-/// A server that the tenant sees: its own, or a global one.
+/// Finds a server that the tenant sees: its own, or a global one.
 pub async fn server(rows: TenantScope<'_>, name: &str) -> Result<Server, Problem> {
     let found = match (name.parse::<ServerId>(), name.parse::<Slug>()) {
         (Ok(id), _) => rows.find_server(id).await,
@@ -17,7 +16,7 @@ pub async fn server(rows: TenantScope<'_>, name: &str) -> Result<Server, Problem
     found.map_err(Problem::of("server"))
 }
 
-/// An agent of the tenant.
+/// Finds an agent of the tenant.
 pub async fn agent(rows: TenantScope<'_>, name: &str) -> Result<Agent, Problem> {
     let found = match name.parse::<AgentId>() {
         Ok(id) => rows.find_agent(id).await,
@@ -27,7 +26,7 @@ pub async fn agent(rows: TenantScope<'_>, name: &str) -> Result<Agent, Problem> 
     found.map_err(Problem::of("agent"))
 }
 
-/// The same for what may be left out.
+/// Finds an agent if one is named.
 pub async fn agent_if_named(rows: TenantScope<'_>, name: Option<&str>) -> Result<Option<Agent>, Problem> {
     match name {
         Some(name) => agent(rows, name).await.map(Some),
@@ -35,7 +34,7 @@ pub async fn agent_if_named(rows: TenantScope<'_>, name: Option<&str>) -> Result
     }
 }
 
-/// Any tenant; whether the caller may know of it is the business of who asks.
+/// Finds any tenant; the handler checks that the caller may know of it.
 pub async fn tenant(app: &App, name: &str) -> Result<Tenant, Problem> {
     let operator = app.db.operator();
     let found = match name.parse::<TenantId>() {

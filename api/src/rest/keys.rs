@@ -1,4 +1,4 @@
-//! `/v1/keys`: API keys. The secret is answered once, when the key is made, and kept nowhere.
+//! `/v1/keys`: API keys. The secret is returned once, when the key is made, and not stored.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ body!(
     {"name": "the coder's key", "agentId": "coder-1", "role": "agent"}
 );
 
-/// What a body asks for, before its names are looked up.
+/// The body of a new key, before its names are looked up.
 struct NewKey {
     tenant: Option<String>,
     agent: Option<String>,
@@ -86,13 +86,13 @@ pub struct KeyBody {
     last_used_at: Option<jiff::Timestamp>,
 }
 
-/// A key that was just made.
+/// A new key.
 #[derive(Serialize, ToSchema)]
 #[schema(as = MadeKey)]
 pub struct MadeKeyBody {
     #[serde(flatten)]
     key: KeyBody,
-    /// To be sent as `X-MCP-Key` or as a bearer token. It is shown here and never again.
+    /// The secret, sent as `X-MCP-Key` or as a bearer token. It is shown only here.
     #[schema(example = "mcp_live_…")]
     secret: String,
 }
@@ -141,10 +141,10 @@ pub async fn list_keys(
     Ok(PageOf::of(rows, KeyBody::from))
 }
 
-/// Makes a key, and answers its secret once.
+/// Makes a key, and returns its secret once.
 ///
-/// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`; and every scope that
-/// the key gets.
+/// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`; and every scope that the
+/// key gets.
 #[utoipa::path(
     post, path = "/v1/keys", tag = "keys", request_body = NewKeyBody,
     responses((status = 201, description = "The key with its secret.", body = MadeKeyBody), Always, Named, Filtered, Sent)
@@ -174,7 +174,7 @@ pub async fn create_key(
     Ok(([(header::CACHE_CONTROL, "no-store")], created("/v1/keys", body.key.id, body)))
 }
 
-/// Revokes a key. It stays in the list.
+/// Revokes a key, which stays in the list.
 ///
 /// Needs `servers:write` and `configs:write`, for another tenant `tenants:admin`; a key that holds
 /// `tenants:admin` is revoked by an operator only.

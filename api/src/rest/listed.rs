@@ -1,4 +1,4 @@
-//! The two forms of a list: numbered pages for what is registered, cursors for what only grows.
+//! Pagination: numbered pages for registered rows, cursors for lists that only grow.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 #[serde(rename_all = "camelCase")]
 pub struct PageOf<T> {
     pub items: Vec<T>,
-    /// Which page this is, from 1.
+    /// Number of this page, from 1.
     #[schema(minimum = 1, example = 1)]
     pub page: u64,
-    /// How many items a full page has.
+    /// Number of items on a full page.
     #[schema(minimum = 1, maximum = 500, example = 50)]
     pub page_size: u64,
-    /// How many items all pages have.
+    /// Number of items on all pages.
     #[schema(example = 1)]
     pub total: u64,
 }
@@ -27,7 +27,7 @@ pub struct PageOf<T> {
 #[serde(rename_all = "camelCase")]
 pub struct SliceOf<T> {
     pub items: Vec<T>,
-    /// To be given as `cursor` for the next page; null on the last one.
+    /// `cursor` of the next page; null on the last one.
     pub next_cursor: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl<T> PageOf<T> {
     }
 }
 
-/// 201 with the place of what was made.
+/// 201 with the path of the created row.
 pub type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 
 pub fn created<T>(collection: &str, id: impl std::fmt::Display, body: T) -> Created<T> {

@@ -1,5 +1,5 @@
-//! The REST surface under `/v1`: all its routes, in the order of the document. Who calls is known
-//! before a handler runs; what a route needs is checked in the handler's first line.
+//! REST routes under `/v1`, in the order of the document. The caller is known before a handler runs; the
+//! handler's first line checks the caller's scopes.
 
 pub mod acting;
 mod agents;
@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 pub use input::form::reference;
 
-/// Every route of the registry, the record and the identities. Authentication goes around it as a
+/// Returns every route of the registry, the record and the identities. Authentication goes around it as a
 /// `route_layer`, so that an unknown path is 404 for everybody.
 pub fn router() -> OpenApiRouter<Arc<App>> {
     use servers::{discover, process};

@@ -1,6 +1,6 @@
-//! Authorization of a tenant's administration. One rule for its agents, keys, tokens and audit: whoever holds both
-//! `servers:write` and `configs:write` administers its own tenant, and `tenants:admin` every tenant.
-//! Nobody grants what they lack, nor revokes what is above them.
+//! Administration of tenants. One rule for agents, keys, tokens and audit: a holder of both `servers:write`
+//! and `configs:write` administers its own tenant, and `tenants:admin` every tenant. Nobody grants a scope
+//! that they lack, nor revokes a key with more scopes.
 
 use protocol::{Code, Refusal, Scope, Scopes, TenantId};
 
@@ -9,11 +9,10 @@ use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::find;
 
-/// What makes an administrator of one's own tenant.
+/// Scopes of an administrator of one's own tenant.
 const ADMINISTRATION: [Scope; 2] = [Scope::ServersWrite, Scope::ConfigsWrite];
 
-/// # Errors
-/// 403 that names the missing scopes.
+/// Refuses with 403 that names the missing scopes.
 pub fn administers(acting: &Acting) -> Result<(), Problem> {
     let needed: Scopes = ADMINISTRATION.into_iter().collect();
     let missing = needed.beyond(acting.caller.scopes);
@@ -23,8 +22,8 @@ pub fn administers(acting: &Acting) -> Result<(), Problem> {
     Err(missing_scopes(missing, "administering a tenant's agents and keys needs"))
 }
 
-/// The tenant that is administered: the one that is named, by id or slug, else the caller's own.
-/// Another tenant is not found by who is not the operator.
+/// Finds the administered tenant: the named one, by id or slug, else the caller's own. Another tenant is not
+/// found unless the caller is the operator.
 pub async fn administered(app: &App, acting: &Acting, named: Option<&str>) -> Result<TenantId, Problem> {
     administers(acting)?;
     let own = acting.tenant();
@@ -36,11 +35,11 @@ pub async fn administered(app: &App, acting: &Acting, named: Option<&str>) -> Re
     }
 }
 
-/// Checks that a body which names a tenant names the one that is acted for. What is made is read, changed
-/// and deleted there only.
+/// Checks that a body which names a tenant names the one that is acted for, since its rows are created, read,
+/// changed and deleted there only.
 ///
 /// # Errors
-/// 403 that says how to act for the other tenant, to who may; to others there is no such tenant.
+/// 403 with a hint how to act for the other tenant, if the caller may; else 404.
 pub async fn acted_for(app: &App, acting: &Acting, named: &str) -> Result<(), Problem> {
     if is_own(acting, named) {
         return Ok(());
@@ -61,8 +60,7 @@ pub fn is_own(acting: &Acting, name: &str) -> bool {
     name == acting.caller.tenant_slug || name.parse().is_ok_and(|id: TenantId| id == acting.tenant())
 }
 
-/// # Errors
-/// 403 that names the scopes the caller would grant and lacks.
+/// Refuses with 403 that names the scopes the caller would grant and lacks.
 pub fn may_grant(acting: &Acting, scopes: Scopes) -> Result<(), Problem> {
     let missing = scopes.beyond(acting.caller.scopes);
     if missing.is_empty() { Ok(()) } else { Err(missing_scopes(missing, "nobody grants what they lack:")) }

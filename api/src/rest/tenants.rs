@@ -1,4 +1,4 @@
-//! `/v1/tenants`: the operator makes and deletes tenants; a tenant sees itself.
+//! `/v1/tenants`: the operator creates and deletes tenants; a tenant sees itself.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub async fn list_tenants(
     Ok(PageOf::of(rows, TenantBody::from))
 }
 
-/// Makes a tenant.
+/// Creates a tenant.
 ///
 /// Needs `tenants:admin`.
 #[utoipa::path(
@@ -93,7 +93,7 @@ pub async fn create_tenant(
 
 /// Finds a tenant, by id or slug.
 ///
-/// A tenant sees itself; others need `tenants:admin`.
+/// Other tenants than the caller's own need `tenants:admin`.
 #[utoipa::path(
     get, path = "/v1/tenants/{id}", tag = "tenants",
     params(("id" = String, Path, description = "The tenant's id or slug.", example = "default")),
@@ -112,7 +112,7 @@ pub async fn find_tenant(
 
 /// Deletes a tenant with its agents, servers and configs, and revokes its keys.
 ///
-/// Its executions and audit events stay. The tenant `default` stays too. Needs `tenants:admin`.
+/// Executions and audit events stay. The tenant `default` stays too. Needs `tenants:admin`.
 #[utoipa::path(
     delete, path = "/v1/tenants/{id}", tag = "tenants",
     params(("id" = String, Path, description = "The tenant's id or slug.")),

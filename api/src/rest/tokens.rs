@@ -22,7 +22,7 @@ body!(NewTokenBody as "NewToken", new_token, "A token to be made.", {
     "agentId": "coder-1", "expiresIn": "1h"
 });
 
-/// What a body asks for, before its names are looked up.
+/// The body of a new token, before its names are looked up.
 struct NewToken {
     agent: String,
     tenant: Option<String>,
@@ -42,12 +42,12 @@ fn new_token(f: &mut Fields) -> Option<NewToken> {
     Some(NewToken { agent: agent?, tenant, scopes, life })
 }
 
-/// A token, shown once.
+/// A new token, shown once.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Token)]
 pub struct TokenBody {
-    /// To be sent as `Authorization: Bearer …`. It cannot be revoked: it ends.
+    /// The token, sent as `Authorization: Bearer …`. A token cannot be revoked.
     token: String,
     #[schema(value_type = Moment)]
     expires_at: jiff::Timestamp,

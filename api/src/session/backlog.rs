@@ -1,5 +1,5 @@
-//! Bytes that wait for, or are kept for, readers of streams: counted per tenant and in all, with a bound
-//! for each, beyond which notifications are dropped. Knows no message.
+//! Backlogs of streams: bytes that wait for, or are kept for, readers, counted per tenant and in all. Beyond
+//! the bound of either, notifications are dropped. Knows no message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub struct Backlogs {
     tenants: DashMap<TenantId, Arc<Backlog>>,
 }
 
-/// What waits for one tenant's readers.
+/// Backlog of one tenant's readers.
 #[derive(Default)]
 pub struct Backlog {
     bytes: AtomicUsize,
@@ -33,14 +33,14 @@ impl Backlogs {
         Arc::clone(&self.tenants.entry(tenant).or_insert_with(new))
     }
 
-    /// Bytes that wait in all.
+    /// Returns the bytes of all backlogs.
     pub fn bytes(&self) -> usize {
         self.all.load(Ordering::Relaxed)
     }
 }
 
 impl Backlog {
-    /// Whether so many bytes more may wait.
+    /// Returns true if so many more bytes may wait.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.bytes.load(Ordering::Relaxed) + bytes <= MOST_OF_TENANT
             && self.all.load(Ordering::Relaxed) + bytes <= MOST

@@ -1,6 +1,6 @@
-//! Sessions of the legacy era (`Mcp-Session-Id`): random, bound to tenant, caller and endpoint, kept in
-//! SQL with the shared state in front, so that any replica serves them. Another caller's session is
-//! not found. The id itself is never stored, only its SHA-256.
+//! Sessions of the legacy era (`Mcp-Session-Id`): random, bound to tenant, caller and endpoint, kept in SQL
+//! with the shared state in front, so that any replica serves them. Another caller's session is not found.
+//! The id itself is never stored, only its SHA-256.
 
 pub mod backlog;
 pub mod state;
@@ -37,20 +37,20 @@ use crate::session::backlog::Backlogs;
 use crate::session::stored::{IDLE, Stored, expiry, key, text};
 use crate::session::stream_quota::StreamQuota;
 
-/// How long a copy in the shared state lasts after its row was last written or read. It bounds how long
-/// a copy may be wrong that no replica could delete.
+/// Lifetime of a copy in the shared state after its row was last written or read. It bounds the time for
+/// which a copy that no replica could delete is wrong.
 const COPIED: Duration = Duration::from_secs(600);
 
-/// After how many new sessions the quiet ones are counted.
+/// Number of new sessions after which idle ones are counted.
 const COUNTED_EVERY: usize = 100;
 
-/// Most sessions of one caller with something going on in one replica.
+/// Most busy sessions of one caller in one replica.
 const MOST_SESSIONS: usize = 4_000;
 
-/// Most bytes of what a client says of itself.
-const MOST_WORDS: usize = 16 << 10;
+/// Most bytes of a client's capabilities and clientInfo.
+const MAX_CLIENT_BYTES: usize = 16 << 10;
 
-/// How often its life is prolonged, at most.
+/// Least time between two renewals of a session's row.
 const TOUCH: Duration = Duration::from_secs(60);
 
 /// A session as a request finds it.
@@ -67,7 +67,7 @@ pub struct Session {
     used: Mutex<Used>,
 }
 
-/// When a session was used last, and when its row was told so.
+/// Times of a session's last use and of its row's last renewal.
 struct Used {
     here: Instant,
     row: Instant,
@@ -76,15 +76,15 @@ struct Used {
 pub struct Sessions {
     db: Db,
     state: Arc<dyn StateStore>,
-    /// What this replica has of sessions, with the text it was read from.
+    /// Sessions in this replica, with the stored text of each.
     known: DashMap<SessionHash, (Bytes, Arc<Session>)>,
     replica: Arc<str>,
     pool: Pool,
-    /// Counts what waits for clients.
+    /// Backlogs of unread messages.
     pub backlogs: Backlogs,
     pub stream_quota: Arc<StreamQuota>,
     opened: AtomicUsize,
-    /// When sessions were forgotten because there were too many.
+    /// Time when sessions were last forgotten because there were too many.
     forgotten: Mutex<Option<Instant>>,
 }
 
@@ -100,13 +100,14 @@ impl Sessions {
         Self { db, state, known, replica, pool, backlogs, stream_quota, opened, forgotten: Mutex::default() }
     }
 
-    /// Whether this caller may have one more here, and in these words.
+    /// Refuses another session of a caller with too many, or one with too large capabilities.
     fn may_open(&self, caller: &Caller, facts: &Facts) -> Result<(), Refusal> {
-        let words = [&facts.capabilities, &facts.info].into_iter().flatten().map(|raw| raw.get().len());
-        let words: usize = words.sum();
-        if words > MOST_WORDS {
-            let reason =
-                format!("capabilities and clientInfo have {words} bytes; at most {MOST_WORDS} are kept");
+        let bytes = [&facts.capabilities, &facts.info].into_iter().flatten().map(|raw| raw.get().len());
+        let bytes: usize = bytes.sum();
+        if bytes > MAX_CLIENT_BYTES {
+            let reason = format!(
+                "capabilities and clientInfo have {bytes} bytes; at most {MAX_CLIENT_BYTES} are kept"
+            );
             return Err(Refusal::new(Code::InvalidParams, reason));
         }
         let own = caller.principal();
@@ -123,7 +124,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Begins a session. The id is given to the client and nowhere kept.
+    /// Begins a session, whose id is given to the client and not stored.
     pub async fn open(
         &self,
         caller: &Caller,
@@ -160,11 +161,11 @@ impl Sessions {
         Ok((id, session))
     }
 
-    /// The caller's session at this endpoint.
+    /// Finds the caller's session at this endpoint.
     pub async fn find(&self, caller: &Caller, endpoint: &str, id: &str) -> Result<Arc<Session>, Refusal> {
         let hash = hash_of(id);
         let raw = match self.known(&hash) {
-            // Nobody else can have changed it.
+            // Without a shared state, no other replica can have changed the session.
             Some(session) if !self.state.is_shared() => return self.used(caller, endpoint, session).await,
             known => match (self.newest(caller.tenant, &hash).await, known) {
                 (Ok(raw), _) => raw,
@@ -174,7 +175,7 @@ impl Sessions {
                     return self.used(caller, endpoint, session).await;
                 }
                 (Err(refusal), known) => {
-                    // Ended while nobody could be told.
+                    // The session ended while this replica missed the notification.
                     known.is_some().then(|| self.forget(&hash));
                     return Err(refusal);
                 }
@@ -194,7 +195,7 @@ impl Sessions {
         Ok(self.remember(hash, caller.tenant, raw, &stored))
     }
 
-    /// A session that is known here, if it is this caller's at this endpoint.
+    /// Returns a known session, if it is this caller's at this endpoint, and notes its use.
     async fn used(
         &self,
         caller: &Caller,
@@ -212,7 +213,7 @@ impl Sessions {
         Ok(session)
     }
 
-    /// What is stored of a session now: the shared state is in front of the database, not instead of it.
+    /// Returns the stored session: the shared state is a cache of the database.
     async fn newest(&self, tenant: TenantId, hash: &SessionHash) -> Result<Bytes, Refusal> {
         if self.state.is_shared()
             && let Ok(Some(raw)) = self.state.get(&key(tenant, hash)).await
@@ -222,7 +223,7 @@ impl Sessions {
         self.stored(tenant, hash).await
     }
 
-    /// Changes what is kept of a session.
+    /// Changes the stored facts of a session.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -230,7 +231,7 @@ impl Sessions {
         session: &Session,
         change: impl FnOnce(&mut Facts) -> Result<(), Refusal>,
     ) -> Result<Arc<Session>, Refusal> {
-        // One after the other: two changes at once would lose each other.
+        // Serialized: concurrent changes would lose each other.
         let _turn = session.state.changing.lock().await;
         let newest = self.known(&session.hash);
         let mut facts = newest.as_deref().unwrap_or(session).facts.clone();
@@ -262,28 +263,28 @@ impl Sessions {
         forgotten.map_err(Refusal::from)
     }
 
-    /// A session that ended, here or on another replica.
+    /// Removes a session that ended, here or on another replica.
     pub fn forget(&self, hash: &SessionHash) {
         if let Some((_, (_, session))) = self.known.remove(hash) {
             session.state.end();
-            // What ran for it alone has nobody left.
+            // Upstreams of this session alone are not needed any more.
             self.pool.dismiss(session.client.owner);
         }
     }
 
-    /// Sessions of a tenant whose home is read here.
-    pub fn heard(&self, tenant: TenantId) -> Vec<Arc<Session>> {
-        let heard = |session: &Session| session.tenant == tenant && session.state.is_read();
-        self.known.iter().filter(|known| heard(&known.1)).map(|known| Arc::clone(&known.1)).collect()
+    /// Returns the sessions of a tenant whose GET stream is read here.
+    pub fn with_reader(&self, tenant: TenantId) -> Vec<Arc<Session>> {
+        let read = |session: &Session| session.tenant == tenant && session.state.is_read();
+        self.known.iter().filter(|known| read(&known.1)).map(|known| Arc::clone(&known.1)).collect()
     }
 
-    /// The gateway stops: no client can answer any more.
-    pub fn refuse_questions(&self) {
+    /// Refuses all server requests, since no client can answer after shutdown.
+    pub fn refuse_server_requests(&self) {
         let all: Vec<Arc<Session>> = self.known.iter().map(|known| Arc::clone(&known.1)).collect();
-        all.iter().for_each(|session| session.state.refuse_questions());
+        all.iter().for_each(|session| session.state.refuse_server_requests());
     }
 
-    /// Tenants with a session whose home is read here.
+    /// Returns the tenants with a session whose GET stream is read here.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.known.iter().filter(|known| known.1.state.is_read()).map(|known| known.1.tenant).collect()
     }
@@ -292,7 +293,7 @@ impl Sessions {
         self.known.is_empty()
     }
 
-    /// Reads again what another replica changed.
+    /// Reads a session again after a change by another replica.
     pub async fn renew(&self, session: &Session) {
         let raw = self.newest(session.tenant, &session.hash).await;
         if let Some(stored) = raw.as_ref().ok().and_then(|raw| serde_json::from_slice::<Stored>(raw).ok())
@@ -302,8 +303,7 @@ impl Sessions {
         }
     }
 
-    /// Reads again the sessions that are read here, since other replicas may have ended or changed them
-    /// without being heard.
+    /// Reads again the sessions with readers here, since notifications of other replicas may be lost.
     pub async fn renew_read(&self) {
         let read: Vec<Arc<Session>> = self
             .known
@@ -321,7 +321,7 @@ impl Sessions {
         }
     }
 
-    /// What this replica has of a session.
+    /// Returns a session that is in memory here.
     pub fn known(&self, hash: &SessionHash) -> Option<Arc<Session>> {
         self.known.get(hash).map(|known| Arc::clone(&known.1))
     }
@@ -334,7 +334,7 @@ impl Sessions {
         self.remember(hash, tenant, raw, stored)
     }
 
-    /// Puts what is stored of a session in front of the database, for all replicas.
+    /// Puts a stored session into the shared state, for all replicas.
     async fn share(&self, tenant: TenantId, hash: &SessionHash, raw: &Bytes) -> Result<(), StateError> {
         match self.state.is_shared() {
             true => self.state.put_copy(&key(tenant, hash), raw.clone(), COPIED).await,

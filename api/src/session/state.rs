@@ -1,5 +1,5 @@
-//! State of a session in this replica: streams, server requests that wait for the client's answer, and
-//! requests in flight, which the client may cancel.
+//! State of a session in this replica: its streams, the server requests that wait for the client's responses,
+//! and the requests in flight that the client may cancel.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -19,37 +19,37 @@ use crate::session::stream::{Stream, StreamKeeper};
 /// Most streams of one session that are kept for a client that comes back.
 const MAX_STREAMS: usize = 64;
 
-/// Most bytes of them, but for those that are under way.
+/// Most bytes of these streams, not counting those in use.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Most questions that wait for one client.
-const MAX_QUESTIONS: usize = 256;
+/// Most server requests that wait for one client.
+const MAX_SERVER_REQUESTS: usize = 256;
 
 pub struct SessionState {
-    /// Held while what is kept of the session changes.
+    /// Held while the session's facts change.
     pub changing: tokio::sync::Mutex<()>,
-    /// The messages of no request: what a GET reads.
+    /// The GET stream: messages outside any request.
     pub get_stream: Arc<Stream>,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     next_stream: AtomicU32,
-    questions: Mutex<HashMap<u64, ServerRequest>>,
-    next_question: AtomicU64,
+    server_requests: Mutex<HashMap<u64, ServerRequest>>,
+    next_request: AtomicU64,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// Cancelled when another GET takes over, or the session ends.
     reader: Mutex<CancellationToken>,
-    heard: AtomicBool,
-    /// Whether changes may have been told while this replica knew nothing of the session.
+    was_read: AtomicBool,
+    /// True if this replica may have missed changes of the session's lists.
     pub missed: AtomicBool,
-    /// By the URI as the client named it.
+    /// Subscriptions by the URI as the client named it.
     subscriptions: Mutex<HashMap<String, Subscribed>>,
-    /// The replica's mark in the ids of questions.
+    /// The replica's mark in the ids of server requests.
     replica: Arc<str>,
-    /// Counts what waits for the session's client.
+    /// The tenant's backlog.
     backlog: Arc<Backlog>,
 }
 
 impl SessionState {
-    /// `version` is the session's revision of MCP.
+    /// Returns a new state; `version` is the session's revision of MCP.
     pub fn new(replica: Arc<str>, backlog: Arc<Backlog>, missed: bool, version: &str) -> Arc<SessionState> {
         let get_stream = Stream::default();
         get_stream.keep_as(0, Weak::<SessionState>::new());
@@ -60,11 +60,11 @@ impl SessionState {
             get_stream: Arc::new(get_stream),
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
-            questions: Mutex::default(),
-            next_question: AtomicU64::new(1),
+            server_requests: Mutex::default(),
+            next_request: AtomicU64::new(1),
             in_flight: Mutex::default(),
             reader: Mutex::new(CancellationToken::new()),
-            heard: AtomicBool::new(false),
+            was_read: AtomicBool::new(false),
             missed: AtomicBool::new(missed),
             subscriptions: Mutex::default(),
             replica,
@@ -72,7 +72,7 @@ impl SessionState {
         })
     }
 
-    /// Gives the stream of a POST a number of this session.
+    /// Numbers the stream of a POST within this session.
     pub fn number(self: &Arc<Self>, stream: &Stream) {
         stream.keep_as(
             self.next_stream.fetch_add(1, Ordering::Relaxed),
@@ -89,31 +89,31 @@ impl SessionState {
         }
     }
 
-    /// The one reader of [`SessionState::home`]: an earlier one is ended.
+    /// Makes the caller the only reader of the GET stream; ends an earlier one.
     pub fn claim_reader(&self) -> CancellationToken {
-        self.heard.store(true, Ordering::Relaxed);
+        self.was_read.store(true, Ordering::Relaxed);
         let mut reader = self.reader.lock();
         reader.cancel();
         *reader = CancellationToken::new();
         reader.clone()
     }
 
-    /// The home is read at another replica now.
+    /// Ends the reader, since another replica has a newer one.
     pub fn release_reader(&self) {
-        self.heard.store(false, Ordering::Relaxed);
+        self.was_read.store(false, Ordering::Relaxed);
         self.reader.lock().cancel();
     }
 
-    /// Whether a client reads, or read lately, what is said at home.
+    /// Returns true if a client reads the GET stream, or read it lately.
     pub fn is_read(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+        self.was_read.load(Ordering::Relaxed)
     }
 
     pub fn is_subscribed(&self, uri: &str) -> bool {
         self.subscriptions.lock().contains_key(uri)
     }
 
-    /// Keeps a subscription as long as the session lives in this replica.
+    /// Keeps a subscription as long as the session is in this replica.
     pub fn subscribe(&self, uri: &str, subscribed: Subscribed) {
         self.subscriptions.lock().insert(uri.to_owned(), subscribed);
     }
@@ -122,29 +122,28 @@ impl SessionState {
         self.subscriptions.lock().remove(uri);
     }
 
-    /// Whether something of it goes on now: its home is read, a request is served, an answer waits for a
-    /// client that may come back, or the client is asked something.
+    /// Returns true if the session has a GET reader, requests in flight, unread answers, or server requests.
     pub fn is_busy(&self) -> bool {
         self.get_stream.has_reader()
             || !self.in_flight.lock().is_empty()
-            || !self.questions.lock().is_empty()
+            || !self.server_requests.lock().is_empty()
             || !self.streams.lock().is_empty()
     }
 
-    /// Forgets streams to which nobody comes back any more.
+    /// Forgets streams that ended long ago, and withdrawn server requests.
     pub fn tidy(&self) {
         self.streams.lock().retain(|_, stream| !stream.is_old());
-        self.questions.lock().retain(|_, question| !question.is_withdrawn());
+        self.server_requests.lock().retain(|_, request| !request.is_withdrawn());
     }
 
-    /// A request that the client may cancel under its id, until the guard is dropped.
+    /// Registers a request that the client may cancel under its id, until the guard is dropped.
     pub fn begin(self: &Arc<Self>, id: &str) -> InFlight {
         let token = CancellationToken::new();
         self.in_flight.lock().insert(id.into(), token.clone());
         InFlight { state: Arc::clone(self), id: id.into(), token }
     }
 
-    /// The client wants no answer to this request any more.
+    /// Cancels a request in flight; returns false if the id is unknown.
     pub fn cancel(&self, id: &str) -> bool {
         self.in_flight.lock().remove(id).is_some_and(|token| {
             token.cancel();
@@ -152,62 +151,62 @@ impl SessionState {
         })
     }
 
-    /// Whether an id is of this replica's questions.
-    pub fn numbers(&self, id: &str) -> bool {
+    /// Returns true if an id is of this replica's server requests.
+    pub fn is_own_id(&self, id: &str) -> bool {
         id.strip_prefix(&*self.replica).is_some_and(|rest| rest.starts_with('-'))
     }
 
-    /// The client's answer to a question. Says whether the question was asked here.
+    /// Delivers the client's response; returns false if the server request is unknown.
     pub fn answer(&self, id: &str, answer: UpstreamAnswer) -> bool {
         let number = id.strip_prefix(&*self.replica).and_then(|rest| rest.strip_prefix('-'));
-        let question = number
+        let request = number
             .and_then(|number| number.parse::<u64>().ok())
-            .and_then(|number| self.questions.lock().remove(&number));
-        match question {
-            Some(question) => {
-                question.answer(answer);
+            .and_then(|number| self.server_requests.lock().remove(&number));
+        match request {
+            Some(request) => {
+                request.answer(answer);
                 true
             }
             None => false,
         }
     }
 
-    /// Nobody can answer any more: the gateway stops.
-    pub fn refuse_questions(&self) {
-        let questions: Vec<ServerRequest> =
-            self.questions.lock().drain().map(|(_, question)| question).collect();
-        for question in questions {
-            question.refuse(Code::ShuttingDown, "the gateway is shutting down");
+    /// Refuses all server requests when the gateway stops.
+    pub fn refuse_server_requests(&self) {
+        let server_requests: Vec<ServerRequest> =
+            self.server_requests.lock().drain().map(|(_, request)| request).collect();
+        for request in server_requests {
+            request.refuse(Code::ShuttingDown, "the gateway is shutting down");
         }
     }
 
-    /// The session is over.
+    /// Ends the session.
     pub fn end(&self) {
         self.reader.lock().cancel();
         self.get_stream.end();
         for stream in self.streams.lock().values() {
             stream.end();
         }
-        self.questions.lock().clear();
+        self.server_requests.lock().clear();
         self.subscriptions.lock().clear();
         for (_, token) in self.in_flight.lock().drain() {
             token.cancel();
         }
     }
 
-    fn ask(&self, stream: &Stream, question: ServerRequest) {
-        let number = self.next_question.fetch_add(1, Ordering::Relaxed);
+    fn ask(&self, stream: &Stream, request: ServerRequest) {
+        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("\"{}-{number}\"", self.replica);
-        let params = question.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
-        let message = stream::request(&id, &question.method, params);
-        let mut questions = self.questions.lock();
-        // Questions that nobody waits for any more make room.
-        questions.retain(|_, question| !question.is_withdrawn());
-        if questions.len() >= MAX_QUESTIONS || stream.is_overfull() {
-            return question.refuse(Code::Internal, "too many questions wait for this client");
+        let params = request.params.as_deref().and_then(|params| std::str::from_utf8(params).ok());
+        let message = stream::request(&id, &request.method, params);
+        let mut server_requests = self.server_requests.lock();
+        // Withdrawn server requests make room.
+        server_requests.retain(|_, request| !request.is_withdrawn());
+        if server_requests.len() >= MAX_SERVER_REQUESTS || stream.is_overfull() {
+            return request.refuse(Code::Internal, "too many requests wait for this client");
         }
-        questions.insert(number, question);
-        drop(questions);
+        server_requests.insert(number, request);
+        drop(server_requests);
         stream.send(message);
     }
 }
@@ -220,7 +219,7 @@ impl StreamKeeper for SessionState {
         streams.retain(|_, stream| !stream.is_old());
         let mut bytes: usize = streams.values().map(|stream| stream.bytes()).sum();
         while streams.len() > MAX_STREAMS || bytes > MAX_BYTES {
-            // The oldest of those that have ended goes first; what is under way stays.
+            // The oldest ended stream goes first; those in use stay.
             let ended = streams.iter().filter(|(_, one)| one.is_ended()).map(|(number, _)| *number).min();
             let Some(oldest) = ended.and_then(|oldest| streams.remove(&oldest)) else { break };
             bytes -= oldest.bytes();
@@ -228,7 +227,7 @@ impl StreamKeeper for SessionState {
     }
 }
 
-/// See [`SessionState::begin`].
+/// Guard of a request in flight; see [`SessionState::begin`].
 pub struct InFlight {
     state: Arc<SessionState>,
     id: Box<str>,
@@ -241,7 +240,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Says things to a legacy client: on the stream of one of its requests, or at home.
+/// Channel to a legacy client: on the stream of one of its requests, or on the GET stream.
 pub struct ClientChannel {
     pub state: Weak<SessionState>,
     pub stream: Arc<Stream>,
@@ -252,15 +251,15 @@ impl Listener for ClientChannel {
         self.stream.try_send(stream::notification(method, params));
     }
 
-    fn on_request(&self, question: ServerRequest) {
+    fn on_request(&self, request: ServerRequest) {
         match self.state.upgrade() {
-            Some(live) => live.ask(&self.stream, question),
-            None => question.refuse(Code::Internal, "the client's session is over"),
+            Some(state) => state.ask(&self.stream, request),
+            None => request.refuse(Code::Internal, "the client's session is over"),
         }
     }
 }
 
-/// Says things to a modern client, which is asked nothing outside its results.
+/// Channel to a modern client, which takes server requests only in results.
 pub struct NotificationChannel(pub Arc<Stream>);
 
 impl Listener for NotificationChannel {
@@ -268,7 +267,7 @@ impl Listener for NotificationChannel {
         self.0.try_send(stream::notification(method, params));
     }
 
-    fn on_request(&self, question: ServerRequest) {
-        question.refuse(Code::MethodNotFound, "the client cannot be asked here");
+    fn on_request(&self, request: ServerRequest) {
+        request.refuse(Code::MethodNotFound, "the client cannot be asked here");
     }
 }

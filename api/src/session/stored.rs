@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// How long a session lives without a request.
+/// Lifetime of a session without a request.
 pub const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 pub type SessionHash = [u8; 32];
 
-/// What is kept of a session.
+/// Stored facts of a session.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {

@@ -1,5 +1,4 @@
-//! Messages on their way to one reader over Server-Sent Events: written without ever waiting, read as
-//! fast as the reader can. Knows no HTTP.
+//! Message queues of Server-Sent Events: one reader each, written without waiting. Knows no HTTP.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,10 +22,10 @@ const MAX_EVENTS_ABSENT: usize = 64;
 /// Most bytes of messages kept for a reader that may come back.
 const MAX_BYTES: usize = 1 << 20;
 
-/// How long a stream that ended is kept for a client that lost its end.
+/// Time for which an ended stream is kept for a client that lost its end.
 const COMES_BACK: Duration = Duration::from_secs(60);
 
-/// A session, as its streams know it.
+/// Owner of kept streams: a session.
 pub trait StreamKeeper: Send + Sync {
     /// Keeps a stream for a client that may lose its connection.
     fn keep(&self, stream: &Arc<Stream>);
@@ -35,25 +34,25 @@ pub trait StreamKeeper: Send + Sync {
 /// A queue of messages, numbered from 1.
 #[derive(Default)]
 pub struct Stream {
-    /// Its session, whose client may come back to it with `Last-Event-ID`, and its number there. Without
-    /// one, what was read is not kept.
+    /// The session, whose client may resume the stream with `Last-Event-ID`, and the stream's number there.
+    /// Without them, read messages are not kept.
     kept: OnceLock<(u32, Weak<dyn StreamKeeper>)>,
     queue: Mutex<Queue>,
-    news: Notify,
-    /// Set when it is known that the answer needs no header of its own.
+    changed: Notify,
+    /// Set when the answer is known to need no header of its own.
     may_begin: AtomicBool,
-    /// For whom it stays open, where it does.
-    standing: OnceLock<Owner>,
+    /// Owner of a long-lived stream.
+    owner: OnceLock<Owner>,
     readers: AtomicUsize,
     backlog: OnceLock<Arc<Backlog>>,
-    /// Whether its client takes an event with empty data.
+    /// True if the client takes an event with empty data.
     may_be_empty: AtomicBool,
 }
 
-/// What a notification is about. Of those about the same topic only the newest waits or is kept.
+/// Subject of a notification. Of notifications about the same topic only the newest waits or is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Topic {
-    /// A list, by the method that tells its change.
+    /// A list, by the method of its change notification.
     List(&'static str),
     /// A resource, by its URI.
     Resource(Box<str>),
@@ -64,7 +63,7 @@ struct Queue {
     events: VecDeque<Event>,
     bytes: usize,
     last: u64,
-    /// What has been given to a reader.
+    /// Number of the last message that a reader took.
     read: u64,
     unread_bytes: usize,
     ended: Option<Instant>,
@@ -88,12 +87,12 @@ impl Drop for Reading {
 }
 
 impl Stream {
-    /// Keeps what is read from now on, under a number of its session.
-    pub fn keep_as(&self, number: u32, live: Weak<dyn StreamKeeper>) {
-        self.kept.get_or_init(|| (number, live));
+    /// Keeps read messages from now on, under a number of the session.
+    pub fn keep_as(&self, number: u32, keeper: Weak<dyn StreamKeeper>) {
+        self.kept.get_or_init(|| (number, keeper));
     }
 
-    /// Its client takes events with empty data from now on.
+    /// Sets if the client takes events with empty data.
     pub fn allow_empty(&self, allowed: bool) {
         self.may_be_empty.store(allowed, Ordering::Relaxed);
     }
@@ -106,28 +105,28 @@ impl Stream {
         self.kept.get().map(|(number, _)| *number)
     }
 
-    /// Its client may come back to it from now on.
+    /// Keeps the stream for a client that may come back.
     pub fn stay(self: &Arc<Self>) {
-        if let Some(live) = self.kept.get().and_then(|(_, live)| live.upgrade()) {
-            live.keep(self);
+        if let Some(keeper) = self.kept.get().and_then(|(_, keeper)| keeper.upgrade()) {
+            keeper.keep(self);
         }
     }
 
-    /// Whether it ended so long ago that nobody comes back any more.
+    /// Returns true if the stream ended so long ago that no client comes back.
     pub fn is_old(&self) -> bool {
         self.queue.lock().ended.is_some_and(|ended| ended.elapsed() > COMES_BACK)
     }
 
-    /// It stays open as long as its reader does.
+    /// Marks a long-lived stream, one that no response ends.
     pub fn mark_long_lived(&self, owner: Owner) {
-        self.standing.get_or_init(|| owner);
+        self.owner.get_or_init(|| owner);
     }
 
-    pub fn standing(&self) -> Option<Owner> {
-        self.standing.get().copied()
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.get().copied()
     }
 
-    /// Counts its bytes in a tenant's backlog from now on.
+    /// Counts the stream's bytes in a tenant's backlog from now on.
     pub fn charge_to(&self, backlog: &Arc<Backlog>) {
         let queue = self.queue.lock();
         if self.backlog.set(Arc::clone(backlog)).is_ok() {
@@ -145,12 +144,11 @@ impl Stream {
         self.readers.load(Ordering::Relaxed) > 0
     }
 
-    /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.queue.lock().bytes
     }
 
-    /// The answer may come on this stream, although nothing was said before it.
+    /// Allows the answer on this stream, although no message preceded it.
     pub fn let_begin(&self) {
         self.may_begin.store(true, Ordering::Relaxed);
     }
@@ -159,12 +157,12 @@ impl Stream {
         self.may_begin.load(Ordering::Relaxed)
     }
 
-    /// A message that may be lost when the reader is too far behind or absent: a notification.
+    /// Sends a message that may be dropped if the reader is too far behind or absent: a notification.
     pub fn try_send(&self, message: impl Into<Bytes>) {
         self.enqueue(message.into(), None);
     }
 
-    /// The same about a topic: it takes the place of an earlier one that waits.
+    /// Sends a notification that replaces a waiting one of its topic.
     pub fn try_send_latest(&self, topic: Topic, message: impl Into<Bytes>) {
         self.enqueue(message.into(), Some(topic));
     }
@@ -183,28 +181,28 @@ impl Stream {
         }
         queue.push(message, topic, self.number().is_some());
         drop(queue);
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// A message that is never lost: an answer, or a question.
+    /// Sends a message that is never dropped: an answer, or a server request.
     pub fn send(&self, message: impl Into<Bytes>) {
         self.change().push(message.into(), None, self.number().is_some());
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// The queue, whose change of bytes is counted in the backlog.
+    /// Locks the queue; the change of its bytes is counted in the backlog.
     fn change(&self) -> Changing<'_> {
         let queue = self.queue.lock();
         Changing { before: queue.bytes, queue, backlog: self.backlog.get().map(|backlog| &**backlog) }
     }
 
-    /// Whether so much waits for the reader that nothing should be asked of it.
+    /// Returns true if too many messages wait for the reader to ask more of it.
     pub fn is_overfull(&self) -> bool {
         let queue = self.queue.lock();
         queue.unread() >= 2 * MAX_EVENTS || queue.unread_bytes > 4 * MAX_BYTES
     }
 
-    /// Nothing more will come. Where too much waits already, nothing is kept for a reader that is absent.
+    /// Ends the stream. With a full backlog, nothing is kept for an absent reader.
     pub fn end(&self) {
         let mut queue = self.change();
         queue.ended.get_or_insert_with(Instant::now);
@@ -212,7 +210,7 @@ impl Stream {
             queue.forget(u64::MAX);
         }
         drop(queue);
-        self.news.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     pub fn is_ended(&self) -> bool {
@@ -223,22 +221,22 @@ impl Stream {
         self.queue.lock().unread() > 0
     }
 
-    /// The number of the last message that was read.
+    /// Returns the number of the last message that was read.
     pub fn read(&self) -> u64 {
         self.queue.lock().read
     }
 
-    /// The number of the last message.
+    /// Returns the number of the last message.
     pub fn last(&self) -> u64 {
         self.queue.lock().last
     }
 
-    /// Waits for the first message after that one; none when the stream has ended.
+    /// Waits for the first message after this number; none when the stream has ended.
     pub async fn next(&self, after: u64) -> Option<Event> {
         loop {
-            // Enabled before looking: every reader hears of what comes meanwhile.
-            let mut news = std::pin::pin!(self.news.notified());
-            news.as_mut().enable();
+            // Enabled before the queue is read, so that no message in between is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             {
                 let mut queue = self.change();
                 if let Some(event) = queue.after(after) {
@@ -252,22 +250,22 @@ impl Stream {
                     return None;
                 }
             }
-            news.await;
+            changed.await;
         }
     }
 
-    /// Waits until there is something to read, or the end.
+    /// Waits until there is a message to read, or the end.
     pub async fn readable(&self) {
         loop {
-            let mut news = std::pin::pin!(self.news.notified());
-            news.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             {
                 let queue = self.queue.lock();
                 if queue.unread() > 0 || queue.ended.is_some() {
                     return;
                 }
             }
-            news.await;
+            changed.await;
         }
     }
 }
@@ -317,7 +315,7 @@ impl Queue {
         self.events.len() - self.place_after(self.read)
     }
 
-    /// Where the first event after that number is.
+    /// Returns the index of the first event after this number.
     fn place_after(&self, number: u64) -> usize {
         self.events.partition_point(|event| event.number <= number)
     }
@@ -327,7 +325,7 @@ impl Queue {
         self.bytes += message.len();
         self.unread_bytes += message.len();
         self.events.push_back(Event { number: self.last, message, topic });
-        // What was read makes room first; what was not is kept as long as its reader may come.
+        // Read messages make room first; unread ones are kept as long as their reader may come.
         while keeps && (self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES) {
             match self.events.front() {
                 Some(first) if first.number <= self.read => self.drop_first(),
@@ -354,7 +352,7 @@ impl Queue {
         }
     }
 
-    /// Forgets the message about this topic, read or not.
+    /// Drops the message about this topic, read or not.
     fn forget_topic(&mut self, topic: &Topic) {
         let place = self.events.iter().position(|event| event.topic.as_ref() == Some(topic));
         if let Some(event) = place.and_then(|place| self.events.remove(place)) {
@@ -375,7 +373,7 @@ impl Queue {
     }
 }
 
-/// One notification as it goes over the wire.
+/// Writes a JSON-RPC notification.
 pub fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
     let method = serde_json::to_string(method).expect("a string is JSON");
     match params {
@@ -385,7 +383,7 @@ pub fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// One request as it goes over the wire.
+/// Writes a JSON-RPC request.
 pub fn request(id: &str, method: &str, params: Option<&str>) -> Vec<u8> {
     let method = serde_json::to_string(method).expect("a string is JSON");
     let params = params.map(|params| format!(r#","params":{params}"#)).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Quota of open streams: each holds a connection for as long as its client likes, so one caller, and
-//! one tenant, has half of all connections at most.
+//! Quota of open streams: each holds a connection for as long as its client likes, so one caller, and one
+//! tenant, has half of all connections at most.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ pub struct StreamQuota {
     open: DashMap<Box<str>, usize>,
 }
 
-/// A stream that is open, until it is dropped.
+/// Permit of an open stream, until it is dropped.
 pub struct StreamPermit {
     streams: Arc<StreamQuota>,
     of: [Box<str>; 2],
 }
 
 impl StreamQuota {
-    /// `connections` is how many the listener takes.
+    /// Returns a quota for a listener of so many `connections`.
     pub fn new(connections: usize) -> Arc<Self> {
         Arc::new(Self { most: (connections / 2).max(1), open: DashMap::new() })
     }
 
-    /// One more for this caller.
+    /// Takes a permit for one more stream of this caller.
     pub fn open(self: &Arc<Self>, caller: &Caller) -> Result<StreamPermit, Refusal> {
         let tenant = caller.tenant.to_string();
         let of: [Box<str>; 2] = [format!("{tenant} {}", caller.principal()).into(), tenant.into()];

@@ -1,4 +1,4 @@
-//! Unit tests of streams: what waits, what is kept, what is lost.
+//! Unit tests of streams: waiting, kept and dropped messages.
 
 use super::*;
 use crate::session::state::SessionState;

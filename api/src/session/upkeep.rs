@@ -1,5 +1,4 @@
-//! Upkeep of sessions: eviction from memory, expiry of rows, and what a session that comes back may have
-//! missed.
+//! Upkeep of sessions: eviction from memory, deletion of rows, and missed changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,20 +8,20 @@ use jiff::Timestamp;
 
 use crate::session::{IDLE, Session, SessionHash, Sessions, Stored, expiry, key};
 
-/// How long one is kept in memory while nothing of it goes on; its row stays.
+/// Time for which an idle session is kept in memory; its row stays.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// Most sessions that are kept in memory although nothing of them goes on.
+/// Most idle sessions that are kept in memory.
 const MOST_QUIET: usize = 500;
 
-/// How long a session is new: nothing was told to it before it was read here.
+/// Age below which a session that is read from its row can have missed nothing.
 const NEW: Duration = Duration::from_secs(60);
 
-/// Most rows of one caller; those that were seen last stay.
+/// Most rows of one caller; the most recently used stay.
 const MOST_ROWS: u32 = 10_000;
 
 impl Sessions {
-    /// Deletes rows that have expired or are too many, and prolongs those of sessions that are read.
+    /// Deletes rows that have expired or are too many, and renews those of sessions with a reader.
     pub async fn tidy(&self) {
         let rows = self.db.operator();
         let purged = rows.purge_sessions(Timestamp::now()).await;
@@ -40,8 +39,8 @@ impl Sessions {
         }
     }
 
-    /// Forgets what nobody waits for any more, and sessions that were not used here for long or are too
-    /// many. A session that comes back is read from its row.
+    /// Forgets abandoned streams, and sessions that were not used here for long or are too many. A session
+    /// that comes back is read from its row.
     pub fn sweep(&self) {
         self.known.iter().for_each(|known| known.1.state.tidy());
         let owners = self.pool.owners();
@@ -65,14 +64,14 @@ impl Sessions {
         }
     }
 
-    /// Whether changes may have been told to a session that is not known here: to one that is not quite
-    /// new, and to every one if new ones were forgotten lately.
+    /// Returns true if a session that is not in memory may have missed changes: one that is not quite new,
+    /// and every one if new ones were forgotten lately.
     pub(super) fn may_have_missed(&self, stored: &Stored) -> bool {
         let forgotten = self.forgotten.lock().is_some_and(|at| at.elapsed() < NEW);
         forgotten || Timestamp::now().as_second() - stored.opened > NEW.as_secs() as i64
     }
 
-    /// Notes in its row that a session is used, unless that was done lately.
+    /// Renews the row of a used session, unless that was done lately.
     pub(super) async fn prolong(&self, session: &Session, lately: Duration) {
         {
             let mut used = session.used.lock();
@@ -85,7 +84,7 @@ impl Sessions {
         if let Err(error) = rows.touch_session(&session.hash, expiry()).await {
             tracing::debug!(error = error.detail(), "a session's life was not prolonged");
             if matches!(error, DbError::NotFound) && self.state.is_shared() {
-                // One that was ended meanwhile must not come back.
+                // A session that was ended meanwhile must not come back.
                 self.forget(&session.hash);
                 let deleted = self.state.delete(&key(session.tenant, &session.hash)).await;
                 tracing::debug!(deleted = deleted.is_ok(), "a session had ended");

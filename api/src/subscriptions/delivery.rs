@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 pub struct Subscription {
     pub tenant: TenantId,
     pub agent: Option<AgentId>,
-    /// Whose upstreams tell it things beside the shared ones.
+    /// The owner of dedicated upstreams, whose changes it receives beside those of shared ones.
     pub owner: u64,
     pub endpoint: Endpoint,
     pub filter: SubscriptionFilter,
@@ -25,7 +25,7 @@ pub struct Subscription {
     pub stream: Arc<Stream>,
 }
 
-/// The lists that a change is about, as their notifications.
+/// Returns the list notifications of a change.
 fn lists(what: &What) -> &'static [&'static str] {
     match what {
         What::Lists { .. } => &[method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED],
@@ -36,7 +36,7 @@ fn lists(what: &What) -> &'static [&'static str] {
     }
 }
 
-/// A resource's URI as it is known at this endpoint.
+/// Returns a resource's URI as this endpoint exposes it.
 fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
     match (endpoint, member) {
         (Endpoint::All | Endpoint::Plain, Some(member)) => names::exposed_resource(&member.spec.slug, uri),
@@ -44,7 +44,7 @@ fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
     }
 }
 
-pub fn tell(session: &Session, what: &What, member: Option<&Member>) {
+pub fn notify(session: &Session, what: &What, member: Option<&Member>) {
     let home = &session.state.get_stream;
     for list in lists(what) {
         home.try_send_latest(Topic::List(list), stream::notification(list, None));
@@ -63,7 +63,7 @@ pub fn tell(session: &Session, what: &What, member: Option<&Member>) {
 }
 
 /// Tells a session that was not known here before that each list may have changed meanwhile.
-pub fn tell_missed(session: &Session) {
+pub fn notify_missed(session: &Session) {
     if session.state.missed.swap(false, Ordering::Relaxed) {
         for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
             session.state.get_stream.try_send_latest(Topic::List(list), stream::notification(list, None));
@@ -72,13 +72,13 @@ pub fn tell_missed(session: &Session) {
 }
 
 /// Tells a session that a resource may have changed while nobody listened to its server.
-pub fn tell_maybe_updated(session: &Session, uri: &str) {
+pub fn notify_maybe_updated(session: &Session, uri: &str) {
     let params = serde_json::json!({ "uri": uri }).to_string();
     let told = stream::notification(method::RESOURCE_UPDATED, Some(&params));
     session.state.get_stream.try_send_latest(Topic::Resource(uri.into()), told);
 }
 
-/// The upstream's own words about the gateway's listen give way to those about the client's.
+/// Replaces the upstream's `_meta` about the gateway's subscription by that of the client's.
 fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
     let own = params.get("_meta").map(ToOwned::to_owned);
     let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
@@ -93,7 +93,7 @@ fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
 }
 
 impl Subscription {
-    pub fn tell(&self, what: &What, member: Option<&Member>) {
+    pub fn notify(&self, what: &What, member: Option<&Member>) {
         for list in lists(what) {
             let wanted = match *list {
                 method::TOOLS_CHANGED => self.filter.tools_list_changed,

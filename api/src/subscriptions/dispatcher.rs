@@ -1,5 +1,5 @@
-//! Dispatch of change notifications to `subscriptions/listen` streams and to the GET streams of legacy
-//! sessions. Changes come from upstreams, from the registry and from other replicas.
+//! Dispatch of change notifications to `subscriptions/listen` streams and legacy GET streams. Changes come
+//! from upstreams, from the registry and from other replicas.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,19 +24,19 @@ use crate::mcp::endpoint::Endpoint;
 use crate::pipeline::directory::Directory;
 use crate::session::stream::Stream;
 use crate::session::{Sessions, stream};
-use crate::subscriptions::delivery::{Subscription, tell};
+use crate::subscriptions::delivery::{Subscription, notify};
 use crate::subscriptions::filter::SubscriptionFilter;
 use crate::subscriptions::replica_bus;
 use crate::subscriptions::replica_bus::{Answer, Change, Message, ReplicaBus, What};
 use crate::subscriptions::replica_interest::ReplicaInterest;
 
-/// How long changes are gathered.
+/// Time for which changes are gathered.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Most different changes of one moment; more are lost.
+/// Most distinct changes of one such time; more are dropped.
 const MOST_GATHERED: usize = 10_000;
 
-/// After a lost connection.
+/// Pause after a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Dispatcher {
@@ -51,7 +51,7 @@ pub struct Dispatcher {
     tasks: TaskTracker,
 }
 
-/// Ends a listen when dropped.
+/// Ends a subscription when dropped.
 pub struct SubscriptionGuard {
     dispatcher: Arc<Dispatcher>,
     number: u64,
@@ -84,7 +84,7 @@ impl Dispatcher {
         }
     }
 
-    /// Begins a listen: the acknowledgement is its first message.
+    /// Registers a subscription: the acknowledgement is its first message.
     pub fn listen(
         self: &Arc<Self>,
         caller: &Caller,
@@ -108,8 +108,8 @@ impl Dispatcher {
         SubscriptionGuard { dispatcher: Arc::clone(self), number }
     }
 
-    /// Passes changes on until the end. What an upstream says again and again within a moment is passed
-    /// on once, so that a talkative one does not make the others unheard.
+    /// Dispatches changes until the gateway stops. Repeated changes of an upstream within a moment are sent
+    /// once, so that a busy upstream does not delay the others.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut events = self.pool.events();
         let mut registry = self.directory.changes();
@@ -152,7 +152,7 @@ impl Dispatcher {
         self.ending.cancel();
     }
 
-    /// Something was lost: whoever subscriptions is told that all lists may have changed.
+    /// Announces a change of all lists to every subscriber, after changes were lost.
     async fn pass_everything(&self) {
         let mut tenants: HashSet<TenantId> =
             self.subscriptions.iter().map(|subscription| subscription.tenant).collect();
@@ -164,9 +164,9 @@ impl Dispatcher {
         }
     }
 
-    /// Hears other replicas until the end.
-    pub async fn hear(self: Arc<Self>, stop: CancellationToken) {
-        let hearing = async {
+    /// Handles messages of other replicas until the gateway stops.
+    pub async fn receive(self: Arc<Self>, stop: CancellationToken) {
+        let receiving = async {
             loop {
                 match self.bus.subscribe().await {
                     Ok(mut messages) => {
@@ -174,14 +174,14 @@ impl Dispatcher {
                             self.take(message).await;
                         }
                     }
-                    Err(error) => tracing::warn!(%error, "other replicas cannot be heard yet"),
+                    Err(error) => tracing::warn!(%error, "other replicas cannot be received from yet"),
                 }
                 tokio::time::sleep(AGAIN).await;
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = hearing => {}
+            () = receiving => {}
         }
     }
 
@@ -193,8 +193,8 @@ impl Dispatcher {
         match message {
             Message::Changed(change) => self.pass(&change).await,
             Message::Wanted { wanted } => {
-                self.interest.hear(wanted);
-                // Others' answers and cancellations do not wait for it.
+                self.interest.note(wanted);
+                // Spawned, so that other replicas' answers and cancellations do not wait.
                 let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move { dispatcher.watch_for_others().await });
             }
@@ -237,7 +237,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells other replicas of which resources this one wants to hear.
+    /// Publishes the resources to which this replica's streams are subscribed.
     pub async fn publish_interest(&self) {
         self.interest.tidy();
         let wanted = self.interest.here(&self.pool);
@@ -246,15 +246,15 @@ impl Dispatcher {
         }
     }
 
-    /// What runs here tells of what others want to hear of. What is started later is seen to by the call
-    /// that starts it.
+    /// Subscribes running upstreams for other replicas. An upstream that starts later is subscribed by the
+    /// call that starts it.
     async fn watch_for_others(&self) {
         for selected in self.pool.select_running() {
             self.interest.watch(&self.pool, &selected).await;
         }
     }
 
-    /// Tells everybody here who wants to hear of it.
+    /// Sends a change to its subscribers in this replica.
     async fn pass(&self, change: &Change) {
         if self.subscriptions.is_empty() && self.sessions.is_empty() {
             return;
@@ -274,16 +274,16 @@ impl Dispatcher {
                 && concerns(change, &subscription.endpoint)
                 && reaches(&subscription.endpoint, member, subscription.agent)
             {
-                subscription.tell(&change.what, member);
+                subscription.notify(&change.what, member);
             }
         }
-        for session in self.sessions.heard(change.tenant) {
+        for session in self.sessions.with_reader(change.tenant) {
             let mine = change.owner == 0 || change.owner == session.client.owner;
             if mine
                 && concerns(change, &session.endpoint)
                 && reaches(&session.endpoint, member, session.agent)
             {
-                tell(&session, &change.what, member);
+                notify(&session, &change.what, member);
             }
         }
     }
@@ -301,7 +301,7 @@ fn change(key: PoolKey, event: UpstreamEvent) -> Change {
     Change { tenant: key.tenant, server: Some(key.server), owner: key.owner, what }
 }
 
-/// Whether a change of the registry is about what this endpoint shows.
+/// Returns true if a change of the registry concerns servers of this endpoint.
 fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
     match (&change.what, endpoint) {
         (What::Lists { servers }, Endpoint::One(slug)) => servers.contains(slug),
@@ -309,7 +309,7 @@ fn concerns(change: &Change, endpoint: &Endpoint) -> bool {
     }
 }
 
-/// Whether a change at this server is seen at this endpoint, by this agent.
+/// Returns true if a change at this server is visible at this endpoint, to this agent.
 fn reaches(endpoint: &Endpoint, member: Option<&Member>, agent: Option<AgentId>) -> bool {
     let Some(member) = member else { return true };
     endpoint.slug().is_none_or(|slug| *slug == member.spec.slug) && member.policy(agent).server().is_ok()

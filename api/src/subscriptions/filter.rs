@@ -1,11 +1,11 @@
-//! The filter of `subscriptions/listen`: the changes that a stream is sent.
+//! The filter of `subscriptions/listen`.
 
 use serde::{Deserialize, Serialize};
 
 /// Most resources that one client may be subscribed to.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
-/// What a `subscriptions/listen` wants to hear (2026-07-28, basic/patterns/subscriptions).
+/// Changes that a client subscribes to (2026-07-28, basic/patterns/subscriptions).
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionFilter {

@@ -1,4 +1,4 @@
-//! Subscriptions to resources in either era, and the open `subscriptions/listen`.
+//! Handlers of `resources/subscribe`, `resources/unsubscribe` and `subscriptions/listen`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 use crate::subscriptions::replica_bus::{Message, session_text};
 
-/// Who subscribes, and where.
+/// A client that subscribes, and its endpoint.
 struct Subscriber<'a> {
     tenant: TenantId,
     agent: Option<AgentId>,
@@ -56,7 +56,7 @@ impl Subscriber<'_> {
     }
 }
 
-/// What a session had subscribed to elsewhere, or before a restart, is subscribed to here.
+/// Restores the subscriptions that a session made on another replica, or before a restart.
 pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &Session) {
     let subscriber = Subscriber {
         tenant: session.tenant,
@@ -71,7 +71,7 @@ pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &S
         match subscriber.subscribe(upstreams, dispatcher, uri).await {
             Ok(Ok(subscribed)) => {
                 session.state.subscribe(uri, subscribed);
-                crate::subscriptions::delivery::tell_maybe_updated(session, uri);
+                crate::subscriptions::delivery::notify_maybe_updated(session, uri);
             }
             Ok(Err(_)) => tracing::debug!(uri, "a subscription was not taken again"),
             Err(refusal) => tracing::debug!(%refusal, uri, "a subscription was not made again"),
@@ -123,7 +123,7 @@ pub async fn change(
     Ok(Answer::Result("{}".into()))
 }
 
-/// Holds a `subscriptions/listen` open. What is acknowledged is what will be told.
+/// Holds a `subscriptions/listen` open, and acknowledges the part of the filter that it serves.
 pub async fn listen(
     upstreams: &Upstreams,
     sessions: &Sessions,
@@ -134,28 +134,28 @@ pub async fn listen(
 ) -> Result<Answer, Refusal> {
     let client = &context.protocol.client;
     let Some(stream) = context.protocol.stream.filter(|_| client.era == Era::Modern) else {
-        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs a door that can stream")
+        return Err(Refusal::new(Code::MethodNotFound, "subscriptions/listen needs an endpoint that can stream")
             .hint("use /mcp or /mcp/s/{slug}, accept text/event-stream, and say in params._meta that it is 2026-07-28"));
     };
-    let _place = sessions.stream_quota.open(context.caller)?;
+    let _permit = sessions.stream_quota.open(context.caller)?;
     let mut honoured = match context.protocol.endpoint {
         Endpoint::One(slug) => {
             let initialized = Box::pin(upstreams.initialized(context, client, slug.as_str())).await?;
             declared(&initialized, wanted)
         }
         Endpoint::All | Endpoint::Plain => {
-            // Only what is known can be seen to change.
+            // A change is only noticed of a view that was loaded before.
             upstreams.directory.view(context.caller.tenant).await?;
             wanted.clone()
         }
     };
     honoured.task_ids.clear();
     honoured.resource_subscriptions.clear();
-    let mut held = Vec::new();
+    let mut subscriptions = Vec::new();
     for uri in &wanted.resource_subscriptions {
         match Box::pin(subscriber(context).subscribe(upstreams, dispatcher, uri)).await {
             Ok(Ok(subscribed)) => {
-                held.push(subscribed);
+                subscriptions.push(subscribed);
                 honoured.resource_subscriptions.push(uri.clone());
             }
             Ok(Err(_)) => {}
@@ -165,13 +165,13 @@ pub async fn listen(
     let (caller, endpoint) = (context.caller, context.protocol.endpoint);
     let _listening = dispatcher.listen(caller, client.owner, endpoint, honoured, id, stream);
     dispatcher.ending.cancelled().await;
-    drop(held);
+    drop(subscriptions);
     Ok(Answer::Result(
         format!(r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#, meta::SUBSCRIPTION_ID, id.get()).into(),
     ))
 }
 
-/// What of it the server itself tells.
+/// Returns the part of the filter that the server itself supports.
 fn declared(initialized: &Initialized, wanted: &SubscriptionFilter) -> SubscriptionFilter {
     let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
     let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;

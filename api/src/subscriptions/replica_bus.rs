@@ -1,6 +1,5 @@
-//! The bus between replicas: changes for streams elsewhere, a client's answer to
-//! a question that another replica asked, a request to be cancelled there, a session that ended. Losing
-//! one loses no fact that was acknowledged.
+//! Messages between replicas: changes, clients' responses to server requests, cancellations, ended sessions.
+//! A lost message loses no fact that was acknowledged.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::SessionHash;
 
-/// The one channel of all replicas.
+/// The channel of all replicas.
 const CHANNEL: &str = "mcp";
 
 pub struct ReplicaBus {
@@ -37,18 +36,18 @@ pub enum Message {
         session: String,
         id: String,
     },
-    /// Streams at that replica want to hear of these resources, for a minute.
+    /// Resources to which streams of the sending replica are subscribed, for a minute.
     Wanted {
         wanted: Vec<Resource>,
     },
-    /// Its facts are others now.
+    /// The session's facts have changed.
     Renewed {
         session: String,
     },
     Closed {
         session: String,
     },
-    /// Its home is read at that replica from now on.
+    /// The session's GET stream is read at the sending replica from now on.
     Read {
         session: String,
     },
@@ -73,14 +72,14 @@ pub enum Answer {
     Error(String),
 }
 
-/// Something that open streams may want to hear of.
+/// A change, for subscribed streams.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     pub tenant: TenantId,
     /// None for the tenant's whole catalog.
     pub server: Option<ServerId>,
-    /// The one client whose upstream told it; zero for all.
+    /// Owner of the dedicated upstream that changed; zero for a shared one.
     pub owner: u64,
     pub what: What,
 }
@@ -102,7 +101,7 @@ pub enum What {
 }
 
 impl What {
-    /// The same for what need not be told twice.
+    /// Returns a key that is equal for repeated changes.
     pub fn name(&self) -> &str {
         match self {
             What::Lists { .. } => "lists",
@@ -127,18 +126,18 @@ impl ReplicaBus {
         Self { replica: URL_SAFE_NO_PAD.encode(random).replace('-', "_").into(), state }
     }
 
-    /// Tells all other replicas, and says whether the message went out.
+    /// Publishes a message to all other replicas; returns false if that failed.
     pub async fn publish(&self, message: Message) -> bool {
         let envelope = Envelope { from: self.replica.to_string(), message };
         let payload = Bytes::from(serde_json::to_vec(&envelope).expect("a message is plain data"));
-        let told = self.state.publish(&StateKey::global(CHANNEL), payload).await;
-        if let Err(error) = &told {
-            tracing::debug!(%error, "other replicas could not be told");
+        let published = self.state.publish(&StateKey::global(CHANNEL), payload).await;
+        if let Err(error) = &published {
+            tracing::debug!(%error, "a message to other replicas could not be sent");
         }
-        told.is_ok()
+        published.is_ok()
     }
 
-    /// What other replicas tell, until the connection is lost for good.
+    /// Returns the messages of other replicas, until the connection is lost for good.
     pub async fn subscribe(&self) -> Result<BoxStream<'static, Message>, StateError> {
         let notices = self.state.subscribe(&StateKey::global(CHANNEL)).await?;
         let own = Arc::clone(&self.replica);

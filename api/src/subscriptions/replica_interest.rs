@@ -1,6 +1,5 @@
-//! Resources with subscriptions: of this replica, published to the others, and of other replicas, for which the
-//! upstreams of this replica are subscribed to as well. So a change is heard whichever replica's upstream
-//! made it.
+//! Subscribed resources of replicas: those of this one are published; those of others are subscribed at
+//! upstreams of this replica as well. So a change is noticed whichever replica's upstream made it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,14 +13,14 @@ use proxy::selected::Selected;
 
 use crate::subscriptions::replica_bus::Resource;
 
-/// How often other replicas are told again.
-pub const TELL: Duration = Duration::from_secs(20);
+/// Interval of publications to other replicas.
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(20);
 
-/// How long what another replica said is believed.
+/// Time for which another replica's resources are remembered.
 const BELIEVED: Duration = Duration::from_secs(60);
 
-/// How long an upstream may take for a subscription that nobody here asked for.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit of a subscription for another replica.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most subscriptions that are made in one go.
 const AT_ONCE: usize = 100;
@@ -31,15 +30,15 @@ const MOST: usize = 10_000;
 
 #[derive(Default)]
 pub struct ReplicaInterest {
-    /// Of other replicas, and until when.
+    /// Resources of other replicas, and the expiry of each.
     there: DashMap<(TenantId, ServerId), HashMap<String, Instant>>,
-    /// What is subscribed to for them; none where that failed, until nobody wants it any more.
+    /// Subscriptions for other replicas; none for a failed one, until no replica wants the resource.
     held: DashMap<(PoolKey, String), Option<Subscribed>>,
 }
 
 impl ReplicaInterest {
-    /// Returns the resources that streams of this replica are subscribed to, which other replicas are told:
-    /// those of the pool without what is held for others.
+    /// Returns the resources that streams of this replica are subscribed to: those of the pool without the
+    /// subscriptions for other replicas.
     pub fn here(&self, pool: &Pool) -> Vec<Resource> {
         let own = |(key, uri, count): (PoolKey, Arc<str>, usize)| {
             let place = (key, uri.to_string());
@@ -50,8 +49,8 @@ impl ReplicaInterest {
         own.into_iter().collect()
     }
 
-    /// What another replica said.
-    pub fn hear(&self, resources: Vec<Resource>) {
+    /// Notes the resources of another replica.
+    pub fn note(&self, resources: Vec<Resource>) {
         let until = Instant::now() + BELIEVED;
         for Resource { tenant, server, uri } in resources {
             let mut uris = self.there.entry((tenant, server)).or_default();
@@ -61,7 +60,7 @@ impl ReplicaInterest {
         }
     }
 
-    /// Forgets what nobody wants any more.
+    /// Forgets resources that no replica wants any more.
     pub fn tidy(&self) {
         let now = Instant::now();
         self.there.retain(|_, uris| {
@@ -78,7 +77,7 @@ impl ReplicaInterest {
         self.there.is_empty()
     }
 
-    /// Sees to it that an upstream tells of what other replicas want to hear of.
+    /// Subscribes an upstream to the resources of other replicas.
     pub async fn watch(&self, pool: &Pool, selected: &Selected) {
         let key = selected.key();
         let Some(uris) = self.there.get(&(key.tenant, key.server)).map(|uris| uris.clone()) else { return };
@@ -87,12 +86,12 @@ impl ReplicaInterest {
         if self.held.len() >= MOST {
             return;
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SUBSCRIBE_TIMEOUT;
         join_all(new.into_iter().map(|place| async move {
             let uri = place.1.clone();
             match pool.subscribe(selected, &uri, until).await {
                 Ok(subscribed) => drop(self.held.insert(place, subscribed.ok())),
-                // It is tried again with the next call, or when the other replica says so again.
+                // The next call repeats the attempt, or the next message of the other replica.
                 Err(refusal) => tracing::debug!(%refusal, "a resource is not watched for another replica"),
             }
         }))

@@ -1,6 +1,6 @@
 //! Members of a JSON object, taken out one after the other by a body's table: a function with one line a
-//! member. The table reads a body, reports all mistakes together (a member that it does not name is one of
-//! them), and describes the body for the OpenAPI document. Knows no route.
+//! member. The table reads a body, reports all mistakes together (an unknown member is one of them), and
+//! describes the body for the OpenAPI document. Knows no route.
 
 use protocol::{Code, Refusal};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::http::problem::{FieldError, Problem};
 use crate::rest::input::form::{Form, kind_of, shortened};
 use crate::rest::input::strict::Strict;
 
-/// The members not taken yet, the mistakes so far, and, while it describes, what the table says.
+/// The members not taken yet, the mistakes so far, and the schema while the table describes.
 pub struct Fields {
     members: Map<String, Value>,
     known: Vec<&'static str>,
@@ -18,13 +18,13 @@ pub struct Fields {
     schema: Option<Value>,
 }
 
-/// What a table is used for.
+/// Use of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     New,
-    /// RFC 7396: what must be there may be left out, and null clears where it may.
+    /// Reads a patch (RFC 7396): required members may be left out, and null clears where it may.
     Patch,
-    /// Describes an answer: it has what always has a value, and no limits.
+    /// Describes an answer, which has every member with a value, and no limits.
     Answer,
 }
 
@@ -33,8 +33,7 @@ const LIMITS: [&str; 8] =
     ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties", "example"];
 
 impl Fields {
-    /// # Errors
-    /// 400 for what is not JSON, 422 for what is no object.
+    /// Parses a body; refuses with 400 what is not JSON, with 422 what is no object.
     fn parse(body: &[u8]) -> Result<Self, Problem> {
         let parsed = serde_json::from_slice::<Strict>(body);
         let Strict(value) = parsed.map_err(|error| {
@@ -99,7 +98,7 @@ impl Fields {
         self.purpose == Purpose::Answer
     }
 
-    /// Takes a member that must be there; in a patch it may be left out. None is noted as a mistake already.
+    /// Takes a required member; in a patch it may be left out. None is noted as a mistake already.
     pub fn required<T: 'static>(&mut self, name: &'static str, form: Form<T>, about: &str) -> Option<T> {
         self.note(name, &form.schema, about, false, !self.is_patch());
         match self.members.remove(name) {
@@ -148,17 +147,17 @@ impl Fields {
         }
     }
 
-    /// Whether a member is there and has a value.
+    /// Returns true if a member is present and has a value.
     pub fn has(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|value| !value.is_null())
     }
 
-    /// Whether a member is there and null.
+    /// Returns true if a member is present and null.
     pub fn is_null(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(Value::is_null)
     }
 
-    /// Members that are known and cannot be given here.
+    /// Refuses members that are known and cannot be given here.
     pub fn fixed(&mut self, names: &[&str], why: &str) {
         for name in names {
             if self.members.remove(*name).is_some() {
@@ -172,8 +171,7 @@ impl Fields {
         self.mistakes.push(FieldError::new(name, detail));
     }
 
-    /// Returns what the table made, if nothing was wrong; a table makes nothing only when a required member
-    /// was missing.
+    /// Returns the table's value, or all mistakes; a table returns none only if a required member is missing.
     fn finish<T>(mut self, made: Option<T>) -> Result<T, Problem> {
         for name in self.members.keys() {
             let detail = if self.known.is_empty() {
@@ -192,7 +190,7 @@ impl Fields {
         }
     }
 
-    /// Notes a member that the table names: as one that is known, and as the document describes it.
+    /// Notes a member of the table, as a known name and for the document.
     fn note(&mut self, name: &'static str, form: &Value, about: &str, is_nullable: bool, is_required: bool) {
         self.known.push(name);
         let is_answer = self.is_answer();
@@ -230,7 +228,6 @@ fn without_limits(schema: &mut Value) {
     }
 }
 
-/// What kind of value it is, for messages.
 #[cfg(test)]
 mod tests {
     use super::super::form;

@@ -1,4 +1,4 @@
-//! Forms of values: each reads one value, or says the wanted form and what was given instead, and
+//! Forms of values: each reads one value, or names the accepted form and what was given instead, and
 //! describes itself as JSON Schema for the OpenAPI document.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::config::{MAX_MILLIS, remote_address};
 
-/// What a form answers: the value, or the end of a sentence that begins with the field's name.
+/// Result of a form: the value, or the end of a sentence that begins with the field's name.
 pub type Read<T> = Result<T, String>;
 
-/// The longest life of a token.
+/// Longest lifetime of a token.
 pub const MAX_LIFE_SECONDS: u64 = 30 * 86_400;
 
 type Reader<T> = Box<dyn Fn(&Value) -> Read<T>>;
@@ -38,7 +38,7 @@ impl<T: 'static> Form<T> {
         (self.read)(value)
     }
 
-    /// Checks or converts what was read.
+    /// Adds a check or conversion of the value.
     pub fn then<U: 'static>(self, next: impl Fn(T) -> Read<U> + 'static) -> Form<U> {
         let read = self.read;
         Form::new(self.schema, move |value| next(read(value)?))
@@ -56,7 +56,7 @@ pub fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// A text of so many characters, without NUL.
+/// Reads a text of so many characters, without NUL.
 pub fn text(min: usize, max: usize) -> Form<String> {
     Form::new(json!({"type": "string", "minLength": min, "maxLength": max}), move |value| {
         let wanted = || format!("is a text of {min} to {max} characters");
@@ -71,7 +71,7 @@ pub fn text(min: usize, max: usize) -> Form<String> {
     })
 }
 
-/// One of these words, each of which stands for a value.
+/// Reads one of these names, each of which stands for a value.
 pub fn word<T: Copy + 'static, const N: usize>(choices: [(&'static str, T); N]) -> Form<T> {
     let pattern = words(choices.map(|(word, _)| word));
     let quoted = choices.map(|(word, _)| format!("`{word}`"));
@@ -90,7 +90,7 @@ pub fn flag() -> Form<bool> {
     })
 }
 
-/// A whole number in a range. 5.0 is one too.
+/// Reads a whole number in a range. 5.0 is one too.
 pub fn whole<N: TryFrom<i64> + 'static>(min: i64, max: i64) -> Form<N> {
     let format = format!("int{}", 8 * size_of::<N>());
     Form::new(json!({"type": "integer", "format": format, "minimum": min, "maximum": max}), move |value| {
@@ -109,12 +109,12 @@ pub fn whole<N: TryFrom<i64> + 'static>(min: i64, max: i64) -> Form<N> {
     })
 }
 
-/// A time in milliseconds, up to a day.
+/// Reads a time in milliseconds, up to a day.
 pub fn millis(min: i64) -> Form<i64> {
     whole(min, MAX_MILLIS as i64)
 }
 
-/// A list of at most so many, each of one form.
+/// Reads a list of at most so many items, each of one form.
 pub fn list<T: 'static>(max: usize, of: Form<T>) -> Form<Vec<T>> {
     Form::new(json!({"type": "array", "items": of.schema, "maxItems": max}), move |value| {
         let Value::Array(elements) = value else { return Err(format!("is a list, not {}", kind_of(value))) };
@@ -142,7 +142,7 @@ pub fn agent_slug() -> Form<String> {
     Form::named("AgentSlug", move |value| fits(text(1, 64).read(value)?))
 }
 
-/// Variables or headers: names with their secret values.
+/// Reads variables or headers: names with their secret values.
 pub fn secrets(kind: SecretNames) -> Form<BTreeMap<String, String>> {
     Form::new(secrets_schema(json!("string")), move |value| {
         let values = by_name(kind, value, |value| secret(value).map(str::to_owned))?;
@@ -151,7 +151,7 @@ pub fn secrets(kind: SecretNames) -> Form<BTreeMap<String, String>> {
     })
 }
 
-/// The same in a patch: null takes a name away.
+/// Reads variables or headers of a patch, in which null removes a name.
 pub fn secret_changes(kind: SecretNames) -> Form<BTreeMap<String, Option<String>>> {
     Form::new(secrets_schema(json!(["string", "null"])), move |value| {
         let changes = by_name(kind, value, |value| match value {
@@ -170,18 +170,18 @@ fn secrets_schema(value: Value) -> Value {
     })
 }
 
-/// How many names an object of secrets has at most.
+/// Most names of an object of secrets.
 const MAX_NAMES: usize = 256;
-/// Bytes of such a name.
+/// Most bytes of such a name.
 const MAX_NAME: usize = 256;
-/// Bytes of a secret value.
+/// Most bytes of a secret value.
 const MAX_SECRET: usize = 65_536;
 
 #[derive(Clone, Copy)]
 pub enum SecretNames {
-    /// Of environment variables.
+    /// Names of environment variables.
     Variables,
-    /// Of HTTP headers (RFC 9110, section 5.1).
+    /// Names of HTTP headers (RFC 9110, section 5.1).
     Headers,
 }
 
@@ -194,7 +194,7 @@ impl SecretNames {
         (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(plain)
     }
 
-    /// What goes beyond single names: headers that cannot be given.
+    /// Checks all names together: headers that cannot be given.
     fn check<'a>(self, values: impl Iterator<Item = (&'a String, &'a str)> + Clone) -> Read<()> {
         match self {
             SecretNames::Variables => Ok(()),
@@ -230,7 +230,7 @@ fn by_name<T>(
     members.iter().map(entry).collect()
 }
 
-/// The value itself never stands in a message.
+/// Reads a secret value, which never stands in a message.
 fn secret(value: &Value) -> Read<&str> {
     match value {
         Value::String(text) if text.contains('\0') => Err("is a text without NUL characters".to_owned()),
@@ -246,7 +246,7 @@ pub fn role() -> Form<Role> {
     word([("operator", Role::Operator), ("tenant-admin", Role::TenantAdmin), ("agent", Role::Agent)])
 }
 
-/// A list of at least one scope.
+/// Reads a list of at least one scope.
 pub fn scopes() -> Form<Scopes> {
     let all = || Scope::ALL.map(Scope::as_str).join(", ");
     let scope = move |value: &Value| {
@@ -262,7 +262,7 @@ pub fn scopes() -> Form<Scopes> {
     })
 }
 
-/// A moment that is still to come (RFC 3339).
+/// Reads a future time (RFC 3339).
 pub fn future() -> Form<Timestamp> {
     Form::named("Moment", |value| {
         let text = value.as_str().ok_or_else(|| format!("is a time as text, not {}", kind_of(value)))?;
@@ -273,7 +273,7 @@ pub fn future() -> Form<Timestamp> {
     })
 }
 
-/// A moment, as a query parameter has it (RFC 3339).
+/// Reads a time of a query parameter (RFC 3339).
 pub fn moment(text: &str) -> Read<Timestamp> {
     // In a query, an unescaped `+` of the offset arrives as a space.
     let text = text.replace(' ', "+");
@@ -281,7 +281,7 @@ pub fn moment(text: &str) -> Read<Timestamp> {
         .map_err(|_| format!("is a time such as 2026-01-31T12:00:00Z (RFC 3339), not `{}`", shortened(&text)))
 }
 
-/// How long: seconds, or a text such as `15m`. At most 30 days.
+/// Reads a duration: seconds, or a text such as `15m`. At most 30 days.
 pub fn life() -> Form<Duration> {
     Form::named("Life", |value| {
         let wanted = "is a number of seconds, or a text such as `90s`, `15m`, `12h` or `7d`, up to 30 days";
@@ -307,12 +307,12 @@ pub fn life() -> Form<Duration> {
     })
 }
 
-/// How often a call that may be repeated is tried again.
+/// Reads the number of repeated attempts of a call.
 pub fn attempts() -> Form<i32> {
     whole(0, 5)
 }
 
-/// Returns the pattern of a text that is one of these words.
+/// Returns the pattern of a text that is one of these names.
 pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     format!("^({})$", words.into_iter().collect::<Vec<_>>().join("|"))
 }
@@ -328,7 +328,7 @@ pub fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// At most 60 characters of what a caller sent, for messages.
+/// Returns at most 60 characters of what a caller sent, for messages.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}…", &text[..at]),

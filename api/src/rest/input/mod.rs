@@ -1,5 +1,5 @@
-//! Input of REST requests: names in the path, query parameters, a body. Everything is read strictly,
-//! and all that is wrong is said at once.
+//! Input of REST requests: names in the path, query parameters, a body. All of it is read strictly, and all
+//! mistakes are reported together.
 
 mod fields;
 pub mod form;
@@ -21,7 +21,7 @@ use crate::http::{body, headers};
 pub use fields::Fields;
 pub use parameters::Parameters;
 
-/// The `{id}` of a path. What is no text names nothing.
+/// The `{id}` of a path, which is not found if it is no text.
 pub struct Name(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
@@ -35,7 +35,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// A JSON body, not read yet: who may not ask is refused before what is asked.
+/// A JSON body, read only after the caller's scopes were checked.
 pub struct Payload(Bytes);
 
 impl Payload {
@@ -57,7 +57,7 @@ impl FromRequest<Arc<App>> for Payload {
     }
 }
 
-/// An action takes no body, or an empty JSON object as some clients send.
+/// The body of an action: none, or an empty JSON object as some clients send.
 pub struct NoBody;
 
 impl FromRequest<Arc<App>> for NoBody {
@@ -75,12 +75,11 @@ impl FromRequest<Arc<App>> for NoBody {
     }
 }
 
-/// The condition under which a change is wanted (RFC 9110, section 13.1.1).
+/// Condition of a change (RFC 9110, section 13.1.1).
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
-    /// # Errors
-    /// 412 when the row is not one of those that the caller names.
+    /// Refuses with 412 a row that is not one of those that the caller names.
     pub fn check(&self, current: &str) -> Result<(), Problem> {
         let Some(wanted) = &self.0 else { return Ok(()) };
         let wanted: Vec<&str> = wanted.split(',').map(str::trim).collect();
@@ -93,7 +92,7 @@ impl IfMatch {
             .into())
     }
 
-    /// Whether a certain state is wanted, so that the change itself must check it again.
+    /// Returns true if the condition names a state, so that the change itself must check it again.
     pub fn is_exact(&self) -> bool {
         self.0.as_deref().is_some_and(|wanted| wanted.trim() != "*")
     }
@@ -102,7 +101,7 @@ impl IfMatch {
 impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
-    /// Several tags stand in one header; several headers are refused, as proxies join them differently.
+    /// Reads the tags of one header; several headers are refused, as proxies join them differently.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let value = headers::single(&parts.headers, &header::IF_MATCH)?;
         Ok(Self(value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())))

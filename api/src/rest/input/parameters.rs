@@ -1,5 +1,5 @@
-//! Query parameters. One that is unknown, malformed or given twice is refused by name: a filter that
-//! is quietly ignored answers another question than the one that was asked.
+//! Query parameters. An unknown, malformed or repeated one is refused by name: an ignored filter would answer
+//! another query than the client's.
 
 use std::convert::Infallible;
 
@@ -22,14 +22,14 @@ pub struct Reading {
 }
 
 impl Parameters {
-    /// Begins to take them.
+    /// Begins to read the parameters.
     pub fn read(self) -> Result<Reading, Problem> {
         let pairs =
             self.0.ok_or_else(|| Refusal::new(Code::BadRequest, "the query is not percent-encoded UTF-8"))?;
         Ok(Reading { pairs, known: Vec::new(), mistakes: Vec::new() })
     }
 
-    /// For a route that has none.
+    /// Refuses any parameter, for a route that has none.
     pub fn none(self) -> Result<(), Problem> {
         self.read()?.finish()
     }
@@ -44,13 +44,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Reading {
-    /// One parameter; an empty one counts as not given.
+    /// Takes one parameter; an empty one counts as not given.
     pub fn optional<T>(&mut self, name: &'static str, form: impl Fn(&str) -> Read<T>) -> Option<T> {
         self.known.push(name);
         self.take(name, form)
     }
 
-    /// `page` and `pageSize`, also spelled `page_size`.
+    /// Takes `page` and `pageSize`, also spelled `page_size`.
     pub fn page(&mut self) -> Page {
         self.known.extend(["page", "pageSize"]);
         let default = Page::default();
@@ -60,8 +60,7 @@ impl Reading {
         Page::new(page, size.unwrap_or(default.page_size))
     }
 
-    /// # Errors
-    /// 422 that names every wrong parameter.
+    /// Refuses with 422 that names every wrong parameter.
     pub fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.pairs {
             let detail = if self.known.is_empty() {
@@ -84,7 +83,7 @@ impl Reading {
     }
 }
 
-/// A whole number in a range.
+/// Reads a whole number in a range.
 pub fn number(min: u64, max: u64) -> impl Fn(&str) -> Read<u64> {
     move |text| {
         let read = text.parse().ok().filter(|number| (min..=max).contains(number));
@@ -92,14 +91,14 @@ pub fn number(min: u64, max: u64) -> impl Fn(&str) -> Read<u64> {
     }
 }
 
-/// One of the words that `parse` takes; `words` are all of them.
+/// Reads one of the names that `parse` takes; `words` are all of them.
 pub fn one_of<T>(parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> impl Fn(&str) -> Read<T> {
     move |text| {
         parse(text).ok_or_else(|| format!("is one of {}, not `{}`", words.join(", "), shortened(text)))
     }
 }
 
-/// Any text of at most 200 characters.
+/// Reads any text of at most 200 characters.
 pub fn any(text: &str) -> Read<String> {
     let fits = text.chars().count() <= 200 && !text.contains('\0');
     if fits { Ok(text.to_owned()) } else { Err("is a text of at most 200 characters".to_owned()) }

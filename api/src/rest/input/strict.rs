@@ -1,11 +1,11 @@
-//! JSON in which no member is given twice: two readers could take different ones (RFC 8259, section 4).
+//! JSON without repeated members: two readers could take different ones (RFC 8259, section 4).
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value, read so.
+/// A JSON value without repeated members.
 pub struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {

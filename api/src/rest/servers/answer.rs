@@ -1,5 +1,5 @@
-//! A server as REST shows it: the row, how it is doing, and which others it meets. Of secrets it
-//! shows the names.
+//! Servers in REST answers: the row, its state, and the servers of the same slug. Of secrets, only the names
+//! are shown.
 
 use entity::{Server, ServerSettings, Transport};
 use jiff::Timestamp;
@@ -29,24 +29,24 @@ pub struct ServerBody {
     #[serde(flatten)]
     #[schema(value_type = SettingsBody)]
     pub settings: ServerSettings,
-    /// Which protocol revisions it was found to speak; null as long as that was not needed.
+    /// The protocol revisions found at the server; null as long as they were not needed.
     pub era_found: Option<EraFoundBody>,
-    /// Whether it is the tenant's own or offered to all.
+    /// `tenant` for the tenant's own server, `global` for one that is offered to all.
     #[schema(pattern = "^(tenant|global)$")]
     pub scope: &'static str,
-    /// Where it is changed: here, in the configuration file, or nowhere.
+    /// The place where the server is changed: here, in the configuration file, or nowhere.
     #[schema(pattern = "^(rest|config|builtin)$")]
     pub managed_by: &'static str,
-    /// How it is doing for this tenant.
+    /// The server's state for this tenant.
     #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
     pub state: &'static str,
-    /// Why, when there is more to say than the state.
+    /// The reason for the state, if there is one.
     pub state_reason: Option<String>,
     #[schema(value_type = Moment)]
     pub state_since: Timestamp,
     /// Raised by each change of what is launched.
     pub revision: i32,
-    /// How many tools the last discovery found.
+    /// Number of tools that the last discovery found.
     pub tools_count: Option<i32>,
     #[schema(value_type = Option<Moment>)]
     pub last_used_at: Option<Timestamp>,
@@ -64,7 +64,7 @@ pub struct ServerBody {
     pub hidden_by: Option<ServerId>,
 }
 
-/// What was found out about a server that does not say it by `era`.
+/// The eras found at a server that does not set `era`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EraFound)]
@@ -75,14 +75,14 @@ pub struct EraFoundBody {
     pub found_at: Timestamp,
 }
 
-/// How a server is doing, in the words of its row.
-pub struct Doing {
+/// State of a server, by the names of its row.
+pub struct ServerStatus {
     pub state: State,
     pub reason: Option<String>,
     pub since: Timestamp,
 }
 
-/// Shows servers to one caller.
+/// Renders servers for one caller.
 pub struct Showing<'a> {
     app: &'a App,
     acting: &'a Acting,
@@ -96,7 +96,7 @@ impl<'a> Showing<'a> {
     }
 
     pub fn server(&self, row: Server) -> ServerBody {
-        let doing = self.doing(&row);
+        let status = self.status(&row);
         let (hides, hidden_by) = self.namesakes(&row);
         let era_found = self.era_found(&row);
         ServerBody {
@@ -107,9 +107,9 @@ impl<'a> Showing<'a> {
             era_found,
             scope: if row.tenant.is_some() { "tenant" } else { "global" },
             managed_by: row.managed_by.as_str(),
-            state: doing.state.as_str(),
-            state_reason: doing.reason,
-            state_since: doing.since,
+            state: status.state.as_str(),
+            state_reason: status.reason,
+            state_since: status.since,
             revision: row.revision,
             tools_count: row.tools_count,
             last_used_at: row.last_used_at,
@@ -120,21 +120,24 @@ impl<'a> Showing<'a> {
         }
     }
 
-    /// The upstream's own state, unless the row itself keeps it from running.
-    pub fn doing(&self, row: &Server) -> Doing {
-        let held =
-            |state, reason: &str| Doing { state, reason: Some(reason.to_owned()), since: row.updated_at };
+    /// Returns the upstream's own state, unless the row itself keeps it from running.
+    pub fn status(&self, row: &Server) -> ServerStatus {
+        let held = |state, reason: &str| ServerStatus {
+            state,
+            reason: Some(reason.to_owned()),
+            since: row.updated_at,
+        };
         match row.transport {
             _ if !row.settings.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
             Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
                 let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
                 let since = status.since.max(row.created_at);
-                Doing { state: status.state, reason: status.reason, since }
+                ServerStatus { state: status.state, reason: status.reason, since }
             }
         }
     }
 
-    /// What this replica found is newer than what is written down.
+    /// Returns the found eras: those of this replica are newer than the row's.
     fn era_found(&self, row: &Server) -> Option<EraFoundBody> {
         let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
         let here = member.and_then(|member| self.app.gateway.upstreams.pool.found(&member.spec));
@@ -152,7 +155,7 @@ impl<'a> Showing<'a> {
     }
 }
 
-/// The ETag (RFC 9110, section 8.8.3) of a row: another one after each change of it.
+/// Returns the ETag (RFC 9110, section 8.8.3) of a row, which each change replaces.
 pub fn etag(row: &Server) -> String {
     format!("\"{}-{:x}\"", row.revision, row.updated_at.as_microsecond())
 }

@@ -1,5 +1,5 @@
-//! `/v1/mcp/servers/{id}/discover`: what a server has, asked anew. The lists are shown as the server
-//! gave them, and what is missing is said.
+//! `/v1/mcp/servers/{id}/discover`: fresh lists of a server. Lists are shown as the server gave them, and
+//! missing ones are named.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdT
 use crate::rest::input::{Name, Parameters};
 use crate::rest::servers::process::{Running, running, switched_on};
 
-/// What a server has.
+/// The lists of a server.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Discovery)]
@@ -30,7 +30,7 @@ pub struct DiscoveryBody {
     server_id: ServerId,
     #[schema(value_type = ServerSlug)]
     slug: String,
-    /// The protocol revision that was agreed on.
+    /// The negotiated protocol revision.
     #[schema(example = "2025-11-25")]
     protocol_version: String,
     /// Name and version, as the server gives them.
@@ -43,7 +43,7 @@ pub struct DiscoveryBody {
     /// The tools, as the server gives them.
     #[schema(value_type = Vec<Object>)]
     tools: Vec<Box<RawValue>>,
-    /// Under which names they are called here, in the same order.
+    /// The names under which the tools are called here, in the same order.
     #[schema(example = json!(["time__get_current_time"]))]
     call_as: Vec<String>,
     #[schema(value_type = Vec<Object>)]
@@ -52,13 +52,13 @@ pub struct DiscoveryBody {
     resource_templates: Vec<Box<RawValue>>,
     #[schema(value_type = Vec<Object>)]
     prompts: Vec<Box<RawValue>>,
-    /// What should be known about these lists: that one is empty, or what of it could not be used.
+    /// Notes on these lists: that one is empty, or which items cannot be used.
     notes: Vec<String>,
     /// Lists that the server did not give.
     missing: Vec<MissingList>,
 }
 
-/// A list that could not be had.
+/// A list that is not available.
 #[derive(Serialize, ToSchema)]
 pub struct MissingList {
     #[schema(example = "prompts")]
@@ -68,7 +68,7 @@ pub struct MissingList {
     reason: String,
 }
 
-/// What the handshake said.
+/// Result of the handshake.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Handshake {
@@ -77,9 +77,9 @@ struct Handshake {
     instructions: Option<String>,
 }
 
-/// Asks a server anew what it has: tools, resources, resource templates, prompts.
+/// Fetches a server's tools, resources, resource templates and prompts.
 ///
-/// Starts it when needed, and keeps the number of its tools and its capabilities. Needs
+/// Starts the server when needed, and stores the number of its tools and its capabilities. Needs
 /// `servers:read`.
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/discover", tag = "servers",

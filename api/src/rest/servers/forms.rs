@@ -1,9 +1,9 @@
-//! Bodies that make or change a server: their forms, and which members fit which transport.
+//! Bodies that register or change a server: their forms, and which members fit which transport.
 
 use crate::rest::describe::{body, described};
 use crate::rest::input::form::SecretNames;
 use crate::rest::input::{Fields, form};
-use crate::rest::servers::remote::{spell_headers, stays_at_home};
+use crate::rest::servers::remote::{keep_origin, spell_headers};
 use crate::rest::servers::values;
 use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
 
@@ -18,14 +18,14 @@ body!(
     {"description": "Knows the time.", "env": {"TZ": "Europe/Berlin"}}
 );
 
-/// What a person sets, as answers show it.
+/// Settings of a server, as answers show them.
 pub struct SettingsBody;
 described!(SettingsBody as "ServerSettings", Fields::describe_answer(
     |f| settings(f, None),
     "What a person sets of a server.",
 ));
 
-/// What a body asks for.
+/// The body of a registration.
 #[derive(Debug)]
 pub struct Registration {
     pub server: NewServer,
@@ -71,12 +71,12 @@ pub fn server_patch(f: &mut Fields, server: Option<&Server>) -> Option<ServerPat
     let mut patch = settings(f, transport);
     if let Some(server) = server {
         spell_headers(&mut patch, server);
-        stays_at_home(f, server, &patch);
+        keep_origin(f, server, &patch);
     }
     Some(patch)
 }
 
-/// Reads what a person sets of a server. A registration is a patch of default settings.
+/// Reads the settings of a server. A registration is a patch of default settings.
 fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
     use values::{absolute, era, remote_url, retry};
     let command = "The program of a stdio server, never through a shell; the provider's name of a built-in \
@@ -120,7 +120,7 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
     }
 }
 
-/// Reads values that are sealed; in a patch they can be named one by one, in answers they are not shown.
+/// Reads sealed values; a patch can name single ones, and answers do not show them.
 fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -> Option<SecretsPatch> {
     if f.is_patch() {
         let about = format!(
@@ -134,7 +134,7 @@ fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -
     f.optional(name, of, about).map(SecretsPatch::Replace)
 }
 
-/// Notes the members that do not fit how the server is reached.
+/// Notes the members that do not fit the server's transport.
 fn fit_transport(fields: &mut Fields, transport: Option<Transport>) {
     let lacks = |fields: &Fields, name| match fields.is_patch() {
         true => fields.is_null(name),

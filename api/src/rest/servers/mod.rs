@@ -1,5 +1,5 @@
-//! `/v1/mcp/servers`: the registry. What a server lists, how it is doing and when it runs is in the
-//! files beside; here it is registered, found, changed and deleted.
+//! `/v1/mcp/servers`: registers, finds, changes and deletes servers. The modules below read lists and state,
+//! and control processes.
 
 mod answer;
 pub mod discover;
@@ -85,10 +85,10 @@ pub async fn list_servers(
 
 /// Registers a server.
 ///
-/// Needs `servers:write`; `servers:launch` for stdio, since registering one is running a program, and
-/// the operator may narrow which programs; `tenants:admin` for a global one. A remote server's address
-/// must be public, unless the operator opened its network. A tenant's server hides a global one of the
-/// same slug, and the answer says so.
+/// Needs `servers:write`; `servers:launch` for stdio, since registering one is running a program, and the
+/// operator may narrow which programs; `tenants:admin` for a global one. A remote server's address must be
+/// public, unless the operator opened its network. A tenant's server hides a global one of the same slug, and
+/// the answer says so.
 #[utoipa::path(
     post, path = "/v1/mcp/servers", tag = "servers", request_body = NewServerBody,
     responses(
@@ -102,12 +102,12 @@ pub async fn create_server(
     payload: Payload,
 ) -> Result<Tagged<Created<ServerBody>>, Problem> {
     acting.require(Scope::ServersWrite)?;
-    let asked = payload.read(forms::new_server)?;
-    rules::may_register(&acting, &app.config, &asked)?;
-    remote::reachable(&app.egress, asked.server.settings.url.as_deref())?;
-    let server = match asked.global {
-        true => app.db.operator().create_server(asked.server, &acting.actor()).await?,
-        false => acting.rows(&app).create_server(asked.server, &acting.actor()).await?,
+    let registration = payload.read(forms::new_server)?;
+    rules::may_register(&acting, &app.config, &registration)?;
+    remote::reachable(&app.egress, registration.server.settings.url.as_deref())?;
+    let server = match registration.global {
+        true => app.db.operator().create_server(registration.server, &acting.actor()).await?,
+        false => acting.rows(&app).create_server(registration.server, &acting.actor()).await?,
     };
     let showing = Showing::to(&app, &acting).await?;
     let tag = [(header::ETAG, etag(&server))];
@@ -136,11 +136,11 @@ pub async fn find_server(
     Ok(([(header::ETAG, etag(&server))], Json(showing.server(server))))
 }
 
-/// Changes a server: what is left out stays, null clears.
+/// Changes a server: members that are left out stay, null clears.
 ///
 /// Needs `servers:write`; `servers:launch` for what a stdio server executes (command, args, env, cwd),
-/// `tenants:admin` for a global one. A change of what is executed raises `revision` and lets the old
-/// process finish what it has begun. Slug, transport and scope never change.
+/// `tenants:admin` for a global one. A change of what is executed raises `revision` and lets the old process
+/// finish its calls. Slug, transport and scope never change.
 #[utoipa::path(
     patch, path = "/v1/mcp/servers/{id}", tag = "servers", request_body = ServerPatchBody,
     params(
@@ -177,7 +177,7 @@ pub async fn update_server(
 
 /// Deletes a server with its configs.
 ///
-/// Its executions stay, with its slug; the slug is free again. Needs `servers:write`, and
+/// The server's executions stay, with its slug; the slug is free again. Needs `servers:write`, and
 /// `tenants:admin` for a global one.
 #[utoipa::path(
     delete, path = "/v1/mcp/servers/{id}", tag = "servers",
@@ -206,7 +206,7 @@ pub async fn delete_server(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The state is not in the rows, so all that match otherwise are looked at.
+/// Selects servers by state, which is not in the rows, so that all other matches are loaded.
 async fn in_state(
     app: &App,
     showing: &Showing<'_>,
@@ -219,7 +219,7 @@ async fn in_state(
     for number in 1.. {
         let rows = acting.rows(app).servers(filter, Page::new(number, Page::MAX_SIZE)).await?;
         let last = number.saturating_mul(Page::MAX_SIZE) >= rows.total;
-        found.extend(rows.items.into_iter().filter(|row| showing.doing(row).state == state));
+        found.extend(rows.items.into_iter().filter(|row| showing.status(row).state == state));
         if last {
             break;
         }

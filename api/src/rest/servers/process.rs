@@ -1,5 +1,5 @@
-//! `/v1/mcp/servers/{id}/health`, `…/start`, `…/stop`, `…/restart`, `…/logs`: a tenant's own running
-//! upstream of a server. That of another tenant is another one, also of a global server.
+//! `/v1/mcp/servers/{id}/health`, `…/start`, `…/stop`, `…/restart`, `…/logs`: a tenant's own running upstream
+//! of a server. Each tenant has its own, also of a global server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crate::rest::input::{Name, NoBody, Parameters};
 use crate::rest::listed::SliceOf;
 use crate::rest::servers::answer::{ServerBody, Showing};
 
-/// What a check found.
+/// Result of a health check.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Health)]
@@ -37,11 +37,11 @@ pub struct HealthBody {
     server_id: ServerId,
     #[schema(pattern = "^(healthy|degraded|unhealthy|unknown|stopped|not_configured)$")]
     state: &'static str,
-    /// Why, when there is more to say than the state.
+    /// The reason for the state, if there is one.
     state_reason: Option<String>,
-    /// What the failure is, in one stable word; null when it answered.
+    /// The failure, as one stable word; null when the server answered.
     code: Option<&'static str>,
-    /// What to do about it.
+    /// The suggested next step.
     hint: Option<String>,
     #[schema(value_type = Moment)]
     state_since: Timestamp,
@@ -49,7 +49,7 @@ pub struct HealthBody {
     last_success: Option<Timestamp>,
     #[schema(value_type = Moment)]
     checked_at: Timestamp,
-    /// How long its answer took; null when there was none.
+    /// Time to the answer; null when there was none.
     latency_ms: Option<f64>,
     /// The running process, of a stdio server.
     pid: Option<u32>,
@@ -91,7 +91,7 @@ impl Running {
     }
 }
 
-/// Finds what the tenant runs under a name.
+/// Finds the tenant's upstream of a named server.
 ///
 /// # Errors
 /// 409 for a global server that one of the tenant's own hides: nothing of it runs here.
@@ -110,8 +110,7 @@ pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Ru
     }
 }
 
-/// # Errors
-/// 403 for a server that is switched off.
+/// Refuses with 403 a server that is switched off.
 pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
     if server.settings.enabled {
         return Ok(());
@@ -122,14 +121,13 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
         .into())
 }
 
-/// Asks the server whether it answers, and starts it for that when needed.
+/// Checks that the server answers, and starts it when needed.
 ///
-/// A server that does not answer is an answer of this: 200, with its state and why. Needs
-/// `servers:read`.
+/// A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
-    responses((status = 200, description = "How it is doing.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
+    responses((status = 200, description = "The state of the server, and the time to its answer.", body = HealthBody), Always, Named, Filtered, Sent, Contested)
 )]
 pub async fn check_server(
     acting: Acting,
@@ -140,36 +138,36 @@ pub async fn check_server(
     acting.require(Scope::ServersRead)?;
     let running = running(&app, &acting, &name).await?;
     let Running { server, .. } = &running;
-    let asked = match switched_on(server) {
+    let answered = match switched_on(server) {
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
-    let status = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
-    let doing = Showing::to(&app, &acting).await?.doing(server);
-    let (state, reason) = match &asked {
-        Ok(_) => (doing.state, doing.reason),
-        // What was just seen counts, also where the pool does not hold it against the server.
-        Err(refusal) => (failed(doing.state), doing.reason.or_else(|| Some(refusal.reason.to_string()))),
+    let upstream = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
+    let status = Showing::to(&app, &acting).await?.status(server);
+    let (state, reason) = match &answered {
+        Ok(_) => (status.state, status.reason),
+        // The fresh failure counts, also where the pool does not hold it against the server.
+        Err(refusal) => (failed(status.state), status.reason.or_else(|| Some(refusal.reason.to_string()))),
     };
     Ok(Json(HealthBody {
         server_id: server.id,
         state: state.as_str(),
         state_reason: reason,
-        code: asked.as_ref().err().map(|refusal| refusal.code.as_str()),
-        hint: asked.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
-        state_since: doing.since,
-        last_success: status.last_success,
+        code: answered.as_ref().err().map(|refusal| refusal.code.as_str()),
+        hint: answered.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
+        state_since: status.since,
+        last_success: upstream.last_success,
         checked_at: Timestamp::now(),
-        latency_ms: asked.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
-        pid: status.pid,
-        in_flight: status.in_flight,
-        restarts: status.restarts,
+        latency_ms: answered.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
+        pid: upstream.pid,
+        in_flight: upstream.in_flight,
+        restarts: upstream.restarts,
     }))
 }
 
 /// Starts the server, also after it was stopped.
 ///
-/// Answers when it is ready. Needs `servers:write`.
+/// Returns when the server is ready. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/start", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -188,21 +186,21 @@ pub async fn start_server(
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
 
-/// A server that was stopped, and what that took.
+/// Result of a stop.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StoppedServer)]
 pub struct StoppedBody {
     #[serde(flatten)]
     server: ServerBody,
-    /// What ended the last of its processes: the end of its input, or a signal. Null when none ran.
+    /// The end of the last process: by the end of its input, or by a signal. Null when none ran.
     #[schema(pattern = "^(end_of_input|sigterm|sigkill)$")]
     stopped_by: Option<&'static str>,
 }
 
-/// Stops the server for this tenant and holds it down: calls are refused until it is started.
+/// Stops the server for this tenant: calls are refused until it is started.
 ///
-/// Answers when the last of its processes is gone. Needs `servers:write`.
+/// Returns when the last of the server's processes has ended. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/stop", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -223,7 +221,7 @@ pub async fn stop_server(
 
 /// Stops the server, forgets earlier crashes, and starts it again.
 ///
-/// Answers when it is ready. Needs `servers:write`.
+/// Returns when the server is ready. Needs `servers:write`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/restart", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -244,7 +242,7 @@ pub async fn restart_server(
 
 /// Shows the newest lines of the server's stderr, oldest first.
 ///
-/// What servers write there may be anything, so this needs `servers:write`.
+/// These lines may contain anything, so this needs `servers:write`.
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/logs", tag = "servers",
     params(
@@ -272,23 +270,23 @@ pub async fn list_server_logs(
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
-/// How long it took to answer. An error is an answer too: who refuses `ping` is there.
+/// Measures the time to an answer. An error counts as an answer: a server that refuses `ping` is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
-    let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
+    let timeout = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
     let pool = &app.gateway.upstreams.pool;
     pool.initialized(&selected, Instant::now() + running.spec.start_timeout.value).await?;
-    let sign_of_life = match selected.key().era {
+    let probe = match selected.key().era {
         Era::Legacy => method::PING,
         Era::Modern => method::DISCOVER,
     };
     let params = pool.own_params(selected.key().era, serde_json::Map::new());
     let params = Params::raw(params.as_bytes());
-    let request = UpstreamRequest::new(sign_of_life, params, Instant::now() + patience);
+    let request = UpstreamRequest::new(probe, params, Instant::now() + timeout);
     pool.request(&selected, request).await.map(|delivered| delivered.upstream)
 }
 
-/// The state of a server that just failed to answer.
+/// Returns the state of a server that just failed to answer.
 fn failed(state: Health) -> Health {
     match state {
         Health::Healthy | Health::Unknown => Health::Unhealthy,

@@ -1,5 +1,4 @@
-//! Addresses and headers of remote servers in bodies: how they are read, and where the gateway may be
-//! sent by them.
+//! Addresses and headers of remote servers in bodies, and the checks of their targets.
 
 use entity::{SecretsPatch, Server, ServerPatch};
 use proxy::egress::{Egress, EgressError, Url};
@@ -8,7 +7,7 @@ use crate::config::remote_address;
 use crate::http::problem::{FieldError, Problem};
 use crate::rest::input::Fields;
 
-/// Gives the changed headers the names that the row has: `a` and `A` are one header.
+/// Gives the changed headers the spelling of the row: `a` and `A` are one header.
 pub fn spell_headers(patch: &mut ServerPatch, server: &Server) {
     let Some(SecretsPatch::Merge(changes)) = &mut patch.headers else { return };
     let spelled = |name: String| {
@@ -18,9 +17,9 @@ pub fn spell_headers(patch: &mut ServerPatch, server: &Server) {
     *changes = std::mem::take(changes).into_iter().map(|(name, value)| (spelled(name), value)).collect();
 }
 
-/// Refuses to send sealed headers to another host than the one they were given for: who may change a
-/// server may not read them.
-pub fn stays_at_home(fields: &mut Fields, server: &Server, patch: &ServerPatch) {
+/// Refuses to send sealed headers to another host than the one they were given for: who may change a server
+/// may not read them.
+pub fn keep_origin(fields: &mut Fields, server: &Server, patch: &ServerPatch) {
     let (Some(Some(new)), Some(old)) = (&patch.url, &server.settings.url) else { return };
     if remote_address::same_origin(old, new) {
         return;
@@ -40,8 +39,7 @@ pub fn stays_at_home(fields: &mut Fields, server: &Server, patch: &ServerPatch) 
     }
 }
 
-/// # Errors
-/// 422 for an address in the URL that the guard does not let pass.
+/// Refuses with 422 an address in the URL that the egress guard blocks.
 pub fn reachable(egress: &Egress, url: Option<&str>) -> Result<(), Problem> {
     let Some(url) = url.and_then(|url| Url::parse(url).ok()) else { return Ok(()) };
     match egress.check_literal(&remote_address::as_http(&url)) {

@@ -1,4 +1,4 @@
-//! Authorization of registrations and changes of servers. Registering a stdio server is running a program: it needs
+//! Permissions to register and change servers. Registering a stdio server is running a program: it needs
 //! `servers:launch`, and the operator may narrow which programs.
 
 use entity::{NewServer, Server, ServerPatch, Transport};
@@ -9,13 +9,12 @@ use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
 
-/// # Errors
-/// 403 that names the scope or the commands that are allowed.
-pub fn may_register(acting: &Acting, config: &Config, asked: &Registration) -> Result<(), Problem> {
-    if asked.global {
+/// Refuses with 403 that names the scope or the commands that are allowed.
+pub fn may_register(acting: &Acting, config: &Config, registration: &Registration) -> Result<(), Problem> {
+    if registration.global {
         acting.require(Scope::TenantsAdmin)?;
     }
-    let NewServer { transport, settings, .. } = &asked.server;
+    let NewServer { transport, settings, .. } = &registration.server;
     if *transport == Transport::Stdio {
         acting.require(Scope::ServersLaunch)?;
         command_allowed(config, settings.command.as_deref())?;
@@ -24,8 +23,7 @@ pub fn may_register(acting: &Acting, config: &Config, asked: &Registration) -> R
     Ok(())
 }
 
-/// # Errors
-/// 403 that names the scope, the commands that are allowed, or whose server it is.
+/// Refuses with 403 that names the scope, the commands that are allowed, or the owner.
 pub fn may_change(
     acting: &Acting,
     config: &Config,
@@ -53,10 +51,7 @@ pub fn may_change(
     Ok(())
 }
 
-/// A tenant sees global servers and does not change them.
-///
-/// # Errors
-/// 403 that says whose it is.
+/// Refuses with 403 a tenant's change of a global server.
 pub fn owns(acting: &Acting, server: &Server) -> Result<(), Problem> {
     acting.require(Scope::ServersWrite)?;
     if server.tenant.is_some() || acting.has(Scope::TenantsAdmin) {
@@ -82,7 +77,7 @@ fn command_allowed(config: &Config, command: Option<&str>) -> Result<(), Problem
         .into())
 }
 
-/// Where commands are narrowed, no variable may put another program in their place.
+/// Refuses variables that would replace a program, where the operator narrowed the programs.
 fn variables_allowed<'a>(config: &Config, mut names: impl Iterator<Item = &'a str>) -> Result<(), Problem> {
     let found = if config.children.allowed_commands.is_empty() {
         None

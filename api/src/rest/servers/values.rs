@@ -18,7 +18,7 @@ pub fn absolute() -> Form<String> {
     })
 }
 
-/// The address of a server that is reached in this way.
+/// Reads the address of a server of this transport.
 pub fn remote_url(transport: Option<Transport>) -> Form<String> {
     form::text(1, 2048).then(move |text| match transport {
         Some(transport) => remote_address::url(&text, transport).map(|_| text),
@@ -26,7 +26,7 @@ pub fn remote_url(transport: Option<Transport>) -> Form<String> {
     })
 }
 
-/// How often a call that may be repeated is tried again.
+/// Reads the retry settings of a server.
 pub fn retry() -> Form<Value> {
     Form::named("Retry", |value| {
         let wanted = || "is an object with the one member `attempts`, a whole number from 0 to 5".to_owned();
