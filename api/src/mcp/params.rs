@@ -250,7 +250,7 @@ pub fn listen<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Requ
     }
     let asked: Listen = serde_json::from_str(object(params)?).map_err(unreadable_params)?;
     if asked.notifications.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
-        return Err(invalid_params(format!("at most {} resources can be subscribed to", MAX_SUBSCRIPTIONS)));
+        return Err(invalid_params(format!("at most {MAX_SUBSCRIPTIONS} resources can be subscribed to")));
     }
     Ok(Request::Gateway(GatewayRequest { id, method: GatewayMethod::Listen(asked.notifications) }))
 }

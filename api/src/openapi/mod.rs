@@ -122,4 +122,5 @@ fn add_components(document: &mut OpenApi) {
 }
 
 #[cfg(test)]
+#[path = "document_tests.rs"]
 mod tests;

@@ -43,7 +43,7 @@ impl ReplicaInterest {
         let own = |(key, uri, count): (PoolKey, Arc<str>, usize)| {
             let place = (key, uri.to_string());
             let held = usize::from(self.held.get(&place).is_some_and(|held| held.is_some()));
-            (count > held).then(|| Resource { tenant: key.tenant, server: key.server, uri: place.1 })
+            (count > held).then_some(Resource { tenant: key.tenant, server: key.server, uri: place.1 })
         };
         let own: HashSet<Resource> = pool.subscribed().into_iter().filter_map(own).collect();
         own.into_iter().collect()
