@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use protocol::{AgentId, Caller, CallerKind, CredentialId, RequestId, TenantId};
 
-/// Who changes something, and by which request.
+/// The actor of a change, and its request.
 #[derive(Clone, Debug)]
 pub struct Actor {
     /// The actor's own tenant; an operator's differs from the tenant whose row it changes.

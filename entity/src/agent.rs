@@ -20,7 +20,7 @@ pub struct NewAgent {
     pub name: String,
 }
 
-/// Whether a text can be an agent's slug: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`.
+/// Returns true if a text can be an agent's slug: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`.
 pub fn is_agent_slug(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b);
     (1..=64).contains(&text.len()) && text.bytes().all(plain)

@@ -18,7 +18,7 @@ pub struct AuditEvent {
     pub actor_kind: String,
     pub request: RequestId,
     pub ip: Option<String>,
-    /// What was done, such as `server.create`.
+    /// The action, such as `server.create`.
     pub action: String,
     /// The typed id of what it was done to.
     pub target: String,

@@ -21,7 +21,7 @@ use crate::time;
 /// declared servers, which every replica does at its start.
 const INSTALLATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7233183901370418)";
 
-/// Whose rows have changed since an earlier number.
+/// Tenants whose rows have changed since an earlier number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changes {
     /// The newest change among them.
@@ -47,7 +47,7 @@ pub(crate) struct Change<'a> {
     tenant: Option<TenantId>,
 }
 
-/// What was done, for the audit.
+/// The action, for the audit.
 pub(crate) struct Event {
     /// The tenant whose row changed; `None` for what belongs to the whole installation.
     pub tenant: Option<TenantId>,

@@ -13,7 +13,7 @@ use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use crate::db::{Backend, DatabaseSettings};
 use crate::error::{DbError, from_sqlx};
 
-/// How long SQLite waits for another process's write.
+/// Time for which SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
 /// Pause before a busy file is opened again.
 const AGAIN: Duration = Duration::from_millis(10);

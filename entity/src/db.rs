@@ -31,7 +31,7 @@ pub struct DatabaseSettings {
     pub pool_min: u32,
     pub pool_max: u32,
     pub idle_timeout: Duration,
-    /// How long one statement may take (PostgreSQL), and how long to wait for a connection.
+    /// Time for one statement (PostgreSQL), and for waiting for a connection.
     pub query_timeout: Duration,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for DatabaseSettings {
     }
 }
 
-/// How many connections there are.
+/// Numbers of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connections {
     pub open: u32,
@@ -113,12 +113,12 @@ impl Db {
         }
     }
 
-    /// The only door to a tenant's rows.
+    /// Returns the scope of a tenant's rows, the only way to them.
     pub fn tenant(&self, tenant: TenantId) -> TenantScope<'_> {
         TenantScope { db: self, tenant }
     }
 
-    /// What belongs to the whole installation.
+    /// Returns the scope of the whole installation.
     pub fn operator(&self) -> OperatorScope<'_> {
         OperatorScope { db: self }
     }

@@ -8,7 +8,7 @@ use crate::seal::SealError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
-    /// No such row, or one of another tenant: the two cannot be told apart.
+    /// No such row, or one of another tenant: the two look alike.
     #[error("there is no such thing here")]
     NotFound,
     #[error("the slug `{slug}` is taken")]
@@ -37,7 +37,7 @@ pub enum DbError {
     Corrupt(String),
 }
 impl DbError {
-    /// What the operator reads: the sentence and what lies behind it.
+    /// Returns the text for the operator: the sentence and its cause.
     pub fn detail(&self) -> String {
         match self {
             DbError::Unavailable(detail) | DbError::Corrupt(detail) => format!("{self}: {detail}"),
@@ -110,7 +110,7 @@ fn is_damaged_file(code: &str) -> bool {
     code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
-/// Whether a unique index refused the row.
+/// Returns true if a unique index refused the row.
 pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }

@@ -1,4 +1,4 @@
-//! The gateway's own tables: rows, the tenant scope that is the only door to them, and the seal on
+//! The gateway's own tables: rows, the tenant scope that is the only way to them, and the seal on
 //! their secrets. Knows SQL; does not know HTTP, Redis, child processes or configuration files.
 
 mod actor;

@@ -47,7 +47,7 @@ impl Db {
     }
 }
 
-/// Whether the column changed.
+/// Returns true if the column changed.
 fn reseal_column(row: &mut servers::Model, column: Sealed, seal: &Seal) -> Result<bool, DbError> {
     let aad = row.place(column).aad();
     let Some(sealed) = row.sealed(column).as_mut().filter(|sealed| !seal.is_current(sealed)) else {

@@ -93,7 +93,7 @@ impl Seal {
             .map_err(|_| SealError::Damaged)
     }
 
-    /// Whether a value was sealed by the key that seals now.
+    /// Returns true if a value was sealed by the key that seals now.
     pub(crate) fn is_current(&self, sealed: &[u8]) -> bool {
         sealed.get(1..=ID_BYTES) == Some(self.keys[0].0.as_slice())
     }
@@ -105,7 +105,7 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// Where a sealed value lies. A value copied to another row, column or tenant does not open.
+/// The place of a sealed value. A value copied to another row, column or tenant does not open.
 pub(crate) struct Place {
     pub table: &'static str,
     pub column: &'static str,

@@ -42,7 +42,7 @@ pub struct ErasFound {
     pub at: Timestamp,
 }
 
-/// How a server is reached.
+/// The transport of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Transport {
     Builtin,
@@ -69,7 +69,7 @@ impl Transport {
     }
 }
 
-/// Who may change a row.
+/// The manager of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ManagedBy {
     Rest,

@@ -11,7 +11,7 @@ use crate::server::Transport;
 /// and, where it is not the type's own, its default.
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident $name:literal: $type:ty $(= $default:expr)?;)*) => {
-        /// What a person sets of a server.
+        /// Settings of a server.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(default, rename_all(serialize = "camelCase"))]
         pub struct ServerSettings {
@@ -85,7 +85,7 @@ settings! {
     era "era": String = "auto".to_owned();
 }
 
-/// What decides what is launched or connected to: a change of it raises the revision.
+/// Settings of the launch or the connection: a change of it raises the revision.
 pub(crate) const LAUNCH: [&str; 7] = ["transport", "command", "args", "env", "cwd", "url", "headers"];
 
 /// Settings that an operator may change of a server that the gateway ships.

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 /// A session that has not expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
-    /// Whom it is bound to.
+    /// The principal that the session is bound to.
     pub principal: String,
     /// The slug of the server whose endpoint it was begun at; empty for the whole catalog.
     pub endpoint: String,
-    /// What was agreed on and kept, as it was written.
+    /// The negotiated facts, as they were written.
     pub facts: String,
     pub created_at: Timestamp,
     pub seen_at: Timestamp,

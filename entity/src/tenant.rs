@@ -19,7 +19,7 @@ pub struct NewTenant {
     pub name: String,
 }
 
-/// Whether a text can be a tenant's slug.
+/// Returns true if a text can be a tenant's slug.
 pub(crate) fn is_tenant_slug(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.len() <= 63 && text.bytes().next().is_some_and(plain) && text.bytes().all(|b| plain(b) || b == b'-')

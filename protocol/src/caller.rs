@@ -1,4 +1,4 @@
-//! Who sent a message, after authentication, and what that allows.
+//! The caller: the sender of a message after authentication, and the scopes.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AgentId, CredentialId, TenantId};
 use crate::refusal::{Code, Refusal};
 
-/// Who sent this message. Made by authentication only.
+/// The sender of a message. Made by authentication only.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub tenant: TenantId,
@@ -15,7 +15,7 @@ pub struct Caller {
     /// The agent it speaks as; a key without an agent has none.
     pub agent: Option<AgentId>,
     pub agent_slug: Option<String>,
-    /// Whether the credential itself is for this agent.
+    /// True if the credential itself is for this agent.
     pub own_agent: bool,
     pub credential: Option<CredentialId>,
     pub kind: CallerKind,
@@ -49,7 +49,7 @@ impl Caller {
         format!("{agent}/{key}")
     }
 
-    /// What the caller's limit counts: the agent that its credential is for, else its key: a name that
+    /// Returns the key of the caller's limit: the agent that its credential is for, else its key: a name that
     /// the caller may choose (`X-Agent-Id`) must not be a way around the limit. On a trusted connection
     /// it is the agent, else the tenant.
     pub fn limit_key(&self) -> uuid::Uuid {
@@ -141,7 +141,7 @@ impl Scopes {
         self.0 & scope as u16 != 0
     }
 
-    /// What is in `self` and not in `other`: what a caller may not grant.
+    /// Returns the scopes of `self` that are not in `other`: those that a caller may not grant.
     pub fn beyond(self, other: Scopes) -> Scopes {
         Scopes(self.0 & !other.0)
     }

@@ -71,7 +71,7 @@ impl Eras {
 
 /// Keys of `_meta` (2026-07-28, basic, "_meta").
 pub mod meta {
-    /// What the specification keeps for itself.
+    /// Names reserved by the specification.
     pub const RESERVED: &str = "io.modelcontextprotocol/";
     pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
     pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -91,7 +91,7 @@ pub mod code {
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// Legacy only: the user must visit a URL first.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
-    /// What the specification keeps for itself, and older servers used as they liked.
+    /// Codes reserved by the specification, which older servers used as they liked.
     pub const RESERVED: std::ops::RangeInclusive<i64> = -32099..=-32000;
 }
 
@@ -108,12 +108,12 @@ pub mod header {
     pub const NAME: &str = "mcp-name";
     /// Modern only: how the names of mirrored parameters begin.
     pub const PARAM: &str = "mcp-param-";
-    /// How all of them begin.
+    /// The prefix of all of them.
     pub const OURS: &str = "mcp-";
 }
 
 pub mod method {
-    /// How the methods of all notifications begin.
+    /// The prefix of all notifications.
     pub const NOTIFICATIONS: &str = "notifications/";
     pub const INITIALIZE: &str = "initialize";
     pub const INITIALIZED: &str = "notifications/initialized";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// What separates the slug from the tool. A slug has no underscore, so the first one decides.
+/// Separator of slug and tool. A slug has no underscore, so the first one decides.
 pub const SEPARATOR: &str = "__";
 
 /// The longest exposed name: what MCP clients and model vendors accept (`^[A-Za-z0-9_-]{1,64}$`).

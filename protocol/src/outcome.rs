@@ -1,4 +1,4 @@
-//! How a recorded call ended.
+//! Outcome of a recorded call.
 
 use serde::{Deserialize, Serialize};
 

@@ -96,7 +96,7 @@ pub struct RequestContext<'a> {
     pub secrets: &'a BTreeMap<String, String>,
 }
 
-/// Whether a request is over: answered, given up, or out of time.
+/// True if a request is over: answered, given up, or out of time.
 #[derive(Clone, Default, Debug)]
 pub struct Cancellation(Arc<AtomicBool>);
 

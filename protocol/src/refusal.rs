@@ -111,7 +111,7 @@ impl Serialize for RefusalData<'_> {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident $text:literal $http:literal $rpc:literal $outcome:ident;)*) => {
-        /// What kind of refusal it is: its text, its HTTP status on REST, its JSON-RPC code, and the
+        /// The kind of a refusal: its text, its HTTP status on REST, its JSON-RPC code, and the
         /// outcome a recorded call gets by it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $name,)* }

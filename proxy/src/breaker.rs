@@ -33,7 +33,7 @@ pub struct Breaker {
     pause: Duration,
     /// Failures in a row.
     failures: AtomicU32,
-    /// Whether `opened` has something: spares the usual request the lock.
+    /// True if `opened` has something: spares the usual request the lock.
     is_open: AtomicBool,
     opened: Mutex<Option<Opened>>,
 }
@@ -44,7 +44,7 @@ struct Opened {
     probing: bool,
 }
 
-/// How a request was let through; an outcome must be told for a probe.
+/// The admission of a request; a probe must report its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
     Usual,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use protocol::ConfigId;
 
-/// What set a value.
+/// The source of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// The gateway's configuration; no row says anything.

@@ -27,7 +27,7 @@ use self::resolver::GuardedResolver;
 /// Redirects within one host that are followed.
 const MAX_REDIRECTS: usize = 5;
 
-/// How to go out.
+/// Settings of the egress client.
 #[derive(Clone, Debug)]
 pub struct EgressSettings {
     /// Until a connection stands, its TLS included.
@@ -85,7 +85,7 @@ pub enum EgressError {
 }
 
 impl EgressError {
-    /// Whether any byte of the request may have reached the other side.
+    /// Returns true if any byte of the request may have reached the other side.
     pub fn sent(&self) -> bool {
         match self {
             EgressError::NotUrl(_)
@@ -104,7 +104,7 @@ impl EgressError {
     }
 }
 
-/// The way out. Cheap to clone.
+/// The egress client. Cheap to clone.
 #[derive(Clone)]
 pub struct Egress {
     inner: Arc<Inner>,
@@ -118,7 +118,7 @@ struct Inner {
     /// gateway that never goes out needs none.
     guarded: OnceLock<Result<Client, String>>,
     trusted: OnceLock<Result<Client, String>>,
-    /// What TLS connections begin with that are not those of a client.
+    /// TLS settings of connections that are no HTTP requests.
     tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
 }
 

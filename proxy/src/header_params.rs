@@ -45,7 +45,7 @@ pub fn read(schema: &RawValue) -> Result<Vec<HeaderParam>, String> {
     Ok(walk.found)
 }
 
-/// Where a schema stands.
+/// The place of a schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Root,
@@ -143,7 +143,7 @@ fn kind(type_: Option<&Value>) -> Option<Kind> {
     }
 }
 
-/// What each header has to say for these arguments: its name and plain value, or none where there must
+/// Returns the headers for these arguments: name and plain value, or none where there must
 /// be no such header.
 pub fn values(params: &[HeaderParam], arguments: &RawValue) -> Vec<(String, Option<String>)> {
     params.iter().map(|param| (param.header.clone(), value(arguments, &param.path))).collect()
@@ -185,7 +185,7 @@ pub fn decode(header: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "its base64 is not UTF-8".to_owned())
 }
 
-/// Whether a plain value of the body and one of a header are the same. Integers are compared as numbers:
+/// Returns true if a plain value of the body and one of a header are the same. Integers are compared as numbers:
 /// 42 is 42.0.
 pub fn equal(kind: Kind, body: &str, header: &str) -> bool {
     match kind {

@@ -49,7 +49,7 @@ const KEY_PREFIXES: [&str; 25] = [
     "eyJ",
 ];
 
-/// How the name of a secret ends, in lower case, without `_`, `-` and `.`.
+/// Endings of a secret's name, in lower case, without `_`, `-` and `.`.
 const SECRET_NAMES: [&str; 13] = [
     "password",
     "passwd",
@@ -149,7 +149,7 @@ fn without_user(line: &str) -> String {
     out + rest
 }
 
-/// How sure it is that a value follows.
+/// The certainty that a value follows.
 #[derive(Clone, Copy, PartialEq)]
 enum Follows {
     Value,

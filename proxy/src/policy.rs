@@ -61,7 +61,7 @@ pub struct Policy {
     pub agent: Option<Arc<ConfigSpec>>,
 }
 
-/// What the rows come to.
+/// Returns the settings that result from the rows.
 #[derive(Debug)]
 pub struct Settings<'a> {
     pub enabled: Effective<bool>,

@@ -14,7 +14,7 @@ use crate::selected::Selected;
 use crate::server::ServerSpec;
 use crate::view::{Member, TenantView};
 
-/// What is called at the server.
+/// The method called at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     CallTool,
@@ -25,7 +25,7 @@ pub enum Verb {
     Pass,
 }
 
-/// How the caller named the thing.
+/// The name as the caller gave it.
 #[derive(Clone, Copy, Debug)]
 pub enum Name<'a> {
     /// `slug__name` or `slug+uri`.
@@ -49,12 +49,12 @@ pub struct Route {
     found: Found,
 }
 
-/// Whether the server has what was asked for.
+/// True if the server has what was asked for.
 #[derive(Debug)]
 enum Found {
     Yes,
     No(Refusal),
-    /// It must be asked first, under a permit and on record; how the name is to be looked up then.
+    /// The server must list first, under a permit and on record; the fields say how its names are compared.
     NotListed {
         loosely: bool,
         exposed: bool,
@@ -77,7 +77,7 @@ impl Permit {
         &self.route.policy.spec
     }
 
-    /// How long the call may take.
+    /// Returns the time-out of the call.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }

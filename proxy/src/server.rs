@@ -27,18 +27,18 @@ pub struct ServerSpec {
     pub launch: Launch,
     pub revision: i32,
     pub enabled: Effective<bool>,
-    /// How long a call may take when no config says otherwise.
+    /// Time-out of a call without a config.
     pub timeout: Effective<Duration>,
-    /// How long a start may take; it does not count towards a call's own time-out.
+    /// Time for a start, not counted in a call's own time-out.
     pub start_timeout: Effective<Duration>,
-    /// How long an unused child is kept; zero for as long as the gateway runs.
+    /// Time for which an unused child is kept; zero for as long as the gateway runs.
     pub idle_timeout: Effective<Duration>,
-    /// How many requests it is given at once; zero for no bound.
+    /// Requests at once; zero for no bound.
     pub max_concurrency: Effective<u32>,
     pub retries: Effective<u8>,
     /// Which eras it speaks, when its registration says so.
     pub era: Option<Eras>,
-    /// What was found out earlier.
+    /// The earlier verdict.
     pub found: Option<EraVerdict>,
 }
 
@@ -49,7 +49,7 @@ pub struct EraVerdict {
     pub found_at: Timestamp,
 }
 
-/// How a server is reached.
+/// The transport of a server.
 #[derive(Clone, Debug)]
 pub enum Launch {
     /// A tool provider of this process.
@@ -91,13 +91,13 @@ pub struct StdioLaunch {
     pub limits: ChildLimits,
 }
 
-/// Where a remote server is and what it is sent besides.
+/// Address and headers of a remote server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteLaunch {
     pub url: String,
     /// The server's own credentials and the like; never those of a caller.
     pub headers: BTreeMap<String, String>,
-    /// Whether the operator's own configuration names it, which may lie at a private address.
+    /// True if the operator's own configuration names it, which may lie at a private address.
     pub trusted: bool,
 }
 

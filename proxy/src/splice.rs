@@ -20,7 +20,7 @@ pub fn around<'a>(whole: &'a str, part: &str) -> Spliced<'a> {
     Spliced { head: &whole[..start], tail: &whole[start + part.len()..] }
 }
 
-/// Whether this string, of ASCII letters and `_`, may be somewhere in raw JSON: a look that is cheaper
+/// Returns true if this string, of ASCII letters and `_`, may be somewhere in raw JSON: a look that is cheaper
 /// than reading it. Letters can be written with escapes; hardly anybody does.
 pub fn may_have(json: &[u8], text: &str) -> bool {
     let letter = |at: usize| matches!(json.get(at + 4), Some(b'4'..=b'7'));
@@ -37,7 +37,7 @@ pub enum Key {
 }
 
 /// Reads the naming member of an item: its decoded text, and the cut around its raw form. An item
-/// without one, or with two, cannot be told apart from others and is refused with the reason.
+/// without one, or with two, is ambiguous and is refused with the reason.
 pub fn named(item: &RawValue, key: Key) -> Result<(String, Spliced<'_>), String> {
     #[derive(Deserialize)]
     struct Named<'a> {

@@ -11,7 +11,7 @@ pub fn telling_line<S: AsRef<str>>(lines: &[S]) -> Option<&str> {
         .or_else(|| best(|line| !is_noise(line)))
 }
 
-/// What to do about a cause that is recognised.
+/// The hint for a recognised cause.
 pub fn hint(lines: &[impl AsRef<str>]) -> Option<&'static str> {
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().any(|word| line.as_ref().contains(word)));
     if has(&["Cannot find module", "Cannot find package", "ModuleNotFoundError", "No module named"]) {
@@ -71,7 +71,7 @@ fn mentions_error(line: &str) -> bool {
     WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// Whether a line says that a variable in capitals is missing.
+/// Returns true if a line says that a variable in capitals is missing.
 fn names_variable(line: &str) -> bool {
     let lower = line.to_lowercase();
     let missing =

@@ -98,7 +98,7 @@ impl Member {
         mark.finish()
     }
 
-    /// What applies to this agent here.
+    /// Returns the policy of this agent.
     pub fn policy(&self, agent: Option<AgentId>) -> Policy {
         Policy {
             spec: Arc::clone(&self.spec),

@@ -13,16 +13,16 @@ use crate::stdio_server::message::Message;
 use crate::stdio_server::output::Said;
 use crate::stdio_server::tickets::Ticket;
 
-/// Who waits.
+/// The waiting request.
 pub struct Waiting {
     ids: Vec<Box<str>>,
     is_list: bool,
     ticket: Ticket,
-    /// What was said last before the answer.
+    /// The time of the last message before the answer.
     said: Option<Said>,
 }
 
-/// How a reply ended.
+/// The end of a reply.
 pub enum Left {
     /// Everybody has an answer.
     Nobody,

@@ -23,7 +23,7 @@ const ERROR_CAP: usize = 1 << 20;
 const BEGINS: Duration = Duration::from_secs(180);
 /// Without a byte for this long a stream is broken: the gateway keeps it alive with comments.
 const SILENCE: Duration = Duration::from_secs(90);
-/// What stands for no time-out.
+/// A time that stands for no time-out.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// One endpoint of a gateway, and who speaks to it.
@@ -35,7 +35,7 @@ pub struct Gate {
     own: HeaderMap,
 }
 
-/// What came back.
+/// The reply.
 pub struct Answered {
     pub status: u16,
     /// The session that begins with this answer.
@@ -47,7 +47,7 @@ pub enum Reply {
     /// A body that ought to be JSON-RPC, with whichever status.
     Json(Bytes),
     Events(Box<Events>),
-    /// It was taken.
+    /// The message was accepted.
     Nothing,
     /// A status without a word of JSON-RPC.
     Refused(Refusal),

@@ -1,4 +1,4 @@
-//! What the gateway says in a legacy session outside any request: read as long as the session lasts, and
+//! The GET stream of a legacy session: read as long as the session lasts, and
 //! taken up again where it broke off.
 
 use std::sync::Arc;

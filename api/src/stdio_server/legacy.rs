@@ -1,5 +1,5 @@
 //! Messages of the revisions with a session, in the order in which they came: nothing is sent before the
-//! session has begun, and what is only told arrives before what is asked after it.
+//! session has begun, and notifications arrive before the requests after them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::stdio_server::message::{Kind, Message};
 use crate::stdio_server::session::Facts;
 use crate::stdio_server::tickets::Ticket;
 
-/// How often it is tried to go on with a stream that broke.
+/// Attempts to resume a broken stream.
 const RESUMES: u32 = 3;
 /// The pause before that when the gateway names none.
 const PAUSE: Duration = Duration::from_secs(1);

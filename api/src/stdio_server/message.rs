@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 pub struct Message {
     pub line: Bytes,
     pub kind: Kind,
-    /// Whether its `_meta` says so.
+    /// True if its `_meta` says so.
     says_modern: bool,
     /// The revision that its `_meta` names.
     pub revision: Option<String>,
@@ -65,7 +65,7 @@ impl Message {
         }
     }
 
-    /// Whether it belongs to the modern era. What need not say it is judged by whether there is a
+    /// Returns true if a message belongs to the modern era. What need not say it is judged by whether there is a
     /// session for it.
     pub fn is_modern(&self, has_session: bool) -> bool {
         let need_not_say = matches!(self.kind, Kind::Notification { .. });
@@ -108,7 +108,7 @@ struct About<'a> {
     capabilities: Option<&'a RawValue>,
 }
 
-/// What cannot be read is for the gateway to refuse.
+/// An unreadable message is for the gateway to refuse.
 fn about(params: Option<&RawValue>) -> About<'_> {
     #[derive(Deserialize)]
     struct Params<'a> {

@@ -1,4 +1,4 @@
-//! `trunkline stdio`: an MCP server on standard input and output that is a bridge to the doors `/mcp`
+//! `trunkline stdio`: an MCP server on standard input and output that is a bridge to the endpoints `/mcp`
 //! and `/mcp/s/{slug}` of a gateway. It carries messages and knows no tool; what a message means is
 //! known here only as far as Streamable HTTP wants it said in headers.
 
@@ -33,14 +33,14 @@ use self::tickets::Tickets;
 
 /// The longest line that is taken, bytes.
 const LINE_CAP: usize = 16 << 20;
-/// How long requests in flight are waited for after the end of input.
+/// Time for requests in flight after the end of input.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long the gateway is given to hear that a session is over.
+/// Time for the end of a session at the gateway.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Legacy messages that wait for their turn; then reading stands still.
 const LANE: usize = 64;
 
-/// What all parts share.
+/// State shared by all parts.
 pub struct Door {
     gate: Gate,
     out: Output,

@@ -15,7 +15,7 @@ use crate::ops::health_check;
 use crate::run;
 use crate::stdio_server::gate::Gate;
 
-/// What the command line wants.
+/// The target that the command line names.
 #[derive(clap::Args)]
 pub struct Wanted {
     /// The gateway's address, instead of MCP_GATEWAY_URL.

@@ -26,7 +26,7 @@ pub struct Session {
     pub home: watch::Sender<Option<Arc<Facts>>>,
     /// The `params` of the client's `initialize`.
     hello: Mutex<Option<Box<RawValue>>>,
-    /// What the client has set in the session, to be set again: the last of each.
+    /// Settings of the client in the session, to be set again: the last of each.
     set: Mutex<Vec<(Box<str>, Bytes)>>,
     renewing: tokio::sync::Mutex<()>,
     generations: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What every message in it carries.
+    /// Headers of every message in a session.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(names::SESSION, self.id.clone());
@@ -68,7 +68,7 @@ impl Session {
         }
     }
 
-    /// Whether the client has asked for one.
+    /// Returns true if the client has asked for a session.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stdio_server::message::{Kind, Message};
 
-/// Most requests in flight; a client that sends more is told so.
+/// Most requests in flight; further ones are refused.
 const MAX: usize = 1024;
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Tickets {
         Ok(Ticket { all: Arc::clone(&self.0), id, entry })
     }
 
-    /// Takes a request back. Says whether that is all there is to do; if not, the gateway must be told.
+    /// Cancels a request. Returns true if that is all; else the gateway must be notified.
     pub fn take_back(&self, id: &str) -> bool {
         let found = self.0.lock().get(id).cloned();
         let Some(entry) = found else { return false };

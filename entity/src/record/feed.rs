@@ -1,4 +1,4 @@
-//! How rows get into the database: one trait, two implementations, and what both agree on. The bulk
+//! Bulk inserts of records: one trait, two implementations, and their common part. The bulk
 //! feed is the one place where the two databases get statements of their own, since it is most of the
 //! record's cost.
 
@@ -23,7 +23,7 @@ pub(super) trait Feed {
     /// for that long become `unknown`; how many.
     fn beat(&mut self, dead_after: Option<Duration>) -> Result<u64, FeedError>;
 
-    /// How many replicas, this one included, gave a heartbeat within this time.
+    /// Returns the number of replicas, this one included, with a heartbeat within this time.
     fn replicas(&mut self, alive: Duration) -> Result<u32, FeedError>;
 
     /// Makes what this replica's previous life left running `unknown`; how many rows. Beats, too.
@@ -117,7 +117,7 @@ pub(super) fn number(value: u64) -> i64 {
 /// Rows of replicas that are long dead are deleted after this many microseconds.
 pub(super) const FORGOTTEN_AFTER_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// Where the rows go.
+/// Destination of the rows.
 pub(super) enum Source {
     Sqlite(PathBuf),
     Postgres(Box<sea_orm::sqlx::postgres::PgConnectOptions>),

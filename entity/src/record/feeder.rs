@@ -40,7 +40,7 @@ struct Pending {
     /// The files that hold it; 0 is none. The second one is from [`Feeder::keep_ends`].
     segment: u64,
     whole_segment: u64,
-    /// What the round that is under way writes.
+    /// The writes of the current round.
     writing: Writing,
     /// The database has it, as running.
     running_stored: bool,
@@ -54,7 +54,7 @@ enum Writing {
     Finished,
 }
 
-/// What a round found to do.
+/// The work of a round.
 #[derive(Clone, Copy, PartialEq)]
 enum Round {
     Worked,

@@ -1,4 +1,4 @@
-//! What keeps the record from being written, and since when. Knows nothing of how it is written.
+//! Failures of writing the record, and their beginning. It knows nothing of the writing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -37,7 +37,7 @@ pub use query::{Execution, ExecutionFilter, ExecutionPage, ServerKey};
 pub use recorder::{OpenRecord, Recorder};
 pub use redact::{DEFAULT_ARGUMENTS_CAP, digest, redact};
 
-/// How the record is kept.
+/// Settings of the record.
 #[derive(Clone, Debug)]
 pub struct RecordSettings {
     /// The journal's directory; one process at a time may have it.
@@ -63,7 +63,7 @@ impl RecordSettings {
     }
 }
 
-/// What a begun call survives.
+/// Durability of a begun call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// A killed process. Power loss can take the last seconds.
@@ -74,7 +74,7 @@ pub enum Durability {
     Strict,
 }
 
-/// How often the feeder does what. The defaults are right; tests shorten them.
+/// Intervals of the feeder. The defaults are right; tests shorten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub tick: Duration,
@@ -83,7 +83,7 @@ pub struct Pace {
     pub heartbeat: Duration,
     /// The running rows of a replica without a heartbeat for this long become `unknown`.
     pub dead_after: Duration,
-    /// How long a begin waits for room before it is refused.
+    /// Time for which a begin waits for room before it is refused.
     pub patience: Duration,
 }
 
@@ -99,7 +99,7 @@ impl Default for Pace {
     }
 }
 
-/// What is known before a call.
+/// The facts known before a call.
 #[derive(Clone, Debug)]
 pub struct Begin {
     pub id: ExecutionId,
@@ -124,7 +124,7 @@ pub struct Begin {
     pub argument_bytes: u32,
 }
 
-/// What was called.
+/// The target of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     ToolsCall,
@@ -149,7 +149,7 @@ impl Kind {
     }
 }
 
-/// How a call ended. Times are microseconds.
+/// The end of a call. Times are microseconds.
 #[derive(Clone, Debug)]
 pub struct Finish {
     pub outcome: Outcome,
@@ -209,7 +209,7 @@ pub struct RecordStatus {
     pub journal_bytes: u64,
     /// The age of the oldest begin that is not in the database yet, as of the feeder's last attempt.
     pub oldest_age: Option<Duration>,
-    /// What keeps the record from being written, and since when. None when all is well.
+    /// The failure of writing the record, and its beginning. None when all is well.
     pub failing: Option<(String, Timestamp)>,
     /// Replicas that gave a heartbeat lately, this one included; 0 while that is not known.
     pub replicas: u32,

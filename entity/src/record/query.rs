@@ -149,7 +149,7 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
     query
 }
 
-/// How far an execution's id and its start may lie apart: an hour, for clocks that were set.
+/// Distance between an execution's id and its start: an hour, for clocks that were set.
 const ID_SLACK_MS: i64 = 3_600_000;
 
 /// The smallest UUIDv7 of a moment (RFC 9562, section 5.7: 48 bits of milliseconds come first).

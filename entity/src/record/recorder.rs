@@ -1,4 +1,4 @@
-//! What the gateway holds: [`Recorder::begin`] before a call, [`OpenRecord::close`] after it. Knows the
+//! Handle of the record: [`Recorder::begin`] before a call, [`OpenRecord::close`] after it. Knows the
 //! journal and wakes the feeder; does not know SQL.
 
 use std::sync::atomic::Ordering;

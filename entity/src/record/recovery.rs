@@ -1,4 +1,4 @@
-//! What happens at the start with what a killed process left: every begin in its journal gets a row,
+//! Recovery after a killed process, at the start: every begin in its journal gets a row,
 //! and rows that it left running become `unknown`.
 
 use std::path::Path;

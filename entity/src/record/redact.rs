@@ -1,4 +1,4 @@
-//! What of a call's arguments may be kept: values under keys that look secret are replaced, and the
+//! Redaction of a call's arguments: values under keys that look secret are replaced, and the
 //! text is cut at a cap. Only the capped prefix is looked at, in one pass, without building values.
 
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ pub const DEFAULT_ARGUMENTS_CAP: usize = 4096;
 
 const REDACTED: &str = "\"[redacted]\"";
 const CUT: &str = "… [cut]";
-/// What is kept of a text that is not JSON and names a secret.
+/// Replacement of a text that is not JSON and names a secret.
 const UNREADABLE: &str = "\"[redacted: not JSON]\"";
 
 /// SHA-256 of the arguments as they were sent.
@@ -66,7 +66,7 @@ fn with_mark(mut text: String, cap: usize) -> Box<str> {
     text.into()
 }
 
-/// A text in which keys cannot be told from values.
+/// A text in which keys and values look alike.
 fn unreadable(text: &str, cut: bool, cap: usize) -> Box<str> {
     // An escape could spell any word.
     if text.contains("\\u") || names_a_secret(text) {

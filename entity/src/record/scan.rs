@@ -25,12 +25,12 @@ pub(super) fn secret_values(text: &str) -> (Vec<(usize, usize)>, Result<(), End>
     (scan.secrets, end)
 }
 
-/// Whether a text that is no key has a secret key's name in it.
+/// Returns true if a text that is no key has a secret key's name in it.
 pub(super) fn names_a_secret(text: &str) -> bool {
     is_secret(text.as_bytes(), &mut Vec::new())
 }
 
-/// Whether a key names a secret. `plain` is room for its letters and digits.
+/// Returns true if a key names a secret. `plain` is room for its letters and digits.
 fn is_secret(key: &[u8], plain: &mut Vec<u8>) -> bool {
     plain.clear();
     plain.extend(key.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase));
@@ -127,7 +127,7 @@ impl Scan<'_> {
         }
     }
 
-    /// What follows a value (`ready`) or an opening bracket: a comma, a closing bracket, a member.
+    /// The text after a value (`ready`) or an opening bracket: a comma, a closing bracket, a member.
     fn separator(&mut self, levels: &mut Vec<bool>, ready: bool) -> Result<Next, End> {
         let in_object = levels.last().copied().unwrap_or(false);
         let byte = self.peek()?;

@@ -1,4 +1,4 @@
-//! What callers and the feeder share: the queue with its bounds, who waits for what, and how one wakes
+//! State shared by callers and the feeder: the queue with its bounds, the waiters, and how one wakes
 //! the other. Does not know SQL.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -29,9 +29,9 @@ pub(super) struct Shared {
     pub idle: AtomicBool,
     pub stop: AtomicBool,
     pub feeder: OnceLock<Thread>,
-    /// Who waits for the feeder's next round, taken at its start.
+    /// Waiters for the feeder's next round, taken at its start.
     pub waiters: Mutex<Waiters>,
-    /// Told when begins got into the database.
+    /// Notified when begins got into the database.
     pub space: Notify,
     pub journal_health: Health,
     pub database_health: Health,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub replicas: AtomicU32,
 }
 
-/// Who waits for a round; none when there will be no more rounds.
+/// Waiters for a round; none when there will be no more rounds.
 pub(super) type Waiters = Option<Vec<oneshot::Sender<Result<(), RecordError>>>>;
 
 /// One call: what was known before it, and its end.

@@ -31,7 +31,7 @@ pub(crate) fn some_json(value: Option<Value>) -> Option<Value> {
     value.filter(|value| !value.is_null())
 }
 
-/// What an unknown word in a column means.
+/// The error for an unknown word in a column.
 pub(crate) fn unknown_word(name: &str, word: &str) -> DbError {
     DbError::Corrupt(format!("column {name}: unknown word `{word}`"))
 }

@@ -160,7 +160,7 @@ impl Model {
         self.era = settings.era;
     }
 
-    /// What a search looks into, in lower case by Unicode's rules.
+    /// The searched text, in lower case by Unicode's rules.
     pub(crate) fn searchable(&self) -> String {
         let tags = self.tags.as_array().into_iter().flatten().filter_map(Json::as_str);
         let texts = [

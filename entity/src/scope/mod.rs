@@ -1,4 +1,4 @@
-//! The doors to rows. A query of a tenant's rows outside this folder does not exist, and none in it
+//! Scopes of rows. A query of a tenant's rows outside this folder does not exist, and none in it
 //! lacks its tenant.
 
 mod agents;
@@ -29,7 +29,7 @@ pub struct TenantScope<'a> {
     pub(crate) tenant: TenantId,
 }
 
-/// What belongs to the whole installation: tenants, global servers, the look-up of a key.
+/// The scope of the whole installation: tenants, global servers, the look-up of a key.
 #[derive(Clone, Copy)]
 pub struct OperatorScope<'a> {
     pub(crate) db: &'a Db,

@@ -94,7 +94,7 @@ impl OperatorScope<'_> {
     }
 }
 
-/// Whether a patch touches only what an operator may set on a server that the gateway ships.
+/// Returns true if a patch touches only what an operator may set on a server that the gateway ships.
 fn is_operational(patch: &ServerPatch) -> bool {
     patch.transport.is_none() && patch.names().all(|name| OPERATIONAL.contains(&name))
 }

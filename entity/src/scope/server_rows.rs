@@ -85,7 +85,7 @@ fn check(row: &Model) -> Result<(), DbError> {
     refuse_nul(args.chain(texts).chain([row.search.as_str(), row.era.as_str()]))
 }
 
-/// What the audit says of a server: the whole command line, and of secrets the names.
+/// The audit's text about a server: the whole command line, and of secrets the names.
 pub(super) fn event(
     action: &'static str,
     row: &Model,

@@ -54,7 +54,7 @@ impl TenantScope<'_> {
         row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    /// What the slug means in this tenant: its own, else the global one.
+    /// Returns the server of a slug in this tenant: its own, else the global one.
     pub async fn find_server_by_slug(&self, slug: &str) -> Result<Server, DbError> {
         let select = self.visible().filter(Column::Slug.eq(slug)).order_by_asc(Column::TenantId.is_null());
         let row = select.one(self.db.reader()).await?;

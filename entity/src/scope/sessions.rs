@@ -63,7 +63,7 @@ impl TenantScope<'_> {
         self.write(self.seen(id_hash, expires_at)).await
     }
 
-    /// Whether there was one to be deleted.
+    /// Returns true if there was one to be deleted.
     pub async fn delete_session(&self, id_hash: &[u8; 32]) -> Result<bool, DbError> {
         let done = Entity::delete_many().filter(self.live_session(id_hash)).exec(self.db.writer()).await?;
         Ok(done.rows_affected > 0)

@@ -97,7 +97,7 @@ pub struct Listing {
     by_tail: HashMap<Box<str>, usize>,
     /// The pool's counter when it was read.
     changes: u64,
-    /// What of the server's answer could not be used, and why.
+    /// Parts of the server's answer that could not be used, with the reason.
     pub notes: Vec<String>,
 }
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// What it took to end a child and all processes below it, in the order in which it is tried.
+/// The means that ended a child and all processes below it, in the order in which it is tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Needed {
-    /// It did not run.
+    /// No process ran.
     #[default]
     Nothing,
     EndOfInput,

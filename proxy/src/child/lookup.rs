@@ -8,7 +8,7 @@ use rustix::fs::{Access, access};
 
 use crate::server::StdioLaunch;
 
-/// Where programs are looked for when the child has no `PATH` (what execvp(3) does).
+/// Path of programs when the child has no `PATH` (what execvp(3) does).
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Refuses at once what could only fail later: a missing directory or program.

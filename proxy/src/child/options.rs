@@ -14,7 +14,7 @@ pub struct Options {
     pub apply: bool,
     /// The process that must still be the parent; otherwise it died before anyone watched it.
     pub parent: Option<i32>,
-    /// How long the child may take to end after SIGTERM; none for one second.
+    /// Time for the child to end after SIGTERM; none for one second.
     pub grace: Option<Duration>,
     pub limits: ChildLimits,
     pub cwd: Option<PathBuf>,

@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
     Ok(watch.ending.unwrap_or(Ending::Lost).code())
 }
 
-/// The gateway may be gone: then nobody needs to be told.
+/// The gateway may be gone: then nobody waits for the report.
 fn tell(control: &mut UnixStream, line: &str) {
     control.write_all(line.as_bytes()).ok();
 }

@@ -58,7 +58,7 @@ const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length)
 }
 
-/// What sort of address it is, when it is not a public one.
+/// Returns the kind of an address that is not public.
 pub fn not_public(address: IpAddr) -> Option<&'static str> {
     match plain(address) {
         IpAddr::V4(address) => IPV4.iter().find(|(net, _)| net.contains(&address)).map(|(_, kind)| *kind),

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Notice, StateKey, Subscription};
 
-/// Messages that wait for a slow subscriber before it is told that it missed some.
+/// Messages that wait for a slow subscriber before the subscriber is notified that it missed some.
 const WAITING: usize = 64;
 
 /// The channels that have a subscriber here.
@@ -73,7 +73,7 @@ impl Channels {
     }
 }
 
-/// What is to be done when the last subscriber has left.
+/// The work when the last subscriber has left.
 type OnLast = Box<dyn FnOnce(&StateKey) + Send>;
 
 /// A subscriber's place; dropping it leaves the channel.

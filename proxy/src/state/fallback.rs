@@ -34,7 +34,7 @@ pub struct FallbackState {
     _stop: DropGuard,
 }
 
-/// How often this replica decided alone, since its start.
+/// Number of decisions of this replica alone, since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Alone {
     /// Requests counted against this replica's share of a limit.
@@ -47,12 +47,12 @@ pub struct Alone {
 
 struct Inner {
     redis: RedisState,
-    /// Whether limits are decided alone, or fail.
+    /// True if limits are decided alone, or fail.
     limits_alone: bool,
     memory: MemoryState,
     /// Among how many replicas a quota is divided.
     replicas: AtomicU32,
-    /// What Redis must be told when it is back.
+    /// Writes for Redis when it is back.
     owed: DashMap<StateKey, Owed>,
     owing: AtomicBool,
     told: Notify,
@@ -134,14 +134,14 @@ impl Inner {
         self.told.notify_one();
     }
 
-    /// What Redis confirmed needs not be told again.
+    /// Forgets what Redis confirmed.
     fn settled(&self, key: &StateKey) {
         if self.owing.load(Ordering::Acquire) {
             self.owed.remove(key);
         }
     }
 
-    /// Whether Redis has something else than what was last written here.
+    /// Returns true if Redis has something else than what was last written here.
     fn is_owed(&self, key: &StateKey) -> bool {
         self.owing.load(Ordering::Acquire) && self.owed.contains_key(key)
     }

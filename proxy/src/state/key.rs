@@ -31,7 +31,7 @@ impl StateKey {
     }
 }
 
-/// What a limit counts for: small and `Copy`, so that asking allocates nothing.
+/// The subject of a limit: small and `Copy`, so that asking allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LimitKey {
     tenant: TenantId,
@@ -40,7 +40,7 @@ pub struct LimitKey {
 }
 
 impl LimitKey {
-    /// `subject` is the id of whom or what the bucket counts: an agent, a key, a server. Equal
+    /// `subject` is the id of the counted subject: an agent, a key, a server. Equal
     /// subjects of two tenants are two limits.
     pub fn new(tenant: TenantId, bucket: Bucket, subject: Uuid) -> Self {
         Self { tenant, bucket, subject }
@@ -50,13 +50,13 @@ impl LimitKey {
 /// Which of a subject's limits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bucket {
-    /// What one agent, or a key without an agent, asks for.
+    /// Requests of one agent, or of a key without an agent.
     Caller,
     /// Protocol messages of the same that ask for nothing.
     CallerUpkeep,
     /// The REST requests of the same.
     CallerRest,
-    /// What all callers of a tenant ask for.
+    /// Requests of all callers of a tenant.
     Tenant,
     /// Their protocol messages that ask for nothing.
     TenantUpkeep,

@@ -16,7 +16,7 @@ use super::{Admission, Admitting, LimitKey, Limiter, Quota, StateError, StateKey
 /// Bytes of values and their keys that are kept before a write is refused.
 const CAPACITY: usize = 64 << 20;
 
-/// What an entry weighs beside its key and value.
+/// Bytes of an entry beside its key and value.
 const OVERHEAD: usize = 96;
 
 /// The store of a single replica.

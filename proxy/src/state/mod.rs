@@ -26,14 +26,14 @@ pub use self::memory::MemoryState;
 pub use self::quota::{Admission, Quota};
 pub use self::redis::{InvalidRedisUrl, RedisSettings, RedisState};
 
-/// What replicas share. Every value and every limit expires by itself; every method answers or fails
+/// State that replicas share. Every value and every limit expires by itself; every method answers or fails
 /// within about a second.
 #[async_trait]
 pub trait StateStore: Send + Sync + 'static {
     /// `memory` or `redis`, for `/ready` and the log.
     fn name(&self) -> &'static str;
 
-    /// Whether other replicas see what is put here.
+    /// Returns true if other replicas see what is put here.
     fn is_shared(&self) -> bool;
 
     /// Proves that the store answers.
@@ -75,7 +75,7 @@ pub type Admitting<'a> =
 /// Live messages of one channel, in order; ends only when the store goes away.
 pub type Subscription = BoxStream<'static, Notice>;
 
-/// What a subscriber gets.
+/// A message to a subscriber.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     Message(Bytes),

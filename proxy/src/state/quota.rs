@@ -18,7 +18,7 @@ pub struct Admission {
     pub remaining: u32,
     /// Until the whole quota is free again; in memory up to one call's interval more where calls passed.
     pub reset_after: Duration,
-    /// How long a refused call waits; none when it passed, and none when it never will: its cost is
+    /// Time for which a refused call waits; none when it passed, and none when it never will: its cost is
     /// more than the quota's maximum.
     pub retry_after: Option<Duration>,
     /// The maximum that was applied instead of the quota's, where this replica decided alone.

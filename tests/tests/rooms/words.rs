@@ -1,7 +1,5 @@
-//! The language of comments: standard terms, a noun or a verb first. Places that were there before the rule
-//! are counted in `words.allowed`, a file's path and their number per line, which only shrink.
+//! The language of comments: standard terms, a noun or a verb first. There are no exceptions.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::lines::sources;
@@ -26,31 +24,12 @@ const BANNED: [(&str, &str); 12] = [
     ("news", "events"),
 ];
 
-/// Every file with more places than it may have, or fewer, as a sentence.
+/// Every comment that breaks the rule, as a sentence.
 pub fn check(root: &Path) -> Vec<String> {
-    let allowed: BTreeMap<&str, usize> = include_str!("words.allowed")
-        .lines()
-        .filter_map(|line| line.rsplit_once(' '))
-        .map(|(path, count)| (path, count.parse().expect("a line of words.allowed is a path and a number")))
-        .collect();
-    let mut complaints = Vec::new();
-    let mut seen = 0;
-    for (path, text) in sources(root) {
-        let found = places(&text);
-        let most = allowed.get(path.as_str()).copied().unwrap_or(0);
-        seen += usize::from(allowed.contains_key(path.as_str()));
-        if found.len() > most {
-            complaints.extend(found.iter().map(|(line, what)| format!("{path}:{line}: {what}.")));
-        } else if found.len() < most {
-            let left = found.len();
-            complaints
-                .push(format!("{path}: {left} places are left; say so in tests/tests/rooms/words.allowed."));
-        }
-    }
-    if seen < allowed.len() {
-        complaints.push("tests/tests/rooms/words.allowed names a file that is not there.".to_owned());
-    }
-    complaints
+    let sentences = |(path, text): (String, String)| {
+        places(&text).into_iter().map(move |(line, what)| format!("{path}:{line}: {what}."))
+    };
+    sources(root).into_iter().flat_map(sentences).collect()
 }
 
 /// Lines whose comment breaks the rule, counted from 1.

@@ -9,7 +9,7 @@ use redis::{
 };
 use reqwest::Url;
 
-/// How to reach Redis, and how long to wait for it.
+/// Address of Redis, and time-outs.
 #[derive(Clone)]
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS, or
@@ -20,7 +20,7 @@ pub struct RedisSettings {
     /// PEM file of the authority that signed the server's certificate; `?ca=` in the URL wins. Without
     /// either, the system's authorities decide.
     pub ca_file: Option<PathBuf>,
-    /// How long one operation may take before it fails.
+    /// Time for one operation before it fails.
     pub timeout: Duration,
 }
 
@@ -47,7 +47,7 @@ pub enum InvalidRedisUrl {
     NoCertificate { path: PathBuf },
 }
 
-/// Where the server in charge is, as far as it can be known without asking.
+/// The place of the primary, as far as known without asking.
 pub(super) enum Source {
     Server(Client),
     /// Asked at each connecting, since the master moves.

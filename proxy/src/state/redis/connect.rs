@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::address::Source;
 
-/// How long one attempt may take where several sentinels are asked in turn.
+/// Time for one attempt where several sentinels are asked in turn.
 const SENTINELS: Duration = Duration::from_secs(5);
 /// Pauses between attempts, without jitter: doubled from the first to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -20,7 +20,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Opens a connection, however many attempts it takes. `failed` is told the reason of each that failed.
+    /// Opens a connection, however many attempts it takes. `failed` gets the reason of each that failed.
     pub async fn connect<C, F>(&self, open: impl Fn(Client) -> F, failed: impl Fn(String)) -> C
     where
         F: Future<Output = RedisResult<C>>,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::StateError;
 use super::connect::Connector;
 
-/// How often an idle connection is tried.
+/// Interval of checks of an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Callers' end of the connection.
@@ -34,7 +34,7 @@ pub(super) struct Keeper {
     signs: Arc<Signs>,
 }
 
-/// What callers tell the keeper, and each other.
+/// State shared by callers and the keeper.
 #[derive(Default)]
 struct Signs {
     /// Connections up to this number did not answer somebody: nobody else waits for them.
@@ -99,7 +99,7 @@ impl Link {
         }
     }
 
-    /// Whether an operation would fail without being tried.
+    /// Returns true if an operation would fail without being tried.
     pub fn is_down(&self) -> bool {
         self.signs.say_down(&self.state.borrow())
     }
@@ -225,12 +225,12 @@ async fn open(client: Client) -> RedisResult<MultiplexedConnection> {
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// Whether this connection is of no more use.
+/// Returns true if this connection is of no more use.
 fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 
-/// Whether the server says that it cannot serve now: it loads its data, or waits for its master.
+/// Returns true if the server says that it cannot serve now: it loads its data, or waits for its master.
 fn is_away(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, TryAgain};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | TryAgain))

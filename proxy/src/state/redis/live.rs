@@ -17,7 +17,7 @@ use super::super::{StateError, StateKey, Subscription};
 use super::connect::Connector;
 use super::link::unavailable;
 
-/// How often the listening connection is tried when it is silent.
+/// Interval of checks of a silent listening connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Subscribers' end.

@@ -48,7 +48,7 @@ impl RedisState {
         Ok(Self { link, live, admit: Script::new(include_str!("admit.lua")), _stop: stop.drop_guard() })
     }
 
-    /// Whether Redis is known to be away: an operation would fail at once.
+    /// Returns true if Redis is known to be away: an operation would fail at once.
     pub fn is_down(&self) -> bool {
         self.link.is_down()
     }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// An input schema, read once.
 pub struct ArgumentShape {
     members: Vec<Member>,
-    /// Whether members that the schema does not name are allowed.
+    /// True if members that the schema does not name are allowed.
     open: bool,
 }
 

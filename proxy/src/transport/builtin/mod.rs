@@ -42,7 +42,7 @@ pub struct BuiltinUpstream {
 }
 
 impl BuiltinUpstream {
-    /// It speaks both eras; that of the key is the one that it is introduced in.
+    /// The era in which the provider is introduced; a provider speaks both.
     pub fn new(
         provider: Arc<dyn ToolProvider>,
         key: PoolKey,

@@ -20,13 +20,13 @@ use crate::server::RemoteLaunch;
 const ERROR_CAP: usize = 64 << 10;
 /// Without a byte for this long a stream counts as broken.
 const SILENCE: Duration = Duration::from_secs(600);
-/// How long the end of a stream is waited for after its answer, and how many events may come till then.
+/// Time for the end of a stream after its answer, and the number of events until then.
 const FINISH: Duration = Duration::from_secs(1);
 const LITTLE: usize = 16;
-/// What stands for no time-out.
+/// A time that stands for no time-out.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Where a server is and what every request to it carries.
+/// Address of a server, and the headers of every request.
 #[derive(Clone)]
 pub struct HttpClient {
     pub server: Arc<str>,
@@ -36,7 +36,7 @@ pub struct HttpClient {
     message_cap: usize,
 }
 
-/// What came back.
+/// The reply.
 pub enum Reply {
     Json(Bytes),
     Events(Box<Events>),

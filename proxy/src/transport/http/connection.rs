@@ -25,7 +25,7 @@ use crate::upstream::{UpstreamAnswer, UpstreamRequest};
 
 /// Notifications and answers that wait for a slow server; more are dropped.
 const OUTBOX: usize = 256;
-/// How long a message that nobody waits for may take.
+/// Time for a message without a waiter.
 pub const ASIDE: Duration = Duration::from_secs(10);
 
 pub struct HttpConnection {
@@ -95,7 +95,7 @@ impl HttpConnection {
         self.close(Refusal::new(Code::UpstreamFailed, reason));
     }
 
-    /// Whether a reply with this status means that the session is gone.
+    /// Returns true if a reply with this status means that the session is gone.
     pub fn is_session_lost(&self, status: Option<u16>) -> bool {
         self.session.get().is_some() && status == Some(404)
     }
@@ -221,7 +221,7 @@ impl HttpConnection {
         }
     }
 
-    /// Whether a text has an answer to another request than the one that it came for.
+    /// Returns true if a text has an answer to another request than the one that it came for.
     pub fn may_be_anothers(&self, text: &[u8], awaited: u64) -> bool {
         let given = self.ids.load(Ordering::Relaxed);
         let anothers = |id: u64| id != awaited && id <= given;

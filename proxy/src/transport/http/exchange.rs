@@ -20,15 +20,15 @@ use crate::peer::message;
 use crate::peer::router::Stream;
 use crate::upstream::{Listener, UpstreamAnswer, UpstreamRequest};
 
-/// How often in a row it is tried in vain to go on with a broken stream.
+/// Failed attempts in a row to resume a broken stream.
 const FAILED_RESUMES: u32 = 5;
-/// How often in a row a stream may go on without bringing anything.
+/// Resumptions in a row that bring nothing.
 const EMPTY_RESUMES: u32 = 200;
 /// The pause before it, when the server names none, and the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Sends a request and waits for its answer. When the future is dropped the server is told so.
+/// Sends a request and waits for its answer. A dropped future cancels the request at the server.
 pub async fn run(
     connection: &Arc<HttpConnection>,
     request: &UpstreamRequest<'_>,
@@ -57,7 +57,7 @@ struct Exchange<'a> {
     connection: &'a Arc<HttpConnection>,
     id: u64,
     listener: Option<&'a Arc<dyn Listener>>,
-    /// What the server asks on this stream is void when the request is over.
+    /// Cancelled with the request: server requests on this stream are void then.
     over: CancellationToken,
     _over: DropGuard,
     give_up: GiveUp<'a>,

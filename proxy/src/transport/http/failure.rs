@@ -14,7 +14,7 @@ pub struct Trouble {
     pub failure: Failure,
     /// The HTTP status, where that was the answer.
     pub status: Option<u16>,
-    /// It answered in time with something that is not MCP.
+    /// The server answered in time with something that is not MCP.
     pub no_answer: bool,
 }
 
@@ -47,7 +47,7 @@ impl From<Trouble> for Failure {
     }
 }
 
-/// The way out failed.
+/// The egress client failed.
 pub fn unreached(server: &str, error: &EgressError) -> Trouble {
     let code = match error {
         EgressError::TimedOut { .. } => Code::TimedOut,
@@ -78,7 +78,7 @@ pub fn status(server: &str, status: u16, wait: Option<Duration>) -> Trouble {
     Trouble { failure: Failure { refusal, sent: true }, status: Some(status), no_answer: false }
 }
 
-/// What `Retry-After` says (RFC 9110, 10.2.3): seconds or a date; at most a day.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or a date; at most a day.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(24 * 3600);
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();

@@ -41,7 +41,7 @@ async fn hold(connection: &Arc<HttpConnection>, lists: &DeclaredLists) {
         match connection.client.send(Method::GET, headers, None, None).await {
             Ok((Reply::Events(mut events), _)) => {
                 if opened && last_id.is_none() {
-                    // What changed in between was told to nobody.
+                    // Changes in between were not notified.
                     lists.events().for_each(|event| (connection.plan.publish)(event));
                 }
                 opened = true;

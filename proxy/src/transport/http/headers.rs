@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::egress::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::header_params::encode;
 
-/// What belongs to the connection or to the transport and cannot be set by a registration.
+/// Headers of the connection or the transport, which a registration cannot set.
 const RESERVED: [HeaderName; 17] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -74,7 +74,7 @@ fn put(map: &mut HeaderMap, name: &str, value: &str) {
     }
 }
 
-/// What `Mcp-Name` says: the tool, prompt, resource or task that the request is about.
+/// The value of `Mcp-Name`: the tool, prompt, resource or task that the request is about.
 fn name(asked: &str, params: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {

@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it has the type that carries messages.
+    /// Returns true if an event has the type that carries messages.
     pub fn is_message(&self) -> bool {
         self.event.is_empty() || self.event == "message"
     }
@@ -34,7 +34,7 @@ pub struct TooLarge {
 #[derive(Debug)]
 pub struct Parser {
     cap: usize,
-    /// What came of the line that is not yet at its end.
+    /// The line that is not yet at its end.
     line: Vec<u8>,
     /// The last piece ended in CR: an LF at the start of the next one belongs to it.
     after_cr: bool,
@@ -68,7 +68,7 @@ impl Parser {
         (!self.last_event_id.is_empty()).then_some(&self.last_event_id)
     }
 
-    /// How long the server wants a client to wait before it connects again.
+    /// The server's wait before a reconnect.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }

@@ -22,7 +22,7 @@ use crate::server::RemoteLaunch;
 use crate::transport::sse_legacy;
 use crate::upstream::{Listener, Params, UpstreamAnswer, UpstreamRequest};
 
-/// How long the end of a session may take.
+/// Time for the end of a session.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Shakes hands with a remote server in the era of the plan.
