@@ -11,8 +11,8 @@ use crate::app::{EX_USAGE, StartError};
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, Mistakes, Sources, env_example};
 use crate::ops::{health_check, logs, metrics};
-use crate::stdio_server::place;
-use crate::stdio_server::place::Wanted;
+use crate::stdio_server::target;
+use crate::stdio_server::target::Wanted;
 use crate::{app, config, openapi, run};
 
 /// A registry and gateway for MCP servers. Without a command it starts the gateway.
@@ -123,7 +123,7 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
             let (config, environment) = configuration(&cli.config, &cli.env_file)?;
             let _lines = logs::install(&config.log, logs::To::Stderr);
             let passed_on = passed_on(&config, &environment);
-            place::run(wanted, &config::Client::read(&environment), config, passed_on)?;
+            target::run(wanted, &config::Client::read(&environment), config, passed_on)?;
         }
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;

@@ -1,9 +1,10 @@
 //! A line of the client: what kind of message it is, and of which era, as the gateway would judge it.
 
+use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use protocol::Refusal;
 use protocol::jsonrpc::{self, Body, Incoming};
-use protocol::mcp::method;
+use protocol::mcp::{header as names, method};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -139,6 +140,37 @@ fn requests(elements: &[&RawValue]) -> Vec<Box<str>> {
         Err(malformed) => malformed.id.map(|id| id.get().into()),
     };
     elements.iter().filter_map(id).collect()
+}
+
+/// The headers that a body wants.
+pub fn modern_headers(message: &Message, param_headers: &[(String, String)]) -> HeaderMap {
+    let mut headers = proxy::http::modern_headers(message.method(), message.params(), param_headers);
+    // One that the gateway does not speak is for the gateway to refuse.
+    if let Some(revision) = message.revision.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(names::PROTOCOL_VERSION, revision);
+    }
+    headers
+}
+
+/// The error of a message whose id is null or missing.
+pub fn unnamed_error(text: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    struct Unnamed<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+    let unnamed: Unnamed<'_> = serde_json::from_slice(text).ok()?;
+    Some(unnamed.error.to_owned())
+}
+
+/// The code of the one error that a text is.
+pub fn error_code(text: &Bytes) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Shape {
+        code: i64,
+    }
+    let error = unnamed_error(text)?;
+    serde_json::from_str::<Shape>(error.get()).ok().map(|shape| shape.code)
 }
 
 #[cfg(test)]

@@ -3,17 +3,18 @@
 //! known here only as far as Streamable HTTP wants it said in headers.
 
 mod exchange;
-mod gate;
-mod home;
+mod gateway_client;
+mod get_stream;
+mod in_flight;
 mod input;
 mod legacy;
 mod message;
-mod mirrored;
 mod modern;
 mod output;
-pub mod place;
+mod param_headers;
+mod server;
 mod session;
-mod tickets;
+pub mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::gate::Gate;
+use self::gateway_client::GatewayClient;
+use self::in_flight::RequestsInFlight;
 use self::input::Input;
 use self::message::{Kind, Message};
-use self::mirrored::Mirrored;
-use self::output::Output;
+use self::param_headers::ParamHeaders;
+use self::server::StdioServer;
 use self::session::Session;
-use self::tickets::Tickets;
 
 /// The longest line that is taken, bytes.
 const LINE_CAP: usize = 16 << 20;
@@ -40,67 +41,58 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Legacy messages that wait for their turn; then reading stands still.
 const LANE: usize = 64;
 
-/// State shared by all parts.
-pub struct Door {
-    gate: Gate,
-    out: Output,
-    tickets: Tickets,
-    mirrored: Mirrored,
-    session: Session,
-    /// Requests that are waited for at the end.
-    requests: TaskTracker,
-    /// Cancelled when nothing is waited for any more.
-    ending: CancellationToken,
-}
-
 /// Serves until the end of input, or until `stop` is cancelled.
-pub async fn serve(gate: Gate, stop: CancellationToken) {
+pub async fn serve(client: GatewayClient, stop: CancellationToken) {
     let (out, writer) = output::start();
     let mut lines = input::start(LINE_CAP);
-    let door = Arc::new(Door {
-        gate,
+    let server = Arc::new(StdioServer {
+        client,
         out,
-        tickets: Tickets::default(),
-        mirrored: Mirrored::default(),
+        in_flight: RequestsInFlight::default(),
+        param_headers: ParamHeaders::default(),
         session: Session::default(),
         requests: TaskTracker::new(),
         ending: CancellationToken::new(),
     });
     let standing = TaskTracker::new();
-    standing.spawn(home::listen(Arc::clone(&door)));
+    standing.spawn(get_stream::listen(Arc::clone(&server)));
     let (lane, waiting) = mpsc::channel(LANE);
-    door.requests.spawn(legacy::lane(Arc::clone(&door), waiting));
+    server.requests.spawn(legacy::lane(Arc::clone(&server), waiting));
 
     let is_over = async {
         tokio::select! {
             () = stop.cancelled() => true,
-            () = door.out.closed.cancelled() => true,
-            () = pass_on(&door, &mut lines, &lane) => false,
+            () = server.out.closed.cancelled() => true,
+            () = pass_on(&server, &mut lines, &lane) => false,
         }
     };
     let at_once = is_over.await;
     drop(lane);
-    door.end(&stop, at_once).await;
+    server.end(&stop, at_once).await;
     standing.close();
     standing.wait().await;
-    drop(door);
+    drop(server);
     writer.finish().await;
 }
 
 /// Takes line after line, until there are no more.
-async fn pass_on(door: &Arc<Door>, lines: &mut mpsc::Receiver<Input>, lane: &mpsc::Sender<legacy::Turn>) {
+async fn pass_on(
+    server: &Arc<StdioServer>,
+    lines: &mut mpsc::Receiver<Input>,
+    lane: &mpsc::Sender<legacy::Turn>,
+) {
     while let Some(input) = lines.recv().await {
         match input {
-            Input::Line(line) => door.take(line, lane).await,
+            Input::Line(line) => server.take(line, lane).await,
             Input::TooLong => {
                 let reason = format!("the line is longer than {LINE_CAP} bytes");
-                door.out.refuse(None, &Refusal::new(Code::BodyTooLarge, reason)).await;
+                server.out.refuse(None, &Refusal::new(Code::BodyTooLarge, reason)).await;
             }
         }
     }
 }
 
-impl Door {
+impl StdioServer {
     /// Finds out what a line is, and hands it to its era.
     async fn take(self: &Arc<Self>, line: bytes::Bytes, lane: &mpsc::Sender<legacy::Turn>) {
         let message = match Message::read(line) {
@@ -108,13 +100,13 @@ impl Door {
             Err((id, refusal)) => return self.out.refuse(id.as_deref(), &refusal).await,
         };
         if let Kind::Cancelled { request } = &message.kind
-            && (self.tickets.take_back(request) || !self.session.is_wanted())
+            && (self.in_flight.take_back(request) || !self.session.is_wanted())
         {
             return;
         }
         self.session.notice(&message);
-        let ticket = match self.tickets.take(&message) {
-            Ok(ticket) => ticket,
+        let in_flight = match self.in_flight.take(&message) {
+            Ok(in_flight) => in_flight,
             Err(refusal) => {
                 for id in message.ids() {
                     self.out.refuse(Some(id), &refusal).await;
@@ -123,16 +115,16 @@ impl Door {
             }
         };
         if message.is_modern(self.session.is_wanted()) {
-            self.requests.spawn(modern::carry(Arc::clone(self), message, ticket));
+            self.requests.spawn(modern::carry(Arc::clone(self), message, in_flight));
         } else {
             // The lane ends only after this.
-            drop(lane.send(legacy::Turn { message, ticket }).await);
+            drop(lane.send(legacy::Turn { message, in_flight }).await);
         }
     }
 
     /// Waits for what is in flight, then for nothing more.
     async fn end(&self, stop: &CancellationToken, at_once: bool) {
-        self.tickets.end_subscriptions();
+        self.in_flight.end_subscriptions();
         self.requests.close();
         if !at_once {
             tokio::select! {
@@ -145,6 +137,6 @@ impl Door {
             }
         }
         self.ending.cancel();
-        drop(tokio::time::timeout(FAREWELL, self.session.close(&self.gate)).await);
+        drop(tokio::time::timeout(FAREWELL, self.session.close(&self.client)).await);
     }
 }

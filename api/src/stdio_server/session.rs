@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::stdio_server::gate::{Answered, Gate, Reply};
+use crate::stdio_server::gateway_client::{Answered, GatewayClient, Reply};
 use crate::stdio_server::message::Message;
 
 #[derive(Default)]
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// Begins again, unless somebody has done so since `lost`.
-    pub async fn renew(&self, gate: &Gate, lost: &Facts) -> Result<(), Refusal> {
+    pub async fn renew(&self, client: &GatewayClient, lost: &Facts) -> Result<(), Refusal> {
         let _turn = self.renewing.lock().await;
         if self.now().is_some_and(|now| now.generation != lost.generation) {
             return Ok(());
@@ -131,7 +131,7 @@ impl Session {
         let hello = self.hello.lock().clone().ok_or_else(|| failed("there was no introduction"))?;
         tracing::info!("the gateway has ended the session; a new one is begun");
         let request = json!({ "jsonrpc": "2.0", "id": "trunkline-again", "method": method::INITIALIZE, "params": hello });
-        let answered = gate.post(HeaderMap::new(), request.to_string().into()).await?;
+        let answered = client.post(HeaderMap::new(), request.to_string().into()).await?;
         let Some((id, text)) = answer(answered).await else { return Err(failed("there was no answer")) };
         match jsonrpc::parse(&text, usize::MAX) {
             Ok(Body::Single(Incoming::Response(response))) => match (response.outcome, id) {
@@ -141,22 +141,22 @@ impl Session {
             },
             Ok(_) => return Err(failed("the answer is none")),
             Err(_) => {
-                let error = super::exchange::unnamed_error(&text);
+                let error = crate::stdio_server::message::unnamed_error(&text);
                 return Err(failed(&error.map_or("the answer is none".to_owned(), |error| said(&error))));
             }
         }
-        self.set_again(gate).await
+        self.set_again(client).await
     }
 
     /// Tells a new session what the last one knew.
-    async fn set_again(&self, gate: &Gate) -> Result<(), Refusal> {
+    async fn set_again(&self, client: &GatewayClient) -> Result<(), Refusal> {
         let Some(now) = self.now() else { return Ok(()) };
         let initialized = json!({ "jsonrpc": "2.0", "method": method::INITIALIZED }).to_string();
-        gate.post(now.headers(), initialized.into()).await?;
+        client.post(now.headers(), initialized.into()).await?;
         let set: Vec<Bytes> = self.set.lock().iter().map(|(_, line)| line.clone()).collect();
         for line in set {
             // Its answer has been given long ago.
-            let answered = gate.post(now.headers(), line).await?;
+            let answered = client.post(now.headers(), line).await?;
             drop(answer(answered).await);
         }
         self.open();
@@ -164,11 +164,11 @@ impl Session {
     }
 
     /// Ends it.
-    pub async fn close(&self, gate: &Gate) {
+    pub async fn close(&self, client: &GatewayClient) {
         self.home.send_replace(None);
         let now = self.now.lock().take();
         if let Some(facts) = now
-            && let Err(refusal) = gate.delete(facts.headers()).await
+            && let Err(refusal) = client.delete(facts.headers()).await
         {
             tracing::debug!(%refusal, "the session was not ended");
         }

@@ -12,15 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::stdio_server::gate::Reply;
-use crate::stdio_server::message::Message;
-use crate::stdio_server::{Door, modern};
+use crate::stdio_server::gateway_client::{GatewayClient, Reply};
+use crate::stdio_server::message::{self, Message};
 
 /// Pages of a list that are read; a gateway that has no end must not hold a call for ever.
 const MAX_PAGES: usize = 64;
 
 #[derive(Default)]
-pub struct Mirrored {
+pub struct ParamHeaders {
     tools: Mutex<Tools>,
     /// One asks at a time, and the others find the answer.
     asking: tokio::sync::Mutex<()>,
@@ -60,7 +59,7 @@ struct Call<'a> {
     meta: Option<&'a RawValue>,
 }
 
-impl Mirrored {
+impl ParamHeaders {
     /// Reads the result of `tools/list`. Gives the cursor of the next page.
     pub fn learn(&self, result: &RawValue) -> Option<String> {
         let page: Page<'_> = serde_json::from_str(result.get()).ok()?;
@@ -78,12 +77,12 @@ impl Mirrored {
     }
 
     /// The headers of a call.
-    pub async fn of_call(&self, door: &Door, message: &Message) -> Vec<(String, String)> {
+    pub async fn of_call(&self, client: &GatewayClient, message: &Message) -> Vec<(String, String)> {
         let Ok(call) = serde_json::from_slice::<Call<'_>>(message.params()) else { return Vec::new() };
         if !self.is_known(&call.name) {
             let _turn = self.asking.lock().await;
             if !self.is_known(&call.name) {
-                self.ask(door, &call).await;
+                self.ask(client, &call).await;
             }
         }
         let tools = self.tools.lock();
@@ -95,10 +94,10 @@ impl Mirrored {
     }
 
     /// Asks once more, since what is known is out of date.
-    pub async fn refresh(&self, door: &Door, message: &Message) {
+    pub async fn refresh(&self, client: &GatewayClient, message: &Message) {
         let Ok(call) = serde_json::from_slice::<Call<'_>>(message.params()) else { return };
         let _turn = self.asking.lock().await;
-        self.ask(door, &call).await;
+        self.ask(client, &call).await;
     }
 
     fn is_known(&self, name: &str) -> bool {
@@ -108,12 +107,12 @@ impl Mirrored {
 
     /// Asks for the whole list, in the words of the call. Where that fails the call is sent as it is, and
     /// the gateway says what is missing.
-    async fn ask(&self, door: &Door, call: &Call<'_>) {
+    async fn ask(&self, client: &GatewayClient, call: &Call<'_>) {
         let mut cursor = None;
         for _ in 0..MAX_PAGES {
             let Some(line) = question(call, cursor.as_deref()) else { return };
-            let Ok(message) = Message::read(line) else { return };
-            let answered = door.gate.post(modern::headers(&message, &[]), message.line.clone()).await;
+            let Ok(list) = Message::read(line) else { return };
+            let answered = client.post(message::modern_headers(&list, &[]), list.line.clone()).await;
             let text = match answered.map(|answered| answered.reply) {
                 Ok(Reply::Json(text)) => Some(text),
                 Ok(Reply::Events(mut events)) => loop {

@@ -16,7 +16,7 @@ use crate::stdio_server::message::{Kind, Message};
 const MAX: usize = 1024;
 
 #[derive(Default)]
-pub struct Tickets(Arc<Mutex<HashMap<Box<str>, Arc<Entry>>>>);
+pub struct RequestsInFlight(Arc<Mutex<HashMap<Box<str>, Arc<Entry>>>>);
 
 struct Entry {
     /// Taken back by ending the HTTP request that carries it, which a modern gateway understands.
@@ -29,15 +29,15 @@ struct Entry {
 }
 
 /// Held as long as a message is in flight.
-pub struct Ticket {
+pub struct InFlight {
     all: Arc<Mutex<HashMap<Box<str>, Arc<Entry>>>>,
     /// None for what is no request.
     id: Option<Box<str>>,
     entry: Arc<Entry>,
 }
 
-impl Tickets {
-    pub fn take(&self, message: &Message) -> Result<Ticket, Refusal> {
+impl RequestsInFlight {
+    pub fn take(&self, message: &Message) -> Result<InFlight, Refusal> {
         let entry = Arc::new(Entry {
             by_hanging_up: message.is_modern(true),
             is_subscription: message.method() == method::LISTEN,
@@ -59,7 +59,7 @@ impl Tickets {
             }
             all.insert(id.clone(), Arc::clone(&entry));
         }
-        Ok(Ticket { all: Arc::clone(&self.0), id, entry })
+        Ok(InFlight { all: Arc::clone(&self.0), id, entry })
     }
 
     /// Cancels a request. Returns true if that is all; else the gateway must be notified.
@@ -84,7 +84,7 @@ impl Tickets {
     }
 }
 
-impl Ticket {
+impl InFlight {
     /// Cancelled when the request is to be dropped.
     pub fn gone(&self) -> CancellationToken {
         self.entry.gone.clone()
@@ -95,7 +95,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
             let mut all = self.all.lock();

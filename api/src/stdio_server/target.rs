@@ -13,7 +13,7 @@ use crate::config::{Client, Config};
 use crate::http::paths;
 use crate::ops::health_check;
 use crate::run;
-use crate::stdio_server::gate::Gate;
+use crate::stdio_server::gateway_client::GatewayClient;
 
 /// The target that the command line names.
 #[derive(clap::Args)]
@@ -39,11 +39,11 @@ pub fn run(
     let (stop, signals) = (CancellationToken::new(), TaskTracker::new());
     let outcome = match there {
         Some(url) => {
-            let gate = gate(url, &wanted, client)?;
-            tracing::info!(url = gate.shown, "a bridge to this gateway");
+            let client = client_of(url, &wanted, client)?;
+            tracing::info!(url = client.shown, "a bridge to this gateway");
             runtime.block_on(async {
                 signals.spawn(run::end_on_signal(stop.clone()));
-                super::serve(gate, stop).await;
+                super::serve(client, stop).await;
             });
             Ok(())
         }
@@ -78,12 +78,12 @@ async fn inside(
     let bridge = async {
         // The gateway says itself why it does not start.
         let Ok(address) = address.await else { return Ok(()) };
-        let gate = gate(&format!("http://{address}"), wanted, client);
+        let client = client_of(&format!("http://{address}"), wanted, client);
         let asked = CancellationToken::new();
         signals.spawn(run::end_on_signal(asked.clone()));
-        let served = match gate {
-            Ok(gate) => {
-                super::serve(gate, asked).await;
+        let served = match client {
+            Ok(client) => {
+                super::serve(client, asked).await;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -95,7 +95,7 @@ async fn inside(
     gateway.and(bridge)
 }
 
-fn gate(base: &str, wanted: &Wanted, client: &Client) -> Result<Gate, StartError> {
+fn client_of(base: &str, wanted: &Wanted, client: &Client) -> Result<GatewayClient, StartError> {
     let path = match &wanted.server {
         Some(slug) => format!("{}{slug}", paths::SERVER),
         None => paths::MCP.to_owned(),
@@ -106,6 +106,6 @@ fn gate(base: &str, wanted: &Wanted, client: &Client) -> Result<Gate, StartError
     if !matches!(url.scheme(), "http" | "https") {
         return Err(StartError::usage(format!("{base} (MCP_GATEWAY_URL): http:// or https:// is wanted")));
     }
-    Gate::new(url, client.key.as_deref(), client.agent.as_deref())
+    GatewayClient::new(url, client.key.as_deref(), client.agent.as_deref())
         .map_err(|problem| StartError::usage(format!("{problem} (MCP_KEY, AGENT_ID)")))
 }

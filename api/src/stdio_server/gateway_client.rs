@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(90);
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// One endpoint of a gateway, and who speaks to it.
-pub struct Gate {
+pub struct GatewayClient {
     egress: Egress,
     url: Url,
     /// Its address as it may be shown: a URL can hold a secret.
@@ -53,9 +53,9 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-impl Gate {
+impl GatewayClient {
     /// The error is a sentence about what cannot be put into a header.
-    pub fn new(url: Url, key: Option<&str>, agent: Option<&str>) -> Result<Gate, String> {
+    pub fn new(url: Url, key: Option<&str>, agent: Option<&str>) -> Result<GatewayClient, String> {
         let mut own = HeaderMap::new();
         for (name, value) in [(API_KEY, key), (AGENT, agent)] {
             let Some(value) = value else { continue };
@@ -67,7 +67,7 @@ impl Gate {
         // The operator's own address, which may be private.
         let settings = EgressSettings { trusted: vec![url.clone()], ..EgressSettings::default() };
         let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
-        Ok(Gate { egress: Egress::new(settings), url, shown, own })
+        Ok(GatewayClient { egress: Egress::new(settings), url, shown, own })
     }
 
     pub async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Answered, Refusal> {
