@@ -12,7 +12,7 @@ use crate::config::secrets::SecretFiles;
 use crate::config::{Config, Mistakes, Sources, env_example};
 use crate::ops::{health_check, logs, metrics};
 use crate::stdio_server::target;
-use crate::stdio_server::target::Wanted;
+use crate::stdio_server::target::Arguments;
 use crate::{app, config, openapi, run};
 
 /// A registry and gateway for MCP servers. Without a command it starts the gateway.
@@ -48,7 +48,7 @@ enum Command {
     HealthCheck,
     /// An MCP server on standard input and output, for clients that start commands: a bridge to a running
     /// gateway (MCP_GATEWAY_URL, MCP_KEY, AGENT_ID), or, where none is, to one in this process.
-    Stdio(Wanted),
+    Stdio(Arguments),
     /// Makes a new secret; the last one stays valid until the next rotation (jwt) or is replaced
     /// everywhere (master). The gateway must be stopped.
     Rotate {
@@ -119,11 +119,11 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
             let (_, environment) = configuration(&cli.config, &cli.env_file)?;
             return Ok(health_check::check(&config::gateway_url(&environment)));
         }
-        Some(Command::Stdio(wanted)) => {
+        Some(Command::Stdio(arguments)) => {
             let (config, environment) = configuration(&cli.config, &cli.env_file)?;
             let _lines = logs::install(&config.log, logs::To::Stderr);
             let passed_on = passed_on(&config, &environment);
-            target::run(wanted, &config::Client::read(&environment), config, passed_on)?;
+            target::run(arguments, &config::Client::read(&environment), config, passed_on)?;
         }
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;

@@ -1,7 +1,7 @@
 //! Upstream side of the gateway: connections, pools, catalogs, routes, permits and shared state, without HTTP
 //! server, SQL or configuration files.
 
-mod backoff;
+pub mod backoff;
 pub mod breaker;
 pub mod bridge;
 pub mod catalog;

@@ -1,126 +1,131 @@
-//! A request, or a batch of them, until each has its answer: what is said and asked meanwhile goes out as
-//! it comes, and what gets no answer gets a reason. It knows no era.
+//! Exchange of a request, or of a batch of them, for the answers: messages of the reply go out as they come,
+//! and a request that gets no answer is refused with the reason. Both eras use it.
 
-use protocol::Refusal;
-use protocol::jsonrpc::{self, Body, Incoming};
-use protocol::mcp::method;
+use protocol::jsonrpc::{self, Body, Incoming, Response};
+use protocol::mcp::{header, method};
+use protocol::{Refusal, RequestId};
+use proxy::egress::header::HeaderValue;
+use proxy::http::{Events, Reply, StreamPosition};
+use proxy::message;
 
-use crate::stdio_server::gateway_client::{Answered, Events, Reply};
-use crate::stdio_server::in_flight::InFlight;
-use crate::stdio_server::message::{Message, unnamed_error};
-use crate::stdio_server::output::Said;
+use crate::stdio_server::gateway_client::Sent;
+use crate::stdio_server::in_flight::Registration;
+use crate::stdio_server::message::Message;
+use crate::stdio_server::output::Written;
 use crate::stdio_server::server::StdioServer;
 
-/// The waiting request.
-pub struct Waiting {
+pub struct Exchange<'a> {
+    server: &'a StdioServer,
+    method: &'a str,
+    /// The ids that wait for an answer.
     ids: Vec<Box<str>>,
-    is_list: bool,
-    in_flight: InFlight,
-    /// The time of the last message before the answer.
-    said: Option<Said>,
+    registration: Registration,
+    /// The session that the reply begins.
+    session: Option<HeaderValue>,
+    /// The last message before the answer.
+    written: Option<Written>,
+    /// The end of the stream that broke.
+    pub position: StreamPosition,
 }
 
-/// The end of a reply.
-pub enum Left {
-    /// Everybody has an answer.
-    Nobody,
-    /// The stream ended too early; it may go on behind this event.
-    Some { last_event_id: Option<String>, refusal: Refusal },
-}
-
-impl Waiting {
-    pub fn new(message: &Message, in_flight: InFlight) -> Waiting {
-        let ids = message.ids().into_iter().map(Into::into).collect();
-        Waiting { ids, is_list: message.method() == method::TOOLS_LIST, in_flight, said: None }
-    }
-
-    pub fn gone(&self) -> tokio_util::sync::CancellationToken {
-        self.in_flight.gone()
+impl<'a> Exchange<'a> {
+    pub fn new(server: &'a StdioServer, message: &'a Message, registration: Registration) -> Exchange<'a> {
+        let (method, ids) = (&*message.method, message.ids.clone());
+        let position = StreamPosition::default();
+        Exchange { server, method, ids, registration, session: None, written: None, position }
     }
 
     /// Passes on a reply.
-    pub async fn follow(&mut self, server: &StdioServer, answered: Answered) -> Left {
-        let left = |refusal| Left::Some { last_event_id: None, refusal };
-        match answered.reply {
-            Reply::Nothing => left(server.client.no_answer()),
-            Reply::Refused(refusal) => left(refusal),
-            Reply::Json(text) => {
-                self.take(server, &text).await;
-                if self.ids.is_empty() { Left::Nobody } else { left(server.client.no_answer()) }
-            }
-            Reply::Events(events) => self.read(server, events).await,
+    ///
+    /// # Errors
+    /// The refusal for the requests without an answer.
+    pub async fn follow(&mut self, sent: Sent) -> Result<(), Refusal> {
+        let (reply, headers) = sent.map_err(|trouble| self.server.client.refusal(trouble))?;
+        self.session = headers.get(header::SESSION).cloned();
+        match reply {
+            Reply::Json(text) => self.take(&text).await,
+            Reply::Events(events) => return self.read(events).await,
+            Reply::Explained { error, .. } => self.fail(&error).await,
+            Reply::Nothing => {}
         }
+        if self.ids.is_empty() { Ok(()) } else { Err(self.server.client.unanswered()) }
     }
 
-    /// Passes on a stream until everybody has an answer.
-    pub async fn read(&mut self, server: &StdioServer, mut events: Box<Events>) -> Left {
-        loop {
-            let refusal = match events.next().await {
+    /// Passes on a stream until no request waits any more.
+    ///
+    /// # Errors
+    /// The refusal for the requests without an answer; the stream may go on behind the position.
+    pub async fn read(&mut self, mut events: Box<Events>) -> Result<(), Refusal> {
+        let refusal = loop {
+            match events.next_message().await {
                 Ok(Some(text)) => {
-                    self.take(server, &text).await;
+                    self.take(&text).await;
                     if self.ids.is_empty() {
-                        // What follows is the end, and the connection can be used again.
-                        let end = std::time::Duration::from_millis(200);
-                        drop(tokio::time::timeout(end, events.next()).await);
-                        return Left::Nobody;
+                        events.finish().await;
+                        return Ok(());
                     }
-                    continue;
                 }
-                Ok(None) => server.client.broken(),
-                Err(error) => server.client.unreached(&error),
-            };
-            return Left::Some { last_event_id: events.last_event_id().map(str::to_owned), refusal };
+                Ok(None) => break self.server.client.unanswered(),
+                Err(error) => break self.server.client.unreached(&error),
+            }
+        };
+        self.position.advance(&events);
+        Err(refusal)
+    }
+
+    /// Refuses the requests without an answer.
+    pub async fn end(&mut self, outcome: Result<(), Refusal>) {
+        if let Err(refusal) = outcome {
+            tracing::warn!(%refusal, "a message was refused");
+            self.fail(&jsonrpc::error_object(&refusal, &RequestId::new())).await;
         }
     }
 
-    /// Passes on one text, and notes who has an answer by it.
-    pub async fn take(&mut self, server: &StdioServer, text: &[u8]) {
+    async fn take(&mut self, text: &[u8]) {
+        let out = &self.server.out;
         match jsonrpc::parse(text, usize::MAX) {
-            Ok(Body::Single(Incoming::Message(_))) => self.said = Some(server.out.say(text).await),
+            Ok(Body::Single(Incoming::Message(_))) => self.written = Some(out.write(text).await),
             Ok(Body::Single(Incoming::Response(response))) => {
-                self.ids.retain(|id| **id != *response.id.get());
-                if self.is_list
-                    && let Ok(result) = response.outcome
-                {
-                    server.param_headers.learn(result);
+                self.complete(&response);
+                if let Some(written) = self.written.take() {
+                    written.apart().await;
                 }
-                if let Some(said) = self.said.take() {
-                    said.apart().await;
-                }
-                if !self.in_flight.is_withdrawn() {
-                    server.out.say(text).await;
+                if !self.registration.withdrawn().is_cancelled() {
+                    out.write(text).await;
                 }
             }
             Ok(Body::Batch(elements)) => {
-                for element in &elements {
+                for element in elements {
                     if let Ok(Incoming::Response(response)) = jsonrpc::parse_message(element) {
-                        self.ids.retain(|id| **id != *response.id.get());
+                        self.complete(&response);
                     }
                 }
-                server.out.say(text).await;
+                out.write(text).await;
             }
-            Err(_) => match unnamed_error(text) {
-                // An error under no id is for everybody who asked.
-                Some(error) => self.error(server, error.get().as_bytes()).await,
-                None => tracing::warn!("the gateway said what is no JSON-RPC"),
+            Err(_) => match message::error_of(text) {
+                // An error under no id is for all requests of the message.
+                Some((_, error)) => self.fail(error.as_bytes()).await,
+                None => tracing::warn!(text = message::excerpt(text), "the gateway's message is no JSON-RPC"),
             },
         }
     }
 
-    /// Answers everybody who still waits with an error.
-    async fn error(&mut self, server: &StdioServer, error: &[u8]) {
-        for id in std::mem::take(&mut self.ids) {
-            if !self.in_flight.is_withdrawn() {
-                server.out.error(&id, error).await;
-            }
+    /// Notes a response, and what the stdio server itself learns from its result.
+    fn complete(&mut self, response: &Response<'_>) {
+        self.ids.retain(|id| **id != *response.id.get());
+        let Ok(result) = response.outcome else { return };
+        match (self.method, self.session.take()) {
+            (method::TOOLS_LIST, _) => drop(self.server.param_headers.learn(result)),
+            (method::INITIALIZE, Some(session)) => self.server.session.begin(session, result),
+            _ => {}
         }
     }
 
-    /// Answers everybody who still waits with the reason.
-    pub async fn refuse(&mut self, server: &StdioServer, refusal: &Refusal) {
+    /// Answers the requests that still wait with an error.
+    async fn fail(&mut self, error: &[u8]) {
         for id in std::mem::take(&mut self.ids) {
-            if !self.in_flight.is_withdrawn() {
-                server.out.refuse(Some(&id), refusal).await;
+            if !self.registration.withdrawn().is_cancelled() {
+                self.server.out.error(&id, error).await;
             }
         }
     }

@@ -1,11 +1,11 @@
-//! Standard input as lines. A thread of its own reads it, and stands still while nobody takes its lines.
+//! Standard input as lines, read by a thread of its own, which waits while nobody takes the lines.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Lines that are read ahead.
+/// The lines that are read ahead.
 const AHEAD: usize = 8;
 
 pub enum Input {
@@ -15,10 +15,10 @@ pub enum Input {
     TooLong,
 }
 
-/// Starts to read. The receiver ends with the input.
+/// Starts to read lines of at most `cap` bytes. The receiver ends with the input.
 pub fn start(cap: usize) -> mpsc::Receiver<Input> {
     let (lines, receiver) = mpsc::channel(AHEAD);
-    // It may wait for input for ever, so nothing waits for it.
+    // The thread may wait for input for ever, so nothing waits for the thread.
     std::thread::Builder::new()
         .name("stdin".to_owned())
         .spawn(move || {
@@ -33,40 +33,23 @@ pub fn start(cap: usize) -> mpsc::Receiver<Input> {
     receiver
 }
 
-/// The next line that is not blank; none at the end.
+/// Returns the next line that is not blank; none at the end.
 fn next(input: &mut impl BufRead, cap: usize) -> std::io::Result<Option<Input>> {
-    let mut line = Vec::new();
-    let mut too_long = false;
     loop {
-        let piece = match input.fill_buf() {
-            Ok(piece) => piece,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let end = memchr::memchr(b'\n', piece);
-        let taken = &piece[..end.unwrap_or(piece.len())];
-        if line.len() + taken.len() > cap {
-            too_long = true;
-            line = Vec::new();
-        }
-        if !too_long {
-            line.extend_from_slice(taken);
-        }
-        let (used, at_end) = (taken.len() + usize::from(end.is_some()), piece.is_empty());
-        input.consume(used);
-        if end.is_none() && !at_end {
-            continue;
-        }
-        if too_long {
-            return Ok(Some(Input::TooLong));
+        let mut line = Vec::new();
+        input.take(cap as u64 + 1).read_until(b'\n', &mut line)?;
+        if line.pop_if(|last| *last == b'\n').is_none() {
+            if line.len() > cap {
+                input.skip_until(b'\n')?;
+                return Ok(Some(Input::TooLong));
+            }
+            if line.is_empty() {
+                return Ok(None);
+            }
         }
         if !line.trim_ascii().is_empty() {
             return Ok(Some(Input::Line(line.into())));
         }
-        if at_end {
-            return Ok(None);
-        }
-        line.clear();
     }
 }
 

@@ -1,96 +1,97 @@
-//! A line of the client: what kind of message it is, and of which era, as the gateway would judge it.
+//! JSON-RPC message of the client: its kind, and its era as the gateway would judge it.
 
-use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use protocol::Refusal;
 use protocol::jsonrpc::{self, Body, Incoming};
-use protocol::mcp::{header as names, method};
+use protocol::mcp::{header, method};
+use proxy::egress::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// One line, and what was read of it.
+/// A line, and the parts of it that were read.
 pub struct Message {
     pub line: Bytes,
     pub kind: Kind,
-    /// True if its `_meta` says so.
+    /// The ids that wait for an answer, as they were written.
+    pub ids: Vec<Box<str>>,
+    /// Empty for a response and for a batch.
+    pub method: Box<str>,
+    /// Has the members of `_meta` that every modern request has.
     says_modern: bool,
-    /// The revision that its `_meta` names.
-    pub revision: Option<String>,
+    /// The revision that `_meta` names.
+    revision: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// The id is as it was written.
-    Request {
-        id: Box<str>,
-        method: Box<str>,
-    },
-    Notification {
-        method: Box<str>,
-    },
-    /// A request is not wanted any more; its id as it was written.
+    Request,
+    Notification,
+    /// Cancels a request; the id is as it was written.
     Cancelled {
         request: Box<str>,
     },
-    /// An answer to a question of the server.
+    /// Answers a request of the server.
     Response,
-    /// The ids of its requests (revision 2025-03-26).
-    Batch {
-        ids: Vec<Box<str>>,
-    },
+    /// Several messages (revision 2025-03-26).
+    Batch,
 }
 
 impl Message {
-    /// Reads a line, or says why not, and under which id.
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// The refusal, and the id for it.
     pub fn read(line: Bytes) -> Result<Message, (Option<Box<str>>, Refusal)> {
-        let read = |kind| Message { line: line.clone(), kind, says_modern: false, revision: None };
+        let read = |kind, ids| Message {
+            line: line.clone(),
+            kind,
+            ids,
+            method: "".into(),
+            says_modern: false,
+            revision: None,
+        };
         match jsonrpc::parse(&line, usize::MAX) {
             Err(malformed) => Err((malformed.id.map(|id| id.get().into()), malformed.refusal)),
-            Ok(Body::Batch(elements)) => Ok(read(Kind::Batch { ids: requests(&elements) })),
-            Ok(Body::Single(Incoming::Response(_))) => Ok(read(Kind::Response)),
+            Ok(Body::Batch(elements)) => Ok(read(Kind::Batch, requests(&elements))),
+            Ok(Body::Single(Incoming::Response(_))) => Ok(read(Kind::Response, Vec::new())),
             Ok(Body::Single(Incoming::Message(message))) => {
-                let about = about(message.params);
-                let method = Box::from(&*message.method);
-                let kind = match message.id {
-                    Some(id) => Kind::Request { id: id.get().into(), method },
-                    None if message.method == method::CANCELLED => match cancelled(message.params) {
-                        Some(request) => Kind::Cancelled { request },
-                        None => Kind::Notification { method },
-                    },
-                    None => Kind::Notification { method },
+                let params = params(message.params);
+                let kind = match (message.id, params.request_id) {
+                    (Some(_), _) => Kind::Request,
+                    (None, Some(request)) if message.method == method::CANCELLED => {
+                        Kind::Cancelled { request: request.get().into() }
+                    }
+                    (None, _) => Kind::Notification,
                 };
-                let says_modern = about.version.is_some() || about.capabilities.is_some();
-                let revision = about.version.and_then(|version| serde_json::from_str(version.get()).ok());
-                Ok(Message { says_modern, revision, ..read(kind) })
+                let meta = params.meta.and_then(|meta| serde_json::from_str::<Meta<'_>>(meta.get()).ok());
+                let meta = meta.unwrap_or_default();
+                Ok(Message {
+                    method: message.method.into(),
+                    says_modern: meta.version.is_some() || meta.capabilities.is_some(),
+                    revision: meta.version.and_then(|version| serde_json::from_str(version.get()).ok()),
+                    ..read(kind, message.id.map(|id| id.get().into()).into_iter().collect())
+                })
             }
         }
     }
 
-    /// Returns true if a message belongs to the modern era. What need not say it is judged by whether there is a
-    /// session for it.
+    /// Returns whether the message belongs to the modern era. A notification, which need not say so, belongs
+    /// to the legacy era where there is a session.
     pub fn is_modern(&self, has_session: bool) -> bool {
-        let need_not_say = matches!(self.kind, Kind::Notification { .. });
-        self.says_modern || need_not_say && !has_session
+        self.says_modern || self.kind == Kind::Notification && !has_session
     }
 
-    /// The ids that wait for an answer.
-    pub fn ids(&self) -> Vec<&str> {
-        match &self.kind {
-            Kind::Request { id, .. } => vec![id],
-            Kind::Batch { ids } => ids.iter().map(|id| &**id).collect(),
-            Kind::Notification { .. } | Kind::Cancelled { .. } | Kind::Response => Vec::new(),
+    /// Returns the headers of a modern message: revision, method, name and the given parameters.
+    pub fn headers(&self, params: &[(String, String)]) -> HeaderMap {
+        let mut headers = proxy::http::modern_headers(&self.method, self.params(), params);
+        // The gateway refuses a revision that it does not speak.
+        if let Some(Ok(revision)) = self.revision.as_deref().map(HeaderValue::from_str) {
+            headers.insert(header::PROTOCOL_VERSION, revision);
         }
+        headers
     }
 
-    pub fn method(&self) -> &str {
-        match &self.kind {
-            Kind::Request { method, .. } | Kind::Notification { method } => method,
-            Kind::Cancelled { .. } => method::CANCELLED,
-            Kind::Response | Kind::Batch { .. } => "",
-        }
-    }
-
-    /// Its `params` as they were written.
+    /// Returns the `params` as they were written.
     pub fn params(&self) -> &[u8] {
         match jsonrpc::parse(&self.line, usize::MAX) {
             Ok(Body::Single(Incoming::Message(message))) => {
@@ -102,37 +103,27 @@ impl Message {
 }
 
 #[derive(Deserialize, Default)]
-struct About<'a> {
+struct Meta<'a> {
     #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
     version: Option<&'a RawValue>,
     #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
     capabilities: Option<&'a RawValue>,
 }
 
-/// An unreadable message is for the gateway to refuse.
-fn about(params: Option<&RawValue>) -> About<'_> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, rename = "_meta")]
-        meta: Option<&'a RawValue>,
-    }
-    let meta = params
-        .and_then(|params| serde_json::from_str::<Params<'_>>(params.get()).ok())
-        .and_then(|params| params.meta);
-    meta.and_then(|meta| serde_json::from_str(meta.get()).ok()).unwrap_or_default()
+#[derive(Deserialize, Default)]
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+    #[serde(borrow, rename = "requestId")]
+    request_id: Option<&'a RawValue>,
 }
 
-fn cancelled(params: Option<&RawValue>) -> Option<Box<str>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Params<'a> {
-        #[serde(borrow)]
-        request_id: &'a RawValue,
-    }
-    let params: Params<'_> = serde_json::from_str(params?.get()).ok()?;
-    Some(params.request_id.get().into())
+/// Reads `params`; those that cannot be read are for the gateway to refuse.
+fn params(params: Option<&RawValue>) -> Params<'_> {
+    params.and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default()
 }
 
+/// Returns the ids of the requests in a batch.
 fn requests(elements: &[&RawValue]) -> Vec<Box<str>> {
     let id = |element: &&RawValue| match jsonrpc::parse_message(element) {
         Ok(Incoming::Message(message)) => message.id.map(|id| id.get().into()),
@@ -140,37 +131,6 @@ fn requests(elements: &[&RawValue]) -> Vec<Box<str>> {
         Err(malformed) => malformed.id.map(|id| id.get().into()),
     };
     elements.iter().filter_map(id).collect()
-}
-
-/// The headers that a body wants.
-pub fn modern_headers(message: &Message, param_headers: &[(String, String)]) -> HeaderMap {
-    let mut headers = proxy::http::modern_headers(message.method(), message.params(), param_headers);
-    // One that the gateway does not speak is for the gateway to refuse.
-    if let Some(revision) = message.revision.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
-        headers.insert(names::PROTOCOL_VERSION, revision);
-    }
-    headers
-}
-
-/// The error of a message whose id is null or missing.
-pub fn unnamed_error(text: &[u8]) -> Option<Box<RawValue>> {
-    #[derive(serde::Deserialize)]
-    struct Unnamed<'a> {
-        #[serde(borrow)]
-        error: &'a RawValue,
-    }
-    let unnamed: Unnamed<'_> = serde_json::from_slice(text).ok()?;
-    Some(unnamed.error.to_owned())
-}
-
-/// The code of the one error that a text is.
-pub fn error_code(text: &Bytes) -> Option<i64> {
-    #[derive(serde::Deserialize)]
-    struct Shape {
-        code: i64,
-    }
-    let error = unnamed_error(text)?;
-    serde_json::from_str::<Shape>(error.get()).ok().map(|shape| shape.code)
 }
 
 #[cfg(test)]
@@ -187,10 +147,10 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":"a","method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"x"}}}"#,
         );
         assert!(modern.is_modern(true) && modern.revision.as_deref() == Some("x"));
-        assert_eq!(modern.ids(), ["\"a\""]);
+        assert_eq!(modern.ids, [Box::<str>::from("\"a\"")]);
         let legacy =
             read(r#"{"jsonrpc":"2.0","id":0,"method":"tools/list","params":{"_meta":{"progressToken":1}}}"#);
-        assert!(!legacy.is_modern(false) && legacy.ids() == ["0"]);
+        assert!(!legacy.is_modern(false) && legacy.ids == [Box::<str>::from("0")]);
         assert_eq!(legacy.params(), br#"{"_meta":{"progressToken":1}}"#);
         let notice = read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert!(notice.is_modern(false) && !notice.is_modern(true));
@@ -198,7 +158,7 @@ mod tests {
             read(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#);
         assert_eq!(cancelled.kind, Kind::Cancelled { request: "7".into() });
         let batch = read(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"x"}]"#);
-        assert_eq!(batch.ids(), ["1"]);
+        assert_eq!(batch.ids, [Box::<str>::from("1")]);
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).kind, Kind::Response);
         let (id, refusal) = Message::read(Bytes::from_static(b"{}")).err().unwrap();
         assert_eq!((id, refusal.code), (None, protocol::Code::InvalidRequest));

@@ -1,6 +1,5 @@
-//! `trunkline stdio`: an MCP server on standard input and output that is a bridge to the endpoints `/mcp`
-//! and `/mcp/s/{slug}` of a gateway. It carries messages and knows no tool; what a message means is
-//! known here only as far as Streamable HTTP wants it said in headers.
+//! `trunkline stdio`: an MCP server on standard input and output that passes every message to the endpoint
+//! `/mcp` or `/mcp/s/{slug}` of a gateway, by Streamable HTTP of the message's era. Tools are the gateway's.
 
 mod exchange;
 mod gateway_client;
@@ -19,124 +18,108 @@ pub mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::gateway_client::GatewayClient;
-use self::in_flight::RequestsInFlight;
+use self::in_flight::{InFlight, Registration};
 use self::input::Input;
 use self::message::{Kind, Message};
+use self::output::Output;
 use self::param_headers::ParamHeaders;
 use self::server::StdioServer;
 use self::session::Session;
 
 /// The longest line that is taken, bytes.
 const LINE_CAP: usize = 16 << 20;
-/// Time for requests in flight after the end of input.
+/// The longest wait for requests in flight after the end of input.
 const GRACE: Duration = Duration::from_secs(5);
-/// Time for the end of a session at the gateway.
+/// The longest wait for the end of the session, and for the last lines to be written.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Legacy messages that wait for their turn; then reading stands still.
-const LANE: usize = 64;
+/// The most legacy messages that wait for their turn; then reading waits too.
+const QUEUE: usize = 64;
+
+/// Legacy messages in their order.
+type Queue = mpsc::Sender<(Message, Registration)>;
 
 /// Serves until the end of input, or until `stop` is cancelled.
 pub async fn serve(client: GatewayClient, stop: CancellationToken) {
-    let (out, writer) = output::start();
-    let mut lines = input::start(LINE_CAP);
+    let ending = CancellationToken::new();
     let server = Arc::new(StdioServer {
         client,
-        out,
-        in_flight: RequestsInFlight::default(),
+        out: Output::start(),
+        in_flight: InFlight::default(),
         param_headers: ParamHeaders::default(),
         session: Session::default(),
         requests: TaskTracker::new(),
-        ending: CancellationToken::new(),
+        input_ended: ending.child_token(),
+        ending,
     });
-    let standing = TaskTracker::new();
-    standing.spawn(get_stream::listen(Arc::clone(&server)));
-    let (lane, waiting) = mpsc::channel(LANE);
-    server.requests.spawn(legacy::lane(Arc::clone(&server), waiting));
-
-    let is_over = async {
-        tokio::select! {
-            () = stop.cancelled() => true,
-            () = server.out.closed.cancelled() => true,
-            () = pass_on(&server, &mut lines, &lane) => false,
-        }
-    };
-    let at_once = is_over.await;
-    drop(lane);
-    server.end(&stop, at_once).await;
-    standing.close();
-    standing.wait().await;
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    server.requests.spawn(legacy::run(Arc::clone(&server), waiting));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = server.out.closed.cancelled() => {}
+        () = answer(&server, queue) => {}
+        never = get_stream::run(&server) => match never {},
+    }
+    server.ending.cancel();
+    tokio::time::timeout(FAREWELL, server.session.close(&server.client)).await.ok();
+    // The output is complete when no task holds the server any more.
+    let written = server.out.closed.clone();
     drop(server);
-    writer.finish().await;
+    tokio::time::timeout(FAREWELL, written.cancelled()).await.ok();
 }
 
-/// Takes line after line, until there are no more.
-async fn pass_on(
-    server: &Arc<StdioServer>,
-    lines: &mut mpsc::Receiver<Input>,
-    lane: &mpsc::Sender<legacy::Turn>,
-) {
+/// Takes line after line until the end of input, then waits for the requests in flight.
+async fn answer(server: &Arc<StdioServer>, queue: Queue) {
+    let (mut lines, mut has_session) = (input::start(LINE_CAP), false);
     while let Some(input) = lines.recv().await {
         match input {
-            Input::Line(line) => server.take(line, lane).await,
+            Input::Line(line) => dispatch(server, line, &queue, &mut has_session).await,
             Input::TooLong => {
                 let reason = format!("the line is longer than {LINE_CAP} bytes");
                 server.out.refuse(None, &Refusal::new(Code::BodyTooLarge, reason)).await;
             }
         }
     }
+    drop(queue);
+    server.input_ended.cancel();
+    server.requests.close();
+    if tokio::time::timeout(GRACE, server.requests.wait()).await.is_err() {
+        tracing::warn!("the input ended before some requests were answered");
+    }
 }
 
-impl StdioServer {
-    /// Finds out what a line is, and hands it to its era.
-    async fn take(self: &Arc<Self>, line: bytes::Bytes, lane: &mpsc::Sender<legacy::Turn>) {
-        let message = match Message::read(line) {
-            Ok(message) => message,
-            Err((id, refusal)) => return self.out.refuse(id.as_deref(), &refusal).await,
-        };
-        if let Kind::Cancelled { request } = &message.kind
-            && (self.in_flight.take_back(request) || !self.session.is_wanted())
-        {
+/// Reads a line, and hands the message to its era. `has_session`: the client has sent `initialize`.
+async fn dispatch(server: &Arc<StdioServer>, line: Bytes, queue: &Queue, has_session: &mut bool) {
+    let message = match Message::read(line) {
+        Ok(message) => message,
+        Err((id, refusal)) => return server.out.refuse(id.as_deref(), &refusal).await,
+    };
+    if let Kind::Cancelled { request } = &message.kind
+        && (server.in_flight.withdraw(request) || !*has_session)
+    {
+        return;
+    }
+    *has_session |= *message.method == *method::INITIALIZE;
+    let registration = match server.in_flight.register(&message) {
+        Ok(registration) => registration,
+        Err(refusal) => {
+            for id in &message.ids {
+                server.out.refuse(Some(id), &refusal).await;
+            }
             return;
         }
-        self.session.notice(&message);
-        let in_flight = match self.in_flight.take(&message) {
-            Ok(in_flight) => in_flight,
-            Err(refusal) => {
-                for id in message.ids() {
-                    self.out.refuse(Some(id), &refusal).await;
-                }
-                return;
-            }
-        };
-        if message.is_modern(self.session.is_wanted()) {
-            self.requests.spawn(modern::carry(Arc::clone(self), message, in_flight));
-        } else {
-            // The lane ends only after this.
-            drop(lane.send(legacy::Turn { message, in_flight }).await);
-        }
-    }
-
-    /// Waits for what is in flight, then for nothing more.
-    async fn end(&self, stop: &CancellationToken, at_once: bool) {
-        self.in_flight.end_subscriptions();
-        self.requests.close();
-        if !at_once {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.out.closed.cancelled() => {}
-                () = self.requests.wait() => {}
-                () = tokio::time::sleep(GRACE) => {
-                    tracing::warn!("the input ended before some requests were answered");
-                }
-            }
-        }
-        self.ending.cancel();
-        drop(tokio::time::timeout(FAREWELL, self.session.close(&self.client)).await);
+    };
+    if message.is_modern(*has_session) {
+        server.requests.spawn(modern::carry(Arc::clone(server), message, registration));
+    } else {
+        // The queue closes after the last line only.
+        queue.send((message, registration)).await.ok();
     }
 }

@@ -1,56 +1,50 @@
-//! Messages of 2026-07-28: each stands alone. What its headers must say is taken from its body.
+//! Messages of 2026-07-28: each stands alone, with headers that repeat parts of its body.
 
 use std::sync::Arc;
 
 use protocol::mcp::{code, method};
+use proxy::http::Reply;
+use proxy::message::code;
 
-use crate::stdio_server::exchange::{Left, Waiting};
-use crate::stdio_server::gateway_client::{Answered, Reply};
-use crate::stdio_server::in_flight::InFlight;
-use crate::stdio_server::message::{self, Message};
+use crate::stdio_server::exchange::Exchange;
+use crate::stdio_server::gateway_client::Sent;
+use crate::stdio_server::in_flight::Registration;
+use crate::stdio_server::message::Message;
 use crate::stdio_server::server::StdioServer;
 
-/// Carries a message there and what comes of it back. A request that is taken back is dropped, which
-/// tells the gateway.
-pub async fn carry(server: Arc<StdioServer>, message: Message, in_flight: InFlight) {
-    let mut waiting = Waiting::new(&message, in_flight);
-    let gone = waiting.gone();
+/// Sends a message and passes on its reply. The end of the HTTP request cancels one that is withdrawn.
+pub async fn carry(server: Arc<StdioServer>, message: Message, registration: Registration) {
+    let withdrawn = registration.withdrawn().clone();
+    // A subscription would never end by itself.
+    let ending = if *message.method == *method::LISTEN { &server.input_ended } else { &server.ending };
+    let mut exchange = Exchange::new(&server, &message, registration);
+    let work = async {
+        let sent = post(&server, &message).await;
+        let outcome = exchange.follow(sent).await;
+        exchange.end(outcome).await;
+    };
     tokio::select! {
-        () = exchange(&server, &message, &mut waiting) => {}
-        () = gone.cancelled() => {}
-        () = server.ending.cancelled() => {}
+        () = work => {}
+        () = withdrawn.cancelled() => {}
+        () = ending.cancelled() => {}
     }
 }
 
-async fn exchange(server: &StdioServer, message: &Message, waiting: &mut Waiting) {
-    let left = match post(server, message).await {
-        Ok(answered) => waiting.follow(server, answered).await,
-        Err(refusal) => Left::Some { last_event_id: None, refusal },
-    };
-    if let Left::Some { refusal, .. } = left {
-        waiting.refuse(server, &refusal).await;
+async fn post(server: &StdioServer, message: &Message) -> Sent {
+    let (client, params) = (&server.client, &server.param_headers);
+    if *message.method != *method::TOOLS_CALL {
+        return client.post(message.headers(&[]), message.line.clone()).await;
     }
-}
-
-async fn post(server: &StdioServer, message: &Message) -> Result<Answered, protocol::Refusal> {
-    let is_call = message.method() == method::TOOLS_CALL;
-    let param_headers = match is_call {
-        true => server.param_headers.of_call(&server.client, message).await,
-        false => Vec::new(),
-    };
-    let answered =
-        server.client.post(message::modern_headers(message, &param_headers), message.line.clone()).await?;
-    let mismatch = match &answered.reply {
-        Reply::Json(text) => message::error_code(text) == Some(code::HEADER_MISMATCH.into()),
-        Reply::Events(_) | Reply::Nothing | Reply::Refused(_) => false,
-    };
-    if is_call && mismatch {
-        // The tool's schema has changed. Nothing was done, so it can be said again.
-        server.param_headers.refresh(&server.client, message).await;
-        let now = server.param_headers.of_call(&server.client, message).await;
-        if now != param_headers {
-            return server.client.post(message::modern_headers(message, &now), message.line.clone()).await;
+    let known = params.of_call(client, message, false).await;
+    let sent = client.post(message.headers(&known), message.line.clone()).await;
+    if let Ok((Reply::Explained { error, .. }, _)) = &sent
+        && code(error) == Some(code::HEADER_MISMATCH.into())
+    {
+        // The tool's schema has changed. Nothing was done, so the call can be sent again.
+        let now = params.of_call(client, message, true).await;
+        if now != known {
+            return client.post(message.headers(&now), message.line.clone()).await;
         }
     }
-    Ok(answered)
+    sent
 }

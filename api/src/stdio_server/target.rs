@@ -1,4 +1,4 @@
-//! Which gateway the bridge leads to: one that runs, or, where none does, one in this process.
+//! Gateway that `trunkline stdio` connects to: one that runs, or, where none does, one in this process.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::ops::health_check;
 use crate::run;
 use crate::stdio_server::gateway_client::GatewayClient;
 
-/// The target that the command line names.
+/// Arguments of the command line.
 #[derive(clap::Args)]
-pub struct Wanted {
+pub struct Arguments {
     /// The gateway's address, instead of MCP_GATEWAY_URL.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -28,49 +28,40 @@ pub struct Wanted {
 
 /// Serves standard input and output until the end of input, SIGTERM or SIGINT.
 pub fn run(
-    wanted: Wanted,
+    arguments: Arguments,
     client: &Client,
     config: Config,
     environment: Vec<(String, String)>,
 ) -> Result<(), StartError> {
-    let said = wanted.url.as_ref().or(client.url.as_ref());
-    let there = said.or(Some(&client.usual_url).filter(|url| health_check::is_there(url)));
+    let given = arguments.url.as_ref().or(client.url.as_ref());
+    let running = given.or(Some(&client.usual_url).filter(|url| health_check::is_there(url)));
     let runtime = run::runtime()?;
-    let (stop, signals) = (CancellationToken::new(), TaskTracker::new());
-    let outcome = match there {
-        Some(url) => {
-            let client = client_of(url, &wanted, client)?;
-            tracing::info!(url = client.shown, "a bridge to this gateway");
-            runtime.block_on(async {
-                signals.spawn(run::end_on_signal(stop.clone()));
-                super::serve(client, stop).await;
-            });
-            Ok(())
-        }
+    let outcome = match running {
+        Some(url) => runtime.block_on(bridge(url, &arguments, client)),
         None => {
             tracing::info!(url = client.usual_url, "no gateway is there; one is started in this process");
             let _alone = run::claim_data_dir(&config)?;
-            runtime.block_on(inside(&wanted, client, config, environment, stop, &signals))
+            runtime.block_on(inside(&arguments, client, config, environment))
         }
     };
-    // A client that does not read holds a thread, which is not waited for.
+    // A client that does not read holds a thread, which nothing waits for.
     runtime.shutdown_background();
     outcome
 }
 
-/// The ordinary gateway, on a port of its own that only this machine reaches, and the bridge to it.
+/// Runs the ordinary gateway on a port of its own that only this machine reaches, and the stdio server
+/// before the gateway.
 async fn inside(
-    wanted: &Wanted,
+    arguments: &Arguments,
     client: &Client,
     mut config: Config,
     environment: Vec<(String, String)>,
-    stop: CancellationToken,
-    signals: &TaskTracker,
 ) -> Result<(), StartError> {
     config.server.host = "127.0.0.1".to_owned();
     config.server.port = 0;
     config.server.enable_metrics = false;
     let (up, address) = oneshot::channel();
+    let stop = CancellationToken::new();
     let gateway = run::live(Arc::new(config), environment, stop.clone(), |_, listens| {
         // Nobody waits any more when the process ends.
         up.send(listens.gateway).ok();
@@ -78,25 +69,25 @@ async fn inside(
     let bridge = async {
         // The gateway says itself why it does not start.
         let Ok(address) = address.await else { return Ok(()) };
-        let client = client_of(&format!("http://{address}"), wanted, client);
-        let asked = CancellationToken::new();
-        signals.spawn(run::end_on_signal(asked.clone()));
-        let served = match client {
-            Ok(client) => {
-                super::serve(client, asked).await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        stop.cancel();
-        served
+        let _stop = stop.drop_guard();
+        bridge(&format!("http://{address}"), arguments, client).await
     };
     let (gateway, bridge) = tokio::join!(gateway, bridge);
     gateway.and(bridge)
 }
 
-fn client_of(base: &str, wanted: &Wanted, client: &Client) -> Result<GatewayClient, StartError> {
-    let path = match &wanted.server {
+/// Runs the stdio server before the gateway at a URL, until a signal at the latest.
+async fn bridge(url: &str, arguments: &Arguments, client: &Client) -> Result<(), StartError> {
+    let gateway = connect(url, arguments, client)?;
+    tracing::info!(url = gateway.address(), "a bridge to this gateway");
+    let (stop, signals) = (CancellationToken::new(), TaskTracker::new());
+    signals.spawn(run::end_on_signal(stop.clone()));
+    super::serve(gateway, stop).await;
+    Ok(())
+}
+
+fn connect(base: &str, arguments: &Arguments, client: &Client) -> Result<GatewayClient, StartError> {
+    let path = match &arguments.server {
         Some(slug) => format!("{}{slug}", paths::SERVER),
         None => paths::MCP.to_owned(),
     };
@@ -106,6 +97,6 @@ fn client_of(base: &str, wanted: &Wanted, client: &Client) -> Result<GatewayClie
     if !matches!(url.scheme(), "http" | "https") {
         return Err(StartError::usage(format!("{base} (MCP_GATEWAY_URL): http:// or https:// is wanted")));
     }
-    GatewayClient::new(url, client.key.as_deref(), client.agent.as_deref())
-        .map_err(|problem| StartError::usage(format!("{problem} (MCP_KEY, AGENT_ID)")))
+    GatewayClient::new(&url, client.key.as_deref(), client.agent.as_deref())
+        .map_err(|refusal| StartError::usage(format!("{} (MCP_KEY, AGENT_ID)", refusal.reason)))
 }

@@ -1,11 +1,12 @@
-//! HTTP client of one remote server: a request, and the reply as JSON, a stream of events, nothing, or a
-//! status. It knows neither eras nor sessions.
+//! HTTP client of one MCP endpoint: a request, and the reply as JSON, a stream of events, nothing, or a
+//! status. Eras and sessions are its callers' concern.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use protocol::mcp::header as names;
 use protocol::{Code, Refusal};
 
 use super::failure::{self, Trouble};
@@ -17,7 +18,7 @@ use crate::peer::message;
 use crate::server::RemoteLaunch;
 
 /// The most bytes of the body that comes with a status.
-const ERROR_CAP: usize = 64 << 10;
+const ERROR_CAP: usize = 1 << 20;
 /// Without a byte for this long a stream counts as broken.
 const SILENCE: Duration = Duration::from_secs(600);
 /// Time for the end of a stream after its answer, and the number of events until then.
@@ -32,6 +33,10 @@ pub struct HttpClient {
     pub server: Arc<str>,
     pub egress: Egress,
     pub url: Url,
+    /// Without a byte for this long a stream counts as broken.
+    pub silence: Duration,
+    /// The messages are those of a client, which reads errors about its credentials and limits itself.
+    pub is_forwarding: bool,
     own: HeaderMap,
     message_cap: usize,
 }
@@ -61,7 +66,15 @@ impl HttpClient {
         let url =
             Url::parse(&launch.url).map_err(|error| wrong(format!("its URL cannot be read: {error}")))?;
         let own = headers::own(&launch.headers).map_err(wrong)?;
-        Ok(HttpClient { server: server.clone(), egress: egress.clone(), url, own, message_cap: cap })
+        Ok(HttpClient {
+            server: server.clone(),
+            egress: egress.clone(),
+            url,
+            silence: SILENCE,
+            is_forwarding: false,
+            own,
+            message_cap: cap,
+        })
     }
 
     /// The same for another place.
@@ -69,7 +82,10 @@ impl HttpClient {
         HttpClient { url, ..self.clone() }
     }
 
-    /// Sends a request; without a deadline it may take for ever. Gives the reply and its headers.
+    /// Sends a request; without a deadline it may take for ever. Returns the reply and its headers.
+    ///
+    /// # Errors
+    /// The reason why there is no reply: the network, or a status without a JSON-RPC error.
     pub async fn send(
         &self,
         method: Method,
@@ -77,9 +93,9 @@ impl HttpClient {
         body: Option<Bytes>,
         deadline: Option<Instant>,
     ) -> Result<(Reply, HeaderMap), Trouble> {
-        let accept = match (&method, &body) {
-            (_, Some(_)) => "application/json, text/event-stream",
-            (_, None) => "text/event-stream",
+        let accept = match &body {
+            Some(_) => "application/json, text/event-stream",
+            None => "text/event-stream",
         };
         let patience = deadline.map_or(EVER, |deadline| deadline.saturating_duration_since(Instant::now()));
         let request = self.egress.request(method, &self.url).map_err(|error| self.unreached(&error))?;
@@ -105,23 +121,18 @@ impl HttpClient {
             response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind == "text/event-stream" {
-            return Ok(Reply::Events(Box::new(Events::new(response, self.message_cap))));
+            let events = Events::new(response, self.message_cap, self.silence);
+            return Ok(Reply::Events(Box::new(events)));
         }
         let body = read_limited(response, self.message_cap).await.map_err(|error| self.unreached(&error))?;
-        if body.trim_ascii().is_empty() {
-            return Ok(Reply::Nothing);
-        }
-        if matches!(status.as_u16(), 202 | 204) {
-            return Ok(Reply::Nothing);
-        }
-        Ok(Reply::Json(body))
+        let is_nothing = body.trim_ascii().is_empty() || matches!(status.as_u16(), 202 | 204);
+        Ok(if is_nothing { Reply::Nothing } else { Reply::Json(body) })
     }
 
-    /// A JSON-RPC error is an answer whatever the status is, but for those that speak of the way here.
+    /// Reads a status that is no success; a JSON-RPC error in the body is the reply.
     async fn read_status(&self, response: Response) -> Result<Reply, Trouble> {
-        let status = response.status().as_u16();
-        let wait = failure::retry_after(&response);
-        if !matches!(status, 401 | 403 | 429) {
+        let (status, wait) = (response.status().as_u16(), failure::retry_after(&response));
+        if self.is_forwarding || !matches!(status, 401 | 403 | 429) {
             let body = read_limited(response, ERROR_CAP).await.unwrap_or_default();
             if let Some((id, error)) = message::error_of(&body) {
                 return Ok(Reply::Explained { status, id, error: message::slice(&body, error) });
@@ -142,13 +153,39 @@ pub struct Events {
     ready: VecDeque<Event>,
     read: Vec<Event>,
     cap: usize,
+    silence: Duration,
+}
+
+/// Place in a stream of events behind which a GET goes on with it ("Resumability and Redelivery", 2025-11-25).
+#[derive(Default)]
+pub struct StreamPosition {
+    pub last_event_id: Option<HeaderValue>,
+    /// The pause before the GET that the server names.
+    pub retry: Option<Duration>,
+}
+
+impl StreamPosition {
+    /// Moves to the last event that was read; a stream without ids leaves the position as it is.
+    pub fn advance(&mut self, events: &Events) {
+        let id = events.parser.last_event_id().and_then(|id| HeaderValue::from_str(id).ok());
+        self.last_event_id = id.or(self.last_event_id.take());
+        self.retry = events.retry().or(self.retry);
+    }
+
+    /// Adds `Last-Event-ID` to the headers of the GET.
+    pub fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
+        if let Some(id) = &self.last_event_id {
+            headers.insert(names::LAST_EVENT_ID, id.clone());
+        }
+        headers
+    }
 }
 
 impl Events {
-    fn new(response: Response, cap: usize) -> Self {
+    fn new(response: Response, cap: usize, silence: Duration) -> Self {
         // The envelope and the names of the fields come on top of a message.
         let parser = Parser::new(cap.saturating_add(1024));
-        Self { response, parser, ready: VecDeque::new(), read: Vec::new(), cap }
+        Self { response, parser, ready: VecDeque::new(), read: Vec::new(), cap, silence }
     }
 
     /// The next event; none at the end of the stream.
@@ -157,7 +194,7 @@ impl Events {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            let piece = tokio::time::timeout(SILENCE, next_chunk(&mut self.response)).await;
+            let piece = tokio::time::timeout(self.silence, next_chunk(&mut self.response)).await;
             let silent = |_| EgressError::TimedOut { host: self.host() };
             let Some(piece) = piece.map_err(silent)?? else { return Ok(None) };
             let fed = self.parser.feed(&piece, &mut self.read);
@@ -195,10 +232,6 @@ impl Events {
 
     fn host(&self) -> String {
         self.response.url().host_str().unwrap_or_default().to_owned()
-    }
-
-    pub fn last_event_id(&self) -> Option<&str> {
-        self.parser.last_event_id()
     }
 
     pub fn retry(&self) -> Option<Duration> {

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::mcp::{header as names, method};
+use protocol::mcp::method;
 use protocol::{Code, Refusal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::client::{Events, Reply};
+use super::client::{Events, Reply, StreamPosition};
 use super::connection::HttpConnection;
 use super::failure::Trouble;
 use crate::backoff::Backoff;
-use crate::egress::header::HeaderValue;
 use crate::egress::{EgressError, Method};
 use crate::peer::Connection;
 use crate::peer::message;
@@ -139,7 +138,7 @@ impl<'a> Exchange<'a> {
 
     /// Reads the stream to the answer. Where the server gave ids, one that breaks before goes on.
     async fn follow(&self, mut events: Box<Events>) -> Result<UpstreamAnswer, Trouble> {
-        let (mut failed, mut empty, mut last_id, mut retry) = (0, 0, None::<String>, None);
+        let (mut failed, mut empty, mut position) = (0, 0, StreamPosition::default());
         let mut pause = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
             let broken = loop {
@@ -156,37 +155,32 @@ impl<'a> Exchange<'a> {
                     Err(error) => break Some(error),
                 }
             };
-            last_id = events.last_event_id().map(str::to_owned).or(last_id);
-            retry = events.retry().or(retry);
-            let given_up = match &broken {
-                Some(EgressError::TooLarge { .. }) => true,
-                Some(_) | None => !self.connection.is_legacy() || last_id.is_none() || empty >= EMPTY_RESUMES,
-            };
-            let Some(id) = last_id.as_deref().filter(|_| !given_up) else {
+            position.advance(&events);
+            let given_up = matches!(broken, Some(EgressError::TooLarge { .. }))
+                || !self.connection.is_legacy()
+                || position.last_event_id.is_none()
+                || empty >= EMPTY_RESUMES;
+            if given_up {
                 return Err(match broken {
                     Some(error) => self.connection.client.unreached(&error),
                     None => self.failed("closed the stream without an answer"),
                 });
-            };
+            }
             empty += 1;
-            events = self.resume(id, retry, &mut pause, &mut failed).await?;
+            events = self.resume(&position, &mut pause, &mut failed).await?;
         }
     }
 
     async fn resume(
         &self,
-        id: &str,
-        retry: Option<Duration>,
+        position: &StreamPosition,
         pause: &mut Backoff,
         failed: &mut u32,
     ) -> Result<Box<Events>, Trouble> {
         loop {
-            let first = retry.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+            let first = position.retry.unwrap_or(PAUSE).min(LONGEST_PAUSE);
             tokio::time::sleep(pause.pause_from(first)).await;
-            let mut headers = self.connection.session_headers();
-            if let Ok(id) = HeaderValue::from_str(id) {
-                headers.insert(names::LAST_EVENT_ID, id);
-            }
+            let headers = position.headers(self.connection.session_headers());
             let trouble = match self.connection.client.send(Method::GET, headers, None, None).await {
                 Ok((Reply::Events(events), _)) => {
                     // A server may close its stream again and again until it has an answer.

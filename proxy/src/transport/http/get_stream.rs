@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::mcp::header as names;
-
-use super::client::{Events, Reply};
+use super::client::{Events, Reply, StreamPosition};
 use super::connection::HttpConnection;
 use crate::backoff::Backoff;
 use crate::egress::Method;
-use crate::egress::header::HeaderValue;
 use crate::peer::Connection;
 use crate::peer::listen::DeclaredLists;
 use crate::peer::router::Stream;
@@ -32,15 +29,12 @@ pub async fn read(connection: Arc<HttpConnection>, lists: DeclaredLists) {
 
 async fn hold(connection: &Arc<HttpConnection>, lists: &DeclaredLists) {
     let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    let (mut last_id, mut opened, mut first) = (None::<String>, false, FIRST_PAUSE);
+    let (mut position, mut opened) = (StreamPosition::default(), false);
     loop {
-        let mut headers = connection.session_headers();
-        if let Some(Ok(id)) = last_id.as_deref().map(HeaderValue::from_str) {
-            headers.insert(names::LAST_EVENT_ID, id);
-        }
+        let headers = position.headers(connection.session_headers());
         match connection.client.send(Method::GET, headers, None, None).await {
             Ok((Reply::Events(mut events), _)) => {
-                if opened && last_id.is_none() {
+                if opened && position.last_event_id.is_none() {
                     // Changes in between were not notified.
                     lists.events().for_each(|event| (connection.plan.publish)(event));
                 }
@@ -53,19 +47,19 @@ async fn hold(connection: &Arc<HttpConnection>, lists: &DeclaredLists) {
                 {
                     pause.reset();
                 }
-                last_id = events.last_event_id().map(str::to_owned).or(last_id);
-                first = events.retry().map_or(first, |named| named.clamp(SHORTEST_NAMED, LONGEST_NAMED));
+                position.advance(&events);
             }
             Ok(_) => return,
             Err(trouble) if connection.is_session_lost(trouble.status) => return connection.lose_session(),
             Err(trouble) if trouble.is_a_no() && !opened => return,
-            // It may be that it cannot go on from there: from now on, then.
-            Err(trouble) if trouble.is_a_no() => last_id = None,
+            // The server may be unable to go on from there: from now on, then.
+            Err(trouble) if trouble.is_a_no() => position.last_event_id = None,
             Err(trouble) => {
                 tracing::debug!(server = connection.server(), reason = %trouble.failure.refusal, "no stream of events");
             }
         }
-        tokio::time::sleep(pause.pause_from(first)).await;
+        let named = position.retry.map(|named| named.clamp(SHORTEST_NAMED, LONGEST_NAMED));
+        tokio::time::sleep(pause.pause_from(named.unwrap_or(FIRST_PAUSE))).await;
     }
 }
 

@@ -15,7 +15,9 @@ mod plan;
 mod upstream;
 
 pub use crate::peer::upstream::Started;
+pub use client::{Events, HttpClient, Reply, StreamPosition};
 pub use eras::eras;
+pub use failure::Trouble;
 pub use headers::{modern as modern_headers, own as own_headers};
 pub use plan::RemotePlan;
 pub use upstream::start;
