@@ -21,6 +21,23 @@ impl<'a> Members<'a> {
         serde_json::from_str(object)
     }
 
+    /// Reads an object from bytes.
+    ///
+    /// # Errors
+    /// Text that is no UTF-8, no object, or has a member twice.
+    pub fn from_slice(object: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(object)
+    }
+
+    /// Edits the object in a member. A missing member, or one that is no object, is edited from `{}`.
+    pub fn edit(&mut self, name: &'a str, edit: impl FnOnce(&mut Members<'_>)) {
+        let own = self.get(name).map(ToOwned::to_owned);
+        let mut inner = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
+        edit(&mut inner);
+        let edited = inner.to_raw();
+        self.set(name, edited);
+    }
+
     pub fn get(&self, name: &str) -> Option<&RawValue> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use protocol::mcp::{Era, LEGACY_LATEST, LEGACY_VERSIONS, MODERN, meta};
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, Slug};
 use proxy::bridge::{Level, handshake};
+use proxy::message;
 use proxy::route::find_server;
 use proxy::view::Member;
 use serde_json::{Value, json};
@@ -126,12 +127,20 @@ async fn initialize(
         Some(slug) => upstreams
             .initialized(context, &session.client, slug.as_str())
             .await
-            .map(|initialized| Answer::Result(handshake::to_legacy(&initialized, &version).into())),
+            .and_then(|initialized| handshaken(slug, handshake::to_legacy(&initialized, &version))),
     };
-    if answer.is_err() {
-        sessions.close(&session).await.ok();
+    if answer.is_err()
+        && let Err(refusal) = sessions.close(&session).await
+    {
+        tracing::debug!(%refusal, "the session of a failed initialize stays until it expires");
     }
     Ok((answer?, Some(id.into())))
+}
+
+/// Answers with a server's handshake in the client's era, or refuses one that cannot be read.
+fn handshaken(server: &Slug, result: Result<String, serde_json::Error>) -> Result<Answer, Refusal> {
+    let result = result.map_err(|error| message::unreadable(server.as_str(), &error.to_string(), None))?;
+    Ok(Answer::Result(result.into()))
 }
 
 async fn discover(upstreams: &Upstreams, context: Context<'_>) -> Result<Answer, Refusal> {
@@ -144,7 +153,7 @@ async fn discover(upstreams: &Upstreams, context: Context<'_>) -> Result<Answer,
     }
     if let Endpoint::One(slug) = context.protocol.endpoint {
         let initialized = upstreams.initialized(context, &context.protocol.client, slug.as_str()).await?;
-        return Ok(Answer::Result(handshake::to_modern(&initialized).into()));
+        return handshaken(slug, handshake::to_modern(&initialized));
     }
     Ok(json_answer(json!({
         "resultType": "complete",

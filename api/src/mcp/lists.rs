@@ -12,11 +12,11 @@ use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
 use proxy::bridge::{Sealer, UpstreamCall, results};
 use proxy::catalog::{ListKind, Listing};
-use proxy::header_params;
 use proxy::policy::Policy;
 use proxy::route::find_server;
 use proxy::server::{Launch, ServerSpec};
 use proxy::upstream::{Params, UpstreamAnswer};
+use proxy::{header_params, message};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -78,8 +78,13 @@ async fn one(
     match upstreams.bridge.deliver(&selected, call).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
         UpstreamAnswer::Result(result) => {
-            let text = std::str::from_utf8(&result).unwrap_or_default();
-            let Ok(mut members) = Members::read(text) else { return Ok(Answer::Result(result)) };
+            let is_filtered =
+                list.kind == ListKind::Tools && (policy.selects_tools() || mirrors(spec, &result));
+            let mut members = match Members::from_slice(&result) {
+                Ok(members) => members,
+                Err(error) if is_filtered => return Err(unfiltered(spec, &error.to_string())),
+                Err(_) => return Ok(Answer::Result(result)),
+            };
             let next = members.get("nextCursor").map(|next| serde_json::from_str::<String>(next.get()));
             match next {
                 Some(Ok(next)) if !next.is_empty() && Some(&next) != cursor.as_ref() => {
@@ -89,10 +94,8 @@ async fn one(
                 Some(_) => members.retain(|name| name != "nextCursor"),
                 None => {}
             }
-            if list.kind == ListKind::Tools
-                && (policy.selects_tools() || mirrors(spec, &result))
-                && let Some(kept) = members.get("tools").and_then(|tools| visible(&policy, tools))
-            {
+            if is_filtered && let Some(tools) = members.get("tools") {
+                let kept = visible(&policy, tools).ok_or_else(|| unfiltered(spec, "`tools` is no array"))?;
                 members.set("tools", kept);
             }
             if context.protocol.client.era == Era::Modern {
@@ -108,6 +111,12 @@ fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
         .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
     members.set_text("cursor", cursor);
     Ok(members.write())
+}
+
+/// Refuses a list that cannot be filtered for its caller. The original is not shown, since it may name tools
+/// that the policy hides.
+fn unfiltered(spec: &ServerSpec, fault: &str) -> Refusal {
+    message::unreadable(spec.slug.as_str(), fault, None)
 }
 
 /// Returns true if a remote server's tools mirror parameters into headers, perhaps wrongly.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 pub fn under(requested: &str, answer: Bytes) -> Bytes {
     let Some((_, own)) = names::split_resource(requested) else { return answer };
     let edited = || -> Option<String> {
-        let mut members = Members::read(std::str::from_utf8(&answer).ok()?).ok()?;
+        let mut members = Members::from_slice(&answer).ok()?;
         if let Some(contents) = members.get("contents") {
             let contents: Vec<&RawValue> = serde_json::from_str(contents.get()).ok()?;
             let contents: Vec<String> =

@@ -80,15 +80,16 @@ pub fn notify_maybe_updated(session: &Session, uri: &str) {
 
 /// Replaces the upstream's `_meta` about the gateway's subscription by that of the client's.
 fn about(params: &mut Members<'_>, listen: Option<&RawValue>) {
-    let own = params.get("_meta").map(ToOwned::to_owned);
-    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
-    about.retain(|name| !name.starts_with(meta::RESERVED));
-    if let Some(id) = listen {
-        about.set(meta::SUBSCRIPTION_ID, id.to_owned());
-    }
-    match about.is_empty() {
-        true => params.retain(|name| name != "_meta"),
-        false => params.set("_meta", about.to_raw()),
+    let mut is_empty = false;
+    params.edit("_meta", |about| {
+        about.retain(|name| !name.starts_with(meta::RESERVED));
+        if let Some(id) = listen {
+            about.set(meta::SUBSCRIPTION_ID, id.to_owned());
+        }
+        is_empty = about.is_empty();
+    });
+    if is_empty {
+        params.retain(|name| name != "_meta");
     }
 }
 

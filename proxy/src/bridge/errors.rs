@@ -57,8 +57,7 @@ fn visits(error: &[u8]) -> Option<String> {
 
 /// Returns the error with another code, and the original one in its data.
 fn with_code(error: Bytes, code: Code) -> Bytes {
-    let text = std::str::from_utf8(&error).unwrap_or_default();
-    let Ok(mut members) = Members::read(text) else { return error.clone() };
+    let Ok(mut members) = Members::from_slice(&error) else { return error.clone() };
     let given = members.get("code").map(ToOwned::to_owned);
     let data = members.get("data").map(ToOwned::to_owned);
     let mut kept = Members::default();

@@ -9,7 +9,7 @@ use crate::upstream::Initialized;
 
 /// Returns the `serverInfo` of an `initialize` or `server/discover` result.
 pub fn server_info(result: &[u8]) -> Option<Box<RawValue>> {
-    let members = read(result)?;
+    let members = Members::from_slice(result).ok()?;
     let info = members.get("serverInfo").map(ToOwned::to_owned);
     info.or_else(|| {
         let about = Members::read(members.get("_meta")?.get()).ok()?;
@@ -18,21 +18,24 @@ pub fn server_info(result: &[u8]) -> Option<Box<RawValue>> {
 }
 
 /// Returns the result of a legacy client's `initialize`, in the negotiated revision.
-pub fn to_legacy(initialized: &Initialized, version: &str) -> String {
-    let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
+///
+/// # Errors
+/// The fault of a handshake with a member that is there twice.
+pub fn to_legacy(initialized: &Initialized, version: &str) -> Result<String, serde_json::Error> {
+    let mut members = Members::from_slice(&initialized.result)?;
     let info = server_info(&initialized.result);
-    let capabilities = members.get("capabilities").map(ToOwned::to_owned);
     members.retain(|name| {
         !matches!(name, "resultType" | "supportedVersions" | "ttlMs" | "cacheScope" | "serverInfo")
     });
     members.set_text("protocolVersion", version);
+    let capabilities = members.get("capabilities").map(ToOwned::to_owned);
     let capabilities = match &capabilities {
         Some(declared) => without_extensions(declared),
         None => raw("{}"),
     };
     members.set("capabilities", capabilities);
     members.set("serverInfo", info.unwrap_or_else(|| raw(r#"{"name":"unknown","version":"0"}"#)));
-    members.write()
+    Ok(members.write())
 }
 
 /// Removes the extension for tasks, which differ in the legacy era (row 13).
@@ -56,32 +59,25 @@ fn without_extensions(declared: &RawValue) -> Box<RawValue> {
 }
 
 /// Returns the result of a modern client's `server/discover`.
-pub fn to_modern(initialized: &Initialized) -> String {
-    let Some(mut members) = read(&initialized.result) else { return String::from("{}") };
+///
+/// # Errors
+/// The fault of a handshake with a member that is there twice.
+pub fn to_modern(initialized: &Initialized) -> Result<String, serde_json::Error> {
+    let mut members = Members::from_slice(&initialized.result)?;
     let info = server_info(&initialized.result);
-    let capabilities = members.get("capabilities").map(ToOwned::to_owned);
     members.retain(|name| !matches!(name, "protocolVersion" | "serverInfo"));
     members.set("supportedVersions", raw(format!(r#"["{MODERN}"]"#)));
     // Legacy tasks differ from the extension (row 13).
-    let declared = capabilities.as_deref().and_then(|own| Members::read(own.get()).ok());
-    let mut declared = declared.unwrap_or_default();
-    declared.retain(|name| name != "tasks");
-    members.set("capabilities", declared.to_raw());
+    members.edit("capabilities", |declared| declared.retain(|name| name != "tasks"));
     members.or_insert("resultType", || raw(r#""complete""#));
     members.or_insert("ttlMs", || raw("0"));
     members.set_text("cacheScope", "private");
-    let own = members.get("_meta").map(ToOwned::to_owned);
-    let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
-    if let Some(info) = info {
-        about.or_insert(meta::SERVER_INFO, || info);
-    }
-    let about = about.to_raw();
-    members.set("_meta", about);
-    members.write()
-}
-
-fn read(result: &[u8]) -> Option<Members<'_>> {
-    Members::read(std::str::from_utf8(result).ok()?).ok()
+    members.edit("_meta", |about| {
+        if let Some(info) = info {
+            about.or_insert(meta::SERVER_INFO, || info);
+        }
+    });
+    Ok(members.write())
 }
 
 #[cfg(test)]
@@ -106,7 +102,7 @@ mod tests {
             r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{}},"serverInfo":{"name":"s"},"instructions":"i","x":1.0}"#,
         );
         assert_eq!(
-            to_modern(&old),
+            to_modern(&old).unwrap(),
             r#"{"capabilities":{"tools":{}},"instructions":"i","x":1.0,"supportedVersions":["2026-07-28"],"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#
         );
         let new = initialized(
@@ -114,7 +110,7 @@ mod tests {
             r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#,
         );
         assert_eq!(
-            to_legacy(&new, "2025-03-26"),
+            to_legacy(&new, "2025-03-26").unwrap(),
             r#"{"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"protocolVersion":"2025-03-26","serverInfo":{"name":"s"}}"#
         );
     }

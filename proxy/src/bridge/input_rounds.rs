@@ -68,8 +68,7 @@ pub async fn answered_with_input(
 }
 
 fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
-    let text = std::str::from_utf8(whole).unwrap_or_default();
-    Members::read(text)
+    Members::from_slice(whole)
         .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))
 }
 

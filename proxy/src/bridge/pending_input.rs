@@ -96,7 +96,7 @@ fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Ref
         return Ok(None);
     }
     let whole = call.params.contiguous();
-    let params = Members::read(std::str::from_utf8(&whole).unwrap_or_default())
+    let params = Members::from_slice(&whole)
         .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
     let Some(state) = params.get("requestState") else { return Ok(None) };
     let sealed: String = serde_json::from_str(state.get())
@@ -257,7 +257,7 @@ impl Call {
 
 /// Removes members that only the legacy era has (row 12).
 fn modern_params(params: &[u8]) -> Option<Box<RawValue>> {
-    let mut members = Members::read(std::str::from_utf8(params).ok()?).ok()?;
+    let mut members = Members::from_slice(params).ok()?;
     members.retain(|name| name != "elicitationId");
     Some(members.to_raw())
 }

@@ -53,11 +53,7 @@ pub fn to_modern(asked: &str, result: Bytes, server: Option<&RawValue>) -> Bytes
         members.or_insert(name, || raw(value.clone()));
     }
     if let Some(server) = server {
-        let own = members.get("_meta").map(ToOwned::to_owned);
-        let mut about = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();
-        about.or_insert(meta::SERVER_INFO, || server.to_owned());
-        let about = about.to_raw();
-        members.set("_meta", about);
+        members.edit("_meta", |about| about.or_insert(meta::SERVER_INFO, || server.to_owned()));
     }
     members.write().into()
 }
@@ -228,7 +224,7 @@ pub fn asked(result: &[u8]) -> Option<Asked<'_>> {
 }
 
 fn read(result: &Bytes) -> Option<Members<'_>> {
-    Members::read(std::str::from_utf8(result).ok()?).ok()
+    Members::from_slice(result).ok()
 }
 
 #[cfg(test)]

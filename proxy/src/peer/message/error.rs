@@ -20,8 +20,8 @@ const SAID_CHARS: usize = 1000;
 const MARK: &[u8] = br#""code":"unreadable_answer""#;
 
 const HINT: &str = "this is a mistake of the server; `original` is what it sent";
-const HIDDEN: &str = "this is a mistake of the server; what it sent is not shown, since it may be the answer \
-                      to another request";
+const HIDDEN: &str = "this is a mistake of the server; what it sent is not shown, since it may not be for \
+                      this caller";
 
 /// Returns an error, unchanged or repaired: with the server's code if that is an integer, its message, the
 /// fault, and the original in `data`. Codes have 32 bits, since typed clients read no others.

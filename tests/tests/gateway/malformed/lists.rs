@@ -103,3 +103,48 @@ pub async fn lists_that_are_none(backend: Backend) {
         assert_eq!(names, ["one"], "what can be read is listed");
     }
 }
+
+pub async fn a_list_that_cannot_be_filtered_is_refused(backend: Backend) {
+    let app = gateway(backend).await;
+    let operator = app.as_operator();
+    let tools = r#"[{"name":"open","inputSchema":{"type":"object"}},{"name":"secret-tool","inputSchema":{"type":"object"}}]"#;
+    let result = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{{members}}}}}"#);
+    let odd = [
+        ("twice", format!(r#""tools":{tools},"x":1,"x":2"#)),
+        ("again", format!(r#""tools":{tools},"tools":{tools}"#)),
+        ("object", format!(r#""resultType":"odd","tools":{{"all":{tools}}}"#)),
+    ];
+    for (slug, members) in odd {
+        register(&app, slug, &[result(&members)]).await;
+        let servers = operator.get(&format!("/v1/mcp/servers/{slug}")).await.json();
+        let config = json!({ "serverId": servers["id"], "blockedTools": ["secret-tool"] });
+        operator.post("/v1/mcp/configs", config).await.status(201);
+        for path in [format!("/mcp/s/{slug}"), "/mcp".to_owned()] {
+            let modern = McpClient::modern(&operator, &path);
+            let legacy = McpClient::legacy(&operator, &path, "2025-11-25", json!({})).await;
+            for client in [modern, legacy] {
+                let answer = client.open("tools/list", json!({})).await.answer().await;
+                assert!(!answer.to_string().contains("secret-tool"), "{slug} at {path}: {answer}");
+                if path != "/mcp" {
+                    assert_eq!(answer["error"]["data"]["code"], "unreadable_answer", "{slug}: {answer}");
+                }
+            }
+        }
+    }
+}
+
+pub async fn a_handshake_that_cannot_be_translated_is_refused(backend: Backend) {
+    let app = gateway(backend).await;
+    let handshake = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"raw","version":"1"},"x":1,"x":2}}"#;
+    let raw = Raw::default().saying("initialize", &[handshake]);
+    let body = registration("raw", Way::Json, raw).await;
+    let operator = app.as_operator();
+    operator.post("/v1/mcp/servers", body).await.status(201);
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "c", "version": "1" } });
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
+    let legacy = operator.post("/mcp/s/raw", request).await.json();
+    let modern = McpClient::modern(&operator, "/mcp/s/raw").error("server/discover", json!({})).await;
+    for error in [&legacy["error"], &modern] {
+        assert_eq!(error["data"]["code"], "unreadable_answer", "{error}");
+    }
+}

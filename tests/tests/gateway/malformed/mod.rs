@@ -11,7 +11,8 @@ use tests::raw_server::{self, Form, Raw};
 use tests::{Actor, Backend, Case, McpClient, Registration, Settings, TestApp, Value, cases, json};
 
 use self::lists::{
-    a_cursor_that_does_not_move_ends_a_list, an_empty_cursor_ends_a_list, lists_that_are_none,
+    a_cursor_that_does_not_move_ends_a_list, a_handshake_that_cannot_be_translated_is_refused,
+    a_list_that_cannot_be_filtered_is_refused, an_empty_cursor_ends_a_list, lists_that_are_none,
 };
 pub use self::rows::Way;
 use self::rows::{CALL, Gets, Row};
@@ -24,7 +25,8 @@ pub const CASES: &[Case] = cases![
     Once: stdio, body, event, held_open, websocket, violations_are_logged, anothers_answer_is_not_shown,
         a_frame_that_is_no_text,
         a_handshake_that_cannot_be_read, an_empty_cursor_ends_a_list, a_cursor_that_does_not_move_ends_a_list,
-        lists_that_are_none;
+        lists_that_are_none, a_list_that_cannot_be_filtered_is_refused,
+        a_handshake_that_cannot_be_translated_is_refused;
 ];
 
 /// What "at once" is: the measure for a call.
