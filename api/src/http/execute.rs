@@ -41,9 +41,9 @@ pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Resp
             response
         }
         Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
-        Err(challenge_response) => {
-            let mut response = refused(challenge_response.refusal, connection.request);
-            response::set_rate_limit(&mut response, challenge_response.rate_limit.unwrap_or_default());
+        Err(Refused { refusal, rate_limit, .. }) => {
+            let mut response = refused(refusal, connection.request);
+            response::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
             response
         }
     }
@@ -112,7 +112,7 @@ struct Executed<'a> {
     #[schema(value_type = Option<Object>)]
     result: Option<&'a RawValue>,
     #[schema(value_type = Option<Object>)]
-    error: Option<Box<RawValue>>,
+    error: Option<&'a RawValue>,
     #[schema(example = 1.7)]
     duration_ms: f64,
     #[schema(example = 24)]
@@ -133,15 +133,25 @@ fn answered(reply: Reply, request: RequestId) -> Response {
             refused(refusal, request)
         }
         Answer::Refused(refusal) => {
-            let error = serde_json::value::to_raw_value(&refusal.data(&request)).ok();
-            executed(&facts, None, error)
+            let error = serde_json::value::to_raw_value(&refusal.data(&request)).expect("plain data");
+            executed(&facts, None, Some(&error))
         }
-        Answer::Error(error) => executed(&facts, None, serde_json::from_slice(&error).ok()),
-        Answer::Result(result) => executed(&facts, serde_json::from_slice(&result).ok(), None),
+        Answer::Error(error) => match serde_json::from_slice(&error) {
+            Ok(error) => executed(&facts, None, Some(error)),
+            Err(error) => refused(unreadable(&error), request),
+        },
+        Answer::Result(result) => match serde_json::from_slice(&result) {
+            Ok(result) => executed(&facts, Some(result), None),
+            Err(error) => refused(unreadable(&error), request),
+        },
     }
 }
 
-fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<Box<RawValue>>) -> Response {
+fn unreadable(error: &serde_json::Error) -> Refusal {
+    Refusal::new(Code::UnreadableAnswer, format!("the server's answer is no JSON: {error}"))
+}
+
+fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<&RawValue>) -> Response {
     Json(Executed {
         execution_id: facts.execution,
         outcome: facts.outcome,

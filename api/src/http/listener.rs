@@ -95,8 +95,8 @@ type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> (Option<tokio::sync::OwnedSemaphorePermit>, Accepted) {
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
+) -> (tokio::sync::OwnedSemaphorePermit, Accepted) {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     (permit, listener.accept().await)
 }
 

@@ -199,9 +199,9 @@ impl Reader {
     fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
         self.after = event.number;
         let id = self.stream.number().map(|number| format!("{}-{number}-{}", self.mark, event.number));
-        let data = std::str::from_utf8(&event.message).unwrap_or_default();
+        let data = String::from_utf8_lossy(&event.message);
         let outgoing =
-            Outgoing { event: Some("message"), id: id.as_deref(), data: Some(data), ..Outgoing::default() };
+            Outgoing { event: Some("message"), id: id.as_deref(), data: Some(&data), ..Outgoing::default() };
         sse::write(out, &outgoing);
     }
 

@@ -78,8 +78,8 @@ pub async fn answered(bus: &ReplicaBus, context: Context<'_>, response: Response
         let refusal = Refusal::new(Code::InvalidRequest, "this is a response; nothing here waits for one");
         return Some(Reply::to(context, Some(response.id), response::Answer::Refused(refusal)));
     };
-    // The gateway's request ids are strings.
-    let id: String = serde_json::from_str(response.id.get()).unwrap_or_default();
+    // The ids of the gateway's requests are strings; no replica waits for another one.
+    let Ok(id) = serde_json::from_str::<String>(response.id.get()) else { return None };
     let answer = match response.outcome {
         Ok(result) => UpstreamAnswer::Result(result.to_owned().into()),
         Err(error) => UpstreamAnswer::Error(error.to_owned().into()),

@@ -326,7 +326,7 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
     let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
         Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {
             tracing::error!(config = %row.id, problem, "a config's patterns cannot be read");
-            Patterns::parse(otherwise.iter().copied()).unwrap_or_default()
+            Patterns::parse(otherwise.iter().copied()).expect("`*` is a pattern")
         })
     };
     ConfigSpec {

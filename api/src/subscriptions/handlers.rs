@@ -6,10 +6,10 @@ use std::time::Instant;
 use protocol::mcp::{Era, meta};
 use protocol::{AgentId, Code, Refusal, TenantId};
 use proxy::bridge::Client;
+use proxy::peer::listen::DeclaredLists;
 use proxy::pool::Subscribed;
 use proxy::route::{Name, Verb, find_member};
 use proxy::upstream::Initialized;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::mcp::context::Context;
@@ -173,12 +173,11 @@ pub async fn listen(
 
 /// Returns the part of the filter that the server itself supports.
 fn declared(initialized: &Initialized, wanted: &SubscriptionFilter) -> SubscriptionFilter {
-    let result: Value = serde_json::from_slice(&initialized.result).unwrap_or_default();
-    let changes = |list: &str| result["capabilities"][list]["listChanged"] == true;
+    let declared = DeclaredLists::read(&initialized.result);
     SubscriptionFilter {
-        tools_list_changed: wanted.tools_list_changed && changes("tools"),
-        prompts_list_changed: wanted.prompts_list_changed && changes("prompts"),
-        resources_list_changed: wanted.resources_list_changed && changes("resources"),
+        tools_list_changed: wanted.tools_list_changed && declared.tools,
+        prompts_list_changed: wanted.prompts_list_changed && declared.prompts,
+        resources_list_changed: wanted.resources_list_changed && declared.resources,
         ..SubscriptionFilter::default()
     }
 }

@@ -151,7 +151,8 @@ impl Feeder {
     }
 
     fn mark_due(&mut self, everything: bool) -> usize {
-        let old = jiff::SignedDuration::try_from(self.shared.pace.running_after).unwrap_or_default();
+        let old = jiff::SignedDuration::try_from(self.shared.pace.running_after)
+            .unwrap_or(jiff::SignedDuration::MAX);
         let old = Timestamp::now().saturating_sub(old).unwrap_or(Timestamp::MIN);
         let mut due = 0;
         for pending in &mut self.pending {

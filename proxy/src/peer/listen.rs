@@ -65,36 +65,31 @@ impl ListenError {
 }
 
 /// The lists whose changes a server declares in its capabilities.
-#[derive(Clone, Deserialize, Default, Debug)]
-#[serde(default)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct DeclaredLists {
-    tools: Option<List>,
-    prompts: Option<List>,
-    resources: Option<List>,
-}
-
-#[derive(Clone, Deserialize, Default, Debug)]
-#[serde(default, rename_all = "camelCase")]
-struct List {
-    list_changed: bool,
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
 }
 
 impl DeclaredLists {
-    /// Reads the result of `server/discover` or `initialize`.
+    /// Reads the result of `server/discover` or `initialize`. An odd declaration declares nothing, and leaves
+    /// the others as they are.
     pub fn read(handshake: &[u8]) -> DeclaredLists {
-        #[derive(Deserialize)]
-        struct Shape {
-            capabilities: DeclaredLists,
+        let handshake: Value = serde_json::from_slice(handshake).unwrap_or_default();
+        let declares = |list: &str| handshake["capabilities"][list]["listChanged"] == true;
+        DeclaredLists {
+            tools: declares("tools"),
+            prompts: declares("prompts"),
+            resources: declares("resources"),
         }
-        serde_json::from_slice::<Shape>(handshake).map(|shape| shape.capabilities).unwrap_or_default()
     }
 
     fn declared(&self) -> impl Iterator<Item = (&'static str, UpstreamEvent)> {
-        let declares = |list: &Option<List>| list.as_ref().is_some_and(|list| list.list_changed);
         [
-            (declares(&self.tools), "toolsListChanged", UpstreamEvent::ToolsChanged),
-            (declares(&self.prompts), "promptsListChanged", UpstreamEvent::PromptsChanged),
-            (declares(&self.resources), "resourcesListChanged", UpstreamEvent::ResourcesChanged),
+            (self.tools, "toolsListChanged", UpstreamEvent::ToolsChanged),
+            (self.prompts, "promptsListChanged", UpstreamEvent::PromptsChanged),
+            (self.resources, "resourcesListChanged", UpstreamEvent::ResourcesChanged),
         ]
         .into_iter()
         .filter_map(|(declared, name, event)| declared.then_some((name, event)))
@@ -312,6 +307,10 @@ mod tests {
         let notifications = subscriptions.notifications(&Wanted::default()).unwrap();
         assert_eq!(Value::Object(notifications).to_string(), r#"{"toolsListChanged":true}"#);
         assert_eq!(subscriptions.lists.events().collect::<Vec<_>>(), [UpstreamEvent::ToolsChanged]);
+        let odd = read(
+            r#"{"capabilities":{"tools":{"listChanged":true},"prompts":true,"resources":{"listChanged":1}}}"#,
+        );
+        assert_eq!(odd.lists.events().collect::<Vec<_>>(), [UpstreamEvent::ToolsChanged]);
         for nothing in ["{}", "nonsense"] {
             assert!(read(nothing).notifications(&Wanted::default()).is_none());
         }

@@ -113,7 +113,10 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     let patience = Duration::from_millis(app.config.calls.list_timeout_ms);
     let until = Instant::now() + spec.start_timeout.value;
     let initialized = pool.initialized(&selected, until).await?;
-    let handshake: Handshake = serde_json::from_slice(&initialized.result).unwrap_or_default();
+    let (handshake, fault) = match serde_json::from_slice::<Handshake>(&initialized.result) {
+        Ok(handshake) => (handshake, None),
+        Err(error) => (Handshake::default(), Some(format!("its handshake cannot be read: {error}"))),
+    };
     catalog.forget_listed(&selected);
     let mut missing = Vec::new();
     let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
@@ -130,6 +133,7 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     let [tools, resources, templates, prompts] = &listings;
     let mut notes: Vec<String> =
         listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
+    notes.extend(fault);
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
