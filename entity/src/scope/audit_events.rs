@@ -1,4 +1,4 @@
-//! Reading audit events, newest first.
+//! Queries of audit events, newest first.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -9,7 +9,7 @@ use crate::rows::audit_events;
 use crate::scope::{OperatorScope, TenantScope, paged};
 
 impl TenantScope<'_> {
-    /// What changed in this tenant, by whomever.
+    /// Returns this tenant's changes, by any actor.
     pub async fn audit_events(&self, page: Page) -> Result<Paged<AuditEvent>, DbError> {
         let select = audit_events::Entity::find()
             .filter(audit_events::Column::TenantId.eq(self.tenant.0))
@@ -19,7 +19,7 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
-    /// What changed anywhere.
+    /// Returns the changes of all tenants.
     pub async fn audit_events(&self, page: Page) -> Result<Paged<AuditEvent>, DbError> {
         let select = audit_events::Entity::find().order_by_desc(audit_events::Column::Id);
         Ok(paged(select, page, self.db.reader()).await?.map(AuditEvent::from))
