@@ -85,7 +85,7 @@ impl Policy {
         }
     }
 
-    /// Returns whether the server may be used at all.
+    /// Checks whether the server may be used at all.
     ///
     /// # Errors
     /// The refusal that names the row which switches it off.
@@ -108,7 +108,7 @@ impl Policy {
         }
     }
 
-    /// Returns whether a tool, by the server's own name for it, may be seen and called.
+    /// Checks whether a tool, by the server's own name for it, may be seen and called.
     ///
     /// # Errors
     /// The refusal that names the row, and the pattern if one blocks the tool.

@@ -32,9 +32,9 @@ pub enum Name<'a> {
     Exposed(&'a str),
     /// A server's slug or id, and the server's own name.
     Own { server: &'a str, name: &'a str },
-    /// As `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
+    /// Name like `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
     Operation { server: &'a str, name: &'a str },
-    /// As `Own`, where an unknown name is left to the server itself.
+    /// Name like `Own`; an unknown one is left to the server itself.
     Direct { server: &'a str, name: &'a str },
 }
 

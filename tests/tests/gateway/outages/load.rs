@@ -12,8 +12,8 @@ const LOOPS: usize = 8;
 /// a loaded machine needs.
 const WORST: Duration = Duration::from_secs(2);
 
-/// Calls in loops from 2.5 s before the outage to two after it. The agent is new: replicas
-/// look once a second whether the registry changed, and look callers up again then.
+/// Calls in loops from 2.5 s before the outage to two after it. The agent is new, and replicas follow the
+/// registry's changes once a second, so the loops begin long enough before the outage.
 pub async fn load(app: &TestApp, what: &str, outage: impl Future<Output = ()>) -> Counts {
     let agent = app.as_agent("alice").await;
     let load = Load::default();

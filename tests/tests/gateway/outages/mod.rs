@@ -14,7 +14,7 @@ use tests::postgres::PostgresServer;
 use tests::redis_server::RedisServer;
 use tests::{Actor, Backend, Case, Code, McpClient, Settings, TestApp, Value, cases, json, not_run};
 
-use load::{Counts, load};
+use self::load::{Counts, load};
 
 pub const CASES: &[Case] = cases![
     Once: redis_is_killed, redis_is_frozen, redis_is_cut_off, redis_holds_its_answers, sentinels_fail_over,
