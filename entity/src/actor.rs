@@ -1,24 +1,24 @@
-//! The actor of a change. Every mutation takes an actor and writes it into the audit event.
+//! Actors of changes. Every mutation takes an actor and writes the actor into the audit event.
 
 use std::net::IpAddr;
 
 use protocol::{AgentId, Caller, CallerKind, CredentialId, RequestId, TenantId};
 
-/// The actor of a change, and its request.
+/// The author of a change, and the request that brought the change.
 #[derive(Clone, Debug)]
 pub struct Actor {
     /// The actor's own tenant; an operator's differs from the tenant whose row it changes.
     pub tenant: TenantId,
     pub agent: Option<AgentId>,
     pub credential: Option<CredentialId>,
-    /// `None` is the gateway itself: start-up, the command line, an agent's first use.
+    /// The kind of caller; `None` for the gateway itself: start-up, the command line, an agent's first use.
     pub kind: Option<CallerKind>,
     pub request: RequestId,
     pub ip: Option<IpAddr>,
 }
 
 impl Actor {
-    /// The caller of a request.
+    /// Returns the actor of a caller's request.
     pub fn caller(caller: &Caller, request: RequestId, ip: Option<IpAddr>) -> Self {
         Self {
             tenant: caller.tenant,
@@ -30,7 +30,7 @@ impl Actor {
         }
     }
 
-    /// The gateway itself, on behalf of a tenant.
+    /// Returns the gateway as an actor on behalf of a tenant.
     pub fn gateway(tenant: TenantId) -> Self {
         Self { tenant, agent: None, credential: None, kind: None, request: RequestId::new(), ip: None }
     }

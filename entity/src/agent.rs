@@ -7,7 +7,7 @@ use protocol::{AgentId, TenantId};
 pub struct Agent {
     pub id: AgentId,
     pub tenant: TenantId,
-    /// Unique in the tenant among agents not deleted.
+    /// Name, unique in the tenant among agents not deleted.
     pub slug: String,
     pub name: String,
     pub created_at: Timestamp,
@@ -15,12 +15,12 @@ pub struct Agent {
 
 #[derive(Clone, Debug)]
 pub struct NewAgent {
-    /// Checked by [`is_agent_slug`] when the row is made.
+    /// Name, checked by [`is_agent_slug`] when the row is made.
     pub slug: String,
     pub name: String,
 }
 
-/// Returns true if a text can be an agent's slug: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`.
+/// Returns whether a text can be an agent's slug: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`.
 pub fn is_agent_slug(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b);
     (1..=64).contains(&text.len()) && text.bytes().all(plain)

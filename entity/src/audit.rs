@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use protocol::{AgentId, AuditId, CredentialId, RequestId, TenantId};
 
-/// One recorded change. `details` never holds a secret: of environment values and headers it has
-/// the names only.
+/// One recorded change. `details` never holds a secret, only the names of environment variables and
+/// headers.
 #[derive(Clone, Debug)]
 pub struct AuditEvent {
     pub id: AuditId,
@@ -18,9 +18,9 @@ pub struct AuditEvent {
     pub actor_kind: String,
     pub request: RequestId,
     pub ip: Option<String>,
-    /// The action, such as `server.create`.
+    /// Name of the change, such as `server.create`.
     pub action: String,
-    /// The typed id of what it was done to.
+    /// Typed id of the changed row.
     pub target: String,
     pub details: serde_json::Value,
 }

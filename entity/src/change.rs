@@ -1,5 +1,5 @@
-//! Transactions that cannot be committed without their audit events, and the change numbers by which
-//! replicas notice whose cached rows are out of date.
+//! Database transactions that cannot be committed without audit events, and the change numbers by which
+//! replicas notice outdated cached rows.
 
 use std::collections::HashSet;
 
@@ -24,36 +24,36 @@ const INSTALLATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7233183901370418)"
 /// Tenants whose rows have changed since an earlier number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changes {
-    /// The newest change among them.
+    /// Number of the newest change.
     pub newest: i64,
-    /// Rows of the operator, which every tenant's views and callers are made of.
+    /// Change of the operator's rows, which every tenant's views and callers depend on.
     pub all_tenants: bool,
     pub tenants: HashSet<TenantId>,
 }
 
 impl Changes {
-    /// Returns whether what is cached of this tenant may be out of date.
+    /// Returns whether cached rows of this tenant may be out of date.
     pub fn affect(&self, tenant: TenantId) -> bool {
         self.all_tenants || self.tenants.contains(&tenant)
     }
 }
 
-/// A transaction of one actor. Dropped, it changes nothing.
+/// A transaction of one actor, rolled back when dropped.
 pub(crate) struct Change<'a> {
     pub tx: DatabaseTransaction,
     db: Db,
     actor: &'a Actor,
-    /// The tenant whose cached rows the change makes out of date; `None` for all tenants.
+    /// Tenant whose cached rows the change makes out of date; `None` for all tenants.
     tenant: Option<TenantId>,
 }
 
-/// The action, for the audit.
+/// An entry for the audit log.
 pub(crate) struct Event {
-    /// The tenant whose row changed; `None` for what belongs to the whole installation.
+    /// Tenant whose row changed; `None` for rows of the whole installation.
     pub tenant: Option<TenantId>,
     pub action: &'static str,
     pub target: String,
-    /// Without secrets.
+    /// Details without secrets.
     pub details: Value,
 }
 
@@ -68,8 +68,8 @@ impl<'a> Change<'a> {
         Ok(Self { tx: begin_alone(db).await?, db: db.clone(), actor, tenant: None })
     }
 
-    /// Writes the events, numbers the change, commits, and waits until this process has followed.
-    /// Without events nothing has changed, and nothing is committed.
+    /// Writes the events, numbers the change, commits, and waits until this process has followed. Commits
+    /// nothing when there are no events.
     pub(crate) async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<(), DbError> {
         if self.write(events).await? == 0 {
             return Ok(self.tx.rollback().await?);
@@ -80,8 +80,8 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Writes the events, if any, and commits without a number: for rows that no replica caches, and
-    /// rows whose addition makes nothing untrue that a replica has cached.
+    /// Writes the events, if any, and commits without a number: for rows that no replica caches, and for
+    /// new rows that leave all cached rows valid.
     pub(crate) async fn commit_unnumbered(
         self,
         events: impl IntoIterator<Item = Event>,
@@ -90,7 +90,7 @@ impl<'a> Change<'a> {
         Ok(self.tx.commit().await?)
     }
 
-    /// Returns how many events there were.
+    /// Writes the events and returns their number.
     async fn write(&self, events: impl IntoIterator<Item = Event>) -> Result<usize, DbError> {
         let rows: Vec<_> = events.into_iter().map(|event| all_set(self.row(event))).collect();
         let written = rows.len();
@@ -120,9 +120,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Gives the tenant's row, or that of all tenants, the next number. The last statements of a
-/// transaction: the lock on the counter makes other changes wait until the commit, so that numbers
-/// become visible in their order.
+/// Gives the tenant's row, or that of all tenants, the next number. Must end the transaction: the lock on
+/// the counter makes other changes wait until the commit, so that numbers become visible in order.
 async fn number(tx: &DatabaseTransaction, tenant: Option<TenantId>) -> Result<(), DbError> {
     let counter = change_counter::Entity::update_many()
         .col_expr(change_counter::Column::Changes, Expr::col(change_counter::Column::Changes).add(1))
@@ -145,8 +144,8 @@ async fn number(tx: &DatabaseTransaction, tenant: Option<TenantId>) -> Result<()
 }
 
 impl Db {
-    /// Reads whose rows have changed since the change of this number, 0 for the first; `None` when
-    /// there was no change. What was committed under a smaller number is never missed later.
+    /// Returns the tenants whose rows have changed since the change of this number, 0 for the first; `None`
+    /// when there was no change. A commit under a smaller number is never missed later.
     pub async fn changes_since(&self, number: i64) -> Result<Option<Changes>, DbError> {
         let select = tenant_changes::Entity::find().filter(tenant_changes::Column::Number.gt(number));
         let rows = select.all(self.reader()).await?;
@@ -157,8 +156,8 @@ impl Db {
     }
 }
 
-/// A transaction that may write. SQLite takes the write lock at once: a transaction that begins
-/// reading and then writes fails when another process wrote between.
+/// Begins a transaction that may write. On SQLite the transaction takes the write lock at once: a
+/// transaction that reads first fails when another process writes before its own write.
 pub(crate) async fn begin(db: &Db) -> Result<DatabaseTransaction, DbError> {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -167,7 +166,7 @@ pub(crate) async fn begin(db: &Db) -> Result<DatabaseTransaction, DbError> {
     Ok(db.writer().begin_with_options(options).await?)
 }
 
-/// As [`begin`], one replica at a time.
+/// Begins a transaction that only one replica at a time may hold.
 pub(crate) async fn begin_alone(db: &Db) -> Result<DatabaseTransaction, DbError> {
     let tx = begin(db).await?;
     if db.backend() == Backend::Postgres {

@@ -1,5 +1,5 @@
-//! Opening the database: the two connection pools, and the sentence when it does not work. Does not
-//! know tables. A password in the URL never gets into an error.
+//! Database connection pools for SQLite and PostgreSQL, and the error messages of a failed connection.
+//! Knows no tables. No error contains a password of the URL.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,16 +13,16 @@ use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use crate::db::{Backend, DatabaseSettings};
 use crate::error::{DbError, from_sqlx};
 
-/// Time for which SQLite waits for another process's write.
+/// Time that SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pause before a busy file is opened again.
+/// Pause before another attempt to open a busy file.
 const AGAIN: Duration = Duration::from_millis(10);
-/// Reading connections of SQLite: each is a thread with a page cache.
+/// Read connections of SQLite: each is a thread with a page cache.
 const SQLITE_READERS: u32 = 4;
-/// The longest wait for a connection; a caller has given up by then.
+/// Longest wait for a connection; a caller has given up by then.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// The pools of an open database. On PostgreSQL both are the same.
+/// Pools of an open database. On PostgreSQL both are the same.
 pub(crate) struct Opened {
     pub backend: Backend,
     pub reader: DatabaseConnection,
@@ -41,7 +41,7 @@ pub(crate) async fn open(settings: &DatabaseSettings) -> Result<Opened, DbError>
     }
 }
 
-/// The path after `sqlite:`, with or without `//`. Nothing in it is decoded, so any path works.
+/// Returns the path after `sqlite:`, with or without `//`. Decodes nothing, so any path works.
 fn sqlite_path(text: &str) -> Result<PathBuf, DbError> {
     let text = text.strip_prefix("//").unwrap_or(text);
     let text = text.strip_suffix("?mode=rwc").unwrap_or(text);
@@ -51,8 +51,8 @@ fn sqlite_path(text: &str) -> Result<PathBuf, DbError> {
     Ok(PathBuf::from(text))
 }
 
-/// One connection writes, so that two tasks of this process never wait for each other's lock inside
-/// SQLite; a few more read beside it (write-ahead log).
+/// Opens one connection for writes, so that two tasks of this process never wait for each other's lock
+/// inside SQLite, and a few for reads beside it (write-ahead log).
 async fn open_sqlite(path: PathBuf, settings: &DatabaseSettings) -> Result<Opened, DbError> {
     create_private_file(&path)?;
     let options = SqliteConnectOptions::new()
@@ -76,15 +76,15 @@ async fn open_sqlite(path: PathBuf, settings: &DatabaseSettings) -> Result<Opene
     let started = Instant::now();
     let writer = loop {
         match writer.clone().connect_with(options.clone()).await {
-            // Of several that turn a new file to write-ahead logging at once, SQLite sends all but one
-            // away without letting them wait.
+            // SQLite refuses all but one of several connections that switch a new file to write-ahead
+            // logging at once, without letting them wait.
             Err(error) if is_busy(&error) && started.elapsed() < BUSY => {
                 tokio::time::sleep(AGAIN).await;
             }
             opened => break opened.map_err(at)?,
         }
     };
-    // Opening reads nothing: a damaged file shows at the first look into it.
+    // Opening reads nothing: the first query detects a damaged file.
     sqlx::query("SELECT count(*) FROM sqlite_master").execute(&writer).await.map_err(at)?;
     let reader: SqlitePool = SqlitePoolOptions::new()
         .max_connections(settings.pool_max.clamp(1, SQLITE_READERS))
@@ -100,13 +100,13 @@ async fn open_sqlite(path: PathBuf, settings: &DatabaseSettings) -> Result<Opene
     })
 }
 
-/// SQLite's code 5, in the low byte of its extended codes.
+/// Recognises SQLite's code 5, in the low byte of the extended codes.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
 }
 
-/// Makes the file for its owner only; SQLite gives the log beside it the same mode.
+/// Creates the file for its owner only; SQLite gives the log beside the file the same mode.
 fn create_private_file(path: &Path) -> Result<(), DbError> {
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
@@ -132,8 +132,8 @@ async fn open_postgres(url: &str, settings: &DatabaseSettings) -> Result<Opened,
         .statement_cache_capacity(128)
         .disable_statement_logging();
     let acquire = settings.query_timeout.min(ACQUIRE).max(Duration::from_millis(100));
-    // The pool would try again until its time is up and then only say that it was; one plain
-    // connection says why.
+    // The pool would retry until the time is up and then report only a timeout; one plain connection
+    // reports the cause.
     let first = tokio::time::timeout(acquire, PgConnection::connect_with(&options));
     let place = format!("{}:{}", options.get_host(), options.get_port());
     match first.await {

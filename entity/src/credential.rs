@@ -1,4 +1,4 @@
-//! API keys, known by the SHA-256 of their secret. The secret itself is never here.
+//! API keys, identified by the SHA-256 of their secret. The secret itself is never stored.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use protocol::{AgentId, CredentialId, Scopes, TenantId};
 pub struct Credential {
     pub id: CredentialId,
     pub tenant: TenantId,
-    /// A key without an agent may speak as any agent of its tenant.
+    /// Agent of the key; a key without one may act as any agent of its tenant.
     pub agent: Option<AgentId>,
     pub name: String,
-    /// The last four characters of the secret, so that people can tell keys apart.
+    /// Last four characters of the secret, so that people can distinguish keys.
     pub hint: String,
     pub scopes: Scopes,
     pub expires_at: Option<Timestamp>,
@@ -21,8 +21,8 @@ pub struct Credential {
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A key found by its hash, with the names that a caller carries. It may be expired or revoked:
-/// who authenticates decides, and says which.
+/// An API key found by its hash, with the names that a caller carries. Authentication checks expiry and
+/// revocation and reports which of them applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownCredential {
     pub credential: Credential,

@@ -1,4 +1,4 @@
-//! The database: a handle with the two scopes of rows, a tenant's and the operator's.
+//! Database handle with two scopes of rows: a tenant's and the operator's.
 
 use std::fmt;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::scope::{OperatorScope, TenantScope};
 use crate::seal::Seal;
 use crate::tenant::{NewTenant, Tenant};
 
-/// The tenant of callers who name none.
+/// Slug of the tenant of callers who name none.
 pub const DEFAULT_TENANT: &str = "default";
 
 const PING: Duration = Duration::from_secs(2);
@@ -31,11 +31,11 @@ pub struct DatabaseSettings {
     pub pool_min: u32,
     pub pool_max: u32,
     pub idle_timeout: Duration,
-    /// Time for one statement (PostgreSQL), and for waiting for a connection.
+    /// Time limit of one statement (PostgreSQL), and of the wait for a connection.
     pub query_timeout: Duration,
 }
 
-/// Without the URL, which may hold a password.
+/// Leaves out the URL, which may hold a password.
 impl fmt::Debug for DatabaseSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseSettings")
@@ -47,7 +47,7 @@ impl fmt::Debug for DatabaseSettings {
     }
 }
 
-/// Numbers of connections.
+/// Numbers of database connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connections {
     pub open: u32,
@@ -75,8 +75,8 @@ struct Inner {
 type Follow = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Db {
-    /// Opens the database; the SQLite file is made when it is not there. The error is a sentence for
-    /// the operator and comes within 5 s or `query_timeout`.
+    /// Opens the database; creates the SQLite file when there is none. The error is a sentence for the
+    /// operator and comes within 5 s or `query_timeout`.
     pub async fn connect(settings: &DatabaseSettings, seal: Seal) -> Result<Db, DbError> {
         let opened = connect::open(settings).await?;
         Ok(Db {
@@ -95,8 +95,8 @@ impl Db {
         Ok(tx.commit().await?)
     }
 
-    /// The connection that writes, for `migration::Migrator` only. On SQLite there is one such
-    /// connection, so whoever reads through it waits for writers.
+    /// Returns the write connection, for `migration::Migrator` only. SQLite has one such connection, so
+    /// reads through it wait for writers.
     pub fn connection(&self) -> &DatabaseConnection {
         &self.inner.opened.writer
     }
@@ -113,7 +113,7 @@ impl Db {
         }
     }
 
-    /// Returns the scope of a tenant's rows, the only way to them.
+    /// Returns the scope of a tenant's rows.
     pub fn tenant(&self, tenant: TenantId) -> TenantScope<'_> {
         TenantScope { db: self, tenant }
     }
@@ -123,8 +123,8 @@ impl Db {
         OperatorScope { db: self }
     }
 
-    /// Has `follow` called, and waits for it, after each change that this process commits and
-    /// numbers. The first caller is the only one heard.
+    /// Registers `follow`, which is awaited after each change that this process commits and numbers. Only
+    /// the first registration counts.
     pub fn on_change<F>(&self, follow: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -138,7 +138,7 @@ impl Db {
         }
     }
 
-    /// The tenant `default`, made when it is not there.
+    /// Returns the tenant `default`, and creates the tenant when there is none.
     pub async fn ensure_default_tenant(&self) -> Result<Tenant, DbError> {
         let operator = self.operator();
         match operator.find_tenant_by_slug(DEFAULT_TENANT).await {
@@ -154,8 +154,7 @@ impl Db {
         }
     }
 
-    /// Closes all connections; what is asked afterwards is `Unavailable`. SQLite folds its log into
-    /// the file.
+    /// Closes all connections; later queries fail with `Unavailable`. SQLite folds its log into the file.
     pub async fn close(&self) {
         for connection in [&self.inner.opened.reader, &self.inner.opened.writer] {
             if let Err(error) = connection.close_by_ref().await {
@@ -164,7 +163,7 @@ impl Db {
         }
     }
 
-    /// Connections to the database now.
+    /// Returns the present numbers of connections.
     pub fn connections(&self) -> Connections {
         let (open, idle) = match self.backend() {
             Backend::Postgres => {
@@ -181,12 +180,12 @@ impl Db {
         Connections { open, idle: u32::try_from(idle).unwrap_or(u32::MAX) }
     }
 
-    /// For reading outside a transaction.
+    /// Returns the connection for reads outside a transaction.
     pub(crate) fn reader(&self) -> &DatabaseConnection {
         &self.inner.opened.reader
     }
 
-    /// For transactions that write.
+    /// Returns the connection for transactions that write.
     pub(crate) fn writer(&self) -> &DatabaseConnection {
         &self.inner.opened.writer
     }
@@ -199,12 +198,12 @@ impl Db {
         *self.inner.seal.write() = Arc::new(seal);
     }
 
-    /// The SQLite file, for the bulk feed of the record.
+    /// Returns the SQLite file, for the bulk feed of the record.
     pub(crate) fn sqlite_path(&self) -> Option<&Path> {
         self.inner.opened.sqlite_path.as_deref()
     }
 
-    /// The PostgreSQL pool, for the bulk feed of the record.
+    /// Returns the PostgreSQL pool, for the bulk feed of the record.
     pub(crate) fn postgres_pool(&self) -> Option<&sea_orm::sqlx::PgPool> {
         match self.backend() {
             Backend::Sqlite => None,

@@ -1,5 +1,5 @@
-//! Errors of the database. Two kinds of text: the sentence of a variant may be shown to a
-//! client, the string inside `Unavailable` and `Corrupt` is for the operator.
+//! Database errors. The message of a variant may be shown to a client; the string inside `Unavailable` and
+//! `Corrupt` is for the operator.
 
 use protocol::{Code, Refusal};
 use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
@@ -8,36 +8,36 @@ use crate::seal::SealError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
-    /// No such row, or one of another tenant: the two look alike.
+    /// No such row, or a row of another tenant: a caller cannot distinguish the two.
     #[error("there is no such thing here")]
     NotFound,
     #[error("the slug `{slug}` is taken")]
     SlugTaken { slug: String },
-    /// Something that can exist only once exists, or is still needed; the sentence says what.
+    /// A duplicate of something that can exist only once, or a row still needed; the message names it.
     #[error("{0}")]
     Conflict(String),
     #[error("the row has changed since the given revision")]
     RevisionMismatch,
     #[error("the server is kept in step with the gateway's own configuration and changes there")]
     ManagedByConfig,
-    /// A tenant may use a global server, and not change it.
+    /// A tenant's attempt to change a global server, which a tenant may only use.
     #[error("the server is global: only the operator can change it")]
     OperatorOnly,
-    /// A value that no row can hold; the sentence says which.
+    /// A value that no row can hold; the message names the value.
     #[error("{0}")]
     Invalid(String),
-    /// A sealed value could not be opened or the row could not be sealed again.
+    /// A sealed value that could not be opened, or a row that could not be sealed again.
     #[error("a sealed value could not be opened")]
     Sealed(#[from] SealError),
-    /// The database cannot be reached, is busy beyond the time allowed, or refuses us.
+    /// A database out of reach, busy beyond the time allowed, or refusing the connection.
     #[error("the database is unavailable")]
     Unavailable(String),
-    /// The database answers with what it should never hold.
+    /// Unexpected content of the database.
     #[error("the database holds something unexpected")]
     Corrupt(String),
 }
 impl DbError {
-    /// Returns the text for the operator: the sentence and its cause.
+    /// Returns the message for the operator, with the cause.
     pub fn detail(&self) -> String {
         match self {
             DbError::Unavailable(detail) | DbError::Corrupt(detail) => format!("{self}: {detail}"),
@@ -52,7 +52,7 @@ impl DbError {
         }
     }
 
-    /// The refusal that a caller gets.
+    /// Returns the refusal for a caller.
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             DbError::NotFound => Code::NotFound,
@@ -82,7 +82,7 @@ impl From<DbErr> for DbError {
     }
 }
 
-/// Sorts what the driver says.
+/// Classifies an error of the driver.
 pub(crate) fn from_sqlx(error: &SqlxError) -> DbError {
     match error {
         SqlxError::RowNotFound => DbError::NotFound,
@@ -104,13 +104,13 @@ pub(crate) fn from_sqlx(error: &SqlxError) -> DbError {
     }
 }
 
-/// SQLite's codes 11 (a damaged file) and 26 (no database at all), which stand in the low byte of its
+/// Recognises SQLite's codes 11 (a damaged file) and 26 (no database at all), in the low byte of the
 /// extended codes. PostgreSQL's codes have five characters, SQLite's fewer.
 fn is_damaged_file(code: &str) -> bool {
     code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
-/// Returns true if a unique index refused the row.
+/// Returns whether a unique index refused the row.
 pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }

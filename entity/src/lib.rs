@@ -1,5 +1,5 @@
-//! The gateway's own tables: rows, the tenant scope that is the only way to them, and the seal on
-//! their secrets. Knows SQL; does not know HTTP, Redis, child processes or configuration files.
+//! SQL tables of the gateway: rows, the tenant scope as the only access to rows, and the encryption of
+//! secret columns. Knows SQL; does not know HTTP, Redis, child processes or configuration files.
 
 mod actor;
 mod agent;

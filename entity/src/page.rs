@@ -1,11 +1,11 @@
-//! Numbered pages, as registry lists answer them.
+//! Numbered pages of registry lists.
 
-/// Which page of a list.
+/// Number and size of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// From 1; 0 counts as 1.
+    /// Page number from 1; 0 counts as 1.
     pub page: u64,
-    /// Items on a page, 1 to [`Page::MAX_SIZE`]; what is outside counts as the nearest end.
+    /// Items on a page, 1 to [`Page::MAX_SIZE`]; other values count as the nearest end.
     pub page_size: u64,
 }
 
@@ -20,7 +20,7 @@ impl Page {
         self.page_size.clamp(1, Self::MAX_SIZE)
     }
 
-    /// Rows before the page; never more than a database's signed number holds.
+    /// Returns the rows before the page; never more than a database's signed number holds.
     pub(crate) fn offset(self) -> u64 {
         (self.page.max(1) - 1).saturating_mul(self.limit()).min(i64::MAX as u64)
     }
@@ -32,7 +32,7 @@ impl Default for Page {
     }
 }
 
-/// One page of a list, and how many items the whole list has.
+/// One page of a list, and the number of items in the whole list.
 #[derive(Clone, Debug)]
 pub struct Paged<T> {
     pub items: Vec<T>,

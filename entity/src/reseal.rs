@@ -1,4 +1,4 @@
-//! Sealing every secret column again, after the master key has changed.
+//! Re-encryption of every secret column after a change of the master key.
 
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 use serde_json::json;
@@ -12,9 +12,9 @@ use crate::rows::servers::{self, Sealed};
 use crate::seal::Seal;
 
 impl Db {
-    /// Seals every secret again with the current key of `new`, which must open what is there: give
-    /// it the present key as a previous one. All or nothing; answers how many rows changed. From
-    /// then on this handle uses `new`.
+    /// Seals every secret again with the current key of `new`, which must open the present values: give it
+    /// the present key as a previous one. Changes all rows or none, returns the number of changed rows, and
+    /// uses `new` from then on.
     pub async fn reseal(&self, new: &Seal, actor: &Actor) -> Result<u64, DbError> {
         let change = Change::begin(self, None, actor).await?;
         let rows = servers::Entity::find()
@@ -47,7 +47,7 @@ impl Db {
     }
 }
 
-/// Returns true if the column changed.
+/// Seals a column again and returns whether the column changed.
 fn reseal_column(row: &mut servers::Model, column: Sealed, seal: &Seal) -> Result<bool, DbError> {
     let aad = row.place(column).aad();
     let Some(sealed) = row.sealed(column).as_mut().filter(|sealed| !seal.is_current(sealed)) else {

@@ -1,8 +1,8 @@
-//! The seal on secret columns: XChaCha20-Poly1305 under a 32-byte master key, bound to the place of
-//! the value. Does not know tables; the caller says the place as associated data.
+//! Encryption of secret columns: XChaCha20-Poly1305 under a 32-byte master key, bound to the place of the
+//! value. Knows no tables; the caller gives the place as associated data.
 //!
-//! A sealed value is `1 | key id (8 bytes) | nonce (24 bytes) | ciphertext and tag`. The key id is
-//! the beginning of a hash of the key, so that a value says which key opens it.
+//! A sealed value is `1 | key id (8 bytes) | nonce (24 bytes) | ciphertext and tag`. The key id is the
+//! beginning of a hash of the key, so that a value names the key that opens it.
 
 use std::fmt;
 
@@ -21,14 +21,14 @@ const HEADER: usize = 1 + ID_BYTES + NONCE_BYTES;
 
 type KeyId = [u8; ID_BYTES];
 
-/// The master key, and former ones that still open. Shown by key id only.
+/// The master key, and former ones that still open. `Debug` shows key ids only.
 #[derive(Clone)]
 pub struct Seal {
-    /// The first one seals.
+    /// Keys, of which the first one seals.
     keys: Vec<(KeyId, XChaCha20Poly1305)>,
 }
 
-/// Why a value was not opened, or a key not taken.
+/// Cause of a value that was not opened, or of a key that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     #[error("a master key is 32 bytes in base64")]
@@ -40,7 +40,7 @@ pub enum SealError {
 }
 
 impl Seal {
-    /// A new master key as text (base64, 44 characters), to be kept in a file or an environment.
+    /// Returns a new master key as text (base64, 44 characters), to be kept in a file or an environment.
     ///
     /// # Panics
     /// When the system has no randomness: nothing can be kept secret then.
@@ -50,7 +50,7 @@ impl Seal {
         BASE64_STANDARD.encode(key)
     }
 
-    /// `current` seals and opens; `previous` only open. Space around a key is ignored.
+    /// Reads the keys: `current` seals and opens, `previous` only open. Ignores space around a key.
     pub fn from_key_texts(current: &str, previous: &[&str]) -> Result<Seal, SealError> {
         let keys =
             std::iter::once(&current).chain(previous).map(|text| read_key(text)).collect::<Result<_, _>>()?;
@@ -93,7 +93,7 @@ impl Seal {
             .map_err(|_| SealError::Damaged)
     }
 
-    /// Returns true if a value was sealed by the key that seals now.
+    /// Returns whether the current key sealed the value.
     pub(crate) fn is_current(&self, sealed: &[u8]) -> bool {
         sealed.get(1..=ID_BYTES) == Some(self.keys[0].0.as_slice())
     }
@@ -105,7 +105,7 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// The place of a sealed value. A value copied to another row, column or tenant does not open.
+/// Place of a sealed value. A value copied to another row, column or tenant does not open.
 pub(crate) struct Place {
     pub table: &'static str,
     pub column: &'static str,

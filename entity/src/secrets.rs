@@ -1,4 +1,4 @@
-//! Named secret values (environment, headers) that show their names only.
+//! Named secret values (environment, headers) of which only the names are shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,13 +14,13 @@ use crate::seal::{Place, Seal, SealError};
 pub struct Secrets(Result<BTreeMap<String, String>, SealError>);
 
 impl Secrets {
-    /// The values. An error means that the column could not be opened (a lost or wrong master key):
-    /// what needs the values must not go on without them.
+    /// Returns the values. An error means that the column could not be opened (a lost or wrong master key):
+    /// code that needs the values must stop then.
     pub fn expose(&self) -> Result<&BTreeMap<String, String>, &SealError> {
         self.0.as_ref()
     }
 
-    /// The names, in order; empty when the column could not be opened.
+    /// Returns the names, in order; none when the column could not be opened.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|values| values.keys().map(String::as_str))
     }
@@ -29,7 +29,7 @@ impl Secrets {
         self.0.as_ref().is_ok_and(BTreeMap::is_empty)
     }
 
-    /// From a sealed column; no value in it is no secrets.
+    /// Opens a sealed column; a null column holds no secrets.
     pub(crate) fn open(seal: &Seal, place: &Place, sealed: Option<&[u8]>) -> Self {
         let Some(sealed) = sealed else { return Self::default() };
         Self(
@@ -38,7 +38,7 @@ impl Secrets {
         )
     }
 
-    /// For a sealed column; no secrets are no value in it.
+    /// Seals the values for a column; no secrets give a null column.
     pub(crate) fn seal(values: &BTreeMap<String, String>, seal: &Seal, place: &Place) -> Option<Vec<u8>> {
         let plain = || serde_json::to_vec(values).expect("a map of texts is JSON");
         (!values.is_empty()).then(|| seal.seal(&place.aad(), &plain()))
@@ -66,7 +66,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// As REST shows it: `{"TZ": {"set": true}}`.
+/// Serializes as REST shows secrets: `{"TZ": {"set": true}}`.
 impl Serialize for Secrets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -77,11 +77,11 @@ impl Serialize for Secrets {
     }
 }
 
-/// A change of secret values. Values never come back to a client, so it can name single ones.
+/// A change of secret values. Clients never read values back, so a change can name single ones.
 #[derive(Clone)]
 pub enum SecretsPatch {
     Replace(BTreeMap<String, String>),
-    /// As JSON merge patch (RFC 7396): a value sets, `None` removes, the rest stays.
+    /// JSON merge patch (RFC 7396): a value sets, `None` removes, the rest stays.
     Merge(BTreeMap<String, Option<String>>),
 }
 

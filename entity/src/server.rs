@@ -1,4 +1,4 @@
-//! Servers: the registry's entries. What a row says; what it means for a call is decided elsewhere.
+//! MCP servers in the registry, as rows. Their meaning for a call is decided elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -15,34 +15,34 @@ use crate::server_settings::{ServerPatch, ServerSettings};
 #[derive(Clone, Debug)]
 pub struct Server {
     pub id: ServerId,
-    /// `None` is a global server: the operator's, offered to all tenants.
+    /// Owner; `None` for a global server: the operator's, offered to all tenants.
     pub tenant: Option<TenantId>,
-    /// Unique per tenant among rows not deleted; a tenant's own hides a global one.
+    /// Name, unique per tenant among rows not deleted; a tenant's own hides a global one.
     pub slug: Slug,
     pub transport: Transport,
     pub settings: ServerSettings,
     pub managed_by: ManagedBy,
-    /// From 1; raised by each change of what is launched or connected to.
+    /// Number from 1, raised by each change of the launch or connection settings.
     pub revision: i32,
-    /// From the last discovery, as `capabilities` and `discovered_at` are.
+    /// Tools of the last discovery, which also set `capabilities` and `discovered_at`.
     pub tools_count: Option<i32>,
     pub capabilities: Option<Value>,
     pub discovered_at: Option<Timestamp>,
-    /// Of this revision, when it was found out.
+    /// Eras of this revision, once discovered.
     pub eras_found: Option<ErasFound>,
     pub last_used_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// Which eras a server was found to speak.
+/// Discovered eras of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ErasFound {
     pub eras: Eras,
     pub at: Timestamp,
 }
 
-/// The transport of a server.
+/// Transport between the gateway and a server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Transport {
     Builtin,
@@ -69,13 +69,13 @@ impl Transport {
     }
 }
 
-/// The manager of a row.
+/// Owner of a row's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ManagedBy {
     Rest,
-    /// Kept in step with the configuration file.
+    /// The configuration file, applied at every start.
     Config,
-    /// Made by the gateway for what it ships; the operator may switch it off and set its limits.
+    /// The gateway, for servers it ships; the operator may switch them off and set their limits.
     Builtin,
 }
 
@@ -95,8 +95,8 @@ impl ManagedBy {
     }
 }
 
-/// A server to be registered. Whether transport, command and url fit together is checked by who
-/// reads the request.
+/// A server to be registered. The reader of the request checks that transport, command and url fit
+/// together.
 #[derive(Clone, Debug)]
 pub struct NewServer {
     pub slug: Slug,
@@ -105,12 +105,12 @@ pub struct NewServer {
 }
 
 impl NewServer {
-    /// A server with nothing set but these.
+    /// Returns a server with default settings but for these.
     pub fn new(slug: Slug, name: impl Into<String>, transport: Transport) -> Self {
         Self { slug, transport, settings: ServerSettings { name: name.into(), ..Default::default() } }
     }
 
-    /// A server with what a patch sets.
+    /// Returns a server with the settings of a patch.
     ///
     /// # Errors
     /// None, but for a patch of sealed values that cannot be opened.
@@ -126,11 +126,11 @@ impl NewServer {
     }
 }
 
-/// Which servers a list shows. Everything `None` is all.
+/// Filter of a list of servers; `None` everywhere selects all.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFilter {
     pub category: Option<String>,
     pub transport: Option<Transport>,
-    /// Found anywhere in slug, name, description, category or tags, whatever the case.
+    /// Text to be found in slug, name, description, category or tags, in any case.
     pub search: Option<String>,
 }

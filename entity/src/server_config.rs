@@ -1,4 +1,4 @@
-//! Configs: what a tenant, or one of its agents, sets for one server.
+//! Configs: settings of one server for a tenant or for one of its agents.
 
 use jiff::Timestamp;
 use protocol::{AgentId, ConfigId, ServerId, TenantId};
@@ -14,7 +14,7 @@ pub struct ServerConfig {
     pub allowed_tools: Option<Vec<String>>,
     pub blocked_tools: Option<Vec<String>>,
     pub timeout_ms: Option<i64>,
-    /// From 1; raised by each change.
+    /// Number from 1, raised by each change.
     pub revision: i32,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -31,13 +31,13 @@ pub struct NewConfig {
 }
 
 impl NewConfig {
-    /// A config that inherits everything.
+    /// Returns a config that inherits everything.
     pub fn new(server: ServerId, agent: Option<AgentId>) -> Self {
         Self { server, agent, enabled: None, allowed_tools: None, blocked_tools: None, timeout_ms: None }
     }
 }
 
-/// A change of a config: what is `None` stays, `Some(None)` inherits again.
+/// A change of a config: `None` keeps a value, `Some(None)` inherits again.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigPatch {
     pub enabled: Option<Option<bool>>,
@@ -46,7 +46,7 @@ pub struct ConfigPatch {
     pub timeout_ms: Option<Option<i64>>,
 }
 
-/// Which configs a list shows.
+/// Filter of a list of configs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConfigFilter {
     pub server: Option<ServerId>,

@@ -1,4 +1,4 @@
-//! Settings of a server: what a person can set, and the patch that changes it. One list has them all.
+//! Settings of MCP servers and the patch that changes them, both generated from one list.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,11 +7,11 @@ use crate::error::DbError;
 use crate::secrets::{Secrets, SecretsPatch};
 use crate::server::Transport;
 
-/// Makes the settings, and the patch that changes them, of one list: each with its name in JSON, its type
-/// and, where it is not the type's own, its default.
+/// Defines the settings, and the patch that changes them, from one list: each with its name in JSON, its
+/// type and, where it is not the type's own, its default.
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident $name:literal: $type:ty $(= $default:expr)?;)*) => {
-        /// Settings of a server.
+        /// Settings of a server that a person can change.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(default, rename_all(serialize = "camelCase"))]
         pub struct ServerSettings {
@@ -19,13 +19,13 @@ macro_rules! settings {
         }
 
         impl Default for ServerSettings {
-            /// An enabled server with nothing set; the era is found out.
+            /// Returns the settings of an enabled server whose era is discovered.
             fn default() -> Self {
                 Self { $($field: settings!(@default $($default)?),)* }
             }
         }
 
-        /// A change of a server: what is `None` stays. The slug never changes.
+        /// A change of a server: `None` keeps a value. The slug never changes.
         #[derive(Clone, Debug, Default)]
         pub struct ServerPatch {
             pub transport: Option<Transport>,
@@ -33,12 +33,12 @@ macro_rules! settings {
         }
 
         impl ServerPatch {
-            /// Returns the names of what is not `None`, but for the transport.
+            /// Returns the names of the values to be set, without the transport.
             pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$field.is_some().then_some($name)),*].into_iter().flatten()
             }
 
-            /// Changes settings.
+            /// Applies the patch.
             ///
             /// # Errors
             /// A merge into sealed values that cannot be opened.
@@ -51,7 +51,7 @@ macro_rules! settings {
         }
 
         impl ServerSettings {
-            /// Returns the names of what has another value in the other settings.
+            /// Returns the names of the settings that differ.
             pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 [$((self.$field != other.$field).then_some($name)),*].into_iter().flatten().collect()
             }
@@ -67,7 +67,7 @@ settings! {
     category "category": Option<String>;
     tags "tags": Vec<String>;
     version "version": Option<String>;
-    /// The program of a stdio server; the provider's name of a built-in one.
+    /// Program of a stdio server; the provider's name of a built-in one.
     command "command": Option<String>;
     args "args": Vec<String>;
     env "env": Secrets;
@@ -85,10 +85,10 @@ settings! {
     era "era": String = "auto".to_owned();
 }
 
-/// Settings of the launch or the connection: a change of it raises the revision.
+/// Launch and connection settings: a change of one raises the revision.
 pub(crate) const LAUNCH: [&str; 7] = ["transport", "command", "args", "env", "cwd", "url", "headers"];
 
-/// Settings that an operator may change of a server that the gateway ships.
+/// Settings of a built-in server that an operator may change.
 pub(crate) const OPERATIONAL: [&str; 6] =
     ["enabled", "timeoutMs", "startTimeoutMs", "maxConcurrency", "retry", "idleTimeoutMs"];
 
@@ -99,7 +99,7 @@ pub trait Setting {
     fn change(&mut self, patch: Self::Patch) -> Result<(), DbError>;
 }
 
-/// Of most types the patch is the new value.
+/// Implements [`Setting`] for types whose patch is the new value.
 macro_rules! replaced {
     ($($type:ty),*) => {$(
         impl Setting for $type {

@@ -1,5 +1,5 @@
-//! Sessions of the legacy era, known by the SHA-256 of their id. The id itself is never here, and what
-//! a session's facts mean is not known here.
+//! Legacy MCP sessions, identified by the SHA-256 of their id. The id itself is never stored, and the
+//! meaning of a session's facts is decided elsewhere.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 /// A session that has not expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
-    /// The principal that the session is bound to.
+    /// Principal that the session is bound to.
     pub principal: String,
-    /// The slug of the server whose endpoint it was begun at; empty for the whole catalog.
+    /// Slug of the server at whose endpoint the session began; empty for the whole catalog.
     pub endpoint: String,
-    /// The negotiated facts, as they were written.
+    /// Negotiated facts, as written by the caller.
     pub facts: String,
     pub created_at: Timestamp,
     pub seen_at: Timestamp,
@@ -29,7 +29,7 @@ pub struct NewSession {
     pub expires_at: Timestamp,
 }
 
-/// Without the hash, by which a session is found.
+/// Leaves out the hash, which identifies a session.
 impl fmt::Debug for NewSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewSession")

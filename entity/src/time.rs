@@ -1,8 +1,8 @@
-//! Time as the tables keep it: microseconds since the epoch, UTC.
+//! Timestamps of the tables: microseconds since the epoch, UTC.
 
 use jiff::Timestamp;
 
-/// This moment, cut to what a column holds, so that a row reads back as it was made.
+/// Returns the present time in microseconds, so that a row reads back as it was made.
 pub(crate) fn now() -> Timestamp {
     from_column(to_column(Timestamp::now()))
 }
@@ -11,7 +11,7 @@ pub(crate) fn to_column(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// A number outside what a timestamp can be (year 9999) reads as the nearest end.
+/// Converts a column; a number beyond the range of timestamps (year 9999) counts as the nearest end.
 pub(crate) fn from_column(microseconds: i64) -> Timestamp {
     Timestamp::from_microsecond(microseconds).unwrap_or(if microseconds < 0 {
         Timestamp::MIN

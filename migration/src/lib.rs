@@ -1,5 +1,5 @@
-//! The history of the schema, one file per step. Imports nothing of ours, so that a step never
-//! changes when the code around it does.
+//! Migrations of the SQL schema, one file per step. Imports nothing of the other crates, so that a step
+//! never changes with their code.
 
 mod m0001_foundation;
 mod m0002_executions;

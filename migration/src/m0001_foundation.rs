@@ -1,7 +1,7 @@
 //! Tenants, agents, credentials, servers, configs, audit events and the change counter.
 //!
-//! Ids are UUIDs (16 bytes in SQLite), times microseconds since the epoch (UTC). What is deleted
-//! softly keeps its row, and its slug is free again: the unique indexes see live rows only.
+//! Ids are UUIDs (16 bytes in SQLite), times microseconds since the epoch (UTC). A soft-deleted row stays,
+//! and its slug is free again: the unique indexes cover live rows only.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
@@ -47,8 +47,8 @@ impl MigrationTrait for Foundation {
     }
 }
 
-/// Plain SQL because both databases read it alike. A null never equals a null in a unique index,
-/// so a nullable column of a key gets two indexes.
+/// Plain SQL that both databases read alike. A null never equals a null in a unique index, so a nullable
+/// column of a key gets two indexes.
 const INDEXES: &[&str] = &[
     "CREATE UNIQUE INDEX tenants_slug ON tenants (slug) WHERE deleted_at IS NULL",
     "CREATE UNIQUE INDEX agents_slug ON agents (tenant_id, slug) WHERE deleted_at IS NULL",
@@ -118,8 +118,8 @@ fn credentials() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A null `tenant_id` is a global server. `search` is what a search looks into, in lower case, made
-/// by the program so that both databases find the same.
+/// Defines `mcp_servers`. A null `tenant_id` is a global server. `search` is the text that a search reads,
+/// in lower case, made by the program so that both databases find the same.
 fn servers() -> TableCreateStatement {
     Table::create()
         .table("mcp_servers")
@@ -159,7 +159,7 @@ fn servers() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A null `agent_id` is the config of the whole tenant.
+/// Defines the configs; a null `agent_id` is the config of the whole tenant.
 fn configs() -> TableCreateStatement {
     Table::create()
         .table("mcp_server_configs")
@@ -181,7 +181,7 @@ fn configs() -> TableCreateStatement {
         .to_owned()
 }
 
-/// No foreign keys: an event outlives what it tells of.
+/// Defines the audit events, without foreign keys: an event outlives its target.
 fn audit_events() -> TableCreateStatement {
     Table::create()
         .table("audit_events")
@@ -200,7 +200,7 @@ fn audit_events() -> TableCreateStatement {
         .to_owned()
 }
 
-/// One row. Replicas poll it and drop their caches when it has grown; a row and not a sequence,
+/// Defines one row. Replicas poll it and drop their caches when it has grown; a row and not a sequence,
 /// because its lock makes the number visible in the order of commits.
 fn change_counter() -> TableCreateStatement {
     Table::create()

@@ -1,6 +1,6 @@
-//! The record of executions and the replicas that write it.
+//! Execution records and the replicas that write them.
 //!
-//! As few indexes as the queries bear, since they are most of a row's cost: the key, in which a UUIDv7
+//! As few indexes as the queries need, since they are most of a row's cost: the key, in which a UUIDv7
 //! gives the order of time within a tenant, and the few rows that are running.
 
 use sea_orm_migration::prelude::*;
@@ -69,7 +69,7 @@ fn executions() -> TableCreateStatement {
         .col(text_null("error_code"))
         .col(text_null("error_message"))
         .col(text_null("error_rule"))
-        // The replica, while the call is running.
+        // The replica is set while the call is running.
         .col(uuid_null("running_on"))
         .primary_key(Index::create().col("tenant_id").col("id"))
         .to_owned()

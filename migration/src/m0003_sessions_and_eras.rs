@@ -1,5 +1,4 @@
-//! Sessions of the legacy era, so that any replica serves them, and which eras a server was found to
-//! speak.
+//! Legacy MCP sessions, so that any replica serves them, and the discovered eras of servers.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, binary, text, uuid};
@@ -31,14 +30,14 @@ impl MigrationTrait for SessionsAndEras {
     }
 }
 
-/// One column a statement, as SQLite wants it.
+/// One column a statement, as SQLite requires.
 const COLUMNS: [&str; 2] = [
     "ALTER TABLE mcp_servers ADD COLUMN eras_found text",
     "ALTER TABLE mcp_servers ADD COLUMN eras_found_at bigint",
 ];
 
-/// No index on `expires_at`: each request moves it, and the sweep that reads it is rare. `facts` is
-/// text and not JSON, so that it comes back as it was written.
+/// Defines the sessions, without an index on `expires_at`: each request moves it, and the sweep that reads
+/// it is rare. `facts` is text and not JSON, so that it comes back as it was written.
 fn sessions() -> TableCreateStatement {
     Table::create()
         .table("mcp_sessions")

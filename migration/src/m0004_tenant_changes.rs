@@ -1,5 +1,5 @@
-//! The newest change of each tenant, so that replicas build anew only what a change concerns. Configs
-//! lose a column that nothing ever read.
+//! Newest change number of each tenant, so that replicas rebuild only the changed views. Configs lose a
+//! column that was never read.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, json_binary, uuid};
@@ -31,8 +31,8 @@ fn configs() -> TableAlterStatement {
     Table::alter().table("mcp_server_configs").take()
 }
 
-/// `number` is what `change_counter` became by the change. No foreign key: the nil UUID stands for
-/// changes that concern all tenants.
+/// Defines `tenant_changes`, where `number` is the `change_counter` after the change. No foreign key: the
+/// nil UUID stands for changes that concern all tenants.
 fn tenant_changes() -> TableCreateStatement {
     Table::create()
         .table("tenant_changes")

@@ -1,4 +1,4 @@
-//! The caller: the sender of a message after authentication, and the scopes.
+//! Authenticated callers and their scopes.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AgentId, CredentialId, TenantId};
 use crate::refusal::{Code, Refusal};
 
-/// The sender of a message. Made by authentication only.
+/// The authenticated sender of a message, made by authentication only.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub tenant: TenantId,
     pub tenant_slug: String,
-    /// The agent it speaks as; a key without an agent has none.
+    /// Agent that the caller acts as; a key without an agent has none.
     pub agent: Option<AgentId>,
     pub agent_slug: Option<String>,
-    /// True if the credential itself is for this agent.
+    /// Binding of the credential itself to this agent.
     pub own_agent: bool,
     pub credential: Option<CredentialId>,
     pub kind: CallerKind,
@@ -41,17 +41,17 @@ impl CallerKind {
 }
 
 impl Caller {
-    /// Returns who a session, a task or a cursor belongs to: the agent, or the key of a caller without one
-    /// of its own. It is the same however the caller proves who it is.
+    /// Returns the owner of a session, a task or a cursor: the agent, or the key of a caller without one of
+    /// its own. All credentials of one caller give the same owner.
     pub fn principal(&self) -> String {
         let agent = self.agent.map(|agent| agent.to_string()).unwrap_or_default();
         let key = self.credential.filter(|_| !self.own_agent).map(|key| key.to_string()).unwrap_or_default();
         format!("{agent}/{key}")
     }
 
-    /// Returns the key of the caller's limit: the agent that its credential is for, else its key: a name that
-    /// the caller may choose (`X-Agent-Id`) must not be a way around the limit. On a trusted connection
-    /// it is the agent, else the tenant.
+    /// Returns the id that the caller's limit counts: the agent that its credential is for, else its key,
+    /// since a name that the caller may choose (`X-Agent-Id`) must not evade the limit. On a trusted
+    /// connection the id is of the agent, else of the tenant.
     pub fn limit_key(&self) -> uuid::Uuid {
         match (self.credential.filter(|_| !self.own_agent), self.agent) {
             (Some(key), _) => key.0,
@@ -60,7 +60,7 @@ impl Caller {
         }
     }
 
-    /// Refuses unless the caller holds the scope, and says which one is missing.
+    /// Refuses unless the caller holds the scope, and names the missing one.
     pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
         if self.scopes.contains(scope) {
             return Ok(());
@@ -74,14 +74,14 @@ impl Caller {
     }
 }
 
-/// One thing a credential may do.
+/// One permission of a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u16)]
 pub enum Scope {
     ToolsCall = 1,
     ServersRead = 1 << 1,
     ServersWrite = 1 << 2,
-    /// May define what a stdio server executes: this is running a program.
+    /// Permission to define the programs that stdio servers execute, and so to run programs.
     ServersLaunch = 1 << 3,
     ConfigsWrite = 1 << 4,
     ExecutionsRead = 1 << 5,
@@ -141,7 +141,7 @@ impl Scopes {
         self.0 & scope as u16 != 0
     }
 
-    /// Returns the scopes of `self` that are not in `other`: those that a caller may not grant.
+    /// Returns the scopes in `self` and not in `other`, which a caller may not grant.
     pub fn beyond(self, other: Scopes) -> Scopes {
         Scopes(self.0 & !other.0)
     }
@@ -154,7 +154,7 @@ impl Scopes {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
 
-    /// As stored and as in a JWT: names with a space between.
+    /// Returns the names with a space between, as stored and as in a JWT.
     pub fn to_text(self) -> String {
         self.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
     }

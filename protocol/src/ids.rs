@@ -1,5 +1,4 @@
-//! Typed ids: a UUIDv7 (RFC 9562) shown with a prefix that says what it names, `srv_0190…`.
-//! They sort by the time they were made.
+//! Typed ids: a UUIDv7 (RFC 9562) with a prefix for the kind, `srv_0190…`. Ids sort by time of creation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A text that is not an id of the wanted kind.
+/// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("not an id of the form {prefix}_ and 32 hexadecimal digits")]
 pub struct InvalidId {
@@ -23,7 +22,7 @@ macro_rules! typed_ids {
         impl $name {
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id, later than all that this process made before.
+            /// Returns a new id, later than all that this process made before.
             #[expect(clippy::new_without_default, reason = "an id that appears by default is a mistake")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
@@ -72,7 +71,7 @@ macro_rules! typed_ids {
 }
 
 typed_ids! {
-    /// A tenant: the boundary nothing crosses.
+    /// A tenant: the boundary of isolation.
     TenantId "ten";
     /// A named, non-human client of a tenant.
     AgentId "agt";

@@ -9,27 +9,27 @@ use serde_json::value::RawValue;
 use crate::mcp::Era;
 use crate::refusal::{Code, Refusal};
 
-/// The longest id, bytes: it is repeated in answers and, by some methods, in many messages.
+/// Longest id in bytes, since answers and some methods' messages repeat the id.
 const MAX_ID: usize = 1024;
 
 /// A body that was read as one message or as a batch.
 pub enum Body<'a> {
     Single(Incoming<'a>),
-    /// Each element as it stands, to be parsed on its own: one bad element spoils only itself.
+    /// Raw elements, parsed one by one: a bad element spoils only itself.
     Batch(Vec<&'a RawValue>),
 }
 
-/// One envelope: it asks or tells something, or it answers.
+/// One envelope: a request, a notification or a response.
 #[derive(Debug)]
 pub enum Incoming<'a> {
     Message(Message<'a>),
     Response(Response<'a>),
 }
 
-/// An answer to a question that was asked of whoever sent this.
+/// A response to a request that the gateway sent.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// The question's id as it was written.
+    /// Raw id of the request.
     pub id: &'a RawValue,
     /// `result`, or (the error) `error`.
     pub outcome: Result<&'a RawValue, &'a RawValue>,
@@ -38,13 +38,13 @@ pub struct Response<'a> {
 /// A request or a notification.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// The request's id as it was written; none for a notification.
+    /// Raw id of the request; none for a notification.
     pub id: Option<&'a RawValue>,
     pub method: Cow<'a, str>,
     pub params: Option<&'a RawValue>,
 }
 
-/// An envelope that is not one, with the id to answer under when it could be read.
+/// An invalid envelope, with the id to answer under when it could be read.
 #[derive(Debug)]
 pub struct Malformed<'a> {
     pub id: Option<&'a RawValue>,
@@ -59,7 +59,7 @@ impl<'a> From<Refusal> for Malformed<'a> {
 
 /// Reads a body. An empty batch is not a request; `max_batch` bounds the others.
 pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
-    // What is in members that nobody reads would not be looked at.
+    // The parser does not check the UTF-8 of skipped members.
     let body = std::str::from_utf8(body)
         .map_err(|error| Refusal::new(Code::ParseError, format!("the body is not UTF-8: {error}")))?;
     let first = body.bytes().find(|byte| !byte.is_ascii_whitespace());
@@ -86,7 +86,7 @@ pub fn parse(body: &[u8], max_batch: usize) -> Result<Body<'_>, Malformed<'_>> {
     Ok(Body::Batch(elements))
 }
 
-/// Reads one envelope. A member given twice is refused: two readers could take different ones.
+/// Reads one envelope. Refuses a duplicate member: two readers could take different ones.
 pub fn parse_message(raw: &RawValue) -> Result<Incoming<'_>, Malformed<'_>> {
     if !raw.get().starts_with('{') {
         return Err(invalid(None, "a message is a JSON object"));
@@ -141,7 +141,7 @@ fn read(envelope: Envelope<'_>) -> Result<Incoming<'_>, Malformed<'_>> {
     Ok(Incoming::Message(Message { id, method, params }))
 }
 
-/// Keeps `null` apart from absent: an `id` of null is written, and wrong.
+/// Distinguishes `null` from an absent member: an `id` of null is invalid.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -182,7 +182,7 @@ pub fn write_error(out: &mut Vec<u8>, id: &str, error: &[u8]) {
     out.push(b'}');
 }
 
-/// The error object of a refusal.
+/// Returns the error object of a refusal.
 pub fn error_object(refusal: &Refusal, request: &dyn std::fmt::Display) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct ErrorObject<'a> {
@@ -195,7 +195,7 @@ pub fn error_object(refusal: &Refusal, request: &dyn std::fmt::Display) -> Vec<u
     serde_json::to_vec(&object).expect("a refusal is plain data")
 }
 
-/// A refusal as the result of a tool: `isError`, a text with reason and hint, and the members of an
+/// Returns a refusal as the result of a tool: `isError`, a text with reason and hint, and the members of an
 /// error's `data` in `_meta`.
 pub fn refused_result(refusal: &Refusal, request: &dyn std::fmt::Display, era: Era) -> Vec<u8> {
     let hint = refusal.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -252,7 +252,7 @@ mod tests {
             (Some("\"a\"".into()), Code::InvalidRequest)
         );
         assert!(parse(b"{\"a\":\"\xff\"}", 100).is_err());
-        // Found by the fuzz target `envelope`.
+        // The fuzz target `envelope` found this body.
         let ignored = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"x\":{\"\xff\":1}}";
         assert_eq!(parse(ignored, 100).err().map(|malformed| malformed.refusal.code), Some(Code::ParseError));
     }

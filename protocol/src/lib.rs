@@ -1,5 +1,5 @@
-//! The words of Trunkline: JSON-RPC, MCP, ids, callers, refusals, and the trait a built-in server
-//! implements. No I/O, no runtime: nothing here opens a socket, a file or a database.
+//! Vocabulary of the gateway: JSON-RPC, MCP, ids, callers, refusals, and the trait of built-in servers. No
+//! I/O, no runtime: nothing here opens a socket, a file or a database.
 
 pub mod caller;
 pub mod ids;

@@ -1,27 +1,27 @@
-//! Names the Model Context Protocol fixes: methods, versions and `_meta` keys.
+//! Names of the Model Context Protocol: methods, versions and `_meta` keys.
 
-/// The newest revision with a handshake; what we ask of a stdio child.
+/// Newest revision with a handshake, requested from stdio servers.
 /// <https://modelcontextprotocol.io/specification/2025-11-25>
 pub const LEGACY_LATEST: &str = "2025-11-25";
 
-/// The one revision that has JSON-RPC batches.
+/// Only revision with JSON-RPC batches.
 pub const WITH_BATCHES: &str = "2025-03-26";
 
-/// The first revision whose streams may begin with an event that has an id and empty data.
+/// First revision whose streams may begin with an event that has an id and empty data.
 pub const WITH_EMPTY_EVENTS: &str = "2025-11-25";
 
-/// Every revision that starts with `initialize`.
+/// Revisions that start with `initialize`.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// The stateless revision. <https://modelcontextprotocol.io/specification/2026-07-28>
+/// Stateless revision. <https://modelcontextprotocol.io/specification/2026-07-28>
 pub const MODERN: &str = "2026-07-28";
 
 /// A generation of the protocol: with a handshake and sessions, or stateless.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Era {
-    /// Up to 2025-11-25.
+    /// Revisions up to 2025-11-25.
     Legacy,
-    /// 2026-07-28.
+    /// Revision 2026-07-28.
     Modern,
 }
 
@@ -34,7 +34,7 @@ impl Era {
     }
 }
 
-/// The eras that a server speaks; never none.
+/// Eras that a server speaks; at least one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Eras {
     pub legacy: bool,
@@ -46,7 +46,7 @@ impl Eras {
     pub const MODERN: Eras = Eras { legacy: false, modern: true };
     pub const DUAL: Eras = Eras { legacy: true, modern: true };
 
-    /// The era in which a client of `wanted` is served: its own where the server speaks it.
+    /// Returns the era for a client of `wanted`: the client's own where the server speaks it.
     pub fn nearest(self, wanted: Era) -> Era {
         match (self.legacy, self.modern) {
             (true, true) => wanted,
@@ -55,7 +55,7 @@ impl Eras {
         }
     }
 
-    /// `legacy`, `modern` or `dual`.
+    /// Returns `legacy`, `modern` or `dual`.
     pub fn as_str(self) -> &'static str {
         match (self.legacy, self.modern) {
             (true, true) => "dual",
@@ -71,7 +71,7 @@ impl Eras {
 
 /// Keys of `_meta` (2026-07-28, basic, "_meta").
 pub mod meta {
-    /// Names reserved by the specification.
+    /// Prefix reserved by the specification.
     pub const RESERVED: &str = "io.modelcontextprotocol/";
     pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
     pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -91,7 +91,7 @@ pub mod code {
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// Legacy only: the user must visit a URL first.
     pub const URL_ELICITATION_REQUIRED: i32 = -32042;
-    /// Codes reserved by the specification, which older servers used as they liked.
+    /// Codes reserved by the specification, which older servers used freely.
     pub const RESERVED: std::ops::RangeInclusive<i64> = -32099..=-32000;
 }
 
@@ -100,20 +100,20 @@ pub mod header {
     /// Legacy only.
     pub const SESSION: &str = "mcp-session-id";
     pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-    /// Legacy only: where a broken stream goes on.
+    /// Legacy only: event after which a broken stream resumes.
     pub const LAST_EVENT_ID: &str = "last-event-id";
     /// Modern only: the method, as in the body.
     pub const METHOD: &str = "mcp-method";
     /// Modern only: the tool, prompt, resource or task.
     pub const NAME: &str = "mcp-name";
-    /// Modern only: how the names of mirrored parameters begin.
+    /// Modern only: prefix of mirrored parameters.
     pub const PARAM: &str = "mcp-param-";
-    /// The prefix of all of them.
+    /// Prefix of all MCP headers.
     pub const OURS: &str = "mcp-";
 }
 
 pub mod method {
-    /// The prefix of all notifications.
+    /// Prefix of all notifications' methods.
     pub const NOTIFICATIONS: &str = "notifications/";
     pub const INITIALIZE: &str = "initialize";
     pub const INITIALIZED: &str = "notifications/initialized";
@@ -154,7 +154,7 @@ pub mod method {
     pub const LISTEN: &str = "subscriptions/listen";
     pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
-    /// Ours, on `/mcp/rpc` only.
+    /// Method of this gateway, on `/mcp/rpc` only.
     pub const LIST_SERVICES: &str = "mcp.listServices";
     pub const DESCRIBE_SERVICE: &str = "mcp.describeService";
     pub const EXECUTE: &str = "mcp.execute";

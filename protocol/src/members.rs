@@ -1,5 +1,5 @@
-//! The members of a raw JSON object, in their order and as they were written, so that one can be
-//! taken out, put in or replaced while every other byte stays.
+//! Members of a raw JSON object, in original order and notation, so that single members can be removed,
+//! added or replaced while every other byte stays.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,11 +8,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object's members. One that is given twice is refused: two readers could take different ones.
+/// Members of an object. A duplicate is refused: two readers could take different ones.
 #[derive(Default, Debug)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
-/// So many members are looked through one by one.
+/// Number of members up to which a linear search is used.
 const FEW: usize = 32;
 
 impl<'a> Members<'a> {
@@ -54,12 +54,12 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// As [`Members::set`], with a string.
+    /// Sets a string, as [`Members::set`] does.
     pub fn set_text(&mut self, name: &'a str, text: &str) {
         self.set(name, raw(serde_json::to_string(text).expect("a string is JSON")));
     }
 
-    /// Puts a value in unless there is one.
+    /// Adds a value unless there is one.
     pub fn or_insert(&mut self, name: &'a str, value: impl FnOnce() -> Box<RawValue>) {
         if self.get(name).is_none() {
             self.set(name, value());
@@ -74,7 +74,7 @@ impl<'a> Members<'a> {
         self.0.is_empty()
     }
 
-    /// The object again.
+    /// Writes the object.
     pub fn write(&self) -> String {
         let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum();
         let mut out = String::with_capacity(bytes + 2);
@@ -96,7 +96,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Text that is known to be JSON.
+/// Returns raw JSON of a text that is known to be JSON.
 ///
 /// # Panics
 /// When it is not.
@@ -117,7 +117,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Members(Vec::new());
-                // Many members are looked up in a set, so that a large object costs no square of time.
+                // A set finds duplicates among many members in linear time.
                 let mut seen = HashSet::new();
                 while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
                     if members.0.len() == FEW {
@@ -140,7 +140,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A name that is borrowed where it has no escapes.
+/// A member's name, borrowed where it has no escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// Separator of slug and tool. A slug has no underscore, so the first one decides.
+/// Separator of slug and tool. A slug has no underscore, so the first separator decides.
 pub const SEPARATOR: &str = "__";
 
-/// The longest exposed name: what MCP clients and model vendors accept (`^[A-Za-z0-9_-]{1,64}$`).
+/// Longest exposed name that MCP clients and model vendors accept (`^[A-Za-z0-9_-]{1,64}$`).
 pub const MAX_EXPOSED: usize = 64;
 
 /// A short local name: `[a-z][a-z0-9-]{0,19}`.
@@ -29,7 +29,7 @@ impl Slug {
         &self.0
     }
 
-    /// The same text, shared instead of copied.
+    /// Returns the text, shared instead of copied.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -70,9 +70,9 @@ impl<'de> Deserialize<'de> for Slug {
     }
 }
 
-/// The part of an exposed name after `slug__`. Characters that clients refuse become `_`, and a name
-/// that had to change or is too long ends in six hexadecimal digits of its SHA-256, so that two
-/// different tools never meet in one name.
+/// Returns the part of an exposed name after `slug__`. Characters that clients refuse become `_`, and a
+/// name that had to change or is too long ends in six hexadecimal digits of its SHA-256, so that two
+/// different tools never share a name.
 pub fn exposed_tail(slug: &Slug, tool: &str) -> String {
     let room = MAX_EXPOSED - slug.as_str().len() - SEPARATOR.len();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -90,8 +90,8 @@ pub fn split_exposed(name: &str) -> Option<(&str, &str)> {
     name.split_once(SEPARATOR).filter(|(slug, tail)| !slug.is_empty() && !tail.is_empty())
 }
 
-/// The URI under which callers of all servers read a resource: `slug+uri`; for `ui://` resources, whose
-/// scheme means something to clients, `ui://slug/…`.
+/// Returns the URI under which callers of all servers read a resource: `slug+uri`; for `ui://` resources,
+/// whose scheme means something to clients, `ui://slug/…`.
 pub fn exposed_resource(slug: &Slug, uri: &str) -> String {
     match uri.strip_prefix(UI) {
         Some(rest) => format!("{UI}{slug}/{rest}"),
@@ -99,8 +99,8 @@ pub fn exposed_resource(slug: &Slug, uri: &str) -> String {
     }
 }
 
-/// The slug and the server's own URI in an exposed one. Whether such a server exists is for the caller
-/// to look up.
+/// Splits an exposed URI into the slug and the server's own URI. The caller checks that such a server
+/// exists.
 pub fn split_resource(exposed: &str) -> Option<(&str, Cow<'_, str>)> {
     match exposed.strip_prefix(UI) {
         Some(rest) => rest.split_once('/').map(|(slug, rest)| (slug, format!("{UI}{rest}").into())),
@@ -108,7 +108,7 @@ pub fn split_resource(exposed: &str) -> Option<(&str, Cow<'_, str>)> {
     }
 }
 
-/// The scheme of user interfaces (extension `io.modelcontextprotocol/ui`).
+/// Scheme of user interfaces (extension `io.modelcontextprotocol/ui`).
 pub const UI: &str = "ui://";
 
 #[cfg(test)]

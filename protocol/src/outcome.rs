@@ -1,9 +1,9 @@
-//! Outcome of a recorded call.
+//! Outcomes of recorded calls.
 
 use serde::{Deserialize, Serialize};
 
-/// The end of an execution. `Running` and `Unknown` are states of the record, never answers:
-/// a row is `Unknown` when the replica that ran it died before the end was known.
+/// Outcome of an execution. `Running` and `Unknown` are states of the record, never answers: a row is
+/// `Unknown` when the replica that ran it died before the end was known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

@@ -1,4 +1,4 @@
-//! The trait of a built-in MCP server.
+//! Interface of built-in MCP servers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 
 use crate::{Caller, TenantId};
 
-/// A built-in MCP server; the gateway does the rest of the protocol. What is listed may depend on the
-/// tenant, its server's settings and the moment; the gateway keeps a list until the server is changed or
-/// asked again. A request that is given up or out of time has its future dropped.
+/// A built-in MCP server; the gateway does the rest of the protocol. Lists may depend on the tenant, its
+/// server's settings and the moment; the gateway keeps a list until the server is changed or asked again.
+/// The future of a request that is given up or out of time is dropped.
 #[async_trait]
 pub trait ToolProvider: Send + Sync + 'static {
     fn info(&self) -> ProviderInfo;
@@ -26,8 +26,8 @@ pub trait ToolProvider: Send + Sync + 'static {
     /// Calls one tool. `arguments` is a JSON object that fits the tool's input schema.
     ///
     /// # Errors
-    /// [`ProviderError::NotFound`] for a name that is not listed, [`ProviderError::Failed`] for what went
-    /// wrong inside the tool, which is a result with `isError`.
+    /// [`ProviderError::NotFound`] for an unlisted name, [`ProviderError::Failed`] for a failure inside the
+    /// tool, which is a result with `isError`.
     async fn call(
         &self,
         context: &RequestContext<'_>,
@@ -35,7 +35,7 @@ pub trait ToolProvider: Send + Sync + 'static {
         arguments: &RawValue,
     ) -> Result<ToolOutput, ProviderError>;
 
-    /// Says whether the server has the capability `resources`.
+    /// Returns whether the server has the capability `resources`.
     fn has_resources(&self) -> bool {
         false
     }
@@ -59,7 +59,7 @@ pub trait ToolProvider: Send + Sync + 'static {
         Err(ProviderError::NotFound)
     }
 
-    /// Says whether the server has the capability `prompts`.
+    /// Returns whether the server has the capability `prompts`.
     fn has_prompts(&self) -> bool {
         false
     }
@@ -80,23 +80,23 @@ pub trait ToolProvider: Send + Sync + 'static {
     }
 }
 
-/// The circumstances of one request to a provider.
+/// Context of one request to a provider.
 pub struct RequestContext<'a> {
     pub tenant: TenantId,
-    /// The sender of the request; none for the gateway's own, such as lists.
+    /// Sender of the request; none for the gateway's own, such as lists.
     pub caller: Option<&'a Caller>,
     pub deadline: Instant,
-    /// For work outside the request's future, such as a blocking thread.
+    /// Cancellation of work outside the request's future, such as a blocking thread.
     pub cancellation: Cancellation,
     /// Sends `notifications/progress` to a client that asked for it.
     pub progress: &'a (dyn Fn(Progress<'_>) + Send + Sync),
-    /// The settings of the server's row: a JSON object.
+    /// Settings of the server's row: a JSON object.
     pub settings: &'a Value,
-    /// The secrets of the server's row, unsealed.
+    /// Unsealed secrets of the server's row.
     pub secrets: &'a BTreeMap<String, String>,
 }
 
-/// True if a request is over: answered, given up, or out of time.
+/// Flag of a finished request: answered, given up, or out of time.
 #[derive(Clone, Default, Debug)]
 pub struct Cancellation(Arc<AtomicBool>);
 
@@ -110,7 +110,7 @@ impl Cancellation {
     }
 }
 
-/// The params of `notifications/progress`, without the token; `progress` grows with each.
+/// Params of `notifications/progress`, without the token; `progress` grows with each.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Progress<'a> {
     pub progress: f64,
@@ -122,7 +122,7 @@ pub struct Progress<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub struct ProviderInfo {
-    /// Also the slug under which it is registered at first boot.
+    /// Name, and slug of the registration at first boot.
     pub name: &'static str,
     pub title: &'static str,
     pub version: &'static str,
@@ -152,7 +152,7 @@ pub struct Annotations {
     pub open_world_hint: bool,
 }
 
-/// The result of a tool: a text for the model and the same as structured content.
+/// Result of a tool: a text for the model and the same as structured content.
 #[derive(Clone, Debug)]
 pub struct ToolOutput {
     pub text: String,
@@ -161,10 +161,10 @@ pub struct ToolOutput {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// There is no such tool, resource or prompt.
+    /// Absence of such a tool, resource or prompt.
     #[error("not found")]
     NotFound,
-    /// The client, and for a tool the model, reads this and can try again.
+    /// Failure that the client, and for a tool the model, reads and may retry.
     #[error("{0}")]
     Failed(String),
 }

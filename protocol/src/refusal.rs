@@ -1,5 +1,5 @@
-//! Why something did not happen. Every refusal carries a stable code, a sentence, the rule or fact
-//! that decided, since when, and what to do; this file is the only home of codes and statuses.
+//! Refusals: a stable code, a sentence, the rule or fact that decided, its time, and the remedy. This file
+//! alone defines codes and statuses.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use serde::ser::SerializeMap;
 
 use crate::outcome::Outcome;
 
-/// A refusal, as the caller reads it. What only the operator may read is logged, not carried.
+/// A refusal for the caller. Details for the operator are logged, not carried.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub code: Code,
     /// One sentence for the person or model that reads it.
     pub reason: Cow<'static, str>,
-    /// The row or rule that decided.
+    /// Row or rule that decided.
     pub rule: Option<String>,
     pub since: Option<jiff::Timestamp>,
     pub hint: Option<Cow<'static, str>>,
-    /// When asking again makes sense.
+    /// Time after which a retry makes sense.
     pub retry_after: Option<std::time::Duration>,
     /// Members that a specification demands in an error's `data`.
     pub facts: Option<Box<serde_json::Map<String, serde_json::Value>>>,
@@ -63,7 +63,7 @@ impl Refusal {
         self
     }
 
-    /// The members of a JSON-RPC error's `data`, with the request's id.
+    /// Returns the members of a JSON-RPC error's `data`, with the request's id.
     pub fn data<'a>(&'a self, request: &'a dyn std::fmt::Display) -> RefusalData<'a> {
         RefusalData { refusal: self, request }
     }
@@ -77,7 +77,7 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// See [`Refusal::data`].
+/// Members of [`Refusal::data`].
 pub struct RefusalData<'a> {
     refusal: &'a Refusal,
     request: &'a dyn std::fmt::Display,
@@ -111,8 +111,8 @@ impl Serialize for RefusalData<'_> {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident $text:literal $http:literal $rpc:literal $outcome:ident;)*) => {
-        /// The kind of a refusal: its text, its HTTP status on REST, its JSON-RPC code, and the
-        /// outcome a recorded call gets by it.
+        /// Kind of refusal: its text, its HTTP status on REST, its JSON-RPC code, and the outcome of a
+        /// recorded call.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $name,)* }
 
@@ -121,10 +121,10 @@ macro_rules! codes {
 
             pub fn as_str(self) -> &'static str { match self { $(Code::$name => $text,)* } }
 
-            /// The status of a REST answer (RFC 9110).
+            /// Returns the status of a REST answer (RFC 9110).
             pub fn http(self) -> u16 { match self { $(Code::$name => $http,)* } }
 
-            /// The code of a JSON-RPC error. Our own lie outside -32768..-32000, which the
+            /// Returns the code of a JSON-RPC error. Our own lie outside -32768..-32000, which the
             /// specifications reserve.
             pub fn rpc(self) -> i32 { match self { $(Code::$name => $rpc,)* } }
 
@@ -148,18 +148,18 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 -32600 ProtocolError;
     BodyTooLarge "body_too_large" 413 -32600 ProtocolError;
     UnsupportedMediaType "unsupported_media_type" 415 -32600 ProtocolError;
-    /// The caller takes none of the forms in which this could be answered.
+    /// Absence of any form of response that the caller accepts.
     NotAcceptable "not_acceptable" 406 -32600 ProtocolError;
     /// A modern request without the `_meta` that it needs.
     MissingMeta "missing_meta" 400 -32602 ProtocolError;
-    /// An HTTP header that says something else than the body (2026-07-28).
+    /// An HTTP header that differs from the body (2026-07-28).
     HeaderMismatch "header_mismatch" 400 -32020 ProtocolError;
-    /// The server would have to ask what this client did not declare (2026-07-28).
+    /// A server request that this client did not declare the capability for (2026-07-28).
     MissingCapability "missing_capability" 400 -32021 ProtocolError;
     UnsupportedVersion "unsupported_version" 400 -32022 ProtocolError;
     /// A legacy request that needs an `Mcp-Session-Id` and has none.
     SessionRequired "session_required" 400 -32600 ProtocolError;
-    /// No such session, or not this caller's, or it is over.
+    /// A session that does not exist, is another caller's, or is over.
     SessionNotFound "session_not_found" 404 40400 ProtocolError;
 
     Unauthenticated "unauthenticated" 401 40100 Denied;
@@ -172,7 +172,7 @@ codes! {
     AgentMismatch "agent_mismatch" 403 40300 Denied;
     TenantMismatch "tenant_mismatch" 403 40300 Denied;
     CommandNotAllowed "command_not_allowed" 403 40300 Denied;
-    /// A config row blocks the tool, the server, or does not allow it.
+    /// A config row that blocks the tool or the server, or does not allow the tool.
     DeniedByPolicy "denied_by_policy" 403 40300 Denied;
     ServerDisabled "server_disabled" 403 40300 Denied;
 
@@ -185,15 +185,15 @@ codes! {
     ConcurrencyLimited "concurrency_limited" 429 42900 Limited;
     Cancelled "cancelled" 499 49900 Cancelled;
 
-    /// The tool itself failed; only `mcp.execute` turns this into an error.
+    /// Failure of the tool itself, an error only in `mcp.execute`.
     ToolFailed "tool_failed" 502 50200 ToolError;
-    /// The upstream broke the protocol or died during the call.
+    /// Protocol violation or death of the upstream during the call.
     UpstreamFailed "upstream_failed" 502 50200 Unavailable;
-    /// The upstream gave an answer that no client can read.
+    /// Response of the upstream that no client can read.
     UnreadableAnswer "unreadable_answer" 502 50200 ProtocolError;
-    /// The upstream could not be started or reached.
+    /// Failure to start or reach the upstream.
     UpstreamUnavailable "upstream_unavailable" 503 50300 Unavailable;
-    /// The circuit breaker is open.
+    /// Open circuit breaker.
     CircuitOpen "circuit_open" 503 50300 Unavailable;
     ServerStopped "server_stopped" 503 50300 Unavailable;
     NotConfigured "not_configured" 503 50300 Unavailable;

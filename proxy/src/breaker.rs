@@ -1,5 +1,5 @@
-//! The circuit breaker of one upstream: after several failures in a row it lets nothing through for a
-//! while, then one request to see. It knows nothing of what failed.
+//! Circuit breaker of one upstream: after several failures in a row it refuses requests for a while, then
+//! admits one probe. Knows nothing of the cause of failures.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use serde::Serialize;
 pub enum BreakerState {
     Closed,
     Open,
-    /// One request is let through to see.
+    /// State in which one probe is admitted.
     HalfOpen,
 }
 
@@ -33,7 +33,7 @@ pub struct Breaker {
     pause: Duration,
     /// Failures in a row.
     failures: AtomicU32,
-    /// True if `opened` has something: spares the usual request the lock.
+    /// Flag of `opened`, which spares the usual request the lock.
     is_open: AtomicBool,
     opened: Mutex<Option<Opened>>,
 }
@@ -44,7 +44,7 @@ struct Opened {
     probing: bool,
 }
 
-/// The admission of a request; a probe must report its outcome.
+/// Kind of admission; the outcome of a probe must be reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
     Usual,
@@ -52,13 +52,13 @@ pub enum Admission {
 }
 
 impl Breaker {
-    /// Opens after `threshold` failures in a row, for `pause`.
+    /// Creates a breaker that opens after `threshold` failures in a row, for `pause`.
     pub fn new(threshold: u32, pause: Duration) -> Self {
         let opened = Mutex::new(None);
         Self { threshold, pause, failures: AtomicU32::new(0), is_open: AtomicBool::new(false), opened }
     }
 
-    /// Lets a request through, or refuses it with [`Code::CircuitOpen`].
+    /// Admits a request, or refuses it with [`Code::CircuitOpen`].
     pub fn admit(&self) -> Result<Admission, Refusal> {
         if !self.is_open.load(Ordering::Acquire) {
             return Ok(Admission::Usual);
@@ -84,7 +84,7 @@ impl Breaker {
         }
     }
 
-    /// True if this failure opened it.
+    /// Counts a failure and returns whether it opened the breaker.
     pub fn failed(&self) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures < self.threshold {
@@ -98,14 +98,14 @@ impl Breaker {
         newly
     }
 
-    /// The probe ended without telling anything: the next request is one.
+    /// Ends a probe without an outcome: the next request is a probe.
     pub fn undecided(&self) {
         if let Some(opened) = self.opened.lock().as_mut() {
             opened.probing = false;
         }
     }
 
-    /// Closes it, whatever happened before.
+    /// Closes the breaker, whatever happened before.
     pub fn reset(&self) {
         let mut opened = self.opened.lock();
         self.failures.store(0, Ordering::Relaxed);
@@ -113,12 +113,12 @@ impl Breaker {
         *opened = None;
     }
 
-    /// Failures in a row.
+    /// Returns the failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Its state, and since when when it is not closed.
+    /// Returns the state, and the time of opening unless closed.
     pub fn state(&self) -> (BreakerState, Option<Timestamp>) {
         match self.opened.lock().as_ref() {
             None => (BreakerState::Closed, None),

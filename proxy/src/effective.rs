@@ -1,12 +1,12 @@
-//! Values of settings with what set them: a default, a server's row or a config row.
+//! Values of settings with their source: a default, a server's row or a config row.
 
 use jiff::Timestamp;
 use protocol::ConfigId;
 
-/// The source of a value.
+/// Source of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// The gateway's configuration; no row says anything.
+    /// The gateway's configuration, in the absence of rows.
     Default,
     Server,
     /// A config of the tenant, or of one of its agents.
@@ -25,13 +25,13 @@ pub struct Effective<T> {
 }
 
 impl<T> Effective<T> {
-    /// Takes what a server's row sets, else the default.
+    /// Returns the value of a server's row, else the default.
     pub fn of_server(set: Option<T>, default: T) -> Self {
         set.map_or(default.into(), |value| Self { value, source: Source::Server })
     }
 }
 
-/// A default.
+/// Converts a default.
 impl<T> From<T> for Effective<T> {
     fn from(value: T) -> Self {
         Self { value, source: Source::Default }

@@ -1,6 +1,6 @@
-//! Outbound HTTP client, the only place that builds a `reqwest::Client`. Timeouts,
-//! size limits, no redirect to another host, and no request to an address that is not public unless
-//! the operator said so. It knows nothing of MCP, and sends no header but those it is given.
+//! Outbound HTTP client, the only place that builds a `reqwest::Client`. Timeouts, size limits, no redirect
+//! to another host, and no request to an address that is not public unless the operator allowed it. Knows
+//! nothing of MCP, and sends no headers but those given.
 
 mod address;
 mod resolver;
@@ -24,20 +24,20 @@ pub use reqwest::{Method, RequestBuilder, Response, Url, header};
 use self::address::Guard;
 use self::resolver::GuardedResolver;
 
-/// Redirects within one host that are followed.
+/// Most redirects within one host.
 const MAX_REDIRECTS: usize = 5;
 
-/// Settings of the egress client.
+/// Settings of outbound requests.
 #[derive(Clone, Debug)]
 pub struct EgressSettings {
-    /// Until a connection stands, its TLS included.
+    /// Time limit of connecting, including TLS.
     pub connect_timeout: Duration,
-    /// Until the whole answer is there; a request may set its own.
+    /// Time limit of the whole answer; a request may set its own.
     pub timeout: Duration,
-    /// Networks that are open although they are not public: `EGRESS_ALLOW`.
+    /// Permitted networks that are not public: `EGRESS_ALLOW`.
     pub allow: Vec<IpNet>,
-    /// URLs from the operator's own configuration: their origins (scheme, host, port) are exempt from
-    /// the address guard.
+    /// URLs from the operator's own configuration: their origins (scheme, host, port) are exempt from the
+    /// address guard.
     pub trusted: Vec<Url>,
 }
 
@@ -52,15 +52,15 @@ impl Default for EgressSettings {
     }
 }
 
-/// Why something outside was not reached. The text names host and cause, never a whole URL, which may
-/// hold a secret.
+/// Failure of an outbound request. The text names host and cause, never a whole URL, which may hold a
+/// secret.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
     #[error("{0:?} is not a URL")]
     NotUrl(String),
     #[error("the scheme {0}:// is not one that can be spoken here")]
     Scheme(String),
-    /// The guard refused. `kind` says what sort of address it is.
+    /// Refusal of the guard; `kind` names the purpose of the address.
     #[error("{host} has the address {address}, which is {kind}; the operator opens it with EGRESS_ALLOW")]
     NotPublic { host: String, address: std::net::IpAddr, kind: &'static str },
     #[error("{from} redirects to {to}, which is another host or less safe")]
@@ -71,7 +71,7 @@ pub enum EgressError {
     TimedOut { host: String },
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
-    /// The connection broke after something was sent.
+    /// Loss of the connection after something was sent.
     #[error("the connection to {host} broke: {reason}")]
     Broken { host: String, reason: String },
     #[error("{host} answered with status {status}")]
@@ -85,7 +85,7 @@ pub enum EgressError {
 }
 
 impl EgressError {
-    /// Returns true if any byte of the request may have reached the other side.
+    /// Returns whether any byte of the request may have reached the other side.
     pub fn sent(&self) -> bool {
         match self {
             EgressError::NotUrl(_)
@@ -104,7 +104,7 @@ impl EgressError {
     }
 }
 
-/// The egress client. Cheap to clone.
+/// Outbound HTTP client. Cheap to clone.
 #[derive(Clone)]
 pub struct Egress {
     inner: Arc<Inner>,
@@ -114,11 +114,11 @@ struct Inner {
     settings: EgressSettings,
     origins: HashSet<String>,
     guard: Guard,
-    /// Made at first use: reading the system's certificate authorities takes milliseconds, and a
-    /// gateway that never goes out needs none.
+    /// Client made at first use: reading the system's certificate authorities takes milliseconds, and a
+    /// gateway without outbound requests needs none.
     guarded: OnceLock<Result<Client, String>>,
     trusted: OnceLock<Result<Client, String>>,
-    /// TLS settings of connections that are no HTTP requests.
+    /// TLS configuration of connections outside the HTTP clients.
     tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
 }
 
@@ -137,8 +137,8 @@ impl Egress {
         Self { inner: Arc::new(Inner { settings, origins, guard, guarded, trusted, tls }) }
     }
 
-    /// Begins a request. The guard looks at an address in the URL here, and at the addresses of a name
-    /// when it is resolved to be connected to.
+    /// Begins a request. Checks an address in the URL here, and the addresses of a name when it is resolved
+    /// for the connection.
     pub fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, EgressError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(EgressError::Scheme(url.scheme().to_owned()));
@@ -154,13 +154,13 @@ impl Egress {
         Ok(client.request(method, url.clone()))
     }
 
-    /// Refuses a URL whose host is an address that the guard does not let pass, before anything is
-    /// sent. Trusted origins are no exception here: whoever gives the URL is not the operator.
+    /// Refuses a URL whose host is a refused address, before anything is sent. Trusted origins are no
+    /// exception here: the URL does not come from the operator.
     pub fn check_literal(&self, url: &Url) -> Result<(), EgressError> {
         self.inner.guard.check_url(url)
     }
 
-    /// Sends a request and gives the answer, whatever its status. The request's own time-out, where it
+    /// Sends a request and returns the answer, whatever its status. The request's own time-out, where it
     /// has one, replaces that of the settings, and covers the answer's body too.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, EgressError> {
         request.send().await.map_err(explain)
@@ -181,7 +181,7 @@ impl Egress {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes. One that says it is larger is not read at all.
+/// Reads a whole body of at most `limit` bytes. A body declared larger is not read at all.
 pub async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes, EgressError> {
     let host = host(response.url());
     let declared = response.content_length().unwrap_or(0);
@@ -198,7 +198,7 @@ pub async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes,
     Ok(body.freeze())
 }
 
-/// The next piece of a body; none at its end.
+/// Returns the next piece of a body; none at its end.
 pub async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, EgressError> {
     response.chunk().await.map_err(explain)
 }
@@ -239,7 +239,7 @@ fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action 
     attempt.follow()
 }
 
-/// Finds our own error in what the client library gives, or says what it was.
+/// Extracts our own error from the client library's, or describes its cause.
 fn explain(error: reqwest::Error) -> EgressError {
     let host = error.url().map(host).unwrap_or_default();
     if error.is_timeout() && !error.is_connect() {
@@ -265,7 +265,7 @@ fn explain(error: reqwest::Error) -> EgressError {
     if connected { EgressError::Broken { host, reason } } else { EgressError::Unreachable { host, reason } }
 }
 
-/// An error with everything below it, in one line.
+/// Formats an error with all its sources, in one line.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -284,7 +284,7 @@ fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
 }
 
-/// The beginning of a text that may be anything, without what may be a password.
+/// Returns the beginning of an arbitrary text, without a possible password.
 fn shown(text: &str) -> String {
     let after_user = text.rsplit('@').next().unwrap_or_default();
     after_user.chars().take(80).collect()

@@ -1,6 +1,6 @@
 //! Parameters of a tool that are mirrored into HTTP headers (`x-mcp-header` in its `inputSchema`,
-//! 2026-07-28, streamable HTTP, "Custom Headers from Tool Parameters"): found, written, compared. Pure
-//! functions for both sides; it knows no request.
+//! 2026-07-28, streamable HTTP, "Custom Headers from Tool Parameters"): parsed, written, compared. Pure
+//! functions for both sides, independent of requests.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -18,9 +18,9 @@ const END: &str = "?=";
 /// One parameter that is mirrored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeaderParam {
-    /// The whole name of the header, in lower case.
+    /// Whole name of the header, in lower case.
     pub header: String,
-    /// The names of the properties that lead to it, from the arguments down.
+    /// Names of the properties that lead to the parameter, from the arguments down.
     pub path: Vec<String>,
     pub kind: Kind,
 }
@@ -32,10 +32,10 @@ pub enum Kind {
     Boolean,
 }
 
-/// The mirrored parameters of an `inputSchema`. An error says which annotation is invalid: a tool with
-/// one must be left out of every list that goes by way of HTTP.
+/// Returns the mirrored parameters of an `inputSchema`. The error names the invalid annotation: a tool with
+/// one must be left out of every list that goes over HTTP.
 pub fn read(schema: &RawValue) -> Result<Vec<HeaderParam>, String> {
-    // Nearly no schema has one, and a look is cheaper than a tree.
+    // Nearly no schema has one, and a search is cheaper than a tree.
     if !schema.get().contains(ANNOTATION) && !schema.get().contains('\\') {
         return Ok(Vec::new());
     }
@@ -45,13 +45,13 @@ pub fn read(schema: &RawValue) -> Result<Vec<HeaderParam>, String> {
     Ok(walk.found)
 }
 
-/// The place of a schema.
+/// Place of a subschema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Root,
-    /// Reached through `properties` alone.
+    /// A subschema reached through `properties` alone.
     Property,
-    /// Anywhere else: no annotation may be here.
+    /// Any other place, where no annotation may be.
     Elsewhere,
 }
 
@@ -69,7 +69,7 @@ impl Walk {
         }
         for (keyword, inner) in members {
             match (keyword.as_str(), inner) {
-                // Instances and no schemas.
+                // These hold instances and no schemas.
                 ("default" | "const" | "enum" | "examples" | "example", _) => {}
                 ("properties", Value::Object(properties)) => self.properties(properties, place)?,
                 (
@@ -120,13 +120,13 @@ impl Walk {
     }
 }
 
-/// A `token` of RFC 9110, section 5.6.2.
+/// Returns whether the name is a `token` of RFC 9110, section 5.6.2.
 fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// One of the three types; null may stand beside it.
+/// Returns one of the three types, optionally with null.
 fn kind(type_: Option<&Value>) -> Option<Kind> {
     let one = match type_? {
         Value::Array(several) => {
@@ -143,8 +143,8 @@ fn kind(type_: Option<&Value>) -> Option<Kind> {
     }
 }
 
-/// Returns the headers for these arguments: name and plain value, or none where there must
-/// be no such header.
+/// Returns the name and plain value of each header for these arguments; no value where the header must be
+/// absent.
 pub fn values(params: &[HeaderParam], arguments: &RawValue) -> Vec<(String, Option<String>)> {
     params.iter().map(|param| (param.header.clone(), value(arguments, &param.path))).collect()
 }
@@ -164,7 +164,7 @@ fn value(arguments: &RawValue, path: &[String]) -> Option<String> {
     }
 }
 
-/// A value as it is written into a header: as it is, or in base64 where it could not stand there.
+/// Encodes a header's value: unchanged, or in base64 where it would be no valid value.
 pub fn encode(value: &str) -> String {
     let plain = value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
         && value.trim_matches([' ', '\t']) == value
@@ -172,7 +172,7 @@ pub fn encode(value: &str) -> String {
     if plain { value.to_owned() } else { format!("{BEGIN}{}{END}", STANDARD.encode(value)) }
 }
 
-/// The plain value of a header. White space around it does not belong to it.
+/// Decodes the plain value of a header, without white space around it.
 pub fn decode(header: &str) -> Result<String, String> {
     let header = header.trim_matches([' ', '\t']);
     if let Some(odd) = header.chars().find(|c| !matches!(c, '\t' | ' '..='~')) {
@@ -185,8 +185,8 @@ pub fn decode(header: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "its base64 is not UTF-8".to_owned())
 }
 
-/// Returns true if a plain value of the body and one of a header are the same. Integers are compared as numbers:
-/// 42 is 42.0.
+/// Returns whether a plain value of the body and one of a header are equal. Integers are compared as
+/// numbers: 42 is 42.0.
 pub fn equal(kind: Kind, body: &str, header: &str) -> bool {
     match kind {
         Kind::String | Kind::Boolean => body == header,
@@ -194,7 +194,7 @@ pub fn equal(kind: Kind, body: &str, header: &str) -> bool {
     }
 }
 
-/// A whole number, however it is written in JSON; none beyond 128 bits.
+/// Reads a whole number in any JSON notation; none beyond 128 bits.
 fn decimal(text: &str) -> Option<i128> {
     let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -1,4 +1,4 @@
-//! The last lines of one server: what its child wrote to stderr, and what was noted about it.
+//! Log buffer of one MCP server: stderr of its child, and notes of the gateway.
 
 use std::collections::VecDeque;
 
@@ -10,12 +10,12 @@ use serde::Serialize;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct LogLine {
     pub at: Timestamp,
-    /// `stderr`, or `gateway` for what was noted about it.
+    /// `stderr`, or `gateway` for the gateway's own notes.
     pub stream: &'static str,
     pub text: String,
 }
 
-/// Bounded in lines and bytes; the oldest lines go first.
+/// Buffer bounded in lines and bytes; the oldest lines go first.
 pub struct LogRing {
     kept: Mutex<Kept>,
     max_lines: usize,
@@ -36,7 +36,7 @@ impl LogRing {
         Self { kept: Mutex::default(), max_lines, max_bytes }
     }
 
-    /// A line of the child's stderr, as bytes that may be anything.
+    /// Adds a line of the child's stderr, as arbitrary bytes.
     pub fn stderr(&self, line: &[u8]) {
         let line = &line[..line.len().min(LINE_BYTES)];
         let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
@@ -45,7 +45,7 @@ impl LogRing {
         }
     }
 
-    /// Something the gateway noted.
+    /// Adds a note of the gateway.
     pub fn note(&self, text: impl Into<String>) {
         self.push("gateway", text.into());
     }
@@ -60,14 +60,14 @@ impl LogRing {
         }
     }
 
-    /// The newest lines, oldest first.
+    /// Returns the newest lines, oldest first.
     pub fn newest(&self, limit: usize) -> Vec<LogLine> {
         let kept = self.kept.lock();
         let skipped = kept.lines.len().saturating_sub(limit);
         kept.lines.iter().skip(skipped).cloned().collect()
     }
 
-    /// Returns what the child wrote to stderr since then, oldest first.
+    /// Returns the child's stderr since then, oldest first.
     pub fn stderr_since(&self, since: Timestamp) -> Vec<String> {
         let kept = self.kept.lock();
         let newest = kept.lines.iter().rev().take_while(|line| line.at >= since);

@@ -1,22 +1,22 @@
-//! Lines of a child's stderr without secrets: the values of the server's own variables, and what looks like
-//! a key, a token or a password. Which line matters is not known here.
+//! Masking of secrets in a child's stderr: the values of the server's own variables, and everything that
+//! looks like a key, a token or a password.
 
-/// The most characters of a line that are shown.
+/// Most characters shown of a line.
 const SHOWN_CHARS: usize = 300;
 
-/// A shorter value of a variable is not looked for.
+/// Least length of a variable's value to be masked.
 const VALUE_BYTES: usize = 3;
 
-/// A shorter value is hidden only where it stands alone, and none is guessed that is shorter: it would be
+/// Least length to be masked within another word, and to be guessed as a secret: a shorter text would be
 /// found in every other word.
 const SECRET_BYTES: usize = 6;
 
-/// The fewest characters after the prefix of a key.
+/// Fewest characters after the prefix of a key.
 const KEY_BYTES: usize = 12;
 
 const HIDDEN: &str = "[redacted]";
 
-/// Values that are shown in any case.
+/// Values that are never masked.
 const PLAIN_VALUES: [&str; 8] =
     ["true", "false", "null", "none", "undefined", "required", "missing", "invalid"];
 
@@ -49,7 +49,7 @@ const KEY_PREFIXES: [&str; 25] = [
     "eyJ",
 ];
 
-/// Endings of a secret's name, in lower case, without `_`, `-` and `.`.
+/// Endings of the names of secrets, in lower case, without `_`, `-` and `.`.
 const SECRET_NAMES: [&str; 13] = [
     "password",
     "passwd",
@@ -70,7 +70,7 @@ const SECRET_NAMES: [&str; 13] = [
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Takes each line of each value: a program writes a value of several lines as such.
+    /// Takes each line of each value, since programs print a value of several lines as such.
     pub fn new<'a>(values: impl Iterator<Item = &'a String>) -> Secrets {
         let lines = values.flat_map(|value| value.lines()).map(str::trim);
         let mut secrets: Vec<String> = lines
@@ -94,7 +94,7 @@ impl Secrets {
     }
 }
 
-/// Hides a value. A short one is hidden only as a word of its own.
+/// Masks a value; a short one only where it stands alone.
 fn without_value(line: &str, secret: &str) -> String {
     if secret.len() >= SECRET_BYTES {
         return line.replace(secret, HIDDEN);
@@ -113,7 +113,7 @@ fn without_value(line: &str, secret: &str) -> String {
     out + &line[from..]
 }
 
-/// Hides a private key in PEM form (RFC 7468), which goes on over lines that have no space in them.
+/// Masks a private key in PEM form (RFC 7468), which goes on over lines that have no space in them.
 fn without_private_key(line: &str, in_key: &mut bool) -> String {
     if *in_key {
         *in_key = !line.contains("-----END ") && !line.trim().contains(' ');
@@ -130,7 +130,7 @@ fn without_private_key(line: &str, in_key: &mut bool) -> String {
     format!("{}{HIDDEN}{rest}", &line[..begin])
 }
 
-/// Hides user and password of URLs (RFC 3986, 3.2.1).
+/// Masks user and password of URLs (RFC 3986, 3.2.1).
 fn without_user(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);
     while let Some(at) = rest.find("://") {
@@ -149,15 +149,15 @@ fn without_user(line: &str) -> String {
     out + rest
 }
 
-/// The certainty that a value follows.
+/// Certainty that a value follows.
 #[derive(Clone, Copy, PartialEq)]
 enum Follows {
     Value,
-    /// A value or a word of a sentence.
+    /// A value or a part of a sentence.
     Perhaps,
 }
 
-/// Hides what follows the name of a secret, and keys with a well-known prefix.
+/// Masks the value after the name of a secret, and keys with a well-known prefix.
 fn without_keys(line: &str) -> String {
     let (mut out, mut rest, mut before) = (String::new(), line, "");
     while !rest.is_empty() {
@@ -188,7 +188,7 @@ fn is_quote(c: char) -> bool {
     "\"'`".contains(c)
 }
 
-/// `name=`, `"name": "`, `name: `, `--name `, `Bearer `.
+/// Recognises `name=`, `"name": "`, `name: `, `--name `, `Bearer `.
 fn what_follows(name: &str, separator: &str) -> Option<Follows> {
     let sign: String = separator.chars().filter(|c| !c.is_whitespace() && !is_quote(*c)).collect();
     if name.eq_ignore_ascii_case("bearer") && sign.is_empty() {

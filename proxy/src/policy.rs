@@ -1,5 +1,5 @@
-//! Policy: the settings of server, tenant and agent resolved in one place. The most specific value
-//! wins, a block always wins, and every value and refusal says which row decided.
+//! Access policy: the settings of server, tenant and agent resolved in one place. The most specific value
+//! wins, a block always wins, and every value and refusal names the row that decided.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use protocol::{Code, ConfigId, Refusal};
 use crate::effective::{Effective, Source};
 use crate::server::ServerSpec;
 
-/// A config row, read for deciding.
+/// A config row in parsed form.
 #[derive(Debug)]
 pub struct ConfigSpec {
     pub id: ConfigId,
-    /// For one agent of the tenant, or (false) for all of them.
+    /// Scope of the row: one agent of the tenant, or (false) all of them.
     pub for_agent: bool,
     pub enabled: Option<bool>,
     pub allowed_tools: Option<Patterns>,
@@ -28,7 +28,7 @@ pub struct ConfigSpec {
 pub struct Patterns(Vec<GlobMatcher>);
 
 impl Patterns {
-    /// Reads the patterns; the error names the one that is wrong.
+    /// Parses the patterns; the error names the invalid one.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let read = |pattern: &'a str| {
             GlobBuilder::new(pattern)
@@ -40,7 +40,7 @@ impl Patterns {
         patterns.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The first pattern that matches.
+    /// Returns the first pattern that matches.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|matcher| matcher.is_match(name)).map(|matcher| matcher.glob().glob())
     }
@@ -53,7 +53,7 @@ impl ConfigSpec {
     }
 }
 
-/// The rows that apply to one caller at one server.
+/// Rows that apply to one caller at one server.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub spec: Arc<ServerSpec>,
@@ -61,7 +61,7 @@ pub struct Policy {
     pub agent: Option<Arc<ConfigSpec>>,
 }
 
-/// Returns the settings that result from the rows.
+/// Resolved settings.
 #[derive(Debug)]
 pub struct Settings<'a> {
     pub enabled: Effective<bool>,
@@ -71,8 +71,8 @@ pub struct Settings<'a> {
 }
 
 impl Policy {
-    /// Resolves the settings: the agent's config decides, else the tenant's, else the server's row with
-    /// its defaults. What blocks, a switch that is off or a pattern, blocks wherever it stands.
+    /// Resolves the settings: the agent's config decides, else the tenant's, else the server's row with its
+    /// defaults. A block, by a switch or a pattern, applies from any of them.
     pub fn settings(&self) -> Settings<'_> {
         let rows = [self.agent.as_deref(), self.tenant.as_deref()];
         let configs = || rows.into_iter().flatten();
@@ -85,7 +85,7 @@ impl Policy {
         }
     }
 
-    /// Returns whether the server may be used at all.
+    /// Checks whether the server may be used at all.
     ///
     /// # Errors
     /// The refusal that names the row which switches it off.
@@ -97,8 +97,8 @@ impl Policy {
         let slug = &self.spec.slug;
         match source {
             Source::Config { for_agent, .. } => {
-                let whom = if for_agent { "this agent" } else { "this tenant" };
-                Err(denied(source, format!("server `{slug}` is switched off for {whom}"), "enabled"))
+                let scope = if for_agent { "this agent" } else { "this tenant" };
+                Err(denied(source, format!("server `{slug}` is switched off for {scope}"), "enabled"))
             }
             Source::Server | Source::Default => {
                 Err(Refusal::new(Code::ServerDisabled, format!("server `{slug}` is switched off"))
@@ -108,7 +108,7 @@ impl Policy {
         }
     }
 
-    /// Returns whether a tool, by the server's own name for it, may be seen and called.
+    /// Checks whether a tool, by the server's own name for it, may be seen and called.
     ///
     /// # Errors
     /// The refusal that names the row, and the pattern if one blocks the tool.

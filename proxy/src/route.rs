@@ -1,5 +1,5 @@
-//! Routes: a name that a caller used becomes a server and that server's own name.
-//! Then the permit: proof that this caller may use this route, without which nothing is called.
+//! Routing: resolves a caller's name to a server and that server's own name, and issues the permit, without
+//! which nothing is called.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use crate::selected::Selected;
 use crate::server::ServerSpec;
 use crate::view::{Member, TenantView};
 
-/// The method called at the server.
+/// Kind of target at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     CallTool,
     ReadResource,
     GetPrompt,
     Complete,
-    /// A method that is not known here.
+    /// A method unknown to the gateway.
     Pass,
 }
 
-/// The name as the caller gave it.
+/// Form of the name in the caller's request.
 #[derive(Clone, Copy, Debug)]
 pub enum Name<'a> {
     /// `slug__name` or `slug+uri`.
     Exposed(&'a str),
     /// A server's slug or id, and the server's own name.
     Own { server: &'a str, name: &'a str },
-    /// As `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
+    /// Name like `Own`, where `list-tables`, `list_tables` and `list tables` are one name.
     Operation { server: &'a str, name: &'a str },
-    /// As `Own`, and the server itself says whether it has it.
+    /// Name like `Own`; an unknown one is left to the server itself.
     Direct { server: &'a str, name: &'a str },
 }
 
-/// A server and a thing of it.
+/// A server and one of its targets.
 #[derive(Debug)]
 pub struct Route {
     pub policy: Policy,
@@ -49,12 +49,12 @@ pub struct Route {
     found: Found,
 }
 
-/// True if the server has what was asked for.
+/// Presence of the target in the server's list.
 #[derive(Debug)]
 enum Found {
     Yes,
     No(Refusal),
-    /// The server must list first, under a permit and on record; the fields say how its names are compared.
+    /// A list that must be requested first, under a permit and on record, with the way of the look-up.
     NotListed {
         loosely: bool,
         exposed: bool,
@@ -77,19 +77,19 @@ impl Permit {
         &self.route.policy.spec
     }
 
-    /// Returns the time-out of the call.
+    /// Returns the time limit of the call.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 }
 
 impl Route {
-    /// Asks the policy. The refused route is given back, for the record.
+    /// Applies the policy. Returns a refused route for the record.
     pub fn permit(self) -> Result<Permit, Box<(Route, Refusal)>> {
         let refused = match (self.policy.server(), &self.found) {
             (Err(refusal), _) => Some(refusal),
             (Ok(()), Found::No(unknown)) => Some(unknown.clone()),
-            // The server's own name is not known yet; `settle` asks for it.
+            // The server's own name is not known yet; `settle` requests it.
             (Ok(()), Found::NotListed { loosely, exposed }) if *loosely || *exposed => None,
             (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
         };
@@ -116,8 +116,8 @@ impl Route {
 }
 
 impl Catalog {
-    /// Finds the route, as far as that goes without asking the server. `key` says which of a server's
-    /// upstreams is looked at for names.
+    /// Finds the route, as far as possible without a request to the server. `key` selects the upstream
+    /// whose names are looked up.
     pub fn resolve(
         &self,
         view: &TenantView,
@@ -150,8 +150,7 @@ impl Catalog {
         Ok(route)
     }
 
-    /// A URI as a server gave it, in a link within a result for instance: found if one server alone is
-    /// known to list it.
+    /// Finds the one server known to list a URI, such as a link within a result.
     fn find_resource<'v, 'n>(
         &self,
         view: &'v TenantView,
@@ -171,8 +170,7 @@ impl Catalog {
         }
     }
 
-    /// Asks the server for its names where that was not done yet, and the policy again for the name
-    /// that turned out to be meant.
+    /// Requests the server's names where still unknown, and applies the policy to the name found.
     pub async fn settle(
         &self,
         permit: &mut Permit,
@@ -210,7 +208,7 @@ impl Route {
     }
 }
 
-/// The server, and the name as it may know it.
+/// Finds the server, and the name for a look-up at that server.
 pub fn find_member<'v, 'n>(
     view: &'v TenantView,
     verb: Verb,
@@ -234,7 +232,7 @@ pub fn find_member<'v, 'n>(
     }
 }
 
-/// A server by slug or id.
+/// Finds a server by slug or id.
 pub fn find_server<'v>(view: &'v TenantView, server: &str) -> Result<&'v Member, Refusal> {
     let by_id = || view.members().iter().find(|member| member.spec.id.to_string() == server);
     view.find(server).or_else(by_id).ok_or_else(|| unknown_server(view, server))
@@ -281,7 +279,7 @@ fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> R
     Refusal::new(code, format!("server `{slug}` has no {what} `{}`", shortened(name))).hint(hint)
 }
 
-/// At most 100 characters of what a caller sent, for messages.
+/// Returns at most 100 characters of a caller's text, for messages.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((at, _)) => format!("{}…", &text[..at]),

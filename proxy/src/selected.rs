@@ -1,4 +1,4 @@
-//! Selection of a server's upstreams for one client: the proof that every way to an upstream takes.
+//! Selection of a server's upstreams for one client, which every access to an upstream requires.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::server::ServerSpec;
 #[derive(Clone, Debug)]
 pub struct Selected {
     pub(crate) spec: Arc<ServerSpec>,
-    /// The upstream of calls.
+    /// Key of the upstream of calls.
     pub(crate) key: PoolKey,
-    /// The upstream of lists, handshakes and names: the one that all clients share, unless one of the
-    /// client's own runs already.
+    /// Key of the upstream of lists, handshakes and names: the shared one, unless one of the client's own
+    /// runs already.
     pub(crate) list_key: PoolKey,
 }
 
 impl Selected {
-    /// Selects an upstream for work of the gateway itself. No policy is asked: a caller's right, if any,
-    /// was proved otherwise (by a scope of REST).
+    /// Selects an upstream for work of the gateway itself, without a policy: a caller's right, if any, was
+    /// proved otherwise (by a scope of REST).
     pub fn for_gateway(spec: Arc<ServerSpec>, key: PoolKey) -> Self {
         Self { spec, key, list_key: key }
     }

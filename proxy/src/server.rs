@@ -1,5 +1,5 @@
-//! A registered server as the upstream side needs it: what to start and how long to wait for it.
-//! It knows nothing of the row it came from, nor of who may use it.
+//! MCP server specification for the upstream side: its launch and its time limits. Knows nothing of the row
+//! behind the specification, nor of permitted callers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::effective::Effective;
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
     pub id: ServerId,
-    /// None for a server that the operator offers to all tenants.
+    /// Owner; none for a server that the operator offers to all tenants.
     pub owner: Option<TenantId>,
     pub slug: Slug,
     pub name: String,
@@ -27,29 +27,29 @@ pub struct ServerSpec {
     pub launch: Launch,
     pub revision: i32,
     pub enabled: Effective<bool>,
-    /// Time-out of a call without a config.
+    /// Time limit of a call when no config sets one.
     pub timeout: Effective<Duration>,
-    /// Time for a start, not counted in a call's own time-out.
+    /// Time limit of a start, which does not count towards a call's own time-out.
     pub start_timeout: Effective<Duration>,
-    /// Time for which an unused child is kept; zero for as long as the gateway runs.
+    /// Time that an unused child is kept; zero for as long as the gateway runs.
     pub idle_timeout: Effective<Duration>,
-    /// Requests at once; zero for no bound.
+    /// Most concurrent requests; zero for no bound.
     pub max_concurrency: Effective<u32>,
     pub retries: Effective<u8>,
-    /// Which eras it speaks, when its registration says so.
+    /// Eras by the registration.
     pub era: Option<Eras>,
-    /// The earlier verdict.
+    /// Eras by an earlier discovery.
     pub found: Option<EraVerdict>,
 }
 
-/// Which eras a server was found to speak.
+/// Eras that a server was found to speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EraVerdict {
     pub eras: Eras,
     pub found_at: Timestamp,
 }
 
-/// The transport of a server.
+/// Transport and target of a server.
 #[derive(Clone, Debug)]
 pub enum Launch {
     /// A tool provider of this process.
@@ -64,11 +64,11 @@ pub enum Launch {
     Unsupported { transport: String },
 }
 
-/// A tool provider and what its server's row gives it.
+/// A tool provider, with settings and secrets of the server's row.
 #[derive(Clone, PartialEq)]
 pub struct BuiltinLaunch {
     pub provider: String,
-    /// A JSON object.
+    /// Settings: a JSON object.
     pub settings: Value,
     pub secrets: BTreeMap<String, String>,
 }
@@ -91,13 +91,13 @@ pub struct StdioLaunch {
     pub limits: ChildLimits,
 }
 
-/// Address and headers of a remote server.
+/// URL and headers of a remote server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteLaunch {
     pub url: String,
     /// The server's own credentials and the like; never those of a caller.
     pub headers: BTreeMap<String, String>,
-    /// True if the operator's own configuration names it, which may lie at a private address.
+    /// Origin in the operator's own configuration, which permits a private address.
     pub trusted: bool,
 }
 
@@ -130,7 +130,7 @@ impl fmt::Debug for StdioLaunch {
     }
 }
 
-/// Resource limits of a child (setrlimit(2)); none means that the gateway's own apply.
+/// Resource limits of a child (setrlimit(2)); `None` keeps the gateway's own.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ChildLimits {
     /// Address space in MiB. Node and other programs that reserve much fail under a small one.

@@ -1,10 +1,10 @@
-//! Replacement of one string inside raw JSON; every other byte stays.
+//! Replacement of one string inside raw JSON that keeps every other byte.
 
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Raw JSON in three pieces: what stands before the replaced value, the value, and what follows.
+/// Raw JSON in three pieces: before the replaced value, the value, and after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spliced<'a> {
     pub head: &'a str,
@@ -20,15 +20,15 @@ pub fn around<'a>(whole: &'a str, part: &str) -> Spliced<'a> {
     Spliced { head: &whole[..start], tail: &whole[start + part.len()..] }
 }
 
-/// Returns true if this string, of ASCII letters and `_`, may be somewhere in raw JSON: a look that is cheaper
-/// than reading it. Letters can be written with escapes; hardly anybody does.
+/// Returns whether this string, of ASCII letters and `_`, may be somewhere in raw JSON, at less cost than
+/// parsing. Letters can be written with escapes; hardly anybody does.
 pub fn may_have(json: &[u8], text: &str) -> bool {
     let letter = |at: usize| matches!(json.get(at + 4), Some(b'4'..=b'7'));
     memmem::find(json, format!("\"{text}\"").as_bytes()).is_some()
         || memmem::find_iter(json, br"\u00").any(letter)
 }
 
-/// The member of a list item that names it: `name`, `uri` or `uriTemplate`.
+/// Naming member of a list item: `name`, `uri` or `uriTemplate`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key {
     Name,
@@ -36,8 +36,8 @@ pub enum Key {
     UriTemplate,
 }
 
-/// Reads the naming member of an item: its decoded text, and the cut around its raw form. An item
-/// without one, or with two, is ambiguous and is refused with the reason.
+/// Reads the naming member of an item: its decoded text, and the cut around its raw form. Refuses an item
+/// without one, or with two, and returns the reason.
 pub fn named(item: &RawValue, key: Key) -> Result<(String, Spliced<'_>), String> {
     #[derive(Deserialize)]
     struct Named<'a> {

@@ -1,7 +1,6 @@
-//! Diagnosis of a child's end from its stderr: the line that names the error, and what to do about a known
-//! one.
+//! Cause of a child's exit in its stderr: the line that names the error, and a hint for known errors.
 
-/// The line that names the error, most telling kind first; the last line with words if none does.
+/// Returns the line that names the error, by the clearest kind first; else the last line that is not noise.
 pub fn telling_line<S: AsRef<str>>(lines: &[S]) -> Option<&str> {
     let lines: Vec<&str> = lines.iter().map(|line| line.as_ref().trim()).collect();
     let best = |rank: fn(&str) -> bool| lines.iter().rev().find(|line| rank(line)).copied();
@@ -11,7 +10,7 @@ pub fn telling_line<S: AsRef<str>>(lines: &[S]) -> Option<&str> {
         .or_else(|| best(|line| !is_noise(line)))
 }
 
-/// The hint for a recognised cause.
+/// Returns the remedy of a recognised cause.
 pub fn hint(lines: &[impl AsRef<str>]) -> Option<&'static str> {
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().any(|word| line.as_ref().contains(word)));
     if has(&["Cannot find module", "Cannot find package", "ModuleNotFoundError", "No module named"]) {
@@ -41,7 +40,7 @@ fn names_known_cause(line: &str) -> bool {
     !is_noise(line) && CAUSES.iter().any(|cause| line.contains(cause))
 }
 
-/// `TypeError: …`, `Error [ERR_X]: …`, `sqlite3.OperationalError: …`, `Uncaught Error: …`, `KeyError: …`.
+/// Recognises `TypeError: …`, `Error [ERR_X]: …`, `sqlite3.OperationalError: …`, `Uncaught Error: …`.
 fn names_error(line: &str) -> bool {
     let line = line.strip_prefix("Uncaught ").unwrap_or(line);
     let Some((name, _)) = line.split_once(':') else { return false };
@@ -71,7 +70,7 @@ fn mentions_error(line: &str) -> bool {
     WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// Returns true if a line says that a variable in capitals is missing.
+/// Returns whether a line reports a missing variable in capitals.
 fn names_variable(line: &str) -> bool {
     let lower = line.to_lowercase();
     let missing =
@@ -87,7 +86,7 @@ fn names_variable(line: &str) -> bool {
         || lower.contains("environment variable")
 }
 
-/// The Node version, a brace, a rule, a stack frame, a source location, a member of a dumped object.
+/// Recognises the Node version, a brace, a rule, a stack frame, a source location, a member of a dump.
 fn is_noise(line: &str) -> bool {
     !line.chars().any(char::is_alphabetic)
         || line.starts_with("Node.js v")
@@ -102,7 +101,7 @@ fn is_noise(line: &str) -> bool {
         || is_member(line)
 }
 
-/// `code: 'MODULE_NOT_FOUND',` as Node prints an error's members.
+/// Recognises `code: 'MODULE_NOT_FOUND',`, as Node prints an error's members.
 fn is_member(line: &str) -> bool {
     let Some((name, value)) = line.split_once(": ") else { return false };
     name.chars().all(|c| c.is_ascii_alphanumeric())

@@ -1,5 +1,5 @@
-//! View of a tenant: the servers its callers can reach, its own servers and the global ones, with the tenant's
-//! settings. A view is a value, made from the registry and replaced whole when the registry changes.
+//! Servers that one tenant's callers can reach: its own and the global ones, with the tenant's settings. A
+//! view is immutable, built from the registry and replaced whole when the registry changes.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,28 +10,28 @@ use protocol::{AgentId, ServerId, Slug, TenantId};
 use crate::policy::{ConfigSpec, Policy};
 use crate::server::ServerSpec;
 
-/// The servers of one tenant, by slug.
+/// Servers of one tenant, by slug.
 #[derive(Debug)]
 pub struct TenantView {
     pub tenant: TenantId,
-    /// In a stable order: by slug.
+    /// Servers ordered by slug.
     members: Vec<Member>,
     by_slug: HashMap<Slug, usize>,
 }
 
-/// A server as one tenant has it.
+/// A server with one tenant's settings.
 #[derive(Debug)]
 pub struct Member {
     pub spec: Arc<ServerSpec>,
-    /// The global server of the same slug that this one hides.
+    /// Global server of the same slug that this one hides.
     pub hides: Option<ServerId>,
     tenant_config: Option<Arc<ConfigSpec>>,
     agent_configs: HashMap<AgentId, Arc<ConfigSpec>>,
 }
 
 impl TenantView {
-    /// `servers` are the tenant's own and the global ones; an own server hides a global one of the
-    /// same slug. `configs` are the tenant's rows, with the agent they are for.
+    /// Builds a view. `servers` are the tenant's own and the global ones; an own server hides a global one
+    /// of the same slug. `configs` are the tenant's rows, with the agent they are for.
     pub fn new(
         tenant: TenantId,
         servers: Vec<Arc<ServerSpec>>,
@@ -70,7 +70,7 @@ impl TenantView {
         &self.members
     }
 
-    /// The servers of which callers may see something else than in an earlier view.
+    /// Returns the servers that callers may see differently than in an earlier view.
     pub fn differs(&self, earlier: &TenantView) -> Vec<Slug> {
         let marks = |view: &TenantView| -> HashMap<Slug, u64> {
             view.members.iter().map(|member| (member.spec.slug.clone(), member.mark())).collect()
@@ -87,18 +87,18 @@ impl TenantView {
 }
 
 impl Member {
-    /// Differs where what callers see of it may differ.
+    /// Returns a hash of everything that callers may see of the server.
     fn mark(&self) -> u64 {
         let mut mark = DefaultHasher::new();
         (self.spec.id, self.spec.revision, self.spec.enabled.value).hash(&mut mark);
         let configs = self.tenant_config.iter().chain(self.agent_configs.values());
-        // In any order: the map has none.
+        // A sum is independent of the order, which the map does not have.
         let sum = configs.map(|config| config.updated_at.as_microsecond()).fold(0i64, i64::wrapping_add);
         (sum, self.agent_configs.len(), self.tenant_config.is_some()).hash(&mut mark);
         mark.finish()
     }
 
-    /// Returns the policy of this agent.
+    /// Returns the policy of this agent for the server.
     pub fn policy(&self, agent: Option<AgentId>) -> Policy {
         Policy {
             spec: Arc::clone(&self.spec),

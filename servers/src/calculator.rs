@@ -1,5 +1,5 @@
-//! Five operations on two numbers. Whole numbers stay exact as long as they fit; a result that is not
-//! a number is a failure that says so. It knows no server and no protocol beyond its tools.
+//! Calculator tools: five operations on two numbers. Whole numbers stay exact as long as they fit; a result
+//! that is not a number is a failure with its reason. Knows no server and no protocol beyond its tools.
 
 use async_trait::async_trait;
 use protocol::provider::{
@@ -94,7 +94,7 @@ impl Operation {
     }
 }
 
-/// Why there is no result. The model reads it.
+/// Cause of a missing result, as the model reads it.
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum Problem {
     #[error("division by zero: b is 0")]
@@ -137,7 +137,7 @@ fn power(a: &Number, b: &Number) -> Result<Number, Problem> {
     exact_or(a, b, exactly, f64::powf)
 }
 
-/// In whole numbers when both are and the result fits in 64 bits, else in floating point.
+/// Calculates in whole numbers when both are and the result fits in 64 bits, else in floating point.
 fn exact_or(
     a: &Number,
     b: &Number,

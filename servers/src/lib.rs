@@ -1,4 +1,4 @@
-//! The MCP servers that Trunkline ships, each a [`protocol::provider::ToolProvider`].
+//! Built-in MCP servers, each a [`protocol::provider::ToolProvider`].
 
 pub mod calculator;
 

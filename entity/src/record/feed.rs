@@ -1,6 +1,5 @@
-//! Bulk inserts of records: one trait, two implementations, and their common part. The bulk
-//! feed is the one place where the two databases get statements of their own, since it is most of the
-//! record's cost.
+//! Bulk inserts of execution records: one trait, two implementations, and their common columns. Bulk
+//! inserts are the only statements written for each database, since they are most of the record's cost.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,20 +12,20 @@ use super::feed_sqlite::SqliteFeed;
 use super::{Begin, Durability, Finish, RecordError};
 use crate::Db;
 
-/// Writes rows of `mcp_tool_executions` and this replica's row. Blocks.
+/// Writer of rows of `mcp_tool_executions` and of this replica's row. Blocks.
 pub(super) trait Feed {
-    /// Writes all rows or none. A row that is there already is left as it is, unless the new one
-    /// knows its end: so every attempt can be repeated.
+    /// Writes all rows or none. An existing row stays unless the new one has an end, so every attempt can
+    /// be repeated.
     fn store(&mut self, rows: &[Row<'_>]) -> Result<(), FeedError>;
 
-    /// Says that this replica lives. With `dead_after`, running rows of replicas without a heartbeat
-    /// for that long become `unknown`; how many.
+    /// Writes a heartbeat of this replica. With `dead_after`, running rows of replicas without a heartbeat
+    /// for that long become `unknown`; returns their number.
     fn beat(&mut self, dead_after: Option<Duration>) -> Result<u64, FeedError>;
 
     /// Returns the number of replicas, this one included, with a heartbeat within this time.
     fn replicas(&mut self, alive: Duration) -> Result<u32, FeedError>;
 
-    /// Makes what this replica's previous life left running `unknown`; how many rows. Beats, too.
+    /// Marks the running rows of this replica's previous life `unknown`, returns their number, and beats.
     fn close_previous_life(&mut self) -> Result<u64, FeedError>;
 }
 
@@ -34,14 +33,14 @@ pub(super) trait Feed {
 pub(super) struct Row<'a> {
     pub begin: &'a Begin,
     pub state: State<'a>,
-    /// The database cannot have the row yet.
+    /// Promise that the database cannot have the row yet.
     pub first_attempt: bool,
 }
 
 #[derive(Clone, Copy)]
 pub(super) enum State<'a> {
     Running,
-    /// Begun by a process that was killed.
+    /// State of a call that a killed process had begun.
     Unknown,
     Finished(&'a Finish),
 }
@@ -63,7 +62,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// The columns in the order in which both feeds bind them, with their PostgreSQL types.
+/// Columns in the order in which both feeds bind them, with their PostgreSQL types.
 pub(super) const COLUMNS: [(&str, &str); 28] = [
     ("tenant_id", "uuid"),
     ("id", "uuid"),
@@ -95,33 +94,33 @@ pub(super) const COLUMNS: [(&str, &str); 28] = [
     ("error_rule", "text"),
 ];
 
-/// The first column that an end changes; those after it, too.
+/// Index of the first column that an end changes; all later columns change, too.
 const FIRST_OF_END: usize = 15;
 
-/// `a, b, c` of all columns.
+/// Returns `a, b, c` of all columns.
 pub(super) fn column_list() -> String {
     COLUMNS.map(|(name, _)| name).join(", ")
 }
 
-/// `x = excluded.x, …` for what an end changes.
+/// Returns `x = excluded.x, …` of the columns that an end changes.
 pub(super) fn end_assignments() -> String {
     let assign = |(name, _): &(&str, &str)| format!("{name} = excluded.{name}");
     COLUMNS[FIRST_OF_END..].iter().map(assign).collect::<Vec<_>>().join(", ")
 }
 
-/// A number as a column holds it; what is beyond counts as the largest.
+/// Converts a number for a column; a larger one counts as the largest.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Rows of replicas that are long dead are deleted after this many microseconds.
+/// Microseconds after the last heartbeat until a replica's row is deleted.
 pub(super) const FORGOTTEN_AFTER_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// Destination of the rows.
+/// Database that takes the rows.
 pub(super) enum Source {
     Sqlite(PathBuf),
     Postgres(Box<sea_orm::sqlx::postgres::PgConnectOptions>),
-    /// A database that is neither, or in memory: nothing can feed it from outside the pool.
+    /// A database of another kind, or in memory: only the pool can write to it.
     Unsupported,
 }
 
@@ -134,7 +133,7 @@ impl Source {
         }
     }
 
-    /// Connects. The feed has a connection of its own, so that it never waits for the pool.
+    /// Connects. The feed has its own connection, so that it never waits for the pool.
     pub fn open(self, replica: Uuid, durability: Durability) -> Result<Box<dyn Feed>, RecordError> {
         let failed = |error: FeedError| RecordError::Database(error.to_string());
         match self {
@@ -149,7 +148,7 @@ impl Source {
     }
 }
 
-/// Why the database did not take rows, for the operator.
+/// Cause of rows that the database did not take, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FeedError {
     #[error(transparent)]

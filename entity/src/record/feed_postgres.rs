@@ -1,4 +1,4 @@
-//! The bulk feed on PostgreSQL: a connection of its own, one statement per batch over arrays. A
+//! Bulk inserts into PostgreSQL: one connection outside the pool, one statement per batch over arrays. A
 //! connection that fails is replaced at the next attempt.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use super::feed::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database's clock, in microseconds, so that the replicas' clocks may differ.
+/// SQL for the database's clock, in microseconds, so that the replicas' clocks may differ.
 macro_rules! now {
     () => {
         "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -24,7 +24,7 @@ macro_rules! now {
 }
 
 pub(super) struct PostgresFeed {
-    /// The connection lives on the feeder's thread, apart from the gateway's runtime.
+    /// Runtime of the connection on the feeder's thread, apart from the gateway's runtime.
     runtime: Runtime,
     link: Link,
     replica: Uuid,
@@ -141,7 +141,7 @@ impl Feed for PostgresFeed {
 }
 
 impl Link {
-    /// Runs `work` on the connection, which is made when there is none and dropped after a failure.
+    /// Runs `work` on the connection, opened when there is none and dropped after a failure.
     async fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
@@ -283,7 +283,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// PostgreSQL's text has no NUL.
+/// Replaces NUL, which PostgreSQL's text cannot hold.
 fn text(text: &str) -> Cow<'_, str> {
     if memchr::memchr(0, text.as_bytes()).is_some() {
         Cow::Owned(text.replace('\0', "\u{fffd}"))

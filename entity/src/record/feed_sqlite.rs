@@ -1,4 +1,4 @@
-//! The bulk feed on SQLite: a connection of its own on the same file, prepared statements, one
+//! Bulk inserts into SQLite: one connection outside the pool on the same file, prepared statements, one
 //! transaction per batch.
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::feed::{
     COLUMNS, FORGOTTEN_AFTER_US, Feed, FeedError, Row, State, column_list, end_assignments, number,
 };
 
-/// Longer than other writers of the gateway take; a busy database is asked again later.
+/// Longest wait for other writers of the gateway; a busy database is retried later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct SqliteFeed {
@@ -98,7 +98,7 @@ impl Feed for SqliteFeed {
         Ok(closed as u64)
     }
 
-    /// One process uses the file.
+    /// Returns 1: only one process uses the file.
     fn replicas(&mut self, _: Duration) -> Result<u32, FeedError> {
         Ok(1)
     }

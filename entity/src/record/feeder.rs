@@ -1,4 +1,4 @@
-//! The one thread that brings the record to the database. Knows when to write what; does not know SQL.
+//! Writer thread of execution records. Schedules the writes to the database; knows no SQL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use super::replica::Replica;
 use super::shared::{Entry, Shared};
 use super::{Durability, RecordError};
 
-/// Rows per transaction: bounds how long other writers of SQLite wait.
+/// Rows per transaction, which bounds the time that other writers of SQLite wait.
 const BATCH: usize = 2_000;
-/// Between attempts while the database is away.
+/// Pause between attempts while the database is away.
 const RETRY: Duration = Duration::from_millis(250);
-/// Rounds without anything to do before the feeder sleeps until it is woken.
+/// Idle rounds before the feeder sleeps until woken.
 const QUIET_ROUNDS: u32 = 20;
 
 pub(super) struct Feeder {
     shared: Arc<Shared>,
     feed: Box<dyn Feed>,
-    /// Every entry whose end is not in the database yet, in the order of their begins.
+    /// Entries whose end is not in the database yet, in the order of their begins.
     pending: Vec<Pending>,
     drained: Vec<Queued>,
-    /// Per journal file: how many of its records the database has.
+    /// Number of stored records per journal file.
     stored: HashMap<u64, u64>,
     next_beat: Instant,
-    /// Other replicas are judged only after this one has reached the database for a while, so that
-    /// after an outage they have had time to beat as well.
+    /// Start of the current period in which the database answers. Other replicas are judged only after a
+    /// while, so that after an outage they have had time for a heartbeat.
     reached_since: Option<Instant>,
     _replica: Replica,
 }
 
 struct Pending {
     entry: Arc<Entry>,
-    /// The files that hold it; 0 is none. The second one is from [`Feeder::keep_ends`].
+    /// Numbers of the files that hold the entry; 0 is none. The second file is from [`Feeder::keep_ends`].
     segment: u64,
     whole_segment: u64,
-    /// The writes of the current round.
+    /// Write of the current round.
     writing: Writing,
-    /// The database has it, as running.
+    /// Presence of a row in state `running`.
     running_stored: bool,
     first_attempt: bool,
 }
@@ -54,11 +54,11 @@ enum Writing {
     Finished,
 }
 
-/// The work of a round.
+/// Result of a round.
 #[derive(Clone, Copy, PartialEq)]
 enum Round {
     Worked,
-    /// Calls are open that may have to be inserted as running soon.
+    /// Open calls that may have to be inserted as running soon.
     Watching,
     Quiet,
     Failed,
@@ -101,9 +101,9 @@ impl Feeder {
         }
     }
 
-    /// One pass: take what waits, write what is due, answer who waits for it.
+    /// Takes queued entries, writes due rows, and answers the waiters, once.
     fn round(&mut self) -> Round {
-        // Taken first: what they wait for was queued before.
+        // The waiters come first, so that everything they wait for is already queued.
         let waiters = self.shared.waiters.lock().as_mut().map(std::mem::take).unwrap_or_default();
         self.take_queued();
         let everything = !waiters.is_empty() || self.shared.durability == Durability::Strict;
@@ -118,7 +118,7 @@ impl Feeder {
             Err(error) => self.failed(error),
         }
         if self.shared.journal_is_full() {
-            // Files in use could be stored as well, but only sealed ones can go.
+            // Only sealed files can be deleted, so the files in use are sealed.
             self.shared.journal.seal();
         }
         self.shared.journal.delete_stored(&mut self.stored);
@@ -127,7 +127,7 @@ impl Feeder {
         let failure = result.err().map(|error| error.to_string());
         for waiter in waiters {
             let answer = failure.clone().map_or(Ok(()), |error| Err(RecordError::Database(error)));
-            // Whoever gave up waiting needs no answer.
+            // A waiter that gave up needs no answer.
             let _ = waiter.send(answer);
         }
         match failure {
@@ -168,7 +168,7 @@ impl Feeder {
         due
     }
 
-    /// Writes in batches; each one that is committed is done with, whatever becomes of the next.
+    /// Writes in batches; a committed batch stays done even if the next one fails.
     fn write_due(&mut self) -> Result<(), FeedError> {
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(BATCH.min(self.pending.len()));
         let mut result = Ok(());
@@ -197,7 +197,7 @@ impl Feeder {
         result
     }
 
-    /// The first `committed` of the pending are in the database as they were marked.
+    /// Marks the first `committed` of the pending entries as stored.
     fn settle(&mut self, committed: usize) {
         let mut at = 0;
         let mut stored_begins = 0;
@@ -239,8 +239,8 @@ impl Feeder {
         self.keep_ends();
     }
 
-    /// While the database is away, ends go to the journal as well: this process could be killed
-    /// before it is back.
+    /// Writes ends to the journal as well while the database is away: this process could be killed before
+    /// the database is back.
     fn keep_ends(&mut self) {
         for pending in &mut self.pending {
             if pending.whole_segment != 0 || pending.entry.finish.get().is_none() {
@@ -259,7 +259,7 @@ impl Feeder {
         *self.shared.oldest_age.lock() = age.and_then(|age| Duration::try_from(age).ok());
     }
 
-    /// Says that this replica lives, and closes what dead ones left running.
+    /// Writes a heartbeat, and closes the rows that dead replicas left running.
     fn beat(&mut self) {
         let now = Instant::now();
         if now < self.next_beat {
@@ -301,7 +301,7 @@ impl Feeder {
         self.shared.idle.store(false, Ordering::SeqCst);
     }
 
-    /// The last round is done: leave nothing in the journal that the database has.
+    /// Deletes stored files of the journal after the last round.
     fn finish(mut self) {
         self.shared.journal.seal();
         self.shared.journal.delete_stored(&mut self.stored);

@@ -1,8 +1,8 @@
-//! The form of a record in the journal's files. Knows bytes; does not know files.
+//! Binary framing of journal records. Knows bytes; does not know files.
 //!
-//! A frame is four bytes of magic, the payload's length (u32) and CRC-32 (u32), both little-endian,
-//! and the payload: a tag, the begin and, under [`TAG_WHOLE`], the end. A frame that does not fit its
-//! checksum is skipped; reading goes on at the next magic.
+//! A frame is four bytes of magic, the payload's length (u32) and CRC-32 (u32), both little-endian, and the
+//! payload: a tag, the begin and, under [`TAG_WHOLE`], the end. A reader skips a frame with a wrong
+//! checksum and continues at the next magic.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::{Begin, Finish, Kind, RecordedError};
 const MAGIC: &[u8; 4] = b"\xe7TL1";
 const HEADER: usize = 12;
 const TAG_BEGIN: u8 = 1;
-/// A begin with its end: a refused call, or an end that the database could not take yet.
+/// Tag of a begin with its end: a refused call, or an end that the database could not take yet.
 const TAG_WHOLE: u8 = 2;
 
-/// Appends the frame of a begin, with its end when it is known.
+/// Appends the frame of a begin, with its end when known.
 pub(super) fn write(out: &mut Vec<u8>, begin: &Begin, finish: Option<&Finish>) {
     let start = out.len();
     out.extend_from_slice(MAGIC);

@@ -1,4 +1,4 @@
-//! Failures of writing the record, and their beginning. It knows nothing of the writing.
+//! Failures of the journal and the database, with their start. Knows neither files nor SQL.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::refusal::{Code, Refusal};
 
-/// One thing that can fail: the journal, or the database.
+/// Health of one component: the journal, or the database.
 pub(super) struct Health {
-    /// "the journal", for the sentence.
+    /// Name in messages, such as "the journal".
     what: &'static str,
-    /// Read on every begin, so that a lock is taken only when something changes.
+    /// Flag that every begin reads, so that only changes take a lock.
     failing: AtomicBool,
     failure: Mutex<Option<(String, Timestamp)>>,
 }
@@ -20,7 +20,7 @@ impl Health {
         Self { what, failing: AtomicBool::new(false), failure: Mutex::new(None) }
     }
 
-    /// Notes a failure; the first of a row says since when, and is logged.
+    /// Notes a failure; the first of a series sets its start and is logged.
     pub fn failed(&self, error: &dyn std::fmt::Display) {
         let mut failure = self.failure.lock();
         let since = match &*failure {
@@ -53,8 +53,8 @@ impl Health {
     }
 }
 
-/// The refusal of a call that cannot be written down. The cause is for the operator; it is in the log
-/// and in `/ready`.
+/// Returns the refusal of a call that cannot be recorded. The cause is for the operator, in the log and in
+/// `/ready`.
 pub(super) fn refusal(reason: &'static str, since: Option<Timestamp>) -> Refusal {
     let refusal = Refusal::new(Code::RecordUnavailable, reason)
         .rule("no record, no call")

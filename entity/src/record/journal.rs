@@ -1,11 +1,10 @@
-//! The journal: append-only files that hold every begin until the database has it. Knows files and
-//! frames; does not know the database. It is also the queue to the feeder, so that one short lock
+//! Write-ahead journal: append-only files that hold every begin until the database has it. Knows files and
+//! frames; does not know the database. The journal is also the queue to the feeder, so that one short lock
 //! covers both.
 //!
-//! There are a few lanes, each with a file of its own, so that two threads seldom meet and a thread
-//! that loses its processor inside the lock stops nobody. A file is sealed at [`SEGMENT_BYTES`], or
-//! when all is quiet, and deleted when the database has all its begins: mostly before the kernel has
-//! written it to the disk at all.
+//! Each of a few lanes has its own file, so that two threads seldom meet and a thread preempted inside the
+//! lock stops nobody. A file is sealed at [`SEGMENT_BYTES`], or when idle, and deleted when the database
+//! has all its begins: mostly before the kernel has written the file to the disk at all.
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -22,17 +21,17 @@ use super::shared::Entry;
 
 const LANES: usize = 4;
 const SEGMENT_BYTES: u64 = 1 << 20;
-/// A lane's buffer that grew beyond this for one large frame is given back.
+/// Capacity up to which a lane's buffer is kept after a large frame.
 const BUFFER_KEPT: usize = 16 << 10;
 
 pub(super) struct Journal {
     dir: PathBuf,
-    /// False under strict durability: then it is the queue only.
+    /// Flag of writes to files; false under strict durability, where the journal is only the queue.
     writes: bool,
-    /// Keep what was written for [`Journal::sync_unsynced`].
+    /// Flag that keeps written files for [`Journal::sync_unsynced`].
     syncs: bool,
     unsynced: AtomicBool,
-    /// Woken by the first write after a sync.
+    /// Thread woken by the first write after a sync.
     syncer: OnceLock<Thread>,
     lanes: [Mutex<Lane>; LANES],
     next_number: AtomicU64,
@@ -43,7 +42,7 @@ pub(super) struct Journal {
 /// An entry with the number of the file that holds its begin.
 pub(super) struct Queued {
     pub entry: Arc<Entry>,
-    /// 0 when no file holds it.
+    /// Number of the file, or 0 when no file holds the begin.
     pub segment: u64,
 }
 
@@ -70,7 +69,7 @@ struct Segment {
 }
 
 impl Journal {
-    /// `dir` exists. New files are numbered from `first_number`, which is not 0.
+    /// Opens a journal in `dir`, which exists. New files are numbered from `first_number`, which is not 0.
     pub fn new(dir: &Path, writes: bool, syncs: bool, first_number: u64) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -85,8 +84,8 @@ impl Journal {
         }
     }
 
-    /// Writes an entry to a file and queues it for the feeder; says how many now wait in its lane.
-    /// After an error it is neither written nor queued.
+    /// Writes an entry to a file and queues it for the feeder; returns the queue length of its lane. After
+    /// an error the entry is neither written nor queued.
     pub fn append(&self, entry: Arc<Entry>) -> io::Result<usize> {
         let mut lane = self.lane();
         let lane = &mut *lane;
@@ -95,14 +94,14 @@ impl Journal {
         Ok(lane.queue.len())
     }
 
-    /// Writes an entry that the feeder already holds once more, with its end: the database is away
-    /// and could be for longer than this process lives. The number of the file.
+    /// Writes an entry that the feeder already holds once more, with its end, since the database could be
+    /// away for longer than this process lives. Returns the number of the file.
     pub fn append_whole(&self, entry: &Entry) -> io::Result<u64> {
         let mut lane = self.lane();
         if self.writes { self.write(&mut lane, entry) } else { Ok(0) }
     }
 
-    /// Moves what waits to the end of `into`.
+    /// Moves all queued entries to the end of `into`.
     pub fn drain(&self, into: &mut Vec<Queued>) {
         for lane in &self.lanes {
             // The lane gets an empty list with room, so that the next begins seldom allocate.
@@ -117,12 +116,12 @@ impl Journal {
         self.lanes.iter().all(|lane| lane.lock().queue.is_empty())
     }
 
-    /// The bytes in all files.
+    /// Returns the bytes in all files.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Ends the files in use, so that they can be deleted when their begins are stored.
+    /// Seals the files in use, so that they can be deleted when their begins are stored.
     pub fn seal(&self) {
         for lane in &self.lanes {
             let active = lane.lock().active.take();
@@ -162,12 +161,12 @@ impl Journal {
         self.unsynced.load(Ordering::SeqCst)
     }
 
-    /// Brings every written frame to the disk, when there are new ones.
+    /// Syncs every written frame to the disk, when there are new ones.
     pub fn sync_unsynced(&self) -> io::Result<()> {
         if !self.unsynced.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
-        // The lanes first: a file that is sealed meanwhile is then found among the sealed.
+        // The lanes come first, so that a file sealed meanwhile is found among the sealed ones.
         let active = |lane: &Mutex<Lane>| lane.lock().active.as_ref().map(|segment| segment.file.clone());
         let mut files: Vec<Arc<File>> = self.lanes.iter().filter_map(active).collect();
         files.extend(self.sealed.lock().iter_mut().filter_map(|sealed| sealed.file.take()));
@@ -175,7 +174,7 @@ impl Journal {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// This thread's lane, or another that is free.
+    /// Returns this thread's lane, or another that is free.
     fn lane(&self) -> MutexGuard<'_, Lane> {
         let own = own_lane();
         (0..LANES)
@@ -191,7 +190,7 @@ impl Journal {
             None => self.create()?,
         };
         if let Err(error) = (&*segment.file).write_all(&lane.buffer) {
-            // The file may now end in a part of the frame; without it, it can be used on.
+            // The file may end in a part of the frame; without that part, the file stays usable.
             if segment.file.set_len(segment.bytes).is_ok() && segment.records > 0 {
                 lane.active = Some(segment);
             } else {
@@ -235,7 +234,7 @@ impl Journal {
     }
 }
 
-/// Threads take lanes in turn, each one for its life.
+/// Returns the lane of this thread; threads take lanes in turn, each one for its life.
 fn own_lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static OWN: Cell<usize> = const { Cell::new(usize::MAX) });
@@ -253,7 +252,7 @@ fn path(dir: &Path, number: u64) -> PathBuf {
 
 const EXTENSION: &str = "journal";
 
-/// The files that are there, oldest first.
+/// Returns the existing files, oldest first.
 pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {

@@ -1,11 +1,11 @@
-//! The durable record of executions: what is written before a call and after it, how it survives a
-//! killed process, and how it is read back. It knows the tables `mcp_tool_executions` and
-//! `replicas` and the journal's files; it does not know HTTP, upstreams or policy.
+//! Durable execution records: written before and after each call, recovered after a killed process, and
+//! read back. Knows the tables `mcp_tool_executions` and `replicas` and the journal's files; does not know
+//! HTTP, upstreams or policy.
 //!
 //! A begin is appended to a local journal (one write, no wake-up) and kept in memory. One thread, the
-//! feeder, matches begins with their ends and writes to the database in batches: a short call is
-//! inserted once, finished; a long one is inserted as `running` and updated. What a killed process
-//! had begun is in its journal and is inserted at the next start, as `unknown` where no end is known.
+//! feeder, matches begins with their ends and writes to the database in batches: a short call is inserted
+//! once, finished; a long one is inserted as `running` and updated. Calls that a killed process had begun
+//! are in its journal and are inserted at the next start, as `unknown` where no end is known.
 
 mod feed;
 mod feed_postgres;
@@ -40,18 +40,18 @@ pub use redact::{DEFAULT_ARGUMENTS_CAP, digest, redact};
 /// Settings of the record.
 #[derive(Clone, Debug)]
 pub struct RecordSettings {
-    /// The journal's directory; one process at a time may have it.
+    /// Directory of the journal; one process at a time may have it.
     pub dir: PathBuf,
     pub durability: Durability,
-    /// Begins are refused while the journal's files hold more bytes than this.
+    /// Bytes in the journal's files above which begins are refused.
     pub max_journal_bytes: u64,
-    /// Begins are refused while this many are not in the database yet. Each takes about 1 KB of memory.
+    /// Begins outside the database above which more are refused. Each takes about 1 KB of memory.
     pub max_waiting: usize,
     pub pace: Pace,
 }
 
 impl RecordSettings {
-    /// The defaults: `process`, 256 MiB of journal, 50,000 waiting begins.
+    /// Returns the defaults: `process`, 256 MiB of journal, 50,000 waiting begins.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -63,27 +63,27 @@ impl RecordSettings {
     }
 }
 
-/// Durability of a begun call.
+/// Failures that a begun call survives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// A killed process. Power loss can take the last seconds.
     Process,
     /// Power loss, but for the begins of the last interval.
     Interval(Duration),
-    /// The row is committed in the database, and on its disk, before the call. Needs no lasting local disk.
+    /// Commit in the database, and on its disk, before the call. Needs no lasting local disk.
     Strict,
 }
 
-/// Intervals of the feeder. The defaults are right; tests shorten them.
+/// Intervals of the feeder. The defaults fit all uses; tests shorten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub tick: Duration,
-    /// A call that takes longer than this is inserted as `running`.
+    /// Duration after which a call is inserted as `running`.
     pub running_after: Duration,
     pub heartbeat: Duration,
-    /// The running rows of a replica without a heartbeat for this long become `unknown`.
+    /// Time without a heartbeat after which a replica's running rows become `unknown`.
     pub dead_after: Duration,
-    /// Time for which a begin waits for room before it is refused.
+    /// Time that a begin waits for room before its refusal.
     pub patience: Duration,
 }
 
@@ -99,12 +99,12 @@ impl Default for Pace {
     }
 }
 
-/// The facts known before a call.
+/// Facts of a call before its start.
 #[derive(Clone, Debug)]
 pub struct Begin {
     pub id: ExecutionId,
     pub request: RequestId,
-    /// The W3C trace id.
+    /// W3C trace id.
     pub trace_id: Option<[u8; 16]>,
     pub tenant: TenantId,
     pub agent: Option<AgentId>,
@@ -112,19 +112,19 @@ pub struct Begin {
     pub caller_kind: CallerKind,
     pub kind: Kind,
     pub server: ServerId,
-    /// Kept beside the id, since the record outlives the server.
+    /// Slug kept beside the id, since the record outlives the server.
     pub server_slug: Arc<str>,
     /// The tool's name, the resource's URI or the prompt's name, as the server gave it.
     pub tool: String,
     pub started_at: Timestamp,
-    /// Already through [`redact`].
+    /// Arguments after [`redact`].
     pub arguments: Option<Box<str>>,
     /// SHA-256 of the arguments as they were sent; see [`digest`].
     pub digest: [u8; 32],
     pub argument_bytes: u32,
 }
 
-/// The target of a call.
+/// Kind of request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     ToolsCall,
@@ -135,7 +135,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 3] = [Kind::ToolsCall, Kind::ResourcesRead, Kind::PromptsGet];
 
-    /// The MCP method.
+    /// Returns the MCP method.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::ToolsCall => "tools/call",
@@ -149,7 +149,7 @@ impl Kind {
     }
 }
 
-/// The end of a call. Times are microseconds.
+/// End of a call. Times are microseconds.
 #[derive(Clone, Debug)]
 pub struct Finish {
     pub outcome: Outcome,
@@ -165,7 +165,7 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// An end of which nothing but the outcome and the duration is known.
+    /// Returns an end of which only the outcome and the duration are known.
     pub fn bare(outcome: Outcome, duration_us: u64) -> Self {
         Self {
             outcome,
@@ -182,13 +182,13 @@ impl Finish {
     }
 }
 
-/// Why a call did not end well.
+/// Error of a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordedError {
     pub code: String,
-    /// At most [`RecordedError::MESSAGE_CAP`] bytes.
+    /// Message of at most [`RecordedError::MESSAGE_CAP`] bytes.
     pub message: String,
-    /// The row or rule that decided.
+    /// Row or rule that decided.
     pub rule: Option<String>,
 }
 
@@ -201,30 +201,30 @@ impl RecordedError {
     }
 }
 
-/// The record's state, for `/ready` and the metrics.
+/// State of the record, for `/ready` and the metrics.
 #[derive(Clone, Debug)]
 pub struct RecordStatus {
     /// Begins that are not in the database yet.
     pub backlog: usize,
     pub journal_bytes: u64,
-    /// The age of the oldest begin that is not in the database yet, as of the feeder's last attempt.
+    /// Age of the oldest begin that is not in the database yet, as of the feeder's last attempt.
     pub oldest_age: Option<Duration>,
-    /// The failure of writing the record, and its beginning. None when all is well.
+    /// Cause and start of a failure to write the record; `None` when all is well.
     pub failing: Option<(String, Timestamp)>,
-    /// Replicas that gave a heartbeat lately, this one included; 0 while that is not known.
+    /// Replicas with a recent heartbeat, this one included; 0 while unknown.
     pub replicas: u32,
-    /// Refused calls whose row was given up, since there was no room for it.
+    /// Refused calls whose row was given up for lack of room.
     pub lost_refusals: u64,
 }
 
-/// The record could not be opened, written or read.
+/// Failure to open, write or read the record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("the journal in {0} is in use by another running process")]
     InUse(PathBuf),
     #[error("cannot {doing} the journal in {dir}")]
     Journal { doing: &'static str, dir: PathBuf, source: std::io::Error },
-    /// For the operator.
+    /// Message for the operator.
     #[error("the database does not take the record: {0}")]
     Database(String),
     #[error("the recorder has been shut down")]

@@ -1,5 +1,5 @@
-//! Reading the record back: a tenant's executions, newest first. What the journal still holds is not
-//! seen here; call [`Recorder::flush`](super::Recorder::flush) first.
+//! Queries of a tenant's execution records, newest first. Records still in the journal are missing; call
+//! [`Recorder::flush`](super::Recorder::flush) first.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,14 +33,14 @@ pub struct Execution {
     pub caller_kind: CallerKind,
     pub outcome: Outcome,
     pub started_at: Timestamp,
-    /// None while it is running, and when its end is not known.
+    /// End; `None` while running, and when the end is unknown.
     pub finished_at: Option<Timestamp>,
     /// Microseconds, as the two after it.
     pub duration_us: Option<u64>,
     pub queue_us: Option<u64>,
     pub upstream_us: Option<u64>,
     pub attempts: Option<u8>,
-    /// See [`redact`](super::redact): mostly JSON, but a cut text is none.
+    /// Arguments by [`redact`](super::redact): mostly JSON, but a cut text is none.
     pub arguments_redacted: Option<String>,
     /// SHA-256 of the arguments as they were sent.
     pub arguments_digest: [u8; 32],
@@ -52,7 +52,7 @@ pub struct Execution {
     pub error: Option<RecordedError>,
 }
 
-/// Which executions; what is none does not narrow.
+/// Filter of executions; `None` does not narrow.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutionFilter {
     pub server: Option<ServerKey>,
@@ -60,13 +60,13 @@ pub struct ExecutionFilter {
     pub agent: Option<AgentId>,
     pub outcome: Option<Outcome>,
     pub kind: Option<Kind>,
-    /// Started at this moment or later.
+    /// Earliest start, inclusive.
     pub started_after: Option<Timestamp>,
-    /// Started before this moment.
+    /// Latest start, exclusive.
     pub started_before: Option<Timestamp>,
 }
 
-/// A server by its id, or by the slug that it had at the time of the call.
+/// A server by its id, or by its slug at the time of the call.
 #[derive(Clone, Debug)]
 pub enum ServerKey {
     Id(ServerId),
@@ -77,17 +77,16 @@ pub enum ServerKey {
 #[derive(Clone, Debug)]
 pub struct ExecutionPage {
     pub items: Vec<Execution>,
-    /// For the page after this one; none when this is the last.
+    /// Cursor of the next page; `None` on the last.
     pub next_cursor: Option<String>,
 }
 
 impl TenantScope<'_> {
-    /// The tenant's executions, newest first. Pages follow each other without a gap or a repetition
-    /// however many rows are added meanwhile. `limit` is 1 to 200; what is outside counts as the
-    /// nearest end.
+    /// Returns the tenant's executions, newest first. Pages follow each other without a gap or a repetition
+    /// however many rows are added meanwhile. `limit` is 1 to 200; other values count as the nearest end.
     ///
     /// # Errors
-    /// `Invalid` for a cursor that no page of this tenant gave; the sentence says so.
+    /// `Invalid` for a cursor that no page of this tenant gave; the message says so.
     pub async fn executions(
         &self,
         filter: &ExecutionFilter,
@@ -134,8 +133,8 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
     if let Some(kind) = filter.kind {
         query = query.filter(Column::Kind.eq(kind.as_str()));
     }
-    // An id is made within moments of the start, so the key's order finds the time range; the exact
-    // bounds are the column's.
+    // An id is made within moments of the start, so the key's order finds the time range; the exact bounds
+    // are the column's.
     if let Some(after) = filter.started_after {
         query = query
             .filter(Column::Id.gte(first_id_at(after, -ID_SLACK_MS)))
@@ -149,10 +148,10 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
     query
 }
 
-/// Distance between an execution's id and its start: an hour, for clocks that were set.
+/// Largest difference between an execution's id and its start: an hour, for clocks that were set.
 const ID_SLACK_MS: i64 = 3_600_000;
 
-/// The smallest UUIDv7 of a moment (RFC 9562, section 5.7: 48 bits of milliseconds come first).
+/// Returns the smallest UUIDv7 of a moment (RFC 9562, section 5.7: 48 bits of milliseconds come first).
 fn first_id_at(at: Timestamp, slack_ms: i64) -> Uuid {
     let ms = at.as_millisecond().saturating_add(slack_ms).clamp(0, (1 << 48) - 1) as u64;
     Uuid::from_u64_pair(ms << 16, 0)
@@ -208,7 +207,7 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// The id of the page's last row and a checksum that ties it to the tenant.
+/// Writes the id of the page's last row and a checksum that ties the id to the tenant.
 fn write_cursor(tenant: TenantId, last: Uuid) -> String {
     let mut bytes = last.as_bytes().to_vec();
     bytes.extend_from_slice(&checksum(tenant, last).to_le_bytes());

@@ -1,4 +1,4 @@
-//! Handle of the record: [`Recorder::begin`] before a call, [`OpenRecord::close`] after it. Knows the
+//! Recorder of executions: [`Recorder::begin`] before a call, [`OpenRecord::close`] after it. Knows the
 //! journal and wakes the feeder; does not know SQL.
 
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use super::shared::{Entry, Shared};
 use super::{Begin, Durability, Finish, RecordError, RecordSettings, RecordStatus};
 use crate::Db;
 
-/// Writes the record of executions. Cheap to clone; the last clone to go stops the feeder.
+/// Handle of the execution record. Cheap to clone; dropping the last clone stops the feeder.
 #[derive(Clone)]
 pub struct Recorder {
     inner: Arc<Inner>,
@@ -26,13 +26,13 @@ pub struct Recorder {
 
 struct Inner {
     shared: Arc<Shared>,
-    /// Given back when the feeder has ended.
+    /// Signal of the feeder's end.
     ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Recorder {
-    /// Opens the journal, brings what a previous life of this process left in it to the database, and
-    /// starts the feeder. The migrations have run.
+    /// Opens the journal, stores the records that this process's previous life left in it, and starts the
+    /// feeder. The migrations have run.
     ///
     /// # Errors
     /// Another process has the journal, it cannot be written, or the database does not answer.
@@ -40,7 +40,7 @@ impl Recorder {
         let source = Source::of(db);
         let (ready, opened) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        // Everything from here on happens in the feeder's thread: it blocks on files and the database.
+        // Everything from here on blocks on files and the database, so it runs in the feeder's thread.
         std::thread::Builder::new()
             .name("record-feeder".to_owned())
             .spawn(move || {
@@ -58,7 +58,7 @@ impl Recorder {
                     feeder.run();
                 }
                 drop(ending);
-                // Mostly nobody waits for the end.
+                // A missing receiver is fine: mostly nobody waits for the end.
                 let _ = end.send(());
             })
             .map_err(|error| RecordError::Database(format!("no thread for it: {error}")))?;
@@ -79,12 +79,12 @@ impl Recorder {
         Ok((shared, feeder))
     }
 
-    /// Writes a begin down. When this returns, a killed process does not lose it; under `strict`, the
-    /// database has it. Without that, there is no call.
+    /// Records a begin. After this returns, a killed process does not lose the begin; under `strict`, the
+    /// database has it. Without a record, there is no call.
     ///
     /// # Errors
-    /// `record_unavailable` within 2 s: the journal cannot be written, or the database has been away
-    /// for so long that no more begins are taken.
+    /// `record_unavailable` within 2 s: the journal cannot be written, or the database has been away for so
+    /// long that no more begins are taken.
     pub async fn begin(&self, begin: Begin) -> Result<OpenRecord, Refusal> {
         let shared = &self.inner.shared;
         if !shared.has_room() {
@@ -107,7 +107,7 @@ impl Recorder {
         }
     }
 
-    /// Strict: the row is committed, or the call is recorded as one that did not take place.
+    /// Waits under `strict` for the commit of the row, or records the call as one that did not take place.
     async fn stored_or_refused(&self, record: OpenRecord) -> Result<OpenRecord, Refusal> {
         let shared = &self.inner.shared;
         let stored = tokio::time::timeout(shared.pace.patience, shared.next_round()).await;
@@ -119,8 +119,8 @@ impl Recorder {
         Err(refusal("the call cannot be written down: the database did not take its record", since))
     }
 
-    /// Writes down a call that was refused: one row, finished. Without room for it, the row is given
-    /// up and counted, since nothing happened that it would prove.
+    /// Records a refused call: one row, finished. Without room the row is given up and counted, since
+    /// nothing happened that the row would prove.
     pub fn refused(&self, begin: Begin, finish: Finish) {
         let shared = &self.inner.shared;
         let entry = Arc::new(Entry { begin, finish: OnceLock::from(finish) });
@@ -132,7 +132,7 @@ impl Recorder {
     /// Waits until everything begun or finished before is in the database.
     ///
     /// # Errors
-    /// The database did not take it at this attempt; it stays in the journal.
+    /// The database did not take the rows at this attempt; they stay in the journal.
     pub async fn flush(&self) -> Result<(), RecordError> {
         self.inner.shared.next_round().await
     }
@@ -149,8 +149,8 @@ impl Recorder {
         }
     }
 
-    /// Brings what is left to the database and ends the feeder; what the database does not take within
-    /// one attempt stays in the journal for the next start. Begins after this are not fed any more.
+    /// Stores the remaining records and ends the feeder; records that the database does not take within one
+    /// attempt stay in the journal for the next start. Later begins are not fed.
     pub async fn shutdown(&self) {
         self.inner.shared.stop();
         if let Some(ended) = self.inner.ended.lock().await.take() {
@@ -160,8 +160,8 @@ impl Recorder {
     }
 }
 
-/// Dropped when the feeder's thread ends, even by a panic: then nothing is begun any more, and nobody
-/// waits for a round that does not come.
+/// Guard of the feeder's thread, dropped at its end, even by a panic: then nothing is begun any more, and
+/// nobody waits for another round.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
@@ -180,7 +180,7 @@ impl Drop for Inner {
     }
 }
 
-/// A call that is written down and has no end yet. Dropped, its outcome is `cancelled`.
+/// A recorded call without an end. Dropped, its outcome is `cancelled`.
 #[must_use = "dropping it records the call as cancelled"]
 pub struct OpenRecord {
     entry: Arc<Entry>,
@@ -193,7 +193,7 @@ impl OpenRecord {
         self.entry.begin.id
     }
 
-    /// Notes the end; the feeder brings it to the database.
+    /// Notes the end; the feeder writes it to the database.
     pub fn close(mut self, finish: Finish) {
         self.end(finish);
     }
@@ -205,7 +205,7 @@ impl OpenRecord {
         }
     }
 
-    /// The begin was not written: nothing to end.
+    /// Drops the record of a begin that was not written.
     fn forget(mut self) {
         self.open = false;
     }

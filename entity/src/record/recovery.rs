@@ -1,5 +1,5 @@
-//! Recovery after a killed process, at the start: every begin in its journal gets a row,
-//! and rows that it left running become `unknown`.
+//! Recovery of execution records after a killed process: every begin in its journal gets a row, and its
+//! running rows become `unknown`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{RecordError, journal};
 /// Rows per transaction.
 const BATCH: usize = 2_000;
 
-/// Brings the journal's files to the database and deletes them. The number for the next file.
+/// Stores the journal's files in the database and deletes them. Returns the number for the next file.
 pub(super) fn recover(dir: &Path, feed: &mut dyn Feed) -> Result<u64, RecordError> {
     let failed = |doing| {
         let dir = dir.to_owned();
@@ -38,7 +38,7 @@ pub(super) fn recover(dir: &Path, feed: &mut dyn Feed) -> Result<u64, RecordErro
     Ok(next_number)
 }
 
-/// Begins first, so that an end known for one of them wins.
+/// Stores begins first, so that an end known for one of them wins.
 fn store(feed: &mut dyn Feed, records: &[Record]) -> Result<(), super::feed::FeedError> {
     let begun = records.iter().filter(|(_, finish)| finish.is_none());
     let ended = records.iter().filter(|(_, finish)| finish.is_some());

@@ -1,11 +1,11 @@
-//! Redaction of a call's arguments: values under keys that look secret are replaced, and the
-//! text is cut at a cap. Only the capped prefix is looked at, in one pass, without building values.
+//! Redaction of a call's arguments: values under secret keys are replaced, and the text is cut at a cap.
+//! Only the capped prefix is read, in one pass, without building values.
 
 use sha2::{Digest, Sha256};
 
 use super::scan::{End, names_a_secret, secret_values};
 
-/// The default cap of kept arguments, in bytes.
+/// Default cap of kept arguments, in bytes.
 pub const DEFAULT_ARGUMENTS_CAP: usize = 4096;
 
 const REDACTED: &str = "\"[redacted]\"";
@@ -13,15 +13,15 @@ const CUT: &str = "… [cut]";
 /// Replacement of a text that is not JSON and names a secret.
 const UNREADABLE: &str = "\"[redacted: not JSON]\"";
 
-/// SHA-256 of the arguments as they were sent.
+/// Returns the SHA-256 of the arguments as they were sent.
 pub fn digest(arguments: &[u8]) -> [u8; 32] {
     Sha256::digest(arguments).into()
 }
 
-/// The arguments (raw JSON) without secrets, at most `cap` bytes.
+/// Returns the arguments (raw JSON) without secrets, at most `cap` bytes.
 ///
-/// Values under secret keys become `"[redacted]"`, whatever they are. A text over the cap ends in
-/// `… [cut]`. A text that is not JSON and names a secret is not kept at all.
+/// Values under secret keys become `"[redacted]"`, whatever they are. A text over the cap ends in `…
+/// [cut]`. A text that is not JSON and names a secret is not kept at all.
 pub fn redact(arguments: &[u8], cap: usize) -> Box<str> {
     let cut = arguments.len() > cap;
     let prefix = &arguments[..arguments.len().min(cap)];
@@ -37,7 +37,7 @@ pub fn redact(arguments: &[u8], cap: usize) -> Box<str> {
     }
 }
 
-/// The prefix as text; a character that the cap cut is left out.
+/// Returns the prefix as text, without a character that the cap cut.
 fn text_of(prefix: &[u8], cut: bool) -> Option<&str> {
     match std::str::from_utf8(prefix) {
         Ok(text) => Some(text),
@@ -66,9 +66,9 @@ fn with_mark(mut text: String, cap: usize) -> Box<str> {
     text.into()
 }
 
-/// A text in which keys and values look alike.
+/// Redacts a text that is not JSON, in which keys look like values.
 fn unreadable(text: &str, cut: bool, cap: usize) -> Box<str> {
-    // An escape could spell any word.
+    // An escape could spell any name.
     if text.contains("\\u") || names_a_secret(text) {
         return UNREADABLE.into();
     }

@@ -1,5 +1,4 @@
-//! Which replica this process is: an id in a file beside the journal, and the lock that keeps a second
-//! process out.
+//! Replica identity: an id in a file beside the journal, and the lock that keeps a second process out.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,12 +11,12 @@ use super::RecordError;
 
 pub(super) struct Replica {
     pub id: Uuid,
-    /// Held for as long as the process uses the directory.
+    /// Lock held for as long as the process uses the directory.
     _lock: File,
 }
 
 impl Replica {
-    /// Makes the directory when it is missing, locks it, and reads or makes the id.
+    /// Creates the directory when missing, locks it, and reads or makes the id.
     pub fn claim(dir: &Path) -> Result<Replica, RecordError> {
         let failed = |doing| {
             let dir = dir.to_owned();

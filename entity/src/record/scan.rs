@@ -1,7 +1,6 @@
-//! Finds the values under secret keys in a JSON text: one pass, no values built, no recursion. Does not
-//! know what becomes of them.
+//! JSON scanner that finds the values under secret keys: one pass, no values built, no recursion.
 
-/// Keys that contain one of these, compared without case and without anything but letters and digits.
+/// Parts of secret keys, compared without case and without anything but letters and digits.
 const SECRET_WORDS: [&str; 13] = [
     "password",
     "passwd",
@@ -18,19 +17,19 @@ const SECRET_WORDS: [&str; 13] = [
     "bearer",
 ];
 
-/// Start and end of each secret value, in order, and whether the document was read to its end.
+/// Returns start and end of each secret value, in order, and whether the document was read to its end.
 pub(super) fn secret_values(text: &str) -> (Vec<(usize, usize)>, Result<(), End>) {
     let mut scan = Scan { bytes: text.as_bytes(), at: 0, secrets: Vec::new(), key: Vec::new() };
     let end = scan.document();
     (scan.secrets, end)
 }
 
-/// Returns true if a text that is no key has a secret key's name in it.
+/// Returns whether a text that is no key contains a secret key's name.
 pub(super) fn names_a_secret(text: &str) -> bool {
     is_secret(text.as_bytes(), &mut Vec::new())
 }
 
-/// Returns true if a key names a secret. `plain` is room for its letters and digits.
+/// Returns whether a key names a secret. `plain` is room for its letters and digits.
 fn is_secret(key: &[u8], plain: &mut Vec<u8>) -> bool {
     plain.clear();
     plain.extend(key.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase));
@@ -41,13 +40,13 @@ fn is_secret(key: &[u8], plain: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Why a scan ended before the document did.
+/// Cause of a scan that ended before the document.
 pub(super) enum End {
     OfText,
     NotJson,
 }
 
-/// One pass over a JSON text that finds where secret values stand.
+/// One pass over a JSON text that finds secret values.
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -99,7 +98,7 @@ impl Scan<'_> {
         }
     }
 
-    /// A secret that the text's end cut reaches to the end.
+    /// Ends a secret that the text's end cut.
     fn leave_secret(&mut self, secret: Option<(usize, usize)>, end: End) -> End {
         if let Some((_, start)) = secret {
             self.secrets.push((start, self.bytes.len()));
@@ -127,7 +126,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The text after a value (`ready`) or an opening bracket: a comma, a closing bracket, a member.
+    /// Reads on after a value (`ready`) or an opening bracket: a comma, a closing bracket, a member.
     fn separator(&mut self, levels: &mut Vec<bool>, ready: bool) -> Result<Next, End> {
         let in_object = levels.last().copied().unwrap_or(false);
         let byte = self.peek()?;
@@ -145,7 +144,7 @@ impl Scan<'_> {
         Ok(if in_object { Next::Key } else { Next::Value })
     }
 
-    /// Reads a member's key and colon and the space after; whether its value is a secret.
+    /// Reads a member's key and colon and the space after; returns whether its value is a secret.
     fn key(&mut self) -> Result<bool, End> {
         if self.peek()? != b'"' {
             return Err(End::NotJson);
@@ -173,7 +172,7 @@ impl Scan<'_> {
         Ok(secret)
     }
 
-    /// Reads a string: where its content starts and ends, and whether it has escapes.
+    /// Reads a string; returns start and end of its content, and whether it has escapes.
     fn string(&mut self) -> Result<(usize, usize, bool), End> {
         let start = self.at + 1;
         let mut from = start;
@@ -190,7 +189,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The next byte that is not a space; the position is then there.
+    /// Moves to the next byte that is not a space and returns it.
     fn peek(&mut self) -> Result<u8, End> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {

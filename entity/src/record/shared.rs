@@ -1,5 +1,5 @@
-//! State shared by callers and the feeder: the queue with its bounds, the waiters, and how one wakes
-//! the other. Does not know SQL.
+//! State shared by callers and the feeder: the bounded queue, the waiters, and the wake-ups. Does not know
+//! SQL.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use super::health::{Health, refusal};
 use super::journal::Journal;
 use super::{Begin, Durability, Finish, Pace, RecordError, RecordSettings};
 
-/// A lane with this many waiting begins wakes the feeder before its tick.
+/// Begins in a lane that wake the feeder before its tick.
 const WAKE_AT: usize = 4096;
 
 pub(super) struct Shared {
@@ -25,26 +25,26 @@ pub(super) struct Shared {
     max_waiting: usize,
     /// Begins that are not in the database.
     pub waiting: AtomicUsize,
-    /// Set while the feeder sleeps without a tick.
+    /// Flag of a feeder that sleeps without a tick.
     pub idle: AtomicBool,
     pub stop: AtomicBool,
     pub feeder: OnceLock<Thread>,
     /// Waiters for the feeder's next round, taken at its start.
     pub waiters: Mutex<Waiters>,
-    /// Notified when begins got into the database.
+    /// Notification of begins stored in the database.
     pub space: Notify,
     pub journal_health: Health,
     pub database_health: Health,
     pub oldest_age: Mutex<Option<Duration>>,
     pub lost_refusals: AtomicU64,
-    /// Replicas that live, as the database last said; 0 until it did.
+    /// Live replicas, by the database's last answer; 0 before.
     pub replicas: AtomicU32,
 }
 
-/// Waiters for a round; none when there will be no more rounds.
+/// Waiters for a round; `None` when there will be no more rounds.
 pub(super) type Waiters = Option<Vec<oneshot::Sender<Result<(), RecordError>>>>;
 
-/// One call: what was known before it, and its end.
+/// One call: the facts before its start, and its end.
 pub(super) struct Entry {
     pub begin: Begin,
     pub finish: OnceLock<Finish>,
@@ -107,7 +107,7 @@ impl Shared {
             let since = self.database_health.failure().map(|(_, since)| since);
             return Err(refusal("the call cannot be written down: the record is closed", since));
         }
-        // Counted before the feeder can see it and count it off again.
+        // The count comes first, since the feeder decrements it as soon as the entry is visible.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         match self.journal.append(entry) {
             Ok(in_lane) => {
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// The result of a round of the feeder that begins after this call.
+    /// Returns the result of a round of the feeder that begins after this call.
     pub async fn next_round(&self) -> Result<(), RecordError> {
         let (done, result) = oneshot::channel();
         let first = match &mut *self.waiters.lock() {
@@ -159,7 +159,7 @@ impl Shared {
     }
 
     pub fn wake_if_idle(&self) {
-        // Pairs with the feeder, which says that it is idle and then looks for work once more.
+        // Pairs with the fence of the feeder, which declares itself idle and then looks for work once more.
         fence(Ordering::SeqCst);
         if self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::SeqCst) {
             self.wake();

@@ -1,5 +1,5 @@
-//! The thread that brings the journal to the disk under interval durability. It sleeps while nothing
-//! was written, and never waits for the database.
+//! Thread that syncs the journal to the disk under interval durability. Sleeps while nothing was written,
+//! and never waits for the database.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// The key of the one row.
+/// Key of the one row.
 pub(crate) const ONLY: i16 = 1;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

@@ -1,5 +1,5 @@
-//! The tables as sea-orm entities, and the way from a row to what the crate shows. Only the scopes
-//! use them.
+//! SQL tables as sea-orm entities, and the conversion of rows to the crate's types. Only the scopes use
+//! them.
 
 pub(crate) mod agents;
 pub(crate) mod audit_events;
@@ -16,22 +16,22 @@ use serde_json::Value;
 
 use crate::error::DbError;
 
-/// A whole row to be written, whatever was there.
+/// Returns a row of which every column is written.
 pub(crate) fn all_set<A: ActiveModelTrait>(row: impl Into<A>) -> A {
     row.into().reset_all()
 }
 
-/// The texts of a JSON column that holds a list of them.
+/// Reads the texts of a JSON column that holds a list of them.
 pub(crate) fn texts(column: Value, name: &str) -> Result<Vec<String>, DbError> {
     serde_json::from_value(column).map_err(|error| DbError::Corrupt(format!("column {name}: {error}")))
 }
 
-/// A JSON column without a value is null in SQL, never the JSON null.
+/// Writes a missing JSON value as SQL's null, never the JSON null.
 pub(crate) fn some_json(value: Option<Value>) -> Option<Value> {
     value.filter(|value| !value.is_null())
 }
 
-/// The error for an unknown word in a column.
+/// Returns the error of an unknown value in a column.
 pub(crate) fn unknown_word(name: &str, word: &str) -> DbError {
     DbError::Corrupt(format!("column {name}: unknown word `{word}`"))
 }

@@ -1,4 +1,4 @@
-//! Table `mcp_servers`: two sealed columns, a searchable text, and the rest as it is shown.
+//! Table `mcp_servers`: two sealed columns, a searchable text, and plain columns.
 
 use protocol::mcp::Eras;
 use protocol::{ServerId, Slug, TenantId};
@@ -59,7 +59,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The sealed columns; the name is part of what a seal is bound to.
+/// Sealed columns; the name is part of the place that a seal is bound to.
 #[derive(Clone, Copy)]
 pub(crate) enum Sealed {
     Env,
@@ -82,8 +82,8 @@ impl Model {
         }
     }
 
-    /// The row as the crate shows it. A sealed column that cannot be opened does not hide the row:
-    /// its secrets say so to whoever asks for them.
+    /// Converts the row. A sealed column that cannot be opened does not hide the row: its [`Secrets`] hold
+    /// the error.
     pub(crate) fn into_server(self, seal: &Seal) -> Result<Server, DbError> {
         Ok(Server {
             id: ServerId(self.id),
@@ -160,7 +160,7 @@ impl Model {
         self.era = settings.era;
     }
 
-    /// The searched text, in lower case by Unicode's rules.
+    /// Returns the text that a search reads, in lower case by Unicode's rules.
     pub(crate) fn searchable(&self) -> String {
         let tags = self.tags.as_array().into_iter().flatten().filter_map(Json::as_str);
         let texts = [

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// The key of the changes that concern all tenants.
+/// Key of the changes that concern all tenants.
 pub(crate) const ALL_TENANTS: Uuid = Uuid::nil();
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

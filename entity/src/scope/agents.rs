@@ -15,7 +15,7 @@ use crate::scope::{TenantScope, paged, refuse_nul};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// By slug.
+    /// Returns the agents, by slug.
     pub async fn agents(&self, page: Page) -> Result<Paged<Agent>, DbError> {
         let select = self.live_agents().order_by_asc(agents::Column::Slug);
         Ok(paged(select, page, self.db.reader()).await?.map(Agent::from))
@@ -55,12 +55,12 @@ impl TenantScope<'_> {
                 false => error.into(),
             })?;
         let agent = Agent::from(row);
-        // An agent that nobody knew makes nothing untrue.
+        // No cached row depends on an agent that did not exist.
         change.commit_unnumbered([self.agent_event("agent.create", &agent)]).await?;
         Ok(agent)
     }
 
-    /// The agent of this slug, made at its first use.
+    /// Returns the agent of this slug, and creates the agent at its first use.
     pub async fn ensure_agent(&self, slug: &str) -> Result<Agent, DbError> {
         match self.find_agent_by_slug(slug).await {
             Err(DbError::NotFound) => {}

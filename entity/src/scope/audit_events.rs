@@ -1,4 +1,4 @@
-//! Reading audit events, newest first.
+//! Queries of audit events, newest first.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -9,7 +9,7 @@ use crate::rows::audit_events;
 use crate::scope::{OperatorScope, TenantScope, paged};
 
 impl TenantScope<'_> {
-    /// Returns the changes in this tenant, by any actor.
+    /// Returns this tenant's changes, by any actor.
     pub async fn audit_events(&self, page: Page) -> Result<Paged<AuditEvent>, DbError> {
         let select = audit_events::Entity::find()
             .filter(audit_events::Column::TenantId.eq(self.tenant.0))

@@ -1,4 +1,4 @@
-//! Configs of a tenant: what it, or one of its agents, sets for a server it can see.
+//! Configs of a tenant: settings for a visible server, of the tenant or of one of its agents.
 
 use protocol::{AgentId, ConfigId};
 use sea_orm::{
@@ -17,7 +17,7 @@ use crate::server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// Oldest first.
+    /// Returns the configs, oldest first.
     pub async fn configs(&self, filter: &ConfigFilter, page: Page) -> Result<Paged<ServerConfig>, DbError> {
         let mut select = self.own_configs().order_by_asc(Column::Id);
         if let Some(server) = filter.server {
@@ -39,8 +39,8 @@ impl TenantScope<'_> {
         row.ok_or(DbError::NotFound)?.try_into()
     }
 
-    /// Makes the one config of a server (own or global) for the tenant or one of its agents; a
-    /// second one is `Conflict`.
+    /// Creates the one config of a server (own or global) for the tenant or one of its agents; a second one
+    /// is `Conflict`.
     pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
         let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
@@ -125,7 +125,7 @@ impl TenantScope<'_> {
         row.ok_or(DbError::NotFound)
     }
 
-    /// Server and agent must be there for this tenant, and stay until the transaction ends.
+    /// Requires that server and agent exist for this tenant, and keeps both until the transaction ends.
     async fn hold_parties(&self, new: &NewConfig, tx: &DatabaseTransaction) -> Result<(), DbError> {
         let server = self.visible().filter(servers::Column::Id.eq(new.server.0)).lock_shared().one(tx);
         server.await?.ok_or(DbError::NotFound)?;

@@ -1,4 +1,4 @@
-//! API keys: a tenant makes and revokes them; authentication finds them by their hash.
+//! API keys of a tenant, and their lookup by hash for authentication.
 
 use jiff::Timestamp;
 use protocol::CredentialId;
@@ -16,7 +16,7 @@ use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// Newest first, revoked ones included.
+    /// Returns the keys, newest first, revoked ones included.
     pub async fn credentials(&self, page: Page) -> Result<Paged<Credential>, DbError> {
         let select = self.own_credentials().order_by_desc(credentials::Column::Id);
         paged(select, page, self.db.reader()).await?.try_map(Credential::try_from)
@@ -58,12 +58,12 @@ impl TenantScope<'_> {
                 false => error.into(),
             })?;
         let credential = Credential::try_from(row)?;
-        // A key that nobody knew makes nothing untrue.
+        // No cached row depends on a key that did not exist.
         change.commit_unnumbered([self.credential_event("key.create", &credential)]).await?;
         Ok(credential)
     }
 
-    /// Revokes a key; a revoked one stays as it is.
+    /// Revokes a key; a revoked one stays unchanged.
     pub async fn revoke_credential(&self, id: CredentialId, actor: &Actor) -> Result<Credential, DbError> {
         let change = self.change(actor).await?;
         let select = self.own_credentials().filter(credentials::Column::Id.eq(id.0)).lock_exclusive();
@@ -97,7 +97,7 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
-    /// The key of this hash, revoked and expired ones included; `None` also when its tenant is gone.
+    /// Returns the key of this hash, revoked and expired ones included, unless its tenant is deleted.
     pub async fn find_credential_by_hash(&self, hash: [u8; 32]) -> Result<Option<KnownCredential>, DbError> {
         let db = self.db.reader();
         let select = credentials::Entity::find().filter(credentials::Column::SecretHash.eq(hash.to_vec()));
@@ -111,12 +111,12 @@ impl OperatorScope<'_> {
         Ok(Some(KnownCredential { credential: row.try_into()?, tenant_slug: tenant.slug, agent_slug }))
     }
 
-    /// Notes when keys were last used. No change of the registry: no audit event, no bump.
+    /// Notes when keys were last used, without an audit event or a change number.
     pub async fn touch_credentials(&self, mut used: Vec<(CredentialId, Timestamp)>) -> Result<(), DbError> {
         if used.is_empty() {
             return Ok(());
         }
-        // In one order, so that two replicas never wait for each other.
+        // One order keeps two replicas from waiting for each other.
         used.sort_unstable();
         let tx = change::begin(self.db).await?;
         for (id, at) in used {

@@ -1,5 +1,5 @@
-//! Servers that are declared, not registered: by the configuration file, and by the gateway for what
-//! it ships. Their rows are made to equal the declaration at every start.
+//! Declared servers, of the configuration file and of the gateway itself. Every start makes their rows
+//! equal to the declaration.
 
 use std::collections::HashSet;
 
@@ -16,11 +16,10 @@ use crate::server::{ManagedBy, NewServer};
 use crate::server_settings::ServerSettings;
 
 impl OperatorScope<'_> {
-    /// Makes the global servers of this origin equal the declaration: new ones are made, others
-    /// changed, those no longer declared deleted. Answers how many rows changed; a second time it is
-    /// none. Of built-in servers, what the operator may change (see
-    /// [`update_server`](Self::update_server)) stays as it is. A slug that a global server of another
-    /// origin has, or that is declared twice, is `SlugTaken`, and nothing changes.
+    /// Makes the global servers of this origin equal the declaration: creates, changes and deletes rows,
+    /// and returns the number of changed rows; a second time none. Keeps the settings of built-in servers
+    /// that the operator may change (see [`update_server`](Self::update_server)). A slug declared twice, or
+    /// taken by a global server of another origin, is `SlugTaken`, and nothing changes.
     pub async fn declare_servers(
         &self,
         managed_by: ManagedBy,
@@ -64,7 +63,7 @@ impl OperatorScope<'_> {
     }
 }
 
-/// The declared settings; of a built-in server with what the operator may change as the row has it.
+/// Returns the declared settings; of a built-in server with the operator's settings of the row.
 fn kept(declared: ServerSettings, row: &Model) -> ServerSettings {
     if row.managed_by != ManagedBy::Builtin.as_str() {
         return declared;

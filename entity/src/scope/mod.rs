@@ -1,4 +1,4 @@
-//! Scopes of rows. A query of a tenant's rows outside this folder does not exist, and none in it
+//! Tenant isolation: all queries of tenants' rows. No such query exists outside this folder, and none in it
 //! lacks its tenant.
 
 mod agents;
@@ -22,14 +22,14 @@ use crate::error::DbError;
 use crate::page::{Page, Paged};
 use crate::rows::tenants as tenant_rows;
 
-/// One tenant's rows. Another tenant's ids are not found through it.
+/// Rows of one tenant; ids of other tenants are not found.
 #[derive(Clone, Copy)]
 pub struct TenantScope<'a> {
     pub(crate) db: &'a Db,
     pub(crate) tenant: TenantId,
 }
 
-/// The scope of the whole installation: tenants, global servers, the look-up of a key.
+/// Rows of the whole installation: tenants, global servers, the lookup of an API key.
 #[derive(Clone, Copy)]
 pub struct OperatorScope<'a> {
     pub(crate) db: &'a Db,
@@ -40,8 +40,8 @@ impl TenantScope<'_> {
         Change::begin(self.db, Some(self.tenant), actor).await
     }
 
-    /// Refuses to make something in a tenant that is not there (any more), and keeps it there until
-    /// the transaction ends.
+    /// Refuses a new row for a tenant that does not exist (any more), and keeps the tenant until the
+    /// transaction ends.
     async fn hold_tenant(&self, tx: &DatabaseTransaction) -> Result<(), DbError> {
         let row = tenant_rows::Entity::find_by_id(self.tenant.0).lock_shared().one(tx).await?;
         row.filter(|row| row.deleted_at.is_none()).map(drop).ok_or(DbError::NotFound)
@@ -54,7 +54,7 @@ impl OperatorScope<'_> {
     }
 }
 
-/// One page of what `select` gives, which has an order.
+/// Returns one page of `select`, which has an order.
 async fn paged<E: EntityTrait>(
     select: Select<E>,
     page: Page,
@@ -68,7 +68,7 @@ where
     Ok(Paged::of(items, page, total))
 }
 
-/// A text with a NUL is storable in one of the databases only, and means nothing to a program.
+/// Refuses a text with a NUL, which only one of the databases can store.
 fn refuse_nul<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<(), DbError> {
     if texts.into_iter().any(|text| text.contains('\0')) {
         return Err(DbError::Invalid("a text contains the character NUL".to_owned()));

@@ -1,4 +1,4 @@
-//! Changing servers: a tenant its own, the operator the global ones.
+//! Changes of servers: a tenant's own, and the operator's global ones.
 
 use protocol::{ServerId, TenantId};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
@@ -16,7 +16,7 @@ use crate::server_settings::{OPERATIONAL, ServerPatch};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// Registers a server of the tenant. A global one may have the same slug: it is hidden then.
+    /// Registers a server of the tenant, which hides a global one of the same slug.
     pub async fn create_server(&self, new: NewServer, actor: &Actor) -> Result<Server, DbError> {
         let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
@@ -58,8 +58,8 @@ impl OperatorScope<'_> {
         create(self.db, change, None, new).await
     }
 
-    /// Changes a global server. One that the configuration declares is `ManagedByConfig`; of a
-    /// built-in one the switch and the limits can be changed, and stay changed.
+    /// Changes a global server. One that the configuration declares is `ManagedByConfig`; of a built-in one
+    /// the switch and the limits can be changed, and stay changed.
     pub async fn update_server(
         &self,
         id: ServerId,
@@ -94,7 +94,7 @@ impl OperatorScope<'_> {
     }
 }
 
-/// Returns true if a patch touches only what an operator may set on a server that the gateway ships.
+/// Returns whether a patch touches only settings of a built-in server that an operator may change.
 fn is_operational(patch: &ServerPatch) -> bool {
     patch.transport.is_none() && patch.names().all(|name| OPERATIONAL.contains(&name))
 }

@@ -1,5 +1,4 @@
-//! Rows of servers in the making: from a declaration, by a patch, and what the audit says of them.
-//! Does not ask the database.
+//! New, patched and declared rows of servers, and their audit events. Sends no query.
 
 use protocol::{ServerId, TenantId};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use crate::server::{ManagedBy, NewServer, Transport};
 use crate::server_settings::{LAUNCH, ServerPatch, ServerSettings};
 use crate::time;
 
-/// A new row of revision 1.
+/// Returns a new row of revision 1.
 pub(super) fn new_row(
     tenant: Option<TenantId>,
     new: NewServer,
@@ -36,7 +35,7 @@ pub(super) fn new_row(
     Ok(row)
 }
 
-/// Applies a patch; answers the names of the fields whose value is now another one.
+/// Applies a patch; returns the names of the changed fields.
 pub(super) fn apply(row: &mut Model, patch: ServerPatch, seal: &Seal) -> Result<Vec<&'static str>, DbError> {
     let mut settings = row.settings(seal)?;
     let transport = patch.transport;
@@ -44,8 +43,8 @@ pub(super) fn apply(row: &mut Model, patch: ServerPatch, seal: &Seal) -> Result<
     replace(row, transport, settings, seal)
 }
 
-/// Replaces the settings; answers the names of those whose value is now another one. The revision is
-/// raised when one of them decides what is launched or connected to.
+/// Replaces the settings; returns the names of the changed ones. A change of a launch or connection setting
+/// raises the revision.
 pub(super) fn replace(
     row: &mut Model,
     transport: Option<Transport>,
@@ -85,7 +84,7 @@ fn check(row: &Model) -> Result<(), DbError> {
     refuse_nul(args.chain(texts).chain([row.search.as_str(), row.era.as_str()]))
 }
 
-/// The audit's text about a server: the whole command line, and of secrets the names.
+/// Returns the audit event of a server, with the whole command line and the names of secrets.
 pub(super) fn event(
     action: &'static str,
     row: &Model,
@@ -113,7 +112,7 @@ pub(super) fn event(
     Ok(Event { tenant, action, target: ServerId(row.id).to_string(), details })
 }
 
-/// A URL without what may be secret in it: the user part and the query.
+/// Returns a URL without the user part and the query, which may be secret.
 fn bare_url(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let (start, rest) =

@@ -1,5 +1,5 @@
-//! Reading servers. A tenant sees its own and the global ones; its own hides a global one of the
-//! same slug.
+//! Queries of servers. A tenant sees its own and the global ones; its own hides a global one of the same
+//! slug.
 
 use jiff::Timestamp;
 use protocol::ServerId;
@@ -19,7 +19,7 @@ use crate::server::{Server, ServerFilter};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// The tenant's own and the global ones that none of its own hides, by slug.
+    /// Returns the tenant's own and the global ones that none of its own hides, by slug.
     pub async fn servers(&self, filter: &ServerFilter, page: Page) -> Result<Paged<Server>, DbError> {
         let own_slugs = Query::select()
             .column(Column::Slug)
@@ -35,8 +35,8 @@ impl TenantScope<'_> {
         rows.try_map(|row| row.into_server(&seal))
     }
 
-    /// All of the tenant's own and all global ones, hidden ones and disabled ones included, by slug;
-    /// of two with one slug the tenant's own comes first.
+    /// Returns all of the tenant's own and all global ones, hidden ones and disabled ones included, by
+    /// slug; of two with one slug the tenant's own comes first.
     pub async fn visible_servers(&self) -> Result<Vec<Server>, DbError> {
         let rows = self
             .visible()
@@ -48,22 +48,21 @@ impl TenantScope<'_> {
         rows.into_iter().map(|row| row.into_server(&seal)).collect()
     }
 
-    /// The tenant's own, or a global one, also when it is hidden.
+    /// Returns the tenant's own server, or a global one, also when hidden.
     pub async fn find_server(&self, id: ServerId) -> Result<Server, DbError> {
         let row = self.visible().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
         row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    /// Returns the server of a slug in this tenant: its own, else the global one.
+    /// Returns the server of the slug in this tenant: its own, else the global one.
     pub async fn find_server_by_slug(&self, slug: &str) -> Result<Server, DbError> {
         let select = self.visible().filter(Column::Slug.eq(slug)).order_by_asc(Column::TenantId.is_null());
         let row = select.one(self.db.reader()).await?;
         row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    /// Notes what a discovery found, for an own server or a global one. No change of the registry:
-    /// no audit event, no bump of the counter (what discovers after a bump must not cause the next),
-    /// no new revision.
+    /// Notes the result of a discovery, for an own server or a global one, without an audit event, a new
+    /// revision or a change number (a discovery after a change must not cause the next).
     pub async fn record_discovery(
         &self,
         id: ServerId,
@@ -81,19 +80,19 @@ impl TenantScope<'_> {
         if done.rows_affected == 0 { Err(DbError::NotFound) } else { Ok(()) }
     }
 
-    /// Live rows that the tenant may know of.
+    /// Selects the live rows that the tenant may see.
     pub(super) fn visible(&self) -> Select<Entity> {
         Entity::find().filter(own_or_global(self.tenant.0))
     }
 }
 
 impl OperatorScope<'_> {
-    /// Notes when servers were last used. No change of the registry: no audit event, no bump.
+    /// Notes when servers were last used, without an audit event or a change number.
     pub async fn touch_servers(&self, mut used: Vec<(ServerId, Timestamp)>) -> Result<(), DbError> {
         if used.is_empty() {
             return Ok(());
         }
-        // In one order, so that two replicas never wait for each other.
+        // One order keeps two replicas from waiting for each other.
         used.sort_unstable();
         let tx = change::begin(self.db).await?;
         for (id, at) in used {
@@ -108,9 +107,8 @@ impl OperatorScope<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Notes which eras this revision of a server was found to speak. No change of the registry: no
-    /// audit event, no bump, no new revision. Nothing is noted when the revision is another one by now,
-    /// or something was found later.
+    /// Notes the discovered eras of this revision of a server, without an audit event, a change number or a
+    /// new revision. Notes nothing when the revision has changed or a later discovery exists.
     pub async fn record_eras(
         &self,
         id: ServerId,
@@ -157,7 +155,7 @@ fn filtered(select: Select<rows::Entity>, filter: &ServerFilter) -> Select<rows:
     select
 }
 
-/// The text as `LIKE … ESCAPE '\'` finds it literally.
+/// Escapes the text so that `LIKE … ESCAPE '\'` finds it literally.
 fn escape_like(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

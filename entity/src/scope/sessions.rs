@@ -1,5 +1,5 @@
-//! Sessions: found through their own tenant only, and only until they expire. They are no part of the
-//! registry: no audit event, no bump.
+//! Queries of sessions, by their own tenant and until they expire. Sessions are no part of the registry: no
+//! audit event, no change number.
 
 use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -39,14 +39,13 @@ impl TenantScope<'_> {
         Ok(row.into())
     }
 
-    /// The session whose id has this hash, unless it is another tenant's or has expired.
+    /// Returns the session whose id has this hash, unless another tenant's or expired.
     pub async fn find_session(&self, id_hash: &[u8; 32]) -> Result<Option<SessionRow>, DbError> {
         let select = Entity::find().filter(self.live_session(id_hash));
         Ok(select.one(self.db.reader()).await?.map(SessionRow::from))
     }
 
-    /// Writes new facts, and notes that it was seen. Not found is also one that has expired: it does
-    /// not come back.
+    /// Writes new facts and the time of use. An expired session is not found and does not come back.
     pub async fn update_session(
         &self,
         id_hash: &[u8; 32],
@@ -58,12 +57,12 @@ impl TenantScope<'_> {
         self.write(seen).await
     }
 
-    /// Notes that it was seen.
+    /// Notes the time of use.
     pub async fn touch_session(&self, id_hash: &[u8; 32], expires_at: Timestamp) -> Result<(), DbError> {
         self.write(self.seen(id_hash, expires_at)).await
     }
 
-    /// Returns true if there was one to be deleted.
+    /// Deletes a session and returns whether there was one.
     pub async fn delete_session(&self, id_hash: &[u8; 32]) -> Result<bool, DbError> {
         let done = Entity::delete_many().filter(self.live_session(id_hash)).exec(self.db.writer()).await?;
         Ok(done.rows_affected > 0)
@@ -90,14 +89,13 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
-    /// Deletes the sessions of all tenants that had expired by then; answers how many.
+    /// Deletes the sessions of all tenants that had expired by then; returns their number.
     pub async fn purge_sessions(&self, now: Timestamp) -> Result<u64, DbError> {
         let expired = Column::ExpiresAt.lte(time::to_column(now));
         Ok(Entity::delete_many().filter(expired).exec(self.db.writer()).await?.rows_affected)
     }
 
-    /// Keeps the sessions of each caller that were seen last, at most so many of them; answers how many
-    /// were deleted.
+    /// Keeps the `most` last used sessions of each caller; returns the number of deleted ones.
     pub async fn trim_sessions(&self, most: u32) -> Result<u64, DbError> {
         let number =
             Expr::cust("ROW_NUMBER() OVER (PARTITION BY tenant_id, principal ORDER BY seen_at DESC)");

@@ -1,4 +1,4 @@
-//! Tenants: the operator makes and deletes them; a tenant sees itself.
+//! Tenants: created and deleted by the operator, each readable by itself.
 
 use protocol::TenantId;
 use sea_orm::sea_query::Expr;
@@ -16,14 +16,14 @@ use crate::tenant::{NewTenant, Tenant, is_tenant_slug};
 use crate::time;
 
 impl TenantScope<'_> {
-    /// The tenant itself; not found once it is deleted.
+    /// Returns the tenant itself, unless deleted.
     pub async fn tenant(&self) -> Result<Tenant, DbError> {
         self.db.operator().find_tenant(self.tenant).await
     }
 }
 
 impl OperatorScope<'_> {
-    /// By slug.
+    /// Returns the tenants, by slug.
     pub async fn tenants(&self, page: Page) -> Result<Paged<Tenant>, DbError> {
         let select = live().order_by_asc(tenants::Column::Slug);
         Ok(paged(select, page, self.db.reader()).await?.map(Tenant::from))
@@ -43,14 +43,14 @@ impl OperatorScope<'_> {
         row.map(Tenant::from).ok_or(DbError::NotFound)
     }
 
-    /// The tenant, when there is exactly one.
+    /// Returns the tenant, when there is exactly one.
     pub async fn only_tenant(&self) -> Result<Option<Tenant>, DbError> {
         let mut rows = live().limit(2).all(self.db.reader()).await?;
         Ok(if rows.len() == 1 { rows.pop().map(Tenant::from) } else { None })
     }
 
-    /// Deletes a tenant with its agents, servers, configs and sessions, and revokes its keys. Executions and
-    /// audit events stay. The tenant `default` stays too: callers who name none belong to it.
+    /// Deletes a tenant with its agents, servers, configs and sessions, and revokes its keys. Executions
+    /// and audit events stay. The tenant `default` stays too: callers who name none belong to it.
     pub async fn delete_tenant(&self, id: TenantId, actor: &Actor) -> Result<(), DbError> {
         let change = self.change(actor).await?;
         let row = live().filter(tenants::Column::Id.eq(id.0)).lock_exclusive().one(&change.tx).await?;
@@ -105,7 +105,7 @@ fn live() -> Select<tenants::Entity> {
     tenants::Entity::find().filter(tenants::Column::DeletedAt.is_null())
 }
 
-/// Deletes what a tenant has and what works on its own.
+/// Deletes everything that would work without the tenant's row.
 async fn empty_tenant(tx: &DatabaseTransaction, id: TenantId) -> Result<(), DbError> {
     let now = time::to_column(time::now());
     sessions::Entity::delete_many().filter(sessions::Column::TenantId.eq(id.0)).exec(tx).await?;

@@ -1,5 +1,5 @@
-//! Lists of each server: tools, resources, templates and prompts, as it gave them, kept until it
-//! says that they changed. Knows nothing of callers; who may see what is the policy's business.
+//! Lists of each MCP server: tools, resources, templates and prompts, kept until the server reports a
+//! change. Knows nothing of callers; the policy decides on visibility.
 
 mod page;
 
@@ -24,7 +24,7 @@ use crate::server::{Launch, ServerSpec};
 use crate::splice::{self, Key};
 use crate::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 
-/// Most items of one kind that are taken from one server.
+/// Most items accepted in one list of one server.
 const MAX_ITEMS: usize = 10_000;
 
 /// Most bytes of one list of one server.
@@ -36,7 +36,7 @@ const MAX_PAGES: usize = 1_000;
 /// Most notes about one list.
 const MAX_NOTES: usize = 20;
 
-/// Beyond this many upstreams, the lists of those that do not run are forgotten.
+/// Number of upstreams beyond which the lists of stopped ones are forgotten.
 const MANY: usize = 4096;
 
 /// One of the four lists of a server.
@@ -62,7 +62,7 @@ impl ListKind {
         }
     }
 
-    /// The member of the result that holds the items.
+    /// Returns the member of the result that holds the items.
     pub fn member(self) -> &'static str {
         match self {
             ListKind::Tools => "tools",
@@ -80,7 +80,7 @@ impl ListKind {
         }
     }
 
-    /// The capability without which a server is not asked for this list.
+    /// Returns the capability that a server needs to be asked for this list.
     fn capability(self) -> &'static str {
         match self {
             ListKind::Tools => "tools",
@@ -95,32 +95,32 @@ impl ListKind {
 pub struct Listing {
     pub items: Vec<Item>,
     by_tail: HashMap<Box<str>, usize>,
-    /// The pool's counter when it was read.
+    /// Value of the pool's change counter at the time of the request.
     changes: u64,
-    /// Parts of the server's answer that could not be used, with the reason.
+    /// Rejected parts of the server's answer, with reasons.
     pub notes: Vec<String>,
 }
 
-/// A listed thing.
+/// A listed tool, resource, template or prompt.
 #[derive(Debug)]
 pub struct Item {
     /// The server's own name, URI or URI template.
     pub name: Arc<str>,
-    /// As the server gave it.
+    /// Item as the server gave it.
     pub raw: Box<RawValue>,
-    /// The same under the name that callers of all servers use: `slug__name` or `slug+uri`.
+    /// Item under the name that callers of all servers use: `slug__name` or `slug+uri`.
     pub exposed: Box<str>,
     /// Parameters of a tool that are mirrored into HTTP headers.
     pub mirrored: Vec<HeaderParam>,
 }
 
 impl Listing {
-    /// By the part of the exposed name after the slug.
+    /// Returns the item by the part of the exposed name after the slug.
     pub fn find_exposed(&self, tail: &str) -> Option<&Item> {
         self.by_tail.get(tail).map(|index| &self.items[*index])
     }
 
-    /// By the server's own name.
+    /// Returns the item by the server's own name.
     pub fn find(&self, name: &str) -> Option<&Item> {
         self.find_exposed(name)
             .filter(|item| *item.name == *name)
@@ -129,7 +129,7 @@ impl Listing {
 }
 
 impl Listing {
-    /// By the server's own name, where kebab, snake and spaced form and letter case are one.
+    /// Returns the item by the server's own name, with kebab, snake and spaced form and letter case as one.
     pub fn find_loosely(&self, name: &str) -> Option<&Item> {
         let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
         let wanted = plain(name);
@@ -137,7 +137,7 @@ impl Listing {
     }
 }
 
-/// The lists of all servers that were asked so far.
+/// Lists of all servers that were asked so far.
 pub struct Catalog {
     pool: Pool,
     slots: DashMap<PoolKey, Arc<Slot>>,
@@ -154,13 +154,13 @@ impl Catalog {
         Self { pool, slots: DashMap::new() }
     }
 
-    /// The list if it is known and still true.
+    /// Returns the list if known and up to date.
     pub fn known(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
         let listing = self.slots.get(key)?.listings[kind as usize].load_full()?;
         (listing.changes == self.pool.changes(key)).then_some(listing)
     }
 
-    /// The list, asked for when it is not known; started servers are asked once for all who wait.
+    /// Returns the list, requested when unknown; one request serves all concurrent callers.
     pub async fn list(
         &self,
         selected: &Selected,
@@ -172,7 +172,7 @@ impl Catalog {
             return Ok(listing);
         }
         if self.slots.len() >= MANY {
-            // Upstreams of clients that are gone.
+            // These upstreams belong to disconnected clients.
             self.slots.retain(|key, _| self.pool.is_running(key));
         }
         let slot = Arc::clone(&self.slots.entry(*key).or_default());
@@ -193,12 +193,12 @@ impl Catalog {
         Ok(listing)
     }
 
-    /// Forgets a server of a tenant: it was deleted or has a new revision.
+    /// Forgets a server of a tenant that was deleted or has a new revision.
     pub fn forget(&self, tenant: TenantId, server: ServerId) {
         self.slots.retain(|key, _| (key.tenant, key.server) != (tenant, server));
     }
 
-    /// Forgets what the selected upstream listed, so that it is asked again.
+    /// Forgets the lists of the selected upstream, so that they are requested again.
     pub fn forget_listed(&self, selected: &Selected) {
         self.slots.remove(&selected.list_key);
     }
@@ -211,7 +211,7 @@ impl Catalog {
         deadline: Instant,
     ) -> Result<Listing, Refusal> {
         let initialized = self.pool.handshake(key, spec, deadline).await?;
-        // Read before asking: a change during the answer makes this list stale at once.
+        // The counter is read first: a change during the answer makes this list stale at once.
         let changes = self.pool.changes(key);
         let mut listing = Listing { items: Vec::new(), by_tail: HashMap::new(), changes, notes: Vec::new() };
         if !has_capability(&initialized.result, kind.capability()) {
@@ -236,7 +236,7 @@ impl Catalog {
                 add(&mut listing, spec, kind, raw);
             }
             match page.next {
-                // A cursor that was given before leads round in a circle.
+                // A repeated cursor leads round in a circle.
                 Some(next) if cursors.insert(next.clone()) => cursor = Some(next),
                 Some(next) => {
                     listing.notes.push(format!(
@@ -252,7 +252,7 @@ impl Catalog {
         Ok(listing)
     }
 
-    /// One page; none when the server does not know the method although it has the capability.
+    /// Requests one page; none when the server does not know the method although it has the capability.
     async fn page(
         &self,
         key: &PoolKey,
@@ -289,7 +289,7 @@ impl Catalog {
 fn add(listing: &mut Listing, spec: &ServerSpec, kind: ListKind, raw: Box<RawValue>) {
     let mirrored = match mirrored(kind, &raw) {
         Ok(mirrored) => mirrored,
-        // What a client of HTTP must leave out (2026-07-28, "Custom Headers from Tool Parameters").
+        // Clients of HTTP must leave out such a tool (2026-07-28, "Custom Headers from Tool Parameters").
         Err(problem) if matches!(spec.launch, Launch::Http(_)) => {
             listing.notes.push(format!("one of the tools was left out: {problem}"));
             return;
@@ -330,8 +330,8 @@ fn mirrored(kind: ListKind, raw: &RawValue) -> Result<Vec<HeaderParam>, String> 
     tool.input_schema.map_or(Ok(Vec::new()), header_params::read)
 }
 
-/// A tool names the page that shows it (`_meta.ui.resourceUri`, extension `io.modelcontextprotocol/ui`):
-/// among all servers, by the page's exposed name.
+/// Replaces the page that shows a tool (`_meta.ui.resourceUri`, extension `io.modelcontextprotocol/ui`) by
+/// the page's exposed name.
 fn with_own_page(spec: &ServerSpec, kind: ListKind, item: String) -> String {
     if kind != ListKind::Tools || memmem::find(item.as_bytes(), br#""ui://"#).is_none() {
         return item;
@@ -362,7 +362,7 @@ fn with_own_page(spec: &ServerSpec, kind: ListKind, item: String) -> String {
     edited().unwrap_or(item)
 }
 
-/// The exposed name and its part after the slug.
+/// Returns the exposed name and its part after the slug.
 fn exposed_name(spec: &ServerSpec, kind: ListKind, name: &str) -> (String, String) {
     match kind {
         ListKind::Tools | ListKind::Prompts => {

@@ -1,4 +1,4 @@
-//! One page of a list, as a server gives it.
+//! One page of a list from an MCP server.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use super::ListKind;
 
 pub struct Page {
     pub items: Vec<Box<RawValue>>,
-    /// The cursor of the next page. One that is empty, null or no text is none.
+    /// Cursor of the next page; an empty, null or non-text cursor is none.
     pub next: Option<String>,
 }
 
-/// Reads only the members that make the list, whatever else is there.
+/// Reads only the members of the list, and ignores all others.
 pub fn read(result: &[u8], kind: ListKind) -> Result<Page, String> {
     let members: HashMap<Cow<'_, str>, &RawValue> =
         serde_json::from_slice(result).map_err(|error| format!("something that is no list: {error}"))?;

@@ -1,12 +1,12 @@
-//! The last step before the server's program: limits and death signal set on this very process, which
-//! then becomes the program. It runs between fork and exec, where safe Rust has no other place.
+//! Last step before the server's program: this process sets its resource limits and death signal, and then
+//! executes the program. The step runs between fork and exec, where safe Rust has no other place.
 
 use rustix::process::{Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 
 use super::options::Options;
 use super::spawn;
 
-/// Comes back only with the reason why the command cannot be run.
+/// Executes the command; returns only with the reason of a failure.
 pub fn become_command(options: &Options) -> String {
     match prepare(options) {
         Ok(()) => spawn::replace_with_command(options),
@@ -30,7 +30,7 @@ fn prepare(options: &Options) -> Result<(), String> {
         std::env::set_current_dir(dir)
             .map_err(|e| format!("cannot enter the directory {}: {e}", dir.display()))?;
     }
-    // Last: from here on this process may allocate little.
+    // This limit comes last, since this process may allocate little from here on.
     limit(Resource::As, "memory", memory)
 }
 

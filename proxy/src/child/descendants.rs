@@ -1,22 +1,22 @@
-//! Every process below this one, read from `/proc`. Those that left their group and those that were
-//! re-parented to this process (it is a subreaper) are among them.
+//! Descendants of this process, read from `/proc`, with processes that left their group or were re-parented
+//! to this process (a subreaper).
 
 use std::collections::HashMap;
 use std::fs;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-/// Sends the signal to every living descendant, and says how many there were.
+/// Sends the signal to every living descendant, and returns their number.
 pub fn signal_all(signal: Signal) -> usize {
     let all = living();
     for pid in &all {
-        // It may have ended since: then there is nothing to do.
+        // The process may have ended since; then there is nothing to do.
         kill_process(*pid, signal).ok();
     }
     all.len()
 }
 
-/// Zombies are left out: they are dead, and wait for their parent only.
+/// Returns the living descendants, without zombies, which wait for their parent only.
 pub fn living() -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for (pid, parent, zombie) in processes() {
@@ -43,7 +43,7 @@ fn processes() -> impl Iterator<Item = (i32, i32, bool)> {
     })
 }
 
-/// Parent and whether it is dead, from proc_pid_stat(5). The name in brackets may itself have brackets.
+/// Reads the parent and whether the process is dead, from proc_pid_stat(5). Its name may have brackets.
 fn parse_stat(stat: &[u8]) -> Option<(i32, bool)> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();

@@ -1,11 +1,11 @@
-//! Exit of a child, as the supervisor reports it over the control socket.
+//! Exit of a child process, as the supervisor reports it over the control socket.
 
 use std::fmt;
 
-/// The means that ended a child and all processes below it, in the order in which it is tried.
+/// Means that ended a child and all processes below it, in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Needed {
-    /// No process ran.
+    /// No means, since the child did not run.
     #[default]
     Nothing,
     EndOfInput,
@@ -14,7 +14,7 @@ pub enum Needed {
 }
 
 impl Needed {
-    /// `end_of_input`, `sigterm` or `sigkill`.
+    /// Returns `end_of_input`, `sigterm` or `sigkill`.
     pub fn as_str(self) -> Option<&'static str> {
         match self {
             Needed::Nothing => None,
@@ -24,7 +24,7 @@ impl Needed {
         }
     }
 
-    /// One line of the control socket, `needed sigterm`; none for what the supervisor does not do.
+    /// Formats a line of the control socket, `needed sigterm`; none for means outside the supervisor.
     pub fn to_line(self) -> Option<String> {
         (self >= Needed::Terminate).then(|| format!("needed {}\n", self.as_str().unwrap_or_default()))
     }
@@ -40,12 +40,12 @@ impl Needed {
 pub enum Ending {
     Exited(i32),
     Signalled(i32),
-    /// The supervisor is gone without a word.
+    /// Exit unknown, since the supervisor is gone without a report.
     Lost,
 }
 
 impl Ending {
-    /// One line of the control socket, `exit 3` or `signal 9`.
+    /// Parses a line of the control socket, `exit 3` or `signal 9`.
     pub fn parse(line: &str) -> Option<Ending> {
         match line.split_once(' ')? {
             ("exit", code) => code.parse().ok().map(Ending::Exited),
@@ -62,7 +62,7 @@ impl Ending {
         }
     }
 
-    /// The exit status of the supervisor that saw it, as a shell has it.
+    /// Returns the exit status for the supervisor's own exit, as a shell has it.
     pub fn code(self) -> u8 {
         match self {
             Ending::Exited(code) => code as u8,

@@ -1,4 +1,4 @@
-//! Look-up of a command before anything is started.
+//! Check of a command before its start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use rustix::fs::{Access, access};
 
 use crate::server::StdioLaunch;
 
-/// Path of programs when the child has no `PATH` (what execvp(3) does).
+/// Search path of programs when the child has no `PATH` (as execvp(3) does).
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Refuses at once what could only fail later: a missing directory or program.
+/// Refuses a missing directory or program, which could only fail later.
 pub fn check(launch: &StdioLaunch, environment: &BTreeMap<String, String>) -> Result<(), Refusal> {
     if let Some(dir) = launch.cwd.as_deref().filter(|dir| !dir.is_dir()) {
         let reason = format!("the working directory `{}` does not exist", dir.display());

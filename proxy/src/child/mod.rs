@@ -1,12 +1,12 @@
-//! Child processes: how one is started, supervised and ended. What it says is not read here.
+//! Child processes: start, supervision and end. Standard output is not read here.
 //!
 //! ```text
 //! gateway ──control socket──► supervisor (`exec-child`) ──► the server's program ──► its own children
 //!    └──────────────── stdin and stdout, direct ───────────────┘
 //! ```
 //!
-//! The supervisor holds no data: it receives the child's two pipes over the control socket and passes
-//! them on. When that socket closes, for whatever reason, it ends everything below it.
+//! The supervisor holds no data: it receives the child's two pipes over the control socket and passes them
+//! on. When that socket closes, for whatever reason, it ends everything below it.
 
 mod apply;
 mod descendants;
@@ -23,8 +23,8 @@ use std::process::ExitCode;
 pub use ending::{Ending, Needed};
 pub use process::{ChildHandle, ChildPlan, ChildProcess, ChildWatch};
 
-/// The whole of `<program> exec-child`: runs one command under supervision until it or the gateway is
-/// gone. `args` are those after `exec-child`. To be called before any thread or runtime is started.
+/// Runs `<program> exec-child`: one command under supervision until it or the gateway is gone. `args` are
+/// those after `exec-child`. Must be called before any thread or runtime is started.
 ///
 /// Exits with the command's own status (128 and the signal's number when one ended it), 64 for wrong
 /// arguments, 126 or 127 when the command cannot be run.

@@ -1,4 +1,4 @@
-//! The arguments of `exec-child`, written by the gateway and read by the supervisor.
+//! Command-line arguments of `exec-child`, written by the gateway and read by the supervisor.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use crate::server::ChildLimits;
 /// [--cwd DIR] -- COMMAND [ARG…]`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Options {
-    /// The second stage: set the limits on this very process and become the command.
+    /// Second stage: set the limits on this very process and become the command.
     pub apply: bool,
-    /// The process that must still be the parent; otherwise it died before anyone watched it.
+    /// Process that must still be the parent; otherwise it died before anyone watched it.
     pub parent: Option<i32>,
-    /// Time for the child to end after SIGTERM; none for one second.
+    /// Time between SIGTERM and SIGKILL; one second when unset.
     pub grace: Option<Duration>,
     pub limits: ChildLimits,
     pub cwd: Option<PathBuf>,
@@ -51,7 +51,7 @@ impl Options {
         Ok(options)
     }
 
-    /// The arguments that [`Options::parse`] reads back.
+    /// Returns the arguments that [`Options::parse`] reads back.
     pub fn to_args(&self) -> Vec<OsString> {
         let mut out: Vec<OsString> = Vec::new();
         let mut pair = |name: &str, value: Option<OsString>| {

@@ -1,4 +1,4 @@
-//! The gateway's end of one supervised child: three pipes, the control socket, and what became of it.
+//! Supervised child process: three pipes, the control socket, and the exit of the child.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -27,14 +27,14 @@ use super::options::Options;
 use super::spawn::{SupervisorStart, start_supervisor};
 use crate::server::StdioLaunch;
 
-/// Bytes that a pipe holds, where the system allows it. A message of 100 KB then takes one switch
-/// between the two sides instead of several; much more would exhaust what an ordinary user may have.
+/// Size of a pipe in bytes, where the system allows it. A message of 100 KB then takes one switch between
+/// the two sides instead of several; much more would exhaust the limits of an ordinary user.
 const PIPE_BYTES: usize = 256 << 10;
 
-/// Everything that is decided before a child is started.
+/// Decisions before the start of a child.
 pub struct ChildPlan {
     pub supervisor: PathBuf,
-    /// Passed on from the gateway; the server's own variables win.
+    /// Variables passed on from the gateway; the server's own variables win.
     pub environment: BTreeMap<String, String>,
     pub grace: Duration,
 }
@@ -110,7 +110,7 @@ async fn start(
     })
 }
 
-/// Sends the child's ends of its pipes ahead; they wait in the socket until the supervisor reads them.
+/// Sends the child's ends of its pipes ahead; the socket holds them until the supervisor reads them.
 fn pass_pipes(control: &StdUnixStream, stdin: &OwnedFd, stdout: &OwnedFd) -> io::Result<()> {
     let pipes = [stdin.as_fd(), stdout.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
@@ -125,11 +125,11 @@ struct Life {
     pid: Option<u32>,
     ending: Option<Ending>,
     needed: Needed,
-    /// The supervisor is gone too, and with it everything it watched.
+    /// End of the supervisor, and with it of everything below it.
     over: bool,
 }
 
-/// Tells how a child is doing, and ends it. When the last clone is dropped the child is ended too.
+/// Handle of a child. Dropping the last clone ends the child.
 #[derive(Clone)]
 pub struct ChildHandle {
     orders: Arc<Mutex<Option<OwnedWriteHalf>>>,
@@ -137,15 +137,15 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    /// The child's process id. The supervisor reports it right after the start, which may come later
-    /// than the child's first answer; none if it ended before.
+    /// Returns the child's process id. The supervisor reports the id right after the start, which may come
+    /// later than the child's first answer; none if the child ended before.
     pub async fn pid(&self) -> Option<u32> {
         let mut life = self.life.clone();
         let life = life.wait_for(|life| life.pid.is_some() || life.ending.is_some()).await.ok()?;
         life.pid
     }
 
-    /// Waits until the child itself ended.
+    /// Waits for the exit of the child itself.
     pub async fn ended(&self) -> Ending {
         let mut life = self.life.clone();
         match life.wait_for(|life| life.ending.is_some()).await {
@@ -154,23 +154,23 @@ impl ChildHandle {
         }
     }
 
-    /// Waits until nothing is left of it: no supervisor and no grandchild. Says which signal that took.
+    /// Waits until neither supervisor nor grandchild is left. Returns the means that the end took.
     pub async fn over(&self) -> Needed {
         self.watch().over().await
     }
 
-    /// Watches it without keeping it alive.
+    /// Returns an observer that does not keep the child alive.
     pub fn watch(&self) -> ChildWatch {
         ChildWatch(self.life.clone())
     }
 
-    /// Orders SIGTERM to the whole group, a wait, then SIGKILL. Comes back at once.
+    /// Orders SIGTERM to the whole group, a wait, then SIGKILL. Returns at once.
     pub fn end(&self) {
         drop(self.orders.lock().take());
     }
 }
 
-/// Sees the end of a child.
+/// Observer of a child's exit.
 #[derive(Clone)]
 pub struct ChildWatch(watch::Receiver<Life>);
 
@@ -179,15 +179,15 @@ impl ChildWatch {
         self.0.borrow().over || self.0.has_changed().is_err()
     }
 
-    /// See [`ChildHandle::over`].
+    /// Waits as [`ChildHandle::over`] does.
     pub async fn over(&self) -> Needed {
         let mut life = self.0.clone();
-        // A closed channel means that whoever followed it is gone, so nothing more will be known.
+        // A closed channel means that the task following the child is gone, so nothing more will be known.
         life.wait_for(|life| life.over).await.map_or(Needed::Nothing, |life| life.needed)
     }
 }
 
-/// Reads what the supervisor reports until it is gone, then collects it.
+/// Reads the supervisor's reports until it is gone, then collects it.
 async fn follow(reports: OwnedReadHalf, mut supervisor: Child, state: watch::Sender<Life>) {
     let mut lines = BufReader::with_capacity(128, reports).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -199,7 +199,7 @@ async fn follow(reports: OwnedReadHalf, mut supervisor: Child, state: watch::Sen
     }
     let life = *state.borrow();
     if let (None, Some(pid)) = (life.ending, life.pid) {
-        // The supervisor was killed. What it watched is ours to end, as far as the group reaches.
+        // The supervisor was killed, so this process ends the child, as far as the group reaches.
         tracing::warn!(pid, "a supervisor is gone before its child");
         if let Some(group) = Pid::from_raw(pid as i32) {
             kill_process_group(group, Signal::KILL).ok();
@@ -213,7 +213,7 @@ async fn follow(reports: OwnedReadHalf, mut supervisor: Child, state: watch::Sen
     });
 }
 
-/// The socket closes a moment before the process can be collected.
+/// Waits for the supervisor's exit, which comes a moment after the socket closes.
 async fn collect(supervisor: &mut Child) {
     let mut pause = Duration::from_millis(1);
     while let Ok(None) = supervisor.try_wait() {

@@ -1,5 +1,5 @@
-//! The only place where a program is started, and the only thread that starts any: the kernel's
-//! parent-death signal fires when the *thread* that started a child ends, so it must never end.
+//! Process spawner: the only thread that starts programs. The kernel's parent-death signal fires when the
+//! *thread* that started a child ends, so that thread must never end.
 #![expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 
 use std::collections::BTreeMap;
@@ -20,9 +20,9 @@ use super::options::Options;
 pub struct SupervisorStart {
     pub program: PathBuf,
     pub options: Options,
-    /// The whole environment of the child; the supervisor passes it on.
+    /// Whole environment of the child; the supervisor passes it on.
     pub environment: BTreeMap<String, String>,
-    /// Becomes the supervisor's standard input.
+    /// Socket that becomes the supervisor's standard input.
     pub control: OwnedFd,
     pub stderr: OwnedFd,
 }
@@ -36,7 +36,7 @@ pub async fn start_supervisor(start: SupervisorStart) -> io::Result<Child> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let run = move || {
             for (start, answer) in inbox {
-                // Nobody waits any more: the child is dropped, and its supervisor sees the socket close.
+                // Without a receiver the child is dropped, and its supervisor sees the socket close.
                 answer.send(spawn_supervisor(start)).ok();
             }
         };
@@ -61,12 +61,12 @@ fn spawn_supervisor(start: SupervisorStart) -> io::Result<Child> {
         .stdin(Stdio::from(start.control))
         .stdout(Stdio::null())
         .stderr(Stdio::from(start.stderr))
-        // A Ctrl-C in the gateway's terminal is for the gateway alone: it ends its children in order.
+        // A Ctrl-C in the gateway's terminal is for the gateway alone, which ends its children in order.
         .process_group(0)
         .spawn()
 }
 
-/// The supervisor's part: starts the second stage of itself, in a process group of its own.
+/// Starts the supervisor's second stage, in a process group of its own.
 pub fn spawn_child(options: &Options, stdin: OwnedFd, stdout: OwnedFd) -> io::Result<Child> {
     let stage = Options {
         apply: true,
@@ -83,7 +83,7 @@ pub fn spawn_child(options: &Options, stdin: OwnedFd, stdout: OwnedFd) -> io::Re
         .spawn()
 }
 
-/// The second stage's part: becomes the command. Comes back only with the reason why it cannot.
+/// Executes the command in the second stage; returns only with the reason of a failure.
 pub fn replace_with_command(options: &Options) -> String {
     let error = Command::new(&options.command).args(&options.args).exec();
     let command: &OsString = &options.command;

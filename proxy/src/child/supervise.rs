@@ -1,5 +1,5 @@
-//! The supervisor between the gateway and one child: it waits for either to go, and then ends every
-//! process below it. One thread, no runtime, no data: it costs one small process.
+//! Supervisor of one child: waits for the end of the child or the gateway, and then ends every process
+//! below itself. One thread, no runtime, no data: one small process.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
     Ok(watch.ending.unwrap_or(Ending::Lost).code())
 }
 
-/// The gateway may be gone: then nobody waits for the report.
+/// Writes a line to the gateway, which may be gone already.
 fn tell(control: &mut UnixStream, line: &str) {
     control.write_all(line.as_bytes()).ok();
 }
@@ -77,7 +77,7 @@ fn receive_pipes(control: &OwnedFd) -> Result<[OwnedFd; 2], String> {
     pipes.try_into().map_err(|_| "the gateway went before it passed the pipes".to_owned())
 }
 
-/// A signal becomes a byte to wake up by. An order to end is a flag besides.
+/// Signals as bytes that wake the poll, with a flag for an order to end.
 struct Signals {
     woken: UnixStream,
     end: Arc<AtomicBool>,
@@ -110,7 +110,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Comes back when the child ended, the gateway went or closed the socket, or a signal says so.
+    /// Waits until the child ended, the gateway went or closed the socket, or a signal arrives.
     fn until_over(&mut self, control: &mut UnixStream) {
         loop {
             self.reap();
@@ -133,7 +133,7 @@ impl Watch {
         }
     }
 
-    /// Collects every process that ended, the child's own and those that were left to this one.
+    /// Collects every ended process, the child's own and re-parented ones.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == self.child {
@@ -146,8 +146,8 @@ impl Watch {
         }
     }
 
-    /// SIGTERM to all, a wait, then SIGKILL until nothing is left. Something that forks faster than
-    /// it is found gets away after 10 s, so that this process ends in any case.
+    /// Sends SIGTERM to all, waits, and sends SIGKILL until nothing is left. Processes that fork faster
+    /// than they are found survive after 10 s, so that this process ends in any case.
     fn end_all(&mut self, grace: Duration) -> Needed {
         let mut needed = Needed::Nothing;
         if descendants::signal_all(Signal::TERM) > 0 {

@@ -1,5 +1,5 @@
-//! Addresses that are refused: those that are not public on the Internet, in every way
-//! they can be written. Tables of the IANA special-purpose registries (RFC 6890 and later).
+//! IP addresses that are not public on the Internet, in every notation. Tables of the IANA special-purpose
+//! registries (RFC 6890 and later).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use reqwest::Url;
 
 use super::{EgressError, host};
 
-/// Special networks of IPv4 and what they are.
+/// Special networks of IPv4 with their purpose.
 const IPV4: [(Ipv4Net, &str); 16] = [
     (v4([0, 0, 0, 0], 8), "this network"),
     (v4([10, 0, 0, 0], 8), "private"),
@@ -29,7 +29,7 @@ const IPV4: [(Ipv4Net, &str); 16] = [
     (v4([240, 0, 0, 0], 4), "reserved"),
 ];
 
-/// Special networks of IPv6 and what they are. What lies outside 2000::/3 is not public anyway.
+/// Special networks of IPv6 with their purpose. Addresses outside 2000::/3 are not public anyway.
 const IPV6: [(Ipv6Net, &str); 10] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback"),
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified"),
@@ -44,7 +44,7 @@ const IPV6: [(Ipv6Net, &str); 10] = [
 ];
 
 const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-/// An IPv4 address behind a translator (RFC 6052), as DNS64 answers for every IPv4 host.
+/// Network of translated IPv4 addresses (RFC 6052), as DNS64 answers for every IPv4 host.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 /// IPv4-compatible addresses (RFC 4291, deprecated).
 const COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
@@ -58,7 +58,7 @@ const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length)
 }
 
-/// Returns the kind of an address that is not public.
+/// Returns the purpose of a non-public address.
 pub fn not_public(address: IpAddr) -> Option<&'static str> {
     match plain(address) {
         IpAddr::V4(address) => IPV4.iter().find(|(net, _)| net.contains(&address)).map(|(_, kind)| *kind),
@@ -70,7 +70,7 @@ pub fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address inside an IPv6 one, where there is one; else the address itself.
+/// Returns the IPv4 address inside an IPv6 one, where there is one; else the address itself.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(inner) = address else { return address };
     if let Some(mapped) = inner.to_ipv4_mapped() {
@@ -83,7 +83,7 @@ fn plain(address: IpAddr) -> IpAddr {
     address
 }
 
-/// The public addresses, and what the operator opened.
+/// Address guard: public addresses, and networks that the operator opened.
 #[derive(Clone)]
 pub(super) struct Guard {
     allow: Arc<[IpNet]>,

@@ -1,5 +1,5 @@
-//! Names to addresses, without those the guard refuses. The connection is made to what this gives and
-//! to nothing else, so that a name cannot be one thing when checked and another when connected to.
+//! DNS resolver that leaves out refused addresses. A connection goes only to the addresses returned here,
+//! so that a name cannot change between check and connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,14 +23,14 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
         Box::pin(async move {
-            // Port 0 means: the port of the URL.
+            // Port 0 stands for the port of the URL.
             let found = resolve(Some(&guard), name.as_str(), 0).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
-/// The addresses of a host that may be connected to; never none.
+/// Returns the permitted addresses of a host; never none.
 pub(super) async fn resolve(
     guard: Option<&Guard>,
     host: &str,

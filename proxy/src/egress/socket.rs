@@ -1,5 +1,5 @@
-//! A connection for what is not HTTP requests: to a checked address, with TLS by the same authorities as
-//! the clients have.
+//! TCP or TLS connection for WebSocket, to a checked address, with the certificate authorities of the HTTP
+//! clients.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::resolver::resolve;
 use super::{Egress, EgressError, host, origin};
 
-/// A connection that stands, plain or with TLS.
+/// An open connection, plain or with TLS.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}

@@ -1,5 +1,5 @@
-//! Channels within this process: the fan-out of one channel to its subscribers. It knows no
-//! network; memory and Redis both deliver through it.
+//! Publish/subscribe channels inside this process: the fan-out of one channel to its subscribers. Memory
+//! and Redis both deliver through the fan-out, which knows no network.
 
 use std::sync::Arc;
 
@@ -10,46 +10,46 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Notice, StateKey, Subscription};
 
-/// Messages that wait for a slow subscriber before the subscriber is notified that it missed some.
+/// Messages queued for a slow subscriber before messages are dropped and reported as missed.
 const WAITING: usize = 64;
 
-/// The channels that have a subscriber here.
+/// Channels that have a subscriber in this process.
 #[derive(Default)]
 pub(super) struct Channels {
     senders: DashMap<StateKey, broadcast::Sender<Notice>>,
 }
 
 impl Channels {
-    /// Joins a channel. `on_last` is called when the last subscriber of it has left.
+    /// Subscribes to a channel. `on_last` is called when the last subscriber of the channel has left.
     pub fn join(
         self: &Arc<Self>,
         channel: &StateKey,
         on_last: impl FnOnce(&StateKey) + Send + 'static,
     ) -> Subscription {
-        // Subscribed while the entry is held, so that no leaving subscriber removes it in between.
+        // The entry stays locked here, so that no leaving subscriber removes the entry meanwhile.
         let receiver = self
             .senders
             .entry(channel.clone())
             .or_insert_with(|| broadcast::Sender::new(WAITING))
             .subscribe();
-        let seat = Seat {
+        let guard = SubscriberGuard {
             receiver: Some(receiver),
             channels: self.clone(),
             channel: channel.clone(),
             on_last: Some(Box::new(on_last)),
         };
-        stream::unfold(seat, |mut seat| async move {
-            let notice = match seat.receiver.as_mut()?.recv().await {
+        stream::unfold(guard, |mut guard| async move {
+            let notice = match guard.receiver.as_mut()?.recv().await {
                 Ok(notice) => notice,
                 Err(RecvError::Lagged(_)) => Notice::Missed,
                 Err(RecvError::Closed) => return None,
             };
-            Some((notice, seat))
+            Some((notice, guard))
         })
         .boxed()
     }
 
-    /// Hands a message to the channel's subscribers here, if there are any.
+    /// Sends a message to the channel's subscribers in this process, if any.
     pub fn deliver(&self, channel: &StateKey, payload: Bytes) {
         if let Some(sender) = self.senders.get(channel) {
             // An error means that the last subscriber is just leaving.
@@ -57,7 +57,7 @@ impl Channels {
         }
     }
 
-    /// Tells every subscriber that messages may be lost.
+    /// Notifies every subscriber that messages may be lost.
     pub fn announce_gap(&self) {
         for sender in &self.senders {
             let _ = sender.send(Notice::Missed);
@@ -73,18 +73,18 @@ impl Channels {
     }
 }
 
-/// The work when the last subscriber has left.
+/// Callback for the departure of the last subscriber.
 type OnLast = Box<dyn FnOnce(&StateKey) + Send>;
 
-/// A subscriber's place; dropping it leaves the channel.
-struct Seat {
+/// A subscriber's receiver; dropping it leaves the channel.
+struct SubscriberGuard {
     receiver: Option<broadcast::Receiver<Notice>>,
     channels: Arc<Channels>,
     channel: StateKey,
     on_last: Option<OnLast>,
 }
 
-impl Drop for Seat {
+impl Drop for SubscriberGuard {
     fn drop(&mut self) {
         self.receiver = None;
         let removed = self

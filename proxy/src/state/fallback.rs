@@ -1,6 +1,6 @@
-//! The shared state of a replica that goes on while Redis is away: limits are decided from this
-//! process's memory as its share of the quota, values that it wrote itself are still read, and what
-//! Redis did not hear of is written to it when it is back. What needs another replica fails as before.
+//! Fallback state for outages of Redis: limits are decided from this process's memory as its share of the
+//! quota, values of this replica are still readable, and unconfirmed writes are sent when Redis is back.
+//! Operations that need another replica fail as before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -21,25 +21,25 @@ use super::{
     Subscription,
 };
 
-/// Most writes that wait for Redis; of further ones the copies expire by themselves.
-const MOST_OWED: usize = 100_000;
+/// Most unconfirmed writes; of further ones the copies expire by themselves.
+const MAX_UNCONFIRMED: usize = 100_000;
 
-/// After a write that Redis did not take although it is connected.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Pause after a write that Redis refused although connected.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Redis, and this process's memory while Redis is away.
 pub struct FallbackState {
     inner: Arc<Inner>,
-    /// Ends the task that settles what is owed.
+    /// Guard that stops the tasks of this state.
     _stop: DropGuard,
 }
 
-/// Number of decisions of this replica alone, since its start.
+/// Numbers of decisions without Redis, since the start of this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Alone {
     /// Requests counted against this replica's share of a limit.
     pub limits: u64,
-    /// Copies that were not read from or written to Redis: their original decides.
+    /// Copies that were neither read from nor written to Redis: their original decides.
     pub copies: u64,
     /// Values read from or kept in this process's memory.
     pub values: u64,
@@ -47,15 +47,15 @@ pub struct Alone {
 
 struct Inner {
     redis: RedisState,
-    /// True if limits are decided alone, or fail.
+    /// Choice of local limits during an outage; otherwise limits fail.
     limits_alone: bool,
     memory: MemoryState,
-    /// Among how many replicas a quota is divided.
+    /// Number of replicas that share a quota.
     replicas: AtomicU32,
-    /// Writes for Redis when it is back.
-    owed: DashMap<StateKey, Owed>,
-    owing: AtomicBool,
-    told: Notify,
+    /// Writes to be sent when Redis is back.
+    unconfirmed: DashMap<StateKey, Unconfirmed>,
+    has_unconfirmed: AtomicBool,
+    added: Notify,
     next: AtomicU64,
     limits: AtomicU64,
     copies: AtomicU64,
@@ -64,7 +64,7 @@ struct Inner {
 
 /// A write that Redis did not confirm; the newest of each key counts.
 #[derive(Clone)]
-struct Owed {
+struct Unconfirmed {
     number: u64,
     what: Write,
 }
@@ -76,17 +76,17 @@ enum Write {
 }
 
 impl FallbackState {
-    /// `limits_alone` says whether limits are decided without Redis, or fail. Must be called within a
-    /// Tokio runtime.
+    /// Creates the state. `limits_alone` selects local limits during an outage; otherwise limits fail. Must
+    /// be called within a Tokio runtime.
     pub fn new(redis: RedisState, limits_alone: bool) -> Self {
         let inner = Arc::new(Inner {
             redis,
             limits_alone,
             memory: MemoryState::new(),
             replicas: AtomicU32::new(1),
-            owed: DashMap::new(),
-            owing: AtomicBool::new(false),
-            told: Notify::new(),
+            unconfirmed: DashMap::new(),
+            has_unconfirmed: AtomicBool::new(false),
+            added: Notify::new(),
             next: AtomicU64::new(0),
             limits: AtomicU64::new(0),
             copies: AtomicU64::new(0),
@@ -94,14 +94,14 @@ impl FallbackState {
         });
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (settling, stopped) = (Arc::clone(&inner), stop.clone());
-        tasks.spawn(async move { stopped.run_until_cancelled(settling.settle()).await });
+        let (flushing, stopped) = (Arc::clone(&inner), stop.clone());
+        tasks.spawn(async move { stopped.run_until_cancelled(flushing.flush_when_connected()).await });
         let (restoring, stopped) = (Arc::clone(&inner), stop.clone());
         tasks.spawn(async move { stopped.run_until_cancelled(restoring.restore()).await });
         Self { inner, _stop: stop.drop_guard() }
     }
 
-    /// Says how many replicas live now; 0 counts as one.
+    /// Sets the number of live replicas; 0 counts as one.
     pub fn set_replicas(&self, number: u32) {
         self.inner.replicas.store(number.max(1), Ordering::Relaxed);
     }
@@ -122,31 +122,31 @@ impl Inner {
         Admission { share: Some(share), ..admission }
     }
 
-    fn owe(&self, key: &StateKey, what: Write) {
-        if self.owed.len() >= MOST_OWED && !self.owed.contains_key(key) {
+    fn add_unconfirmed(&self, key: &StateKey, what: Write) {
+        if self.unconfirmed.len() >= MAX_UNCONFIRMED && !self.unconfirmed.contains_key(key) {
             return tracing::warn!(
                 "too much is to be written to Redis when it is back; the rest expires there"
             );
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.owed.insert(key.clone(), Owed { number, what });
-        self.owing.store(true, Ordering::Release);
-        self.told.notify_one();
+        self.unconfirmed.insert(key.clone(), Unconfirmed { number, what });
+        self.has_unconfirmed.store(true, Ordering::Release);
+        self.added.notify_one();
     }
 
-    /// Forgets what Redis confirmed.
-    fn settled(&self, key: &StateKey) {
-        if self.owing.load(Ordering::Acquire) {
-            self.owed.remove(key);
+    /// Forgets an earlier write of a key that Redis has confirmed.
+    fn confirm(&self, key: &StateKey) {
+        if self.has_unconfirmed.load(Ordering::Acquire) {
+            self.unconfirmed.remove(key);
         }
     }
 
-    /// Returns true if Redis has something else than what was last written here.
-    fn is_owed(&self, key: &StateKey) -> bool {
-        self.owing.load(Ordering::Acquire) && self.owed.contains_key(key)
+    /// Returns whether Redis may lack the last write of this key.
+    fn is_unconfirmed(&self, key: &StateKey) -> bool {
+        self.has_unconfirmed.load(Ordering::Acquire) && self.unconfirmed.contains_key(key)
     }
 
-    /// Reads what this replica wrote itself. That it wrote nothing does not say that nobody did.
+    /// Reads a value of this replica. Absence here does not prove absence at other replicas.
     async fn own(&self, key: &StateKey, error: StateError) -> Result<Option<Bytes>, StateError> {
         match self.memory.get(key).await? {
             Some(value) => {
@@ -160,29 +160,29 @@ impl Inner {
         }
     }
 
-    /// Writes to Redis what it did not hear of, whenever it can be reached.
-    async fn settle(&self) {
+    /// Sends unconfirmed writes to Redis, whenever it is connected.
+    async fn flush_when_connected(&self) {
         loop {
-            self.told.notified().await;
-            while !self.owed.is_empty() {
+            self.added.notified().await;
+            while !self.unconfirmed.is_empty() {
                 self.redis.up_after(0).await;
-                if self.pay().await.is_err() {
-                    sleep(AGAIN).await;
+                if self.flush().await.is_err() {
+                    sleep(RETRY_PAUSE).await;
                 }
             }
-            self.owing.store(false, Ordering::Release);
-            if !self.owed.is_empty() {
-                // One came between the two.
-                self.owing.store(true, Ordering::Release);
-                self.told.notify_one();
+            self.has_unconfirmed.store(false, Ordering::Release);
+            if !self.unconfirmed.is_empty() {
+                // A write was added between the check and the store.
+                self.has_unconfirmed.store(true, Ordering::Release);
+                self.added.notify_one();
             }
         }
     }
 
-    async fn pay(&self) -> Result<(), StateError> {
-        let owed: Vec<(StateKey, Owed)> =
-            self.owed.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
-        for (key, Owed { number, what }) in owed {
+    async fn flush(&self) -> Result<(), StateError> {
+        let unconfirmed: Vec<(StateKey, Unconfirmed)> =
+            self.unconfirmed.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+        for (key, Unconfirmed { number, what }) in unconfirmed {
             match what {
                 Write::Delete => {
                     self.redis.delete(&key).await?;
@@ -194,18 +194,18 @@ impl Inner {
                     }
                 }
             }
-            self.owed.remove_if(&key, |_, newest| newest.number == number);
+            self.unconfirmed.remove_if(&key, |_, newest| newest.number == number);
         }
         Ok(())
     }
 
-    /// Gives a Redis that lost everything the values that this replica wrote and still has.
+    /// Restores the values of this replica to a Redis that lost everything.
     async fn restore(&self) {
         let mut number = self.redis.up_after(0).await;
         loop {
             number = self.redis.up_after(number).await;
             for (key, value, left) in self.memory.living() {
-                if !self.is_owed(&key) && self.redis.put_if_absent(&key, value, left).await.is_err() {
+                if !self.is_unconfirmed(&key) && self.redis.put_if_absent(&key, value, left).await.is_err() {
                     break;
                 }
             }
@@ -228,7 +228,7 @@ impl StateStore for FallbackState {
     }
 
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {
-        if self.inner.is_owed(key) {
+        if self.inner.is_unconfirmed(key) {
             let reason = "Redis does not have the newest value yet".to_owned();
             let error = StateError::Unavailable { reason, since: jiff::Timestamp::now() };
             return self.inner.own(key, error).await;
@@ -242,11 +242,11 @@ impl StateStore for FallbackState {
     async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
         let kept = self.inner.memory.put(key, value.clone(), ttl).await;
         match self.inner.redis.put(key, value.clone(), ttl).await {
-            Ok(()) => self.inner.settled(key),
+            Ok(()) => self.inner.confirm(key),
             Err(_) => {
                 kept?;
                 self.inner.values.fetch_add(1, Ordering::Relaxed);
-                self.inner.owe(key, Write::Put(value, Instant::now() + ttl));
+                self.inner.add_unconfirmed(key, Write::Put(value, Instant::now() + ttl));
             }
         }
         Ok(())
@@ -255,10 +255,10 @@ impl StateStore for FallbackState {
     async fn put_copy(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
         let put = self.inner.redis.put(key, value, ttl).await;
         match put {
-            Ok(()) => self.inner.settled(key),
+            Ok(()) => self.inner.confirm(key),
             Err(_) => {
                 self.inner.copies.fetch_add(1, Ordering::Relaxed);
-                self.inner.owe(key, Write::Delete);
+                self.inner.add_unconfirmed(key, Write::Delete);
             }
         }
         put
@@ -268,12 +268,12 @@ impl StateStore for FallbackState {
         let own = self.inner.memory.delete(key).await?;
         match self.inner.redis.delete(key).await {
             Ok(there) => {
-                self.inner.settled(key);
+                self.inner.confirm(key);
                 Ok(there || own)
             }
             Err(_) => {
                 self.inner.copies.fetch_add(1, Ordering::Relaxed);
-                self.inner.owe(key, Write::Delete);
+                self.inner.add_unconfirmed(key, Write::Delete);
                 Ok(own)
             }
         }

@@ -1,27 +1,27 @@
-//! Names in the shared state. The tenant is in them by construction: there is no key without one,
-//! but for the few that belong to the installation.
+//! Key names of the shared state. Every key names its tenant, except the few keys of the whole
+//! installation.
 
 use std::fmt;
 
 use protocol::TenantId;
 use uuid::Uuid;
 
-/// The name of a value or channel: `t:{tenant}:{name}` or `g:{name}`.
+/// Name of a value or channel: `t:{tenant}:{name}` or `g:{name}`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StateKey(Box<str>);
 
 impl StateKey {
-    /// Something of one tenant. `name` says the kind first: `session:…`, `task:…`.
+    /// Returns a key of one tenant. `name` begins with the kind: `session:…`, `task:…`.
     pub fn tenant(tenant: TenantId, name: &str) -> Self {
         Self(format!("t:{tenant}:{name}").into())
     }
 
-    /// Something of the whole installation, which no tenant's request may name.
+    /// Returns a key of the whole installation, which no tenant's request may name.
     pub fn global(name: &str) -> Self {
         Self(format!("g:{name}").into())
     }
 
-    /// The name of a channel as it came from Redis.
+    /// Returns the key of a channel name received from Redis.
     pub(super) fn received(name: &str) -> Self {
         Self(name.into())
     }
@@ -31,7 +31,7 @@ impl StateKey {
     }
 }
 
-/// The subject of a limit: small and `Copy`, so that asking allocates nothing.
+/// Key of a rate limit: small and `Copy`, so that a check allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LimitKey {
     tenant: TenantId,
@@ -40,29 +40,29 @@ pub struct LimitKey {
 }
 
 impl LimitKey {
-    /// `subject` is the id of the counted subject: an agent, a key, a server. Equal
-    /// subjects of two tenants are two limits.
+    /// Returns a key; `subject` is the id of the counted agent, API key or server. Equal subjects of two
+    /// tenants are two limits.
     pub fn new(tenant: TenantId, bucket: Bucket, subject: Uuid) -> Self {
         Self { tenant, bucket, subject }
     }
 }
 
-/// Which of a subject's limits.
+/// Kind of limit of a subject.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bucket {
-    /// Requests of one agent, or of a key without an agent.
+    /// Requests of one agent, or of an API key without an agent.
     Caller,
-    /// Protocol messages of the same that ask for nothing.
+    /// Protocol messages of the same caller that request nothing.
     CallerUpkeep,
-    /// The REST requests of the same.
+    /// REST requests of the same caller.
     CallerRest,
     /// Requests of all callers of a tenant.
     Tenant,
-    /// Their protocol messages that ask for nothing.
+    /// Protocol messages of all callers of a tenant that request nothing.
     TenantUpkeep,
-    /// The calls of a tenant to one server.
+    /// Calls of a tenant to one server.
     Server,
-    /// The calls under one config row: of an agent to a server.
+    /// Calls under one config row: of an agent to a server.
     Config,
 }
 
@@ -80,7 +80,7 @@ impl Bucket {
     }
 }
 
-/// As it is named in Redis: `t:{tenant}:limit:{bucket}:{subject}`.
+/// Formats the name of the key in Redis: `t:{tenant}:limit:{bucket}:{subject}`.
 impl fmt::Display for LimitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "t:{}:limit:{}:{}", self.tenant, self.bucket.as_str(), self.subject.simple())

@@ -1,5 +1,5 @@
 //! Rate limits in this process, by the crate `governor`: GCRA with one keyed limiter per distinct quota.
-//! Redis decides alike by `redis/admit.lua`.
+//! `redis/admit.lua` decides alike.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -15,22 +15,22 @@ use governor::{InsufficientCapacity, RateLimiter};
 
 use super::{Admission, LimitKey, Quota};
 
-/// The limits of all keys. A key whose quota changes begins with the whole new quota.
+/// Limiters of all keys. A key whose quota changes begins with the whole new quota.
 #[derive(Default)]
 pub struct Limiter<C: Clock = MonotonicClock> {
     clock: C,
     by_quota: DashMap<Quota, QuotaLimiter<C>>,
 }
 
-type QuotaLimiter<C> = RateLimiter<Question, ArrivalTimes, C, StateInformationMiddleware>;
+type QuotaLimiter<C> = RateLimiter<Check, ArrivalTimes, C, StateInformationMiddleware>;
 
 impl<C: Clock + Clone> Limiter<C> {
     pub fn with_clock(clock: C) -> Self {
         Self { clock, by_quota: DashMap::new() }
     }
 
-    /// Counts `cost` calls against the quota, all or none of them. A key that was seen costs two
-    /// look-ups and one compare-and-swap, and allocates nothing.
+    /// Counts `cost` calls against the quota, all or none of them. A known key costs two look-ups and one
+    /// compare-and-swap, and no allocation.
     pub fn admit(&self, key: LimitKey, quota: &Quota, cost: u32) -> Admission {
         let Some(max) = NonZeroU32::new(quota.max).filter(|_| !quota.is_unlimited()) else {
             return Admission::UNLIMITED;
@@ -62,14 +62,14 @@ fn decide<C: Clock>(
     let counted = NonZeroU32::new(cost).filter(|cost| *cost <= max);
     // The wait for the whole quota is the time until all of it is free.
     let asked = counted.unwrap_or(max);
-    let wait = match limiter.check_key_n(&Question { key, counts: counted.is_some() }, asked) {
+    let wait = match limiter.check_key_n(&Check { key, counts: counted.is_some() }, asked) {
         Ok(Ok(state)) if counted.is_some() => {
             let remaining = state.remaining_burst_capacity();
             let reset_after = interval * (quota.max - remaining);
             return Admission { allowed: true, remaining, reset_after, retry_after: None, share: None };
         }
         Ok(Ok(_)) => Duration::ZERO,
-        // The clock has gone on since the decision; a refusal says a wait nevertheless.
+        // The clock has moved since the decision; a refusal still needs a wait above zero.
         Ok(Err(until)) => until.wait_time_from(limiter.clock().now()).max(Duration::from_nanos(1)),
         Err(InsufficientCapacity(_)) => interval * quota.max,
     };
@@ -84,37 +84,37 @@ fn decide<C: Clock>(
     }
 }
 
-/// A key, and whether the calls that pass are counted.
+/// A key, and the choice to count the calls that pass.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Question {
+struct Check {
     key: LimitKey,
     counts: bool,
 }
 
-/// The theoretical arrival times of GCRA, by key.
+/// Theoretical arrival times of GCRA, by key.
 #[derive(Default)]
 struct ArrivalTimes(DashMapStateStore<LimitKey>);
 
 impl StateStore for ArrivalTimes {
-    type Key = Question;
+    type Key = Check;
 
-    fn measure_and_replace<T, F, E>(&self, question: &Question, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, check: &Check, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        if question.counts {
-            return self.0.measure_and_replace(&question.key, decide);
+        if check.counts {
+            return self.0.measure_and_replace(&check.key, decide);
         }
-        // Only what passes is stored, so the decision is handed out as a refusal.
+        // Only passing calls are stored, so the decision is returned as a refusal.
         let look = |arrival| Err::<(Infallible, Nanos), _>(decide(arrival).map(|(passed, _)| passed));
-        match self.0.measure_and_replace(&question.key, look) {
+        match self.0.measure_and_replace(&check.key, look) {
             Err(decision) => decision,
             Ok(never) => match never {},
         }
     }
 }
 
-impl ShrinkableKeyedStateStore<Question> for ArrivalTimes {
+impl ShrinkableKeyedStateStore<Check> for ArrivalTimes {
     fn retain_recent(&self, drop_below: Nanos) {
         self.0.retain_recent(drop_below);
     }

@@ -1,5 +1,5 @@
-//! Shared state in this process: for one replica, and for a machine with nothing but Rust. It keeps
-//! nothing over a restart and knows no other replica.
+//! In-process state for a single replica without Redis. Keeps nothing over a restart and knows no other
+//! replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use super::{Admission, Admitting, LimitKey, Limiter, Quota, StateError, StateKey
 /// Bytes of values and their keys that are kept before a write is refused.
 const CAPACITY: usize = 64 << 20;
 
-/// Bytes of an entry beside its key and value.
+/// Estimated bytes of an entry beside its key and value.
 const OVERHEAD: usize = 96;
 
-/// The store of a single replica.
+/// Store of a single replica.
 pub struct MemoryState {
     values: DashMap<StateKey, Value>,
     bytes: AtomicUsize,
@@ -44,7 +44,7 @@ impl MemoryState {
         Self::default()
     }
 
-    /// A store that refuses writes beyond `capacity` bytes of values that live.
+    /// Creates a store that refuses writes beyond `capacity` bytes of live values.
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
             values: DashMap::new(),
@@ -55,7 +55,7 @@ impl MemoryState {
         }
     }
 
-    /// The values that live, each with the time that is left of it.
+    /// Returns the live values, each with its remaining time to live.
     pub(super) fn living(&self) -> Vec<(StateKey, Bytes, Duration)> {
         let now = Instant::now();
         let living = self.values.iter().filter(|entry| entry.expires > now);
@@ -153,7 +153,7 @@ fn weight(key: &StateKey, value: &Bytes) -> usize {
     key.as_str().len() + value.len() + OVERHEAD
 }
 
-/// When a value ends; a time to live beyond reckoning is a century.
+/// Returns the expiry of a value; a time to live out of range counts as a century.
 fn expiry(ttl: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(ttl).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))

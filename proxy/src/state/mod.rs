@@ -1,7 +1,7 @@
 //! State that replicas share: short-lived values, rate limits and live messages, in this process
-//! ([`MemoryState`]), in Redis ([`RedisState`]), or in Redis with this process's memory while Redis is
-//! away ([`FallbackState`]). The one home of its key names. It knows nothing of
-//! sessions, limits or tasks, and nothing acknowledged may depend on it alone.
+//! ([`MemoryState`]), in Redis ([`RedisState`]), or in Redis with this process's memory while Redis is away
+//! ([`FallbackState`]). All key names are defined here. Knows nothing of sessions, limits or tasks, and
+//! nothing acknowledged may depend on this state alone.
 
 mod channels;
 mod fallback;
@@ -26,65 +26,65 @@ pub use self::memory::MemoryState;
 pub use self::quota::{Admission, Quota};
 pub use self::redis::{InvalidRedisUrl, RedisSettings, RedisState};
 
-/// State that replicas share. Every value and every limit expires by itself; every method answers or fails
+/// Store of shared state. Every value and every limit expires by itself; every method answers or fails
 /// within about a second.
 #[async_trait]
 pub trait StateStore: Send + Sync + 'static {
-    /// `memory` or `redis`, for `/ready` and the log.
+    /// Returns `memory` or `redis`, for `/ready` and the log.
     fn name(&self) -> &'static str;
 
-    /// Returns true if other replicas see what is put here.
+    /// Returns whether other replicas see the values of this store.
     fn is_shared(&self) -> bool;
 
-    /// Proves that the store answers.
+    /// Checks that the store answers.
     async fn ping(&self) -> Result<(), StateError>;
 
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
 
-    /// Writes, whether or not the key is there; the value is gone after `ttl`.
+    /// Writes a new or existing key; the value is gone after `ttl`.
     async fn put(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError>;
 
-    /// Writes a copy of what is kept elsewhere. A write that fails leaves no older copy behind: where
-    /// the store cannot be reached now, the key is deleted before it is read from the store again.
+    /// Writes a copy of a value kept elsewhere. A write that fails leaves no older copy behind: where the
+    /// store cannot be reached now, the key is deleted before it is read from the store again.
     async fn put_copy(&self, key: &StateKey, value: Bytes, ttl: Duration) -> Result<(), StateError> {
         self.put(key, value, ttl).await
     }
 
-    /// Deletes, and says whether there was something.
+    /// Deletes a key, and returns whether there was a value.
     async fn delete(&self, key: &StateKey) -> Result<bool, StateError>;
 
-    /// Counts `cost` calls against the quota, all or none of them. In memory the answer is there at
-    /// once: nothing is allocated and nothing waits.
+    /// Counts `cost` calls against the quota, all or none of them. In memory the answer is ready at once,
+    /// without allocation.
     fn admit<'a>(&'a self, key: LimitKey, quota: &Quota, cost: u32) -> Admitting<'a>;
 
     /// Frees the memory of values and limits that have expired; for a regular task.
     fn sweep(&self) {}
 
-    /// Sends to all who are subscribed now, on every replica. Nobody listening is no error.
+    /// Sends to all present subscribers, on every replica. No subscriber is no error.
     async fn publish(&self, channel: &StateKey, payload: Bytes) -> Result<(), StateError>;
 
-    /// Listens until the subscription is dropped. What is published after this returned arrives, or
-    /// [`Notice::Missed`] says that something may not have.
+    /// Subscribes until the subscription is dropped. A message published after the return arrives, or
+    /// [`Notice::Missed`] reports a possible loss.
     async fn subscribe(&self, channel: &StateKey) -> Result<Subscription, StateError>;
 }
 
-/// The answer of [`StateStore::admit`]: at once from memory, later from Redis.
+/// Future of [`StateStore::admit`]: ready at once from memory, later from Redis.
 pub type Admitting<'a> =
     Either<Ready<Result<Admission, StateError>>, BoxFuture<'a, Result<Admission, StateError>>>;
 
 /// Live messages of one channel, in order; ends only when the store goes away.
 pub type Subscription = BoxStream<'static, Notice>;
 
-/// A message to a subscriber.
+/// Event of a subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     Message(Bytes),
-    /// Some messages may be lost: the reader was too slow, or the connection was away in between.
-    /// Whoever needs them all reads them again from where they are kept.
+    /// A possible loss of messages: the reader was too slow, or the connection was away in between. A
+    /// reader that needs all messages reads them again from their source.
     Missed,
 }
 
-/// The store could not do it. The text is for the operator and the log.
+/// Failure of the store. The text is for the operator and the log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
     #[error("the shared state cannot be reached: {reason}")]

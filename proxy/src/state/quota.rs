@@ -1,11 +1,11 @@
-//! Quotas and what is decided on them, in this process (`limiter`) as in Redis (`redis/admit.lua`).
+//! Quotas and admission decisions, alike in this process (`limiter`) and in Redis (`redis/admit.lua`).
 
 use std::time::Duration;
 
 /// At most `max` calls at once and, in the long run, `max` per `window`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Quota {
-    /// 0 means no limit.
+    /// Calls; 0 means no limit.
     pub max: u32,
     pub window: Duration,
 }
@@ -16,17 +16,17 @@ pub struct Admission {
     pub allowed: bool,
     /// Calls that would pass right now; `u32::MAX` without a limit.
     pub remaining: u32,
-    /// Until the whole quota is free again; in memory up to one call's interval more where calls passed.
+    /// Time until the whole quota is free; in memory up to one call's interval more where calls passed.
     pub reset_after: Duration,
-    /// Time for which a refused call waits; none when it passed, and none when it never will: its cost is
-    /// more than the quota's maximum.
+    /// Wait of a refused call; none when it passed, and none when it never will: its cost is more than the
+    /// quota's maximum.
     pub retry_after: Option<Duration>,
-    /// The maximum that was applied instead of the quota's, where this replica decided alone.
+    /// Maximum applied instead of the quota's, where this replica decided alone.
     pub share: Option<u32>,
 }
 
 impl Admission {
-    /// The answer where no limit is set.
+    /// Decision where no limit is set.
     pub const UNLIMITED: Admission = Admission {
         allowed: true,
         remaining: u32::MAX,
@@ -41,13 +41,13 @@ impl Quota {
         Self { max, window }
     }
 
-    /// Says that the quota limits nothing.
+    /// Returns whether the quota limits nothing.
     pub fn is_unlimited(&self) -> bool {
         self.max == 0 || self.window.is_zero()
     }
 
-    /// Returns the time that one call takes of the window: whole microseconds, which is what the clock
-    /// of Redis counts, and at least one. A window counts as at most a century.
+    /// Returns one call's share of the window: whole microseconds, the unit of the clock of Redis, and at
+    /// least one. A window counts as at most a century.
     pub(super) fn interval(&self) -> Duration {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
         let micros = self.window.min(CENTURY).as_micros() as u64 / u64::from(self.max.max(1));

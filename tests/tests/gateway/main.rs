@@ -43,6 +43,7 @@ mod stolen;
 mod streams;
 mod strict;
 mod tenants;
+mod tokens;
 
 use tests::programs::{self, Programs};
 
@@ -68,6 +69,7 @@ fn main() -> std::process::ExitCode {
         ("children", children::CASES),
         ("starts", starts::CASES),
         ("identity", identity::CASES),
+        ("tokens", tokens::CASES),
         ("strict", strict::CASES),
         ("oauth", oauth::CASES),
         ("guard", guard::CASES),

@@ -1,4 +1,4 @@
-//! Address in `REDIS_URL`: which server, by which way, with which authority. It opens nothing.
+//! Parser of `REDIS_URL`: server, sentinels, TLS and credentials. Opens no connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use redis::{
 };
 use reqwest::Url;
 
-/// Address of Redis, and time-outs.
+/// Address of Redis, and the time limit of operations.
 #[derive(Clone)]
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS, or
@@ -20,7 +20,7 @@ pub struct RedisSettings {
     /// PEM file of the authority that signed the server's certificate; `?ca=` in the URL wins. Without
     /// either, the system's authorities decide.
     pub ca_file: Option<PathBuf>,
-    /// Time for one operation before it fails.
+    /// Time limit of one operation.
     pub timeout: Duration,
 }
 
@@ -30,7 +30,7 @@ impl RedisSettings {
     }
 }
 
-/// A URL that does not say where Redis is. Never contains the URL, which may hold a password.
+/// A malformed Redis URL. Never contains the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRedisUrl {
     #[error(
@@ -47,10 +47,10 @@ pub enum InvalidRedisUrl {
     NoCertificate { path: PathBuf },
 }
 
-/// The place of the primary, as far as known without asking.
+/// Address of the master, as far as known without a query.
 pub(super) enum Source {
     Server(Client),
-    /// Asked at each connecting, since the master moves.
+    /// Sentinels, queried before each connection, since the master moves.
     Sentinels(tokio::sync::Mutex<SentinelClient>),
 }
 
@@ -62,7 +62,7 @@ impl Source {
         source.map_err(|error| InvalidRedisUrl::Form(error.to_string()))
     }
 
-    /// The client of the server in charge now.
+    /// Returns the client of the present master.
     pub async fn client(&self) -> RedisResult<Client> {
         match self {
             Source::Server(client) => Ok(client.clone()),
@@ -71,11 +71,11 @@ impl Source {
     }
 }
 
-/// The parts of a URL.
+/// Parts of a URL.
 struct Address {
     tls: bool,
     hosts: Vec<(String, u16)>,
-    /// The URL without our own parameters, with one host: what the client library reads.
+    /// URL without our own parameters, with one host, for the client library.
     plain: Url,
     /// The sentinels' name for the group of servers.
     service: Option<String>,
@@ -95,7 +95,7 @@ impl Address {
             "rediss+sentinel" => (true, true),
             other => return Err(form(&format!("the scheme {other}:// is not known"))),
         };
-        // A URL has one host: the further sentinels are cut out before it is parsed.
+        // A URL has one host, so the further sentinels are cut out before parsing.
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (before_hosts, hosts) = match rest[..end].rfind('@') {
             Some(at) => rest.split_at(at + 1),

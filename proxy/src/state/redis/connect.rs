@@ -1,4 +1,4 @@
-//! Connecting to Redis, with pauses between attempts, until it can be reached.
+//! Connection attempts to Redis, with pauses in between.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::time::{sleep, timeout};
 
 use super::address::Source;
 
-/// Time for one attempt where several sentinels are asked in turn.
+/// Time limit of one attempt where several sentinels are queried in turn.
 const SENTINELS: Duration = Duration::from_secs(5);
 /// Pauses between attempts, without jitter: doubled from the first to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// The server, and how long to wait for one answer of it.
+/// The server, and the time limit of one answer.
 pub(super) struct Connector {
     pub source: Source,
     pub timeout: Duration,
 }
 
 impl Connector {
-    /// Opens a connection, however many attempts it takes. `failed` gets the reason of each that failed.
+    /// Opens a connection, however many attempts it takes. Calls `failed` with the reason of each failure.
     pub async fn connect<C, F>(&self, open: impl Fn(Client) -> F, failed: impl Fn(String)) -> C
     where
         F: Future<Output = RedisResult<C>>,
@@ -40,7 +40,7 @@ impl Connector {
     where
         F: Future<Output = RedisResult<C>>,
     {
-        // A single server is given up as fast as a caller would.
+        // A single server gets no more time than a caller would wait.
         let patience = match self.source {
             Source::Server(_) => self.timeout,
             Source::Sentinels(_) => SENTINELS,

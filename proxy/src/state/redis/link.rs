@@ -1,6 +1,6 @@
-//! The one connection to Redis for commands: kept by a task that connects, watches and connects again,
-//! so that a caller waits for a lost connection for a bounded time and for a dead server not at all.
-//! It knows no command but PING.
+//! Shared command connection to Redis: a task connects, watches and reconnects, so that a caller waits for
+//! a lost connection for a bounded time and for a dead server not at all. PING is the only command sent
+//! here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::StateError;
 use super::connect::Connector;
 
-/// Interval of checks of an idle connection.
+/// Interval of probes on an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Callers' end of the connection.
@@ -34,22 +34,22 @@ pub(super) struct Keeper {
     signs: Arc<Signs>,
 }
 
-/// State shared by callers and the keeper.
+/// Signals from callers to the keeper and to each other.
 #[derive(Default)]
 struct Signs {
-    /// Connections up to this number did not answer somebody: nobody else waits for them.
+    /// Number of the last connection that left a command unanswered; callers do not wait for it.
     silent: AtomicU64,
-    /// An answer did not come: try whether the server still answers.
+    /// Request to probe the server after a missing answer.
     doubt: Notify,
-    /// The server said that it is not the master any more.
+    /// Report of the server that it is not the master any more.
     moved: Notify,
 }
 
 #[derive(Clone)]
 enum State {
-    /// Before the first attempt ended.
+    /// State before the first attempt ended.
     Connecting,
-    /// The connection, and its number. One that answered again after all has a new number.
+    /// The connection, and its number. A connection that answers again has a new number.
     Up(MultiplexedConnection, u64),
     Down {
         reason: String,
@@ -57,7 +57,7 @@ enum State {
     },
 }
 
-/// A connection that is not made yet, and the task that will make it.
+/// Returns an unopened connection, and the task that will open it.
 pub(super) fn link(connector: Arc<Connector>) -> (Link, Keeper) {
     let (sender, receiver) = watch::channel(State::Connecting);
     let signs = Arc::new(Signs::default());
@@ -72,7 +72,7 @@ impl Link {
         self.run(run).await
     }
 
-    /// Does something with the connection within the timeout.
+    /// Runs `work` with the connection within the timeout.
     pub async fn run<T, F>(&self, work: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, StateError>
     where
         F: Future<Output = RedisResult<T>>,
@@ -99,12 +99,12 @@ impl Link {
         }
     }
 
-    /// Returns true if an operation would fail without being tried.
+    /// Returns whether an operation would fail without being tried.
     pub fn is_down(&self) -> bool {
         self.signs.say_down(&self.state.borrow())
     }
 
-    /// Waits for a connection with a higher number, and gives its number; for ever when the store is
+    /// Waits for a connection with a higher number, and returns its number; for ever when the store is
     /// closed.
     pub async fn up_after(&self, number: u64) -> u64 {
         let mut state = self.state.clone();
@@ -145,7 +145,7 @@ impl Link {
 }
 
 impl Signs {
-    /// A connection did not answer: nobody waits for it until the keeper has tried it.
+    /// Marks a connection as silent: callers do not wait for it until the keeper has probed it.
     fn is_silent(&self, number: u64) {
         self.silent.fetch_max(number, Ordering::Relaxed);
         self.doubt.notify_one();
@@ -176,7 +176,7 @@ impl Keeper {
         }
     }
 
-    /// Returns with the reason when the connection no longer answers.
+    /// Watches until the connection no longer answers, and returns the reason.
     async fn watch(&self, mut connection: MultiplexedConnection, number: &mut u64) -> String {
         let mut answers_again = true;
         loop {
@@ -225,12 +225,12 @@ async fn open(client: Client) -> RedisResult<MultiplexedConnection> {
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// Returns true if this connection is of no more use.
+/// Returns whether the error makes this connection unusable.
 fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 
-/// Returns true if the server says that it cannot serve now: it loads its data, or waits for its master.
+/// Returns whether the server cannot serve now: it loads its data, or waits for its master.
 fn is_away(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, TryAgain};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | TryAgain))

@@ -1,5 +1,5 @@
-//! Live messages through Redis: one connection that listens for all subscribers of this process,
-//! comes back after a loss, and says so to them. It knows no values and no limits.
+//! Redis Pub/Sub: one connection that listens for all subscribers of this process, reconnects after a loss,
+//! and reports the gap to subscribers. Knows no values and no limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::super::{StateError, StateKey, Subscription};
 use super::connect::Connector;
 use super::link::unavailable;
 
-/// Interval of checks of a silent listening connection.
+/// Interval of probes on a silent connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Subscribers' end.
@@ -35,9 +35,9 @@ pub(super) struct Listener {
 }
 
 enum Order {
-    /// Redis is to send this channel; the answer comes when it does.
+    /// Subscription of a channel; the sender gets the confirmation of Redis.
     Listen(StateKey, oneshot::Sender<()>),
-    /// The last subscriber left.
+    /// Departure of the last subscriber.
     Leave(StateKey),
 }
 
@@ -67,7 +67,7 @@ impl Live {
 }
 
 impl Listener {
-    /// Listens until stopped. Connects when there is somebody to listen for.
+    /// Listens until stopped. Connects at the first subscription.
     pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.listen()).await;
     }

@@ -1,5 +1,5 @@
-//! Shared state in Redis, for several replicas. Every key it writes has a time to live, limits run on
-//! the clock of Redis, and a dead Redis is an error within the timeout, never a hang.
+//! Shared state in Redis, for several replicas. Every written key has a time to live, limits run on the
+//! clock of Redis, and a dead Redis is an error within the timeout, never a hang.
 
 mod address;
 mod connect;
@@ -24,18 +24,18 @@ use self::link::Link;
 use self::live::Live;
 use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription};
 
-/// The store of several replicas.
+/// Store of several replicas.
 pub struct RedisState {
     link: Link,
     live: Live,
     admit: Script,
-    /// Ends the two tasks with the store.
+    /// Guard that stops the two tasks with the store.
     _stop: DropGuard,
 }
 
 impl RedisState {
-    /// Reads the settings and starts connecting. Does not wait for Redis: a gateway starts without it
-    /// and says so at `/ready`. Must be called within a Tokio runtime.
+    /// Reads the settings and starts connecting. Does not wait for Redis: a gateway starts without Redis
+    /// and reports the outage at `/ready`. Must be called within a Tokio runtime.
     pub fn open(settings: &RedisSettings) -> Result<Self, InvalidRedisUrl> {
         crate::tls::prepare();
         let connector = Arc::new(Connector { source: Source::parse(settings)?, timeout: settings.timeout });
@@ -48,18 +48,18 @@ impl RedisState {
         Ok(Self { link, live, admit: Script::new(include_str!("admit.lua")), _stop: stop.drop_guard() })
     }
 
-    /// Returns true if Redis is known to be away: an operation would fail at once.
+    /// Returns whether Redis is known to be away: an operation would fail at once.
     pub fn is_down(&self) -> bool {
         self.link.is_down()
     }
 
-    /// Waits until Redis is connected anew or answers again, and gives the number of that: 0 is before
-    /// the first.
+    /// Waits until Redis is connected anew or answers again, and returns the connection's number: 0 is
+    /// before the first.
     pub(super) async fn up_after(&self, number: u64) -> u64 {
         self.link.up_after(number).await
     }
 
-    /// Writes unless the key is there.
+    /// Writes unless the key exists.
     pub(super) async fn put_if_absent(
         &self,
         key: &StateKey,
@@ -134,7 +134,7 @@ impl StateStore for RedisState {
     }
 }
 
-/// A time to live as Redis takes it: whole milliseconds, at least one, at most a century.
+/// Converts a time to live for Redis: whole milliseconds, at least one, at most a century.
 fn millis(ttl: Duration) -> u64 {
     const CENTURY: u128 = 100 * 365 * 86_400 * 1000;
     ttl.as_millis().clamp(1, CENTURY) as u64

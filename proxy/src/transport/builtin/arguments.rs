@@ -1,5 +1,5 @@
-//! Check of the arguments of a built-in tool against its input schema, as far as the schemas that we
-//! ship go: required members, types, bounds, fixed choices, no others. Every mistake is named.
+//! Validation of a built-in tool's arguments against its input schema, limited to the schemas in use here:
+//! required members, types, bounds, fixed choices, no others. Every mistake is named.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// An input schema, read once.
+/// An input schema in parsed form.
 pub struct ArgumentShape {
     members: Vec<Member>,
-    /// True if members that the schema does not name are allowed.
+    /// Permission of members that the schema does not name.
     open: bool,
 }
 
 struct Member {
     name: String,
     required: bool,
-    /// Empty when any type will do.
+    /// Permitted types; empty for any type.
     types: Vec<String>,
     minimum: Option<f64>,
     maximum: Option<f64>,
@@ -40,7 +40,7 @@ impl ArgumentShape {
         Self { members: members.collect(), open: schema["additionalProperties"] != Value::Bool(false) }
     }
 
-    /// All mistakes in one sentence for the model that made them.
+    /// Returns all mistakes in one sentence for the model that made them.
     pub fn check(&self, arguments: &str) -> Result<(), String> {
         let given = match read_members(arguments) {
             Ok(given) => given,
@@ -92,7 +92,7 @@ impl Member {
     }
 }
 
-/// The JSON Schema type of raw JSON. A whole number written with a fraction or exponent is a number.
+/// Returns the JSON Schema type of raw JSON; one with a fraction or exponent is a `number`.
 fn type_of(value: &str) -> &'static str {
     match value.as_bytes().first() {
         Some(b'"') => "string",
@@ -105,7 +105,7 @@ fn type_of(value: &str) -> &'static str {
     }
 }
 
-/// A text, or each of a list of texts.
+/// Returns a text, or each of a list of texts.
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     value.as_str().into_iter().chain(list.iter().filter_map(Value::as_str))
@@ -113,7 +113,7 @@ fn texts(value: &Value) -> impl Iterator<Item = &str> {
 
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// The members in their order, repeated ones too.
+/// Reads the members in their order, repeated ones too.
 fn read_members(arguments: &str) -> Result<Members<'_>, serde_json::Error> {
     struct InOrder;
     impl<'de> Visitor<'de> for InOrder {

@@ -1,5 +1,5 @@
-//! An upstream that lives in this process: a tool provider that answers as a server would.
-//! It knows the protocol's methods; what the tools do is theirs.
+//! Built-in upstream: a tool provider in this process that answers MCP requests as a server would. Knows
+//! the protocol's methods; the providers implement the tools.
 
 mod arguments;
 
@@ -33,16 +33,16 @@ pub struct BuiltinUpstream {
     tenant: TenantId,
     launch: BuiltinLaunch,
     initialized: Arc<Initialized>,
-    /// The result of `initialize`.
+    /// Result of `initialize`.
     legacy: Bytes,
-    /// The result of `server/discover`.
+    /// Result of `server/discover`.
     modern: Bytes,
-    /// The arguments of each tool that was listed last.
+    /// Argument schemas of the last `tools/list`.
     shapes: ArcSwap<HashMap<String, ArgumentShape>>,
 }
 
 impl BuiltinUpstream {
-    /// The era in which the provider is introduced; a provider speaks both.
+    /// Creates the upstream, which serves both eras; its handshake is of the key's era.
     pub fn new(
         provider: Arc<dyn ToolProvider>,
         key: PoolKey,
@@ -143,7 +143,7 @@ impl Upstream for BuiltinUpstream {
             secrets: &self.launch.secrets,
         };
         let params = request.params.contiguous();
-        // A provider that panics has failed; the gateway has not.
+        // A panic of a provider is its failure, not the gateway's.
         let answer = AssertUnwindSafe(self.answer(&context, request.method, &params)).catch_unwind();
         match tokio::time::timeout_at(request.deadline.into(), answer).await {
             Ok(Ok(answer)) => Ok(answer.unwrap_or_else(|Problem(code, message)| error(code, &message))),
@@ -155,10 +155,10 @@ impl Upstream for BuiltinUpstream {
         }
     }
 
-    /// Nothing that a built-in server listens to.
+    /// Ignores all notifications.
     fn notify(&self, _method: &str, _params: &[u8]) {}
 
-    /// A built-in server tells of no changes.
+    /// Accepts no subscriptions: a built-in server never reports changes.
     async fn subscribe(&self, _uri: &str, _deadline: Instant) -> Result<UpstreamAnswer, Failure> {
         let Problem(code, message) = no_method(method::SUBSCRIBE);
         Ok(error(code, &message))
@@ -179,7 +179,7 @@ impl Upstream for BuiltinUpstream {
     }
 }
 
-/// Marks a request as over when its future is dropped.
+/// Guard that marks a request as over when its future is dropped.
 struct Over(Cancellation);
 
 impl Drop for Over {
@@ -195,7 +195,7 @@ fn notify_progress(request: &UpstreamRequest<'_>, progress: Progress<'_>) {
     listener.on_notification(method::PROGRESS, Some(&params.to_string()));
 }
 
-/// The results of `initialize` and of `server/discover`.
+/// Returns the results of `initialize` and of `server/discover`.
 fn introductions(provider: &dyn ToolProvider) -> [Bytes; 2] {
     let info = provider.info();
     let server = json!({ "name": info.name, "title": info.title, "version": info.version });
@@ -221,7 +221,7 @@ fn introductions(provider: &dyn ToolProvider) -> [Bytes; 2] {
     [legacy, modern].map(|result| result.to_string().into())
 }
 
-/// The params of `tools/call` and `prompts/get`.
+/// Params of `tools/call` and `prompts/get`.
 #[derive(Deserialize)]
 struct Named<'a> {
     #[serde(borrow)]
@@ -230,14 +230,14 @@ struct Named<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-/// The params of `resources/read`.
+/// Params of `resources/read`.
 #[derive(Deserialize)]
 struct Read<'a> {
     #[serde(borrow)]
     uri: Cow<'a, str>,
 }
 
-/// A JSON-RPC error: its code and message.
+/// A JSON-RPC error: code and message.
 struct Problem(i32, String);
 
 impl From<ProviderError> for Problem {

@@ -1,9 +1,10 @@
 //! PostgreSQL and Redis killed, frozen and cut off under load: acknowledged calls are compared with the
 //! record's rows, and refused calls are counted. `OUTAGE_SECONDS` makes the outages longer.
 
+mod load;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -13,18 +14,13 @@ use tests::postgres::PostgresServer;
 use tests::redis_server::RedisServer;
 use tests::{Actor, Backend, Case, Code, McpClient, Settings, TestApp, Value, cases, json, not_run};
 
+use self::load::{Counts, load};
+
 pub const CASES: &[Case] = cases![
     Once: redis_is_killed, redis_is_frozen, redis_is_cut_off, redis_holds_its_answers, sentinels_fail_over,
         postgres_is_killed, postgres_is_frozen, postgres_is_cut_off, a_share_of_the_limit,
         limits_may_be_refused, a_session_that_ended_stays_ended;
 ];
-
-/// Callers at once at each endpoint.
-const LOOPS: usize = 8;
-
-/// Longest answer to a call while Redis is away: one missed answer takes half a second, the rest is what
-/// a loaded machine needs.
-const WORST: Duration = Duration::from_secs(2);
 
 fn outage() -> Duration {
     let seconds = std::env::var("OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
@@ -110,104 +106,10 @@ impl Bench {
     }
 }
 
-/// Calls in loops from 2.5 s before the outage to two after it. Who the agent is was just made: replicas
-/// look once a second whether the registry changed, and look callers up again then.
-async fn load(app: &TestApp, what: &str, outage: impl Future<Output = ()>) -> Counts {
-    let agent = app.as_agent("alice").await;
-    let load = Load::default();
-    let loops =
-        futures_util::future::join_all((0..LOOPS).flat_map(|number| {
-            [Kind::Rpc, Kind::Session].map(|kind| load.calls(agent.clone(), kind, number))
-        }));
-    let outage = async {
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        outage.await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        load.over.store(true, Ordering::Relaxed);
-    };
-    let (made, ()) = tokio::join!(loops, outage);
-    let counts = Counts::sum(made);
-    let (passed, refused) = (counts.acknowledged.len(), counts.refused.len());
-    let (seconds, slowest) = (self::outage(), counts.slowest);
-    println!(
-        "{what} for {seconds:?}: {passed} calls answered, {refused} refused, the slowest took {slowest:?}"
-    );
-    counts
-}
-
 /// A database that keeps what it acknowledged when it is killed.
 fn database() -> PostgresServer {
     PostgresServer::start(&postgres_programs(), &["synchronous_commit = on"])
         .unwrap_or_else(|error| panic!("{error}"))
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Rpc,
-    Session,
-}
-
-#[derive(Default)]
-struct Load {
-    next: AtomicUsize,
-    over: AtomicBool,
-}
-
-#[derive(Default)]
-struct Counts {
-    acknowledged: Vec<i64>,
-    refused: Vec<String>,
-    slowest: Duration,
-}
-
-impl Counts {
-    fn sum(all: Vec<Counts>) -> Counts {
-        all.into_iter().fold(Counts::default(), |mut sum, one| {
-            sum.acknowledged.extend(one.acknowledged);
-            sum.refused.extend(one.refused);
-            sum.slowest = sum.slowest.max(one.slowest);
-            sum
-        })
-    }
-
-    fn none_refused(&self) -> &Counts {
-        assert!(self.refused.is_empty(), "{} refused: {}", self.refused.len(), self.refused[0]);
-        self
-    }
-
-    fn none_waits(&self) {
-        assert!(self.slowest < WORST, "the slowest took {:?}", self.slowest);
-    }
-}
-
-impl Load {
-    async fn calls(&self, agent: Actor, kind: Kind, number: usize) -> Counts {
-        let (agent, path) = match kind {
-            Kind::Rpc => (agent, "/mcp/rpc"),
-            Kind::Session => {
-                let client = McpClient::legacy(&agent, "/mcp", "2025-11-25", json!({})).await;
-                let session = client.session.expect("a legacy client has a session");
-                let agent = agent.header("mcp-session-id", session);
-                (agent.header("mcp-protocol-version", "2025-11-25"), "/mcp")
-            }
-        };
-        let accept =
-            [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-        let mut counts = Counts::default();
-        while !self.over.load(Ordering::Relaxed) {
-            let call = self.next.fetch_add(1, Ordering::Relaxed) as i64;
-            let arguments = json!({ "name": "calculator__add", "arguments": { "a": call, "b": number } });
-            let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments });
-            let sent = agent.send(reqwest::Method::POST, path, &accept, Some(body.to_string().into_bytes()));
-            let answer = sent.await;
-            counts.slowest = counts.slowest.max(answer.took);
-            match answer.status == 200 && answer.text().contains("\"result\"") {
-                true => counts.acknowledged.push(call),
-                false => counts.refused.push(answer.exchange()),
-            }
-        }
-        counts
-    }
 }
 
 async fn redis_is_killed(_: Backend) {
