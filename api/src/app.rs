@@ -16,6 +16,8 @@ use proxy::catalog::Catalog;
 use proxy::egress::{Egress, EgressSettings, Url};
 use proxy::pool::{Pool, PoolSettings};
 use proxy::state::{FallbackState, MemoryState, RedisSettings, RedisState, StateStore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::authn::oauth::Resources;
@@ -35,8 +37,6 @@ use crate::session::stream_quota::StreamQuota;
 use crate::subscriptions::dispatcher::Dispatcher;
 use crate::subscriptions::replica_bus::ReplicaBus;
 use crate::subscriptions::replica_interest::ReplicaInterest;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// The running gateway.
 pub struct App {

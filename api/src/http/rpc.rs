@@ -10,6 +10,7 @@ use protocol::{Code, jsonrpc};
 
 use crate::app::App;
 use crate::authn::oauth::ResourceUri;
+use crate::http::headers::SESSION_ID;
 use crate::http::{request, response};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::methods;
@@ -41,7 +42,9 @@ pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
     match app.gateway.handle(request::inbound(&app, &parts, body, methods::read, &Endpoint::Plain)).await {
-        Ok(handled) => answered(handled),
+        Ok(handled) => {
+            answered(&handled, |reply| reply.refusal().map_or(StatusCode::OK, |refusal| status(refusal.code)))
+        }
         Err(refused) => {
             let refused = refused.under(request::unread_id(&parts.extensions).await);
             challenge_response(&connection.request, refused, &request::resource_of(&app, &parts))
@@ -49,10 +52,11 @@ pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response
     }
 }
 
-fn answered(handled: Handled) -> Response {
+/// Answers with JSON, or with 202 where there are no replies. `status` is that of a single reply.
+pub fn answered(handled: &Handled, status: impl Fn(&Reply) -> StatusCode) -> Response {
     let mut response = match &handled.replies {
         Replies::One(None) => StatusCode::ACCEPTED.into_response(),
-        Replies::One(Some(reply)) => single(reply),
+        Replies::One(Some(reply)) => single(reply, status(reply)),
         Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
         Replies::Many(replies) => batch(replies),
     };
@@ -60,19 +64,23 @@ fn answered(handled: Handled) -> Response {
     response
 }
 
-fn single(reply: &Reply) -> Response {
+/// Answers with one JSON-RPC response.
+pub fn single(reply: &Reply, status: StatusCode) -> Response {
     let mut out = Vec::new();
     reply.write(&mut out);
     let mut response = json(out);
+    *response.status_mut() = status;
     if let Some(refusal) = reply.refusal() {
         metrics::refused(refusal.code);
-        *response.status_mut() = status(refusal.code);
         response::set_refusal_headers(&mut response, refusal);
+    }
+    if let Some(id) = reply.session.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(SESSION_ID, id);
     }
     response
 }
 
-pub fn batch(replies: &[Reply]) -> Response {
+fn batch(replies: &[Reply]) -> Response {
     let mut out = vec![b'['];
     for (index, reply) in replies.iter().enumerate() {
         if index > 0 {

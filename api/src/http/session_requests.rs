@@ -1,5 +1,13 @@
 //! GET and DELETE of Streamable HTTP: the stream of a legacy session, and its end.
 
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use protocol::{Caller, Code, Refusal};
+
 use crate::app::App;
 use crate::authn::Owner;
 use crate::http::sse::Cursor;
@@ -10,12 +18,9 @@ use crate::mcp::headers::McpHeaders;
 use crate::openapi::rpc::{RpcAlways, RpcAnswer};
 use crate::pipeline::limits::Cost;
 use crate::pipeline::refused::Refused;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-use protocol::{Caller, Code, Refusal};
-use std::sync::Arc;
+use crate::session::Session;
+use crate::subscriptions::replica_bus::{Message, session_text};
+use crate::subscriptions::{delivery, handlers};
 
 /// Returns the caller and its session, for GET and DELETE.
 async fn session(
@@ -23,18 +28,18 @@ async fn session(
     endpoint: &Endpoint,
     parts: &Parts,
     cost: Cost,
-) -> Result<(Arc<Caller>, Arc<crate::session::Session>), Refused> {
+) -> Result<(Arc<Caller>, Arc<Session>), Refused> {
     let proof = request::proof(app, parts);
     let caller = app.gateway.authn.identify(&proof).await?;
     caller.require(protocol::Scope::ToolsCall)?;
     app.gateway.limits.admit_all(&caller, cost).await?;
     let caller = app.gateway.authn.named(caller, &proof).await?;
-    let said = McpHeaders(&parts.headers);
-    if said.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
+    let headers = McpHeaders(&parts.headers);
+    if headers.version()?.is_some_and(|version| !protocol::mcp::LEGACY_VERSIONS.contains(&version)) {
         let reason = "this revision has no sessions: send requests by POST";
         return Err(Refusal::new(Code::MethodNotAllowed, reason).into());
     }
-    let id = said.session()?.ok_or_else(|| {
+    let id = headers.session()?.ok_or_else(|| {
         // Clients try GET without a session to see whether there is a stream: 405 says no.
         Refusal::new(Code::MethodNotAllowed, "there is no stream without a session")
             .hint("send initialize by POST, then name its Mcp-Session-Id here")
@@ -64,10 +69,10 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         return not_acceptable(&parts, "text/event-stream").await;
     }
     let found = session(&app, &endpoint, &parts, Cost::UPKEEP).await;
-    let placed = found.and_then(|(caller, session)| {
+    let permitted = found.and_then(|(caller, session)| {
         Ok((app.gateway.sessions.stream_quota.open(&caller)?, caller, session))
     });
-    let (place, caller, session) = match placed {
+    let (permit, caller, session) = match permitted {
         Ok(found) => found,
         Err(away) => return challenge_response(&app, &parts, away),
     };
@@ -100,26 +105,17 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
         let (app, session) = (Arc::clone(&app), Arc::clone(&session));
         let restoring = Arc::clone(&app);
         app.tasks.spawn(async move {
-            crate::subscriptions::handlers::restore(
-                &restoring.gateway.upstreams,
-                &restoring.gateway.dispatcher,
-                &session,
-            )
-            .await
+            handlers::restore(&restoring.gateway.upstreams, &restoring.gateway.dispatcher, &session).await
         });
     }
     if cursor.stream == 0 {
-        crate::subscriptions::delivery::notify_missed(&session);
+        delivery::notify_missed(&session);
     }
     // The GET stream has one reader only.
     let ended = (cursor.stream == 0).then(|| session.state.claim_reader());
     if ended.is_some() {
-        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway
-            .dispatcher
-            .bus
-            .publish(crate::subscriptions::replica_bus::Message::Read { session })
-            .await;
+        let session = session_text(&session.hash);
+        app.gateway.dispatcher.bus.publish(Message::Read { session }).await;
     }
     let (stopping, watch) = (
         app.stopping.clone(),
@@ -128,7 +124,7 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: 
             parts: Arc::new(request::own_head(parts)),
             owner: ended.is_some().then_some(Owner { tenant: caller.tenant, agent: caller.agent }),
             ended,
-            _permit: Some(place),
+            _permit: Some(permit),
         },
     );
     sse::response(stream, cursor, stopping, watch, None)
@@ -157,16 +153,12 @@ pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Req
         // The end of a session is never refused by a rate limit.
         let (_, session) = session(&app, &endpoint, &parts, Cost::NOTHING).await?;
         app.gateway.sessions.close(&session).await?;
-        let session = crate::subscriptions::replica_bus::session_text(&session.hash);
-        app.gateway
-            .dispatcher
-            .bus
-            .publish(crate::subscriptions::replica_bus::Message::Closed { session })
-            .await;
+        let session = session_text(&session.hash);
+        app.gateway.dispatcher.bus.publish(Message::Closed { session }).await;
         Ok::<(), Refused>(())
     };
     match closed.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(away) => challenge_response(&app, &parts, away),
+        Err(refused) => challenge_response(&app, &parts, refused),
     }
 }

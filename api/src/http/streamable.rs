@@ -15,14 +15,13 @@ use protocol::{Code, Refusal, RequestId, Slug, jsonrpc};
 use crate::app::App;
 use crate::config::LimitRefusals;
 use crate::http::detached::{Handling, Lasting, streamed};
-use crate::http::headers::SESSION_ID;
-use crate::http::rpc::json;
+use crate::http::rpc;
 use crate::http::{request, response};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::headers::McpHeaders;
 use crate::mcp::inbound::Inbound;
 use crate::mcp::methods;
-use crate::mcp::response::{Answer, Handled, Replies, Reply};
+use crate::mcp::response::{Answer, Reply};
 use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
@@ -77,7 +76,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
         Some(done) if streams && stream.has_unread() => {
             streamed(&app, &parts, stream, Box::pin(async { done }))
         }
-        Some(Ok(handled)) => plain(handled),
+        Some(Ok(handled)) => rpc::answered(&handled, |reply| status(reply, handled.era)),
         Some(Err(refused)) if refused.is_tool_call && app.config.limits.refusals == LimitRefusals::Result => {
             limited(&parts, refused)
         }
@@ -122,34 +121,6 @@ async fn late(stream: &Stream) {
     }
 }
 
-/// Returns the answer as JSON.
-fn plain(handled: Handled) -> Response {
-    let era = handled.era;
-    let mut response = match &handled.replies {
-        Replies::One(None) => StatusCode::ACCEPTED.into_response(),
-        Replies::One(Some(reply)) => single(reply, era),
-        Replies::Many(replies) if replies.is_empty() => StatusCode::ACCEPTED.into_response(),
-        Replies::Many(replies) => super::rpc::batch(replies),
-    };
-    response::set_rate_limit(&mut response, handled.rate_limit);
-    response
-}
-
-fn single(reply: &Reply, era: Era) -> Response {
-    let mut out = Vec::new();
-    reply.write(&mut out);
-    let mut response = json(out);
-    *response.status_mut() = status(reply, era);
-    if let Some(refusal) = reply.refusal() {
-        metrics::refused(refusal.code);
-        response::set_refusal_headers(&mut response, refusal);
-    }
-    if let Some(id) = reply.session.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
-        response.headers_mut().insert(SESSION_ID, id);
-    }
-    response
-}
-
 /// Returns the HTTP status: errors of 2026-07-28 have their own; errors of a legacy session have 200, since
 /// 404 would mean that the session is gone.
 fn status(reply: &Reply, era: Era) -> StatusCode {
@@ -179,20 +150,12 @@ fn status(reply: &Reply, era: Era) -> StatusCode {
 
 /// Answers a request that was refused as a whole; an unread id is null (JSON-RPC 2.0, section 5).
 pub fn refusal_response(request: RequestId, refused: Refused) -> Response {
-    let Refused { refusal, id, rate_limit, .. } = refused;
-    metrics::refused(refusal.code);
-    let mut out = Vec::new();
-    let (id, answer) = (id.map(Into::into), Answer::Refused(refusal.clone()));
-    let reply = Reply { id, answer, facts: None, request, session: None };
-    reply.write(&mut out);
-    let mut response = json(out);
-    *response.status_mut() =
-        StatusCode::from_u16(refusal.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response::set_refusal_headers(&mut response, &refusal);
-    if refusal.code == Code::MethodNotAllowed {
+    let code = refused.refusal.code;
+    metrics::refused(code);
+    let mut response = rpc::refusal_response(&request, refused);
+    if code == Code::MethodNotAllowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
-    response::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
     response
 }
 
@@ -206,7 +169,7 @@ fn limited(parts: &Parts, refused: Refused) -> Response {
     let result = jsonrpc::refused_result(&refused.refusal, &request, era);
     let (id, answer) = (refused.id.map(Into::into), Answer::Result(result.into()));
     let reply = Reply { id, answer, facts: None, request, session: None };
-    let mut response = single(&reply, era);
+    let mut response = rpc::single(&reply, status(&reply, era));
     response::set_refusal_headers(&mut response, &refused.refusal);
     response::set_rate_limit(&mut response, refused.rate_limit.unwrap_or_default());
     response

@@ -1,11 +1,7 @@
 //! Parameters of MCP methods: each read into a request.
 
-use crate::mcp::endpoint::Endpoint;
-use crate::mcp::request::{
-    Call, GatewayMethod, GatewayRequest, List, Request, Shape, Target, invalid_params, object, short_enough,
-    string, unreadable_params,
-};
-use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
+use std::borrow::Cow;
+
 use protocol::mcp::method;
 use protocol::{Code, Refusal, jsonrpc};
 use proxy::bridge::Level;
@@ -14,7 +10,13 @@ use proxy::route::Verb;
 use proxy::splice;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+
+use crate::mcp::endpoint::Endpoint;
+use crate::mcp::request::{
+    Call, GatewayMethod, GatewayRequest, List, Request, Shape, Target, invalid_params, object, short_enough,
+    string, unreadable_params,
+};
+use crate::subscriptions::filter::{MAX_SUBSCRIPTIONS, SubscriptionFilter};
 
 pub fn call<'a>(
     id: &'a RawValue,

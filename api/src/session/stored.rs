@@ -1,5 +1,7 @@
 //! Sessions as they are stored: in SQL, and in the shared state in front of it.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -7,7 +9,6 @@ use protocol::{AgentId, TenantId};
 use proxy::state::StateKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::time::Duration;
 
 /// Lifetime of a session without a request.
 pub const IDLE: Duration = Duration::from_secs(24 * 3600);

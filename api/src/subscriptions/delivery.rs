@@ -1,16 +1,18 @@
 //! Delivery of a change to one stream, as the notifications that its client subscribed to.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use protocol::mcp::{meta, method};
+use protocol::{AgentId, Members, TenantId, names};
+use proxy::view::Member;
+use serde_json::value::RawValue;
+
 use crate::mcp::endpoint::Endpoint;
 use crate::session::stream::{Stream, Topic};
 use crate::session::{Session, stream};
 use crate::subscriptions::filter::SubscriptionFilter;
 use crate::subscriptions::replica_bus::What;
-use protocol::mcp::{meta, method};
-use protocol::{AgentId, Members, TenantId, names};
-use proxy::view::Member;
-use serde_json::value::RawValue;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// An open `subscriptions/listen`.
 pub struct Subscription {

@@ -1,11 +1,12 @@
 //! Bodies that register or change a server: their forms, and which members fit which transport.
 
+use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
+
 use crate::rest::describe::{body, described};
 use crate::rest::input::form::SecretNames;
 use crate::rest::input::{Fields, form};
 use crate::rest::servers::remote::{keep_origin, spell_headers};
 use crate::rest::servers::values;
-use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
 
 body!(NewServerBody as "NewServer", new_server, "A server to be registered.", {
     "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx", "args": ["mcp-server-time"],

@@ -11,10 +11,12 @@ mod values;
 
 use std::sync::Arc;
 
+use answer::{ServerBody, Showing, etag};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use entity::{Page, Paged, Server, ServerFilter, Transport};
+use forms::{NewServerBody, ServerPatchBody};
 use protocol::Scope;
 use proxy::pool::State as Health;
 
@@ -26,10 +28,6 @@ use crate::rest::find;
 use crate::rest::input::parameters::{any, one_of};
 use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, created};
-
-use answer::{ServerBody, Showing, etag};
-
-use forms::{NewServerBody, ServerPatchBody};
 
 /// An answer with the row's ETag.
 type Tagged<T> = ([(HeaderName, String); 1], T);
