@@ -4,6 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tests::cut::{Cut, Line};
 use tests::scratch::Scratch;
 use tests::{Backend, Case, Registration, Settings, TestApp, Value, cases, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -15,7 +16,7 @@ pub const CASES: &[Case] = cases![
     Every: a_session_that_is_lost;
     Once: a_key_that_is_none, a_gateway_that_dies, nothing_behind_it, cancelled_in_both_eras, subscriptions,
         mirrored_parameters, odd_lines, the_end, a_server_that_starts_slowly,
-        progress_is_read_before_the_answer;
+        progress_is_read_before_the_answer, an_answer_is_fetched_after_a_cut, a_large_message_passes;
 ];
 
 const SOON: Duration = Duration::from_secs(20);
@@ -324,4 +325,39 @@ async fn progress_is_read_before_the_answer(backend: Backend) {
         assert_eq!(hand.hear().await["id"], id);
     }
     assert!(apart >= 8, "{apart} of 10 answers were read apart, the machine's own delays aside");
+}
+
+/// The gateway begins a stream for an answer that takes 10 s; when its connection breaks after that, the
+/// answer comes on another one.
+async fn an_answer_is_fetched_after_a_cut(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    app.as_operator().register(Registration::conformance("conf", &["--slow", "13000"])).await;
+    let url = app.anonymous_from_loopback().url("");
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the address has a port");
+    let cut = Cut::before(port).await;
+    let mut hand =
+        Hand::start(&[("MCP_GATEWAY_URL".to_owned(), format!("http://127.0.0.1:{}", cut.port))], &[]);
+    hand.initialize().await;
+    let params = json!({ "name": "conf__test_simple_text", "arguments": {} });
+    hand.say(json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    cut.set(Line::Drops);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cut.set(Line::Passes);
+    let answer = hand.answer(1).await;
+    assert!(answer["result"]["content"][0]["text"].is_string(), "{answer:#}");
+    let (rest, code) = hand.end().await;
+    assert_eq!((rest.as_str(), code), ("", Some(0)), "it comes once");
+}
+
+async fn a_large_message_passes(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new().env("MAX_BODY_BYTES", 16_000_000)).await;
+    app.as_operator().register(Registration::rmcp("fix")).await;
+    let mut hand = Hand::start(&to(&app, None), &[]);
+    hand.initialize().await;
+    let text = "x".repeat(7_000_000);
+    let params = json!({ "name": "fix__echo", "arguments": { "nonce": text } });
+    let answer = hand.ask(1, "tools/call", params).await;
+    let said = answer["result"]["content"][0]["text"].as_str().expect("the tool answers");
+    assert!(said.contains(&text), "all of it comes back: {} bytes", said.len());
 }
