@@ -4,6 +4,7 @@
 mod actor;
 mod agent;
 mod audit;
+mod catalog;
 mod change;
 mod connect;
 mod credential;
@@ -26,6 +27,7 @@ mod time;
 pub use actor::Actor;
 pub use agent::{Agent, NewAgent, is_agent_slug};
 pub use audit::AuditEvent;
+pub use catalog::CatalogPart;
 pub use change::Changes;
 pub use credential::{Credential, KnownCredential, NewCredential};
 pub use db::{Backend, Connections, DEFAULT_TENANT, DatabaseSettings, Db};

@@ -5,6 +5,7 @@ mod m0001_foundation;
 mod m0002_executions;
 mod m0003_sessions_and_eras;
 mod m0004_tenant_changes;
+mod m0005_catalogs;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_executions::Executions),
             Box::new(m0003_sessions_and_eras::SessionsAndEras),
             Box::new(m0004_tenant_changes::TenantChanges),
+            Box::new(m0005_catalogs::Catalogs),
         ]
     }
 }

@@ -32,6 +32,10 @@ impl Era {
             Era::Modern => "modern",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Era> {
+        [Era::Legacy, Era::Modern].into_iter().find(|era| era.as_str() == text)
+    }
 }
 
 /// Eras that a server speaks; at least one.

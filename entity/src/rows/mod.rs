@@ -3,6 +3,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit_events;
+pub(crate) mod catalogs;
 pub(crate) mod change_counter;
 pub(crate) mod credentials;
 pub(crate) mod server_configs;

@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit_events;
+mod catalogs;
 mod configs;
 mod credentials;
 mod declare;

@@ -10,7 +10,7 @@ use crate::change::Event;
 use crate::db::DEFAULT_TENANT;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
-use crate::rows::{agents, all_set, credentials, server_configs, servers, sessions, tenants};
+use crate::rows::{agents, all_set, catalogs, credentials, server_configs, servers, sessions, tenants};
 use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 use crate::tenant::{NewTenant, Tenant, is_tenant_slug};
 use crate::time;
@@ -110,6 +110,7 @@ async fn empty_tenant(tx: &DatabaseTransaction, id: TenantId) -> Result<(), DbEr
     let now = time::to_column(time::now());
     sessions::Entity::delete_many().filter(sessions::Column::TenantId.eq(id.0)).exec(tx).await?;
     server_configs::Entity::delete_many().filter(server_configs::Column::TenantId.eq(id.0)).exec(tx).await?;
+    catalogs::Entity::delete_many().filter(catalogs::Column::TenantId.eq(id.0)).exec(tx).await?;
     servers::Entity::update_many()
         .col_expr(servers::Column::DeletedAt, Expr::value(now))
         .col_expr(servers::Column::EnvSealed, Expr::value(None::<Vec<u8>>))

@@ -11,6 +11,7 @@
 mod ground;
 
 mod audit;
+mod catalogs;
 mod changes;
 mod configs;
 mod noted;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     }
     let tests = [
         audit::tests(),
+        catalogs::tests(),
         changes::tests(),
         configs::tests(),
         noted::tests(),
