@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use entity::record::{Durability, RecordSettings, Recorder as Record};
 use entity::{
     Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, ServerSettings,
@@ -28,6 +29,7 @@ use crate::http::listener;
 use crate::mcp::tasks::Tasks;
 use crate::ops::health::Health;
 use crate::pipeline::Gateway;
+use crate::pipeline::catalog_upkeep::CatalogUpkeep;
 use crate::pipeline::directory::Directory;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::recorder::Recorder;
@@ -43,6 +45,7 @@ pub struct App {
     pub config: Arc<Config>,
     pub db: Db,
     pub gateway: Gateway,
+    pub catalog_upkeep: Arc<CatalogUpkeep>,
     /// OAuth resources: the audiences that tokens of an issuer may have.
     pub resources: Resources,
     /// Outbound HTTP client for remote servers.
@@ -124,14 +127,19 @@ impl App {
             pool.clone(),
             Arc::clone(&interest),
         );
-        let upstreams = Upstreams {
-            bridge: Bridge::new(pool.clone()),
-            directory,
-            catalog,
-            pool,
-            interest,
-            list_timeout: Duration::from_millis(config.calls.list_timeout_ms),
-        };
+        let list_timeout = Duration::from_millis(config.calls.list_timeout_ms);
+        let catalog_upkeep = Arc::new(CatalogUpkeep {
+            directory: Arc::clone(&directory),
+            catalog: Arc::clone(&catalog),
+            pool: pool.clone(),
+            bus: Arc::clone(&dispatcher.bus),
+            list_timeout,
+            check_after: Duration::from_millis(config.children.list_check_ms),
+            refreshing: DashSet::new(),
+            tasks: TaskTracker::new(),
+        });
+        let upstreams =
+            Upstreams { bridge: Bridge::new(pool.clone()), directory, catalog, pool, interest, list_timeout };
         let gateway = Gateway {
             upstreams,
             sessions,
@@ -153,6 +161,7 @@ impl App {
             stopping,
             db,
             gateway,
+            catalog_upkeep,
             resources,
             egress,
             state,

@@ -122,6 +122,7 @@ pub async fn live(
             async move { app.gateway.dispatcher.publish_interest().await }
         }
     }));
+    tasks.spawn(Arc::clone(&app.catalog_upkeep).run(stop.clone()));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).run(stop.clone()));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).receive(stop.clone()));
     tasks.spawn({

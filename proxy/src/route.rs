@@ -143,7 +143,7 @@ impl Catalog {
             None => route.found = Found::Yes,
             Some(kind) => {
                 if let Some(listing) = self.known(&key, kind) {
-                    route.look_up(&listing);
+                    route.look_up(&listing, self.is_current(&key, &listing));
                 }
             }
         }
@@ -180,7 +180,11 @@ impl Catalog {
         let route = &mut permit.route;
         if let (Found::NotListed { .. }, Some(kind)) = (&route.found, route.listed_as()) {
             let listing = self.list(selected, kind, deadline).await?;
-            route.look_up(&listing);
+            route.look_up(&listing, self.is_current(&selected.list_key, &listing));
+            if let Found::NotListed { .. } = route.found {
+                let listing = self.current(selected, kind, deadline).await?;
+                route.look_up(&listing, true);
+            }
             route.allows_name()?;
         }
         match &route.found {
@@ -191,7 +195,8 @@ impl Catalog {
 }
 
 impl Route {
-    fn look_up(&mut self, listing: &Listing) {
+    /// Looks the name up. The server may have names that an outdated list does not have.
+    fn look_up(&mut self, listing: &Listing, is_current: bool) {
         let Found::NotListed { loosely, exposed } = self.found else { return };
         let item = match (exposed, loosely) {
             (true, _) => listing.find_exposed(&self.name),
@@ -203,6 +208,7 @@ impl Route {
                 self.name = Arc::clone(&item.name);
                 self.found = Found::Yes;
             }
+            None if !is_current => {}
             None => self.found = Found::No(unknown_item(&self.policy, self.verb, &self.name, listing)),
         }
     }

@@ -33,6 +33,11 @@ impl Selected {
         &self.spec
     }
 
+    /// Returns the key of the upstream of lists.
+    pub fn list_key(&self) -> PoolKey {
+        self.list_key
+    }
+
     /// Returns the key of the upstream of calls.
     pub fn key(&self) -> PoolKey {
         self.key

@@ -2,11 +2,12 @@
 //! server is named with its reason; it neither empties the list nor delays it beyond a deadline. A list is
 //! filtered for its caller, so nobody else may cache it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use entity::Seal;
 use futures_util::future::join_all;
+use jiff::SignedDuration;
 use protocol::mcp::Era;
 use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
@@ -26,10 +27,13 @@ use crate::mcp::lifecycle::server_info;
 use crate::mcp::request::List;
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::sealed_tokens::SealedTokens;
-use crate::pipeline::upstreams::Upstreams;
+use crate::pipeline::upstreams::{Listed, Upstreams};
 
 /// The `_meta` key under which missing servers are named.
 pub const UNAVAILABLE: &str = "trunkline/unavailable";
+
+/// The `_meta` key under which servers that do not run are named, with the time of the list that is shown.
+pub const STORED: &str = "trunkline/stored";
 
 /// Most items on one page of a merged list.
 const PAGE: usize = 1_000;
@@ -59,8 +63,16 @@ async fn one(
     let member = find_server(&view, slug)?;
     let policy = member.policy(context.caller.agent);
     let spec = &policy.spec;
-    let deadline = Instant::now() + spec.start_timeout.value + upstreams.list_timeout;
     let client = &context.protocol.client;
+    if list.cursor.is_none() {
+        let known = upstreams.bridge.select_known(view.tenant, &policy, client)?;
+        if !upstreams.pool.is_running(&known.list_key())
+            && let Some(listing) = upstreams.catalog.known(&known.list_key(), list.kind)
+        {
+            return stored(&policy, client.era, list.kind, &listing, upstreams.catalog.age(&known, &listing));
+        }
+    }
+    let deadline = Instant::now() + spec.start_timeout.value + upstreams.list_timeout;
     let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
     let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
     let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
@@ -98,12 +110,39 @@ async fn one(
                 let kept = visible(&policy, tools).ok_or_else(|| unfiltered(spec, "`tools` is no array"))?;
                 members.set("tools", kept);
             }
-            if context.protocol.client.era == Era::Modern {
+            if client.era == Era::Modern {
                 members.set_text("cacheScope", "private");
             }
             Ok(Answer::Result(members.write().into()))
         }
     }
+}
+
+/// Answers with the last list of a server that does not run, on one page.
+fn stored(
+    policy: &Policy,
+    era: Era,
+    kind: ListKind,
+    listing: &Listing,
+    age: Option<SignedDuration>,
+) -> Result<Answer, Refusal> {
+    let spec = &policy.spec;
+    let is_filtered =
+        kind == ListKind::Tools && (policy.selects_tools() || mirrors(spec, listing.body.as_bytes()));
+    let mut members = Members::default();
+    let items = raw(listing.body.to_string());
+    let items = match is_filtered {
+        true => visible(policy, &items).ok_or_else(|| unfiltered(spec, "`tools` is no array"))?,
+        false => items,
+    };
+    members.set(kind.member(), items);
+    let stored: Vec<Value> = age.map(|age| stored_since(spec, listing, age)).into_iter().collect();
+    members.set("_meta", raw(json!({ STORED: stored }).to_string()));
+    let result = Bytes::from(members.write());
+    Ok(Answer::Result(match era {
+        Era::Modern => results::to_modern(kind.method(), result, None),
+        Era::Legacy => results::to_legacy(kind.method(), result),
+    }))
 }
 
 fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
@@ -164,10 +203,7 @@ async fn merged(
         let policy = member.policy(context.caller.agent);
         let (tenant, client) = (view.tenant, &context.protocol.client);
         async move {
-            let listing = async {
-                let selected = upstreams.bridge.select(tenant, &policy, client, deadline).await?;
-                upstreams.catalog.list(&selected, list.kind, deadline).await
-            };
+            let listing = upstreams.list(tenant, &policy, client, list.kind, deadline);
             let listing = in_time(upstreams.list_timeout, &policy, listing).await;
             (policy, listing)
         }
@@ -181,8 +217,8 @@ async fn merged(
 async fn in_time(
     limit: Duration,
     policy: &Policy,
-    listing: impl Future<Output = Result<Arc<Listing>, Refusal>>,
-) -> Result<Arc<Listing>, Refusal> {
+    listing: impl Future<Output = Result<Listed, Refusal>>,
+) -> Result<Listed, Refusal> {
     tokio::time::timeout(limit, listing).await.unwrap_or_else(|_| {
         let reason = format!("server `{}` did not answer within {} ms", policy.spec.slug, limit.as_millis());
         Err(Refusal::new(Code::TimedOut, reason).hint("it may still be starting; list again in a moment"))
@@ -197,16 +233,19 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn write(&self, lists: &[(Policy, Result<Arc<Listing>, Refusal>)]) -> Vec<u8> {
+    fn write(&self, lists: &[(Policy, Result<Listed, Refusal>)]) -> Vec<u8> {
         let mut out = format!(r#"{{"{}":["#, self.kind.member()).into_bytes();
-        let mut missing = Vec::new();
+        let (mut missing, mut stored) = (Vec::new(), Vec::new());
         let mut count = 0;
         let mut last = None;
         let mut more = false;
         let mut skipping = self.after;
         for (policy, listing) in lists {
             let listing = match listing {
-                Ok(listing) => listing,
+                Ok(Listed { listing, age }) => {
+                    stored.extend(age.map(|age| stored_since(&policy.spec, listing, age)));
+                    listing
+                }
                 Err(refusal) => {
                     missing.push(explained(policy, refusal));
                     continue;
@@ -255,6 +294,9 @@ impl Page<'_> {
         if !missing.is_empty() {
             about.insert(UNAVAILABLE.to_owned(), Value::Array(missing));
         }
+        if !stored.is_empty() {
+            about.insert(STORED.to_owned(), Value::Array(stored));
+        }
         if self.era == Era::Modern {
             about.insert(protocol::mcp::meta::SERVER_INFO.to_owned(), server_info());
             out.extend_from_slice(br#","resultType":"complete","ttlMs":0,"cacheScope":"private""#);
@@ -265,6 +307,11 @@ impl Page<'_> {
         out.push(b'}');
         out
     }
+}
+
+/// Returns when the list of a server that does not run was requested.
+fn stored_since(spec: &ServerSpec, listing: &Listing, age: SignedDuration) -> Value {
+    json!({ "server": spec.slug, "listedAt": listing.listed_at, "ageSeconds": age.as_secs() })
 }
 
 /// Returns the reason for a missing server.

@@ -34,11 +34,10 @@ pub async fn describe(upstreams: &Upstreams, context: Context<'_>, service: &str
     let policy = member.policy(context.caller.agent);
     let deadline = Instant::now() + upstreams.list_timeout;
     let client = &context.protocol.client;
-    let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
-    let tools = upstreams.catalog.list(&selected, ListKind::Tools, deadline).await?;
+    let tools = upstreams.list(view.tenant, &policy, client, ListKind::Tools, deadline).await?.listing;
     let mut entry = entry(upstreams, &view, member, &policy, Some(&tools));
     entry["tools"] = visible(&policy, &tools)
-        .map(|item| serde_json::from_str(item.raw.get()).unwrap_or(Value::Null))
+        .map(|item| serde_json::from_str(tools.raw(item)).unwrap_or(Value::Null))
         .collect();
     Ok(entry)
 }
@@ -54,8 +53,8 @@ fn entry(
     let status = upstreams.pool.status(view.tenant, spec.id);
     let refused = policy.server().err();
     let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
-    let tokens =
-        tools.map(|tools| visible(policy, tools).map(|item| item.raw.get().len().div_ceil(4)).sum::<usize>());
+    let tokens = tools
+        .map(|tools| visible(policy, tools).map(|item| tools.raw(item).len().div_ceil(4)).sum::<usize>());
     json!({
         "name": spec.slug,
         "title": spec.name,

@@ -17,7 +17,7 @@ use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
 use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::TenantView;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{OnceCell, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
@@ -25,10 +25,10 @@ use crate::config;
 
 /// Cached views of tenants.
 pub struct Directory {
-    db: Db,
+    pub(super) db: Db,
     authn: Arc<Authn>,
-    pool: Pool,
-    catalog: Arc<Catalog>,
+    pub(super) pool: Pool,
+    pub(super) catalog: Arc<Catalog>,
     defaults: Defaults,
     views: DashMap<TenantId, Arc<TenantView>>,
     /// Counter of changes: a view that was read before a change is not cached after it.
@@ -40,6 +40,8 @@ pub struct Directory {
     used: DashMap<ServerId, AtomicI64>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
+    /// Set for tenants whose stored catalogs were read.
+    restored: DashMap<TenantId, Arc<OnceCell<()>>>,
     retiring: TaskTracker,
     changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
     registry: watch::Sender<()>,
@@ -77,6 +79,7 @@ impl Directory {
             followed: tokio::sync::Mutex::new(0),
             used: DashMap::new(),
             found: Mutex::default(),
+            restored: DashMap::new(),
             retiring: TaskTracker::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
             registry: watch::Sender::new(()),
@@ -116,6 +119,16 @@ impl Directory {
             self.views.remove(&tenant);
         }
         Ok(view)
+    }
+
+    /// Returns the servers of a tenant that is in use.
+    pub(super) fn cached(&self, tenant: TenantId) -> Option<Arc<TenantView>> {
+        self.views.get(&tenant).map(|view| Arc::clone(&view))
+    }
+
+    /// Returns the tenants that are in use.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.views.iter().map(|view| *view.key()).collect()
     }
 
     /// Notes that a server is used now.
@@ -170,8 +183,11 @@ impl Directory {
                 now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
             for member in view.members() {
                 let old = &member.spec;
-                if old.enabled.value && !kept.get(&old.id).is_some_and(|new| runs_on(old, new)) {
+                let new = kept.get(&old.id);
+                if !new.is_some_and(|new| new.revision == old.revision) {
                     self.catalog.forget(view.tenant, old.id);
+                }
+                if old.enabled.value && !new.is_some_and(|new| runs_on(old, new)) {
                     let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
                     // Spawned, since calls in flight are finished first.
                     self.retiring.spawn(async move { pool.retire(tenant, gone).await });
@@ -229,7 +245,11 @@ impl Directory {
         };
         let servers = rows.visible_servers().await.map_err(refused)?;
         let configs = rows.all_configs().await.map_err(refused)?;
-        let servers = servers.iter().map(|server| Arc::new(self.spec(server))).collect();
+        let servers: Vec<Arc<ServerSpec>> =
+            servers.iter().map(|server| Arc::new(self.spec(server))).collect();
+        let restored = Arc::clone(&self.restored.entry(tenant).or_default());
+        let restore = || async { self.restore(tenant, None, &servers).await.map(drop) };
+        restored.get_or_try_init(restore).await.map_err(refused)?;
         let configs = configs.iter().map(|row| (row.server, row.agent, Arc::new(config_spec(row)))).collect();
         Ok(TenantView::new(tenant, servers, configs))
     }

@@ -2,10 +2,12 @@
 //! call, close the record. Each stage is a line here and a module elsewhere. This file does not know HTTP,
 //! SQL, Redis or child processes.
 
+pub mod catalog_upkeep;
 pub mod directory;
 pub mod limits;
 pub mod recorder;
 pub mod refused;
+mod stored_catalogs;
 pub mod upstreams;
 
 use std::sync::Arc;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::Refusal;
+use jiff::SignedDuration;
+use protocol::{Refusal, TenantId};
 use proxy::bridge::{Bridge, Client};
-use proxy::catalog::Catalog;
+use proxy::catalog::{Catalog, ListKind, Listing};
+use proxy::policy::Policy;
 use proxy::pool::Pool;
 use proxy::route::{Name, Route, find_server};
 use proxy::upstream::Initialized;
@@ -26,6 +28,12 @@ pub struct Upstreams {
     pub interest: Arc<ReplicaInterest>,
     /// Time for one server to answer a list of all servers.
     pub list_timeout: Duration,
+}
+
+/// A list, with the time since its request if the server does not run.
+pub struct Listed {
+    pub listing: Arc<Listing>,
+    pub age: Option<SignedDuration>,
 }
 
 impl Upstreams {
@@ -55,7 +63,30 @@ impl Upstreams {
         Ok(route)
     }
 
-    /// Starts the server of an endpoint, if it does not run, and returns its answer to the handshake.
+    /// Returns a list of a server: the known one, else the server's answer.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        policy: &Policy,
+        client: &Client,
+        kind: ListKind,
+        deadline: Instant,
+    ) -> Result<Listed, Refusal> {
+        let known = self.bridge.select_known(tenant, policy, client)?;
+        if let Some(listing) = self.catalog.known(&known.list_key(), kind) {
+            let age = self.catalog.age(&known, &listing);
+            if let Some(age) = age {
+                self.catalog.want(&known, age);
+            }
+            return Ok(Listed { age, listing });
+        }
+        let selected = self.bridge.select(tenant, policy, client, deadline).await?;
+        let listing = self.catalog.list(&selected, kind, deadline).await?;
+        Ok(Listed { age: self.catalog.age(&selected, &listing), listing })
+    }
+
+    /// Returns the handshake of an endpoint's server: the last one of a server that does not run, which is
+    /// started if it has none.
     pub async fn initialized(
         &self,
         context: Context<'_>,
@@ -64,6 +95,10 @@ impl Upstreams {
     ) -> Result<Arc<Initialized>, Refusal> {
         let view = self.directory.view(context.caller.tenant).await?;
         let policy = find_server(&view, slug)?.policy(context.caller.agent);
+        let known = self.bridge.select_known(view.tenant, &policy, client)?;
+        if let Some(handshake) = self.catalog.known_handshake(&known) {
+            return Ok(handshake);
+        }
         let deadline = Instant::now() + policy.spec.start_timeout.value;
         let selected = self.bridge.select(view.tenant, &policy, client, deadline).await?;
         self.pool.initialized(&selected, deadline).await

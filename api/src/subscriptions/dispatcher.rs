@@ -9,7 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::StreamExt;
 use protocol::mcp::{meta, method};
-use protocol::{AgentId, Caller, TenantId};
+use protocol::{AgentId, Caller, ServerId, TenantId};
 use proxy::bridge::is_slot_of;
 use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::upstream::UpstreamAnswer;
@@ -198,6 +198,11 @@ impl Dispatcher {
                 let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move { dispatcher.watch_for_others().await });
             }
+            Message::Listed { tenant, server } => {
+                // Spawned, so that other messages do not wait for the database.
+                let dispatcher = Arc::clone(self);
+                self.tasks.spawn(async move { dispatcher.restore(tenant, Some(server)).await });
+            }
             Message::Answered { session, id, answer } => {
                 if let Some(session) = known(&session) {
                     let answer = match answer {
@@ -226,6 +231,9 @@ impl Dispatcher {
                 let dispatcher = Arc::clone(self);
                 self.tasks.spawn(async move {
                     dispatcher.sessions.renew_read().await;
+                    for tenant in dispatcher.directory.tenants() {
+                        dispatcher.restore(tenant, None).await;
+                    }
                     dispatcher.pass_everything().await;
                 });
             }
@@ -234,6 +242,13 @@ impl Dispatcher {
                     self.sessions.forget(&hash);
                 }
             }
+        }
+    }
+
+    /// Reads the lists that another replica stored, and tells of those that were shown here.
+    async fn restore(&self, tenant: TenantId, server: Option<ServerId>) {
+        for (server, kind) in self.directory.restore_again(tenant, server).await {
+            self.pass(&Change { tenant, server: Some(server), owner: 0, what: kind.into() }).await;
         }
     }
 

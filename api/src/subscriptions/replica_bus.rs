@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use protocol::{ServerId, Slug, TenantId};
+use proxy::catalog::ListKind;
 use proxy::state::{Notice, StateError, StateKey, StateStore};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,11 @@ pub enum Message {
     /// Resources to which streams of the sending replica are subscribed, for a minute.
     Wanted {
         wanted: Vec<Resource>,
+    },
+    /// The sending replica has stored a list of a server.
+    Listed {
+        tenant: TenantId,
+        server: ServerId,
     },
     /// The session's facts have changed.
     Renewed {
@@ -98,6 +104,16 @@ pub enum What {
         uri: String,
         params: String,
     },
+}
+
+impl From<ListKind> for What {
+    fn from(kind: ListKind) -> Self {
+        match kind {
+            ListKind::Tools => What::Tools,
+            ListKind::Resources | ListKind::ResourceTemplates => What::Resources,
+            ListKind::Prompts => What::Prompts,
+        }
+    }
 }
 
 impl What {

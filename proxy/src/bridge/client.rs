@@ -18,8 +18,7 @@ pub struct Client {
     /// The raw object of declared capabilities.
     pub capabilities: Option<Box<RawValue>>,
     pub can: Abilities,
-    /// Hash of [`Abilities`]; zero for none. Different wordings of capabilities have one hash, and so share
-    /// upstreams.
+    /// [`Abilities::bits`]: different wordings of the same capabilities share upstreams.
     pub declared: u64,
     /// The raw object of `clientInfo`.
     pub info: Option<Box<RawValue>>,
@@ -40,7 +39,7 @@ impl Client {
 
     pub fn new(era: Era, version: impl Into<String>, capabilities: Option<Box<RawValue>>) -> Self {
         let can = capabilities.as_deref().map(Abilities::read).unwrap_or_default();
-        let declared = if can.anything() { hash(&can) } else { 0 };
+        let declared = can.bits();
         Self {
             era,
             version: version.into(),
@@ -88,6 +87,15 @@ impl Abilities {
             elicit_url: url,
             roots: has("roots"),
         }
+    }
+
+    /// Greatest value of [`Abilities::bits`].
+    pub const ALL: u64 = 0b1_1111;
+
+    /// Returns the abilities as bits, which stored catalogs are keyed by; zero for none.
+    pub fn bits(self) -> u64 {
+        let all = [self.sample, self.sample_tools, self.elicit, self.elicit_url, self.roots];
+        all.into_iter().rev().fold(0, |bits, can| bits << 1 | u64::from(can))
     }
 
     pub fn anything(self) -> bool {
@@ -217,6 +225,6 @@ mod tests {
         let all = Abilities::read(&raw(
             r#"{"sampling":{"tools":{}},"elicitation":{"url":{},"form":{}},"roots":{}}"#,
         ));
-        assert_eq!(Abilities::read(&all.to_capabilities()), all);
+        assert_eq!((Abilities::read(&all.to_capabilities()), all.bits()), (all, Abilities::ALL));
     }
 }

@@ -31,6 +31,20 @@ impl Bridge {
         self.select_for_owner(tenant, &policy.spec, client, deadline).await
     }
 
+    /// Selects a server by the eras known so far, for what is known of it without a request.
+    ///
+    /// # Errors
+    /// A refusal if the policy forbids the server.
+    pub fn select_known(
+        &self,
+        tenant: TenantId,
+        policy: &Policy,
+        client: &Client,
+    ) -> Result<Selected, Refusal> {
+        policy.server()?;
+        Ok(self.selected(tenant, &policy.spec, client))
+    }
+
     /// Selects the server that a permit allows.
     pub async fn select_permitted(
         &self,

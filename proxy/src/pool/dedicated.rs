@@ -1,4 +1,4 @@
-//! Upstreams dedicated to one client (profile, notifications, end), and the events of all upstreams.
+//! Upstreams dedicated to one client: profile, notifications, end.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,10 +6,8 @@ use std::sync::Arc;
 use protocol::mcp::Era;
 use protocol::{ServerId, TenantId};
 use serde_json::{Map, Value};
-use tokio::sync::broadcast;
 
-use super::entry::Entry;
-use super::{Pool, PoolEvent, PoolKey};
+use super::{Pool, PoolKey};
 use crate::peer::gateway_client;
 use crate::selected::Selected;
 use crate::upstream::{ClientProfile, Initialized};
@@ -61,9 +59,14 @@ impl Pool {
 
     /// Selects every running upstream, for requests of the gateway itself.
     pub fn select_running(&self) -> Vec<Selected> {
-        let running =
-            |entry: &Entry| entry.alive().map(|_| Selected::for_gateway(entry.spec.clone(), entry.key));
-        self.shared.entries.iter().filter_map(|entry| running(entry.value())).collect()
+        let keys: Vec<PoolKey> = self.shared.entries.iter().map(|entry| *entry.key()).collect();
+        keys.iter().filter_map(|key| self.select_running_key(key)).collect()
+    }
+
+    /// Selects a running upstream by its key, for requests of the gateway itself.
+    pub fn select_running_key(&self, key: &PoolKey) -> Option<Selected> {
+        let entry = self.shared.entries.get(key)?;
+        entry.alive().map(|_| Selected::for_gateway(entry.spec.clone(), entry.key))
     }
 
     /// Returns the handshake of an upstream, if it runs.
@@ -81,11 +84,6 @@ impl Pool {
 
     pub fn is_running(&self, key: &PoolKey) -> bool {
         self.shared.entries.get(key).is_some_and(|entry| entry.alive().is_some())
-    }
-
-    /// Returns a receiver of future events. A slow reader loses the oldest events and gets an error.
-    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
-        self.shared.events.subscribe()
     }
 
     /// Returns the raw `params` of a request of the gateway itself to an upstream of that era.

@@ -39,6 +39,7 @@ pub struct Entry {
     pub last_used: AtomicU64,
     /// Microseconds since 1970; zero for never.
     pub(super) last_success: AtomicI64,
+    /// Number of the last start in the upper half, and of the changes of lists since then in the lower.
     pub changes: Arc<AtomicU64>,
     pub logs: Arc<LogRing>,
     pub subscriptions: Arc<Subscriptions>,
@@ -213,6 +214,8 @@ impl Entry {
             let wanted = matches!(life.phase, Phase::Starting(_));
             if wanted {
                 life.set(Phase::Running);
+                // Before the upstream can be used: a list from before its start is outdated.
+                self.changes.store(self.pool.next_generation() << 32, Ordering::Relaxed);
                 self.current.store(Some(running.clone()));
             }
             wanted
@@ -222,7 +225,8 @@ impl Entry {
             return Err(Refusal::new(Code::ServerStopped, format!("`{}` was stopped", self.spec.slug)));
         }
         self.starts.fetch_add(1, Ordering::Relaxed);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        // Starts need no receiver.
+        self.pool.started.send(self.key).ok();
         self.touch();
         self.pool.idle_sooner.notify_one();
         self.subscribe_again(&running);

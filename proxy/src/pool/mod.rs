@@ -51,7 +51,7 @@ pub struct PoolKey {
     pub era: Era,
     /// Hash of the one client that the upstream serves; zero when all callers of the tenant share it.
     pub owner: u64,
-    /// Hash of the capabilities that the handshake declares; zero for none.
+    /// Client capabilities that the handshake declares, as bits; zero for none.
     pub declared: u64,
 }
 

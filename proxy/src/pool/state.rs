@@ -36,6 +36,8 @@ pub struct PoolState {
     pub verdicts: Verdicts,
     processes: DashMap<(TenantId, ServerId), Arc<Processes>>,
     pub events: broadcast::Sender<PoolEvent>,
+    /// Keys of upstreams, each time they have started.
+    pub started: broadcast::Sender<PoolKey>,
     pub tasks: TaskTracker,
     pub closing: AtomicBool,
     /// Wakes the idle watch after a start, which may bring an earlier timeout, and at shutdown.
@@ -79,6 +81,7 @@ impl PoolState {
             verdicts: Verdicts::default(),
             processes: DashMap::new(),
             events: broadcast::channel(EVENTS_KEPT).0,
+            started: broadcast::channel(EVENTS_KEPT).0,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
             idle_sooner: Notify::new(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use protocol::{Refusal, Scope, ServerId, names};
+use protocol::{Refusal, Scope, ServerId, members, names};
 use proxy::catalog::{ListKind, Listing};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,11 +117,10 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
         Ok(handshake) => (handshake, None),
         Err(error) => (Handshake::default(), Some(format!("its handshake cannot be read: {error}"))),
     };
-    catalog.forget_listed(&selected);
     let mut missing = Vec::new();
     let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
     for kind in ListKind::ALL {
-        match catalog.list(&selected, kind, Instant::now() + patience).await {
+        match catalog.requested(&selected, kind, Instant::now() + patience).await {
             Ok(listing) => listings[kind as usize] = Some(listing),
             Err(refusal) => missing.push(MissingList {
                 list: kind.member(),
@@ -159,5 +158,6 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
 }
 
 fn raw(listing: Option<&Listing>) -> Vec<Box<RawValue>> {
-    listing.into_iter().flat_map(|listing| &listing.items).map(|item| item.raw.clone()).collect()
+    let Some(listing) = listing else { return Vec::new() };
+    listing.items.iter().map(|item| members::raw(listing.raw(item))).collect()
 }

@@ -1,0 +1,143 @@
+//! Request of a list from its server, page by page.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use protocol::{Code, Refusal};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::page::{self, Page};
+use super::{Catalog, ListKind, Listing};
+use crate::message;
+use crate::pool::PoolKey;
+use crate::server::ServerSpec;
+use crate::upstream::{Initialized, Params, UpstreamAnswer, UpstreamRequest};
+
+/// Most items accepted in one list of one server.
+const MAX_ITEMS: usize = 10_000;
+
+/// Most bytes of one list of one server.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Most pages of one list of one server.
+const MAX_PAGES: usize = 1_000;
+
+impl Catalog {
+    /// Requests the whole list; returns it with the handshake of the upstream that answered.
+    pub(super) async fn fetch(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        deadline: Instant,
+    ) -> Result<(Arc<Initialized>, Listing), Refusal> {
+        let initialized = self.pool.handshake(key, spec, deadline).await?;
+        // The counter is read first: a change during the answer makes this list stale at once.
+        let changes = self.pool.changes(key);
+        let listed_at = Timestamp::now();
+        let mut body = "[".to_owned();
+        let notes = match has_capability(&initialized.result, kind.capability()) {
+            true => self.pages(key, spec, kind, &mut body, deadline).await?,
+            false => None,
+        };
+        body.push(']');
+        let mut listing = Listing::read(spec, kind, body.into(), listed_at).map_err(|error| {
+            let reason = format!("the {} of `{}` cannot be read: {error}", kind.member(), spec.slug);
+            Refusal::new(Code::UpstreamFailed, reason)
+        })?;
+        listing.changes = changes;
+        listing.notes.extend(notes);
+        Ok((initialized, listing))
+    }
+
+    /// Appends the items of all pages; returns a note if the list does not end properly.
+    async fn pages(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        body: &mut String,
+        deadline: Instant,
+    ) -> Result<Option<String>, Refusal> {
+        let (mut cursor, mut cursors) = (None::<String>, HashSet::new());
+        let (mut count, mut bytes) = (0, 0);
+        for _ in 0..MAX_PAGES {
+            let Some(page) = self.page(key, spec, kind, cursor.as_deref(), deadline).await? else {
+                return Ok(None);
+            };
+            for raw in page.items {
+                count += 1;
+                bytes += raw.get().len();
+                if count > MAX_ITEMS || bytes > MAX_BYTES {
+                    return Ok(Some(format!(
+                        "the list goes on; the first {MAX_ITEMS} {}, or {MAX_BYTES} bytes of them, are taken",
+                        kind.member()
+                    )));
+                }
+                if count > 1 {
+                    body.push(',');
+                }
+                body.push_str(raw.get());
+            }
+            match page.next {
+                // A repeated cursor leads round in a circle.
+                Some(next) if !cursors.insert(next.clone()) => {
+                    let shown = message::excerpt(next.as_bytes());
+                    return Ok(Some(format!("the list ends: the cursor `{shown}` came before")));
+                }
+                Some(next) => cursor = Some(next),
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Requests one page; none when the server does not know the method although it has the capability.
+    async fn page(
+        &self,
+        key: &PoolKey,
+        spec: &Arc<ServerSpec>,
+        kind: ListKind,
+        cursor: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Option<Page>, Refusal> {
+        let cursor = cursor.map(|cursor| ("cursor".to_owned(), cursor.into()));
+        let params = self.pool.own_params(key.era, cursor.into_iter().collect());
+        let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
+        match self.pool.send(key, spec, request).await?.answer {
+            UpstreamAnswer::Result(result) => page::read(&result, kind).map(Some).map_err(|problem| {
+                let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
+                Refusal::new(Code::UpstreamFailed, reason)
+                    .hint("see the server's own log: GET /v1/mcp/servers/{id}/logs")
+            }),
+            UpstreamAnswer::Error(error)
+                if message::code(&error) == Some(Code::MethodNotFound.rpc().into()) =>
+            {
+                Ok(None)
+            }
+            UpstreamAnswer::Error(error) => {
+                let said = String::from_utf8_lossy(&error[..error.len().min(300)]).into_owned();
+                Err(Refusal::new(
+                    Code::UpstreamFailed,
+                    format!("server `{}` refused {}: {said}", spec.slug, kind.method()),
+                ))
+            }
+        }
+    }
+}
+
+fn has_capability(initialize: &[u8], capability: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Initialize<'a> {
+        #[serde(borrow)]
+        capabilities: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
+    }
+    serde_json::from_slice::<Initialize<'_>>(initialize)
+        .ok()
+        .and_then(|initialize| initialize.capabilities)
+        .is_some_and(|capabilities| capabilities.get(capability).is_some_and(|value| value.get() != "null"))
+}

@@ -1,0 +1,193 @@
+//! One list of one server: items under the server's own names and under those that callers of all servers
+//! use.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use memchr::memmem;
+use protocol::{Members, names};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::ListKind;
+use crate::header_params::{self, HeaderParam};
+use crate::server::{Launch, ServerSpec};
+use crate::splice;
+
+/// Most notes about one list.
+const MAX_NOTES: usize = 20;
+
+/// One list of one server at one moment.
+#[derive(Debug)]
+pub struct Listing {
+    pub items: Vec<Item>,
+    by_tail: HashMap<Box<str>, usize>,
+    /// JSON array of all items as the server wrote them, those that were left out included.
+    pub body: Arc<str>,
+    /// Value of the pool's change counter at the time of the request; 0 for a list from the store.
+    pub(super) changes: u64,
+    pub listed_at: Timestamp,
+    /// Time of the request that was stored last.
+    pub(super) stored_at: Timestamp,
+    /// Rejected parts of the server's answer, with reasons.
+    pub notes: Vec<String>,
+}
+
+/// A listed tool, resource, template or prompt.
+#[derive(Debug)]
+pub struct Item {
+    /// The server's own name, URI or URI template.
+    pub name: Arc<str>,
+    /// Place of the item in the body of its list.
+    raw: Range<usize>,
+    /// Item under the name that callers of all servers use: `slug__name` or `slug+uri`.
+    pub exposed: Box<str>,
+    /// Parameters of a tool that are mirrored into HTTP headers.
+    pub mirrored: Vec<HeaderParam>,
+}
+
+impl Listing {
+    /// Reads a JSON array of items.
+    pub(super) fn read(
+        spec: &ServerSpec,
+        kind: ListKind,
+        body: Arc<str>,
+        listed_at: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
+        let raws: Vec<&RawValue> = serde_json::from_str(&body)?;
+        let mut listing = Listing {
+            items: Vec::with_capacity(raws.len()),
+            by_tail: HashMap::with_capacity(raws.len()),
+            body: Arc::clone(&body),
+            changes: 0,
+            listed_at,
+            stored_at: listed_at,
+            notes: Vec::new(),
+        };
+        for raw in raws {
+            listing.add(spec, kind, raw);
+        }
+        listing.notes.truncate(MAX_NOTES);
+        Ok(listing)
+    }
+
+    /// Returns the item as the server wrote it.
+    pub fn raw(&self, item: &Item) -> &str {
+        &self.body[item.raw.clone()]
+    }
+
+    /// Returns the item by the part of the exposed name after the slug.
+    pub fn find_exposed(&self, tail: &str) -> Option<&Item> {
+        self.by_tail.get(tail).map(|index| &self.items[*index])
+    }
+
+    /// Returns the item by the server's own name.
+    pub fn find(&self, name: &str) -> Option<&Item> {
+        self.find_exposed(name)
+            .filter(|item| *item.name == *name)
+            .or_else(|| self.items.iter().find(|item| *item.name == *name))
+    }
+
+    /// Returns the item by the server's own name, with kebab, snake and spaced form and letter case as one.
+    pub fn find_loosely(&self, name: &str) -> Option<&Item> {
+        let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+        let wanted = plain(name);
+        self.items.iter().find(|item| plain(&item.name) == wanted)
+    }
+
+    fn add(&mut self, spec: &ServerSpec, kind: ListKind, raw: &RawValue) {
+        let mirrored = match mirrored(kind, raw) {
+            Ok(mirrored) => mirrored,
+            // Clients of HTTP must leave out such a tool (2026-07-28, "Custom Headers from Tool Parameters").
+            Err(problem) if matches!(spec.launch, Launch::Http(_)) => {
+                self.notes.push(format!("one of the tools was left out: {problem}"));
+                return;
+            }
+            Err(_) => Vec::new(),
+        };
+        let (name, exposed, tail) = match splice::named(raw, kind.key()) {
+            Ok((name, cut)) => {
+                let (exposed, tail) = exposed_name(spec, kind, &name);
+                let quoted = serde_json::to_string(&exposed).expect("a string is JSON");
+                (name, with_own_page(spec, kind, format!("{}{quoted}{}", cut.head, cut.tail)), tail)
+            }
+            Err(problem) => {
+                self.notes.push(format!("one of the {} was left out: {problem}", kind.member()));
+                return;
+            }
+        };
+        if self.by_tail.contains_key(tail.as_str()) {
+            self.notes.push(format!("`{name}` is listed twice; the first one counts"));
+            return;
+        }
+        let start = raw.get().as_ptr() as usize - self.body.as_ptr() as usize;
+        self.by_tail.insert(tail.into(), self.items.len());
+        self.items.push(Item {
+            name: name.into(),
+            raw: start..start + raw.get().len(),
+            exposed: exposed.into(),
+            mirrored,
+        });
+    }
+}
+
+fn mirrored(kind: ListKind, raw: &RawValue) -> Result<Vec<HeaderParam>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Tool<'a> {
+        #[serde(borrow)]
+        input_schema: Option<&'a RawValue>,
+    }
+    if kind != ListKind::Tools || memmem::find(raw.get().as_bytes(), b"x-mcp-header").is_none() {
+        return Ok(Vec::new());
+    }
+    let tool: Tool<'_> = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+    tool.input_schema.map_or(Ok(Vec::new()), header_params::read)
+}
+
+/// Replaces the page that shows a tool (`_meta.ui.resourceUri`, extension `io.modelcontextprotocol/ui`) by
+/// the page's exposed name.
+fn with_own_page(spec: &ServerSpec, kind: ListKind, item: String) -> String {
+    if kind != ListKind::Tools || memmem::find(item.as_bytes(), br#""ui://"#).is_none() {
+        return item;
+    }
+    let renamed = |page: Option<&RawValue>| -> Option<Box<RawValue>> {
+        let page: String = serde_json::from_str(page?.get()).ok()?;
+        let page = page.starts_with(names::UI).then(|| names::exposed_resource(&spec.slug, &page))?;
+        serde_json::value::to_raw_value(&page).ok()
+    };
+    let edited = || -> Option<String> {
+        let mut tool = Members::read(&item).ok()?;
+        let about = tool.get("_meta")?.to_owned();
+        let mut about = Members::read(about.get()).ok()?;
+        if let Some(page) = renamed(about.get("ui/resourceUri")) {
+            about.set("ui/resourceUri", page);
+        }
+        let ui = about.get("ui").map(ToOwned::to_owned);
+        if let Some(Ok(mut ui)) = ui.as_deref().map(|ui| Members::read(ui.get()))
+            && let Some(page) = renamed(ui.get("resourceUri"))
+        {
+            ui.set("resourceUri", page);
+            about.set("ui", ui.to_raw());
+        }
+        let about = about.to_raw();
+        tool.set("_meta", about);
+        Some(tool.write())
+    };
+    edited().unwrap_or(item)
+}
+
+/// Returns the exposed name and its part after the slug.
+fn exposed_name(spec: &ServerSpec, kind: ListKind, name: &str) -> (String, String) {
+    match kind {
+        ListKind::Tools | ListKind::Prompts => {
+            let tail = names::exposed_tail(&spec.slug, name);
+            (format!("{}{}{tail}", spec.slug, names::SEPARATOR), tail)
+        }
+        ListKind::Resources | ListKind::ResourceTemplates => {
+            (names::exposed_resource(&spec.slug, name), name.to_owned())
+        }
+    }
+}
