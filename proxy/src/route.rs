@@ -179,6 +179,9 @@ impl Catalog {
     ) -> Result<(), Refusal> {
         let route = &mut permit.route;
         if let (Found::NotListed { .. }, Some(kind)) = (&route.found, route.listed_as()) {
+            // The upstream of the call is started anyway; another one would be started for the list alone.
+            let own = selected.for_calls().filter(|_| self.known(&selected.list_key, kind).is_none());
+            let selected = own.as_ref().unwrap_or(selected);
             let listing = self.list(selected, kind, deadline).await?;
             route.look_up(&listing, self.is_current(&selected.list_key, &listing));
             if let Found::NotListed { .. } = route.found {

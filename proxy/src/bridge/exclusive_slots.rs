@@ -1,5 +1,6 @@
 //! Exclusive slots: upstreams that serve one call at a time, because requests of a legacy server to a modern
-//! client do not name their call. A caller has a few such upstreams, which are reused.
+//! client do not name their call. A caller has a few such upstreams, which are reused; once one of them has
+//! changed its lists, the caller has that one only, since tools that a call added are nowhere else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use protocol::{Code, Refusal};
 use tokio::sync::Notify;
 
 use super::client::hash;
-use crate::pool::PoolKey;
+use crate::pool::{Pool, PoolKey};
 
 /// Most upstreams of one server for one caller.
 const LANES: usize = 4;
@@ -34,16 +35,16 @@ pub struct Slot {
 
 impl ExclusiveSlots {
     /// Waits for a free slot until the deadline.
-    pub async fn take(&self, base: PoolKey, deadline: Instant) -> Result<Slot, Refusal> {
+    pub async fn take(&self, base: PoolKey, pool: &Pool, deadline: Instant) -> Result<Slot, Refusal> {
         loop {
             let freed = self.0.freed.notified();
             let mut freed = std::pin::pin!(freed);
             freed.as_mut().enable();
-            if let Some(slot) = self.try_take(base) {
+            if let Some(slot) = self.try_take(base, changed(base, pool)) {
                 return Ok(slot);
             }
             tokio::time::timeout_at(deadline.into(), freed).await.map_err(|_| {
-                let reason = format!("{LANES} calls that may ask this client something are under way already");
+                let reason = "all upstreams of this client are busy with calls that may ask it something";
                 Refusal::new(Code::ConcurrencyLimited, reason)
                     .rule("calls that may ask back, per caller and server")
                     .hint("answer the open questions first, or declare no capabilities for calls that need none")
@@ -51,14 +52,28 @@ impl ExclusiveSlots {
         }
     }
 
-    fn try_take(&self, base: PoolKey) -> Option<Slot> {
+    fn try_take(&self, base: PoolKey, only: Option<usize>) -> Option<Slot> {
         let mut busy = self.0.busy.lock();
         let slots = busy.entry(base).or_default();
-        let number = slots.iter().position(|busy| !busy)?;
+        let free = |number: &usize| !slots[*number] && only.is_none_or(|only| only == *number);
+        let number = (0..LANES).find(free)?;
         slots[number] = true;
-        let key = PoolKey { owner: owner(base.owner, number), ..base };
-        Some(Slot { slots: self.clone(), base, number, key })
+        Some(Slot { slots: self.clone(), base, number, key: lane(base, number) })
     }
+}
+
+/// Returns the upstream whose lists a caller sees: the one that has changed its lists, else the first one.
+pub fn listed(base: PoolKey, pool: &Pool) -> Option<PoolKey> {
+    let key = lane(base, changed(base, pool).unwrap_or(0));
+    pool.is_running(&key).then_some(key)
+}
+
+fn changed(base: PoolKey, pool: &Pool) -> Option<usize> {
+    (0..LANES).find(|number| pool.has_changed(&lane(base, *number)))
+}
+
+fn lane(base: PoolKey, number: usize) -> PoolKey {
+    PoolKey { owner: owner(base.owner, number), ..base }
 }
 
 fn owner(caller: u64, number: usize) -> u64 {

@@ -5,6 +5,7 @@ use protocol::mcp::{MODERN, meta};
 use protocol::members::raw;
 use serde_json::value::RawValue;
 
+use super::results;
 use crate::upstream::Initialized;
 
 /// Returns the `serverInfo` of an `initialize` or `server/discover` result.
@@ -27,6 +28,7 @@ pub fn to_legacy(initialized: &Initialized, version: &str) -> Result<String, ser
     members.retain(|name| {
         !matches!(name, "resultType" | "supportedVersions" | "ttlMs" | "cacheScope" | "serverInfo")
     });
+    results::without_modern_meta(&mut members);
     members.set_text("protocolVersion", version);
     let capabilities = members.get("capabilities").map(ToOwned::to_owned);
     let capabilities = match &capabilities {
@@ -111,7 +113,7 @@ mod tests {
         );
         assert_eq!(
             to_legacy(&new, "2025-03-26").unwrap(),
-            r#"{"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"protocolVersion":"2025-03-26","serverInfo":{"name":"s"}}"#
+            r#"{"capabilities":{"tools":{}},"protocolVersion":"2025-03-26","serverInfo":{"name":"s"}}"#
         );
     }
 }

@@ -75,7 +75,9 @@ pub async fn answered_or_pending(
     call: &UpstreamCall<'_>,
 ) -> Result<Delivered, Refusal> {
     if !may_ask(call.method) {
-        return bridge.same(&key, spec, call).await;
+        // An upstream of one client sends its requests to the newest call, which no list is.
+        let client_channel = call.client_channel.clone().filter(|_| key.owner == 0);
+        return bridge.same(&key, spec, &UpstreamCall { client_channel, ..*call }).await;
     }
     let begun = Instant::now();
     // A pending call must not be made a second time.
@@ -145,7 +147,7 @@ async fn begin(
     spec: &Arc<ServerSpec>,
     call: &UpstreamCall<'_>,
 ) -> Result<Call, Refusal> {
-    let slot = bridge.shared.slots.take(key, Instant::now() + call.timeout).await?;
+    let slot = bridge.shared.slots.take(key, &bridge.pool, Instant::now() + call.timeout).await?;
     bridge.set_profile(&slot.key, call.client);
     if call.client.level.is_some() {
         bridge.log_everything(&slot.key, spec).await;

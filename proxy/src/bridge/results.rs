@@ -108,7 +108,7 @@ fn in_front(result: &[u8], added: &[(&str, String)]) -> Bytes {
 /// Translates a modern result for a legacy client.
 pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     let known = |name: &str| may_have(&result, name);
-    let has_meta = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope");
+    let has_meta = known(RESULT_TYPE) || known("ttlMs") || known("cacheScope") || known("_meta");
     let structured = asked == method::TOOLS_CALL && known("structuredContent");
     let schemas = asked == method::TOOLS_LIST && known("outputSchema");
     if !has_meta && !structured && !schemas {
@@ -116,6 +116,7 @@ pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
     }
     let Some(mut members) = read(&result) else { return result };
     members.retain(|name| !matches!(name, RESULT_TYPE | "ttlMs" | "cacheScope"));
+    without_modern_meta(&mut members);
     // The legacy era allows objects only.
     let content = members.get("structuredContent").map(|content| content.get().to_owned());
     if let Some(content) = content.filter(|content| structured && !content.starts_with('{')) {
@@ -128,6 +129,21 @@ pub fn to_legacy(asked: &str, result: Bytes) -> Bytes {
         }
     }
     members.write().into()
+}
+
+/// Removes the keys of `_meta` that only the modern era has: legacy clients would show them to a model.
+pub fn without_modern_meta(members: &mut Members<'_>) {
+    if members.get("_meta").is_none() {
+        return;
+    }
+    let mut is_empty = false;
+    members.edit("_meta", |about| {
+        about.retain(|name| !meta::MODERN.contains(&name));
+        is_empty = about.is_empty();
+    });
+    if is_empty {
+        members.retain(|name| name != "_meta");
+    }
 }
 
 /// Removes output schemas that are not of objects from tools. Returns `None` if unchanged.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use protocol::mcp::Era;
 use protocol::{Refusal, TenantId};
 
-use super::{Bridge, Client};
+use super::{Bridge, Client, exclusive_slots};
 use crate::policy::Policy;
 use crate::pool::PoolKey;
 use crate::route::Permit;
@@ -76,7 +76,9 @@ impl Bridge {
 
     fn selected(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client) -> Selected {
         let key = self.key(tenant, spec, client);
-        Selected { spec: Arc::clone(spec), key, list_key: self.shared_unless_running(key, client) }
+        let list_key = self.shared_unless_running(key, client);
+        let is_alone = key.owner != 0 && client.era == Era::Legacy;
+        Selected { spec: Arc::clone(spec), key, list_key, is_alone }
     }
 
     /// Returns the key of the upstream that serves this client, by the eras known without a probe: for lists
@@ -101,6 +103,11 @@ impl Bridge {
     fn shared_unless_running(&self, own: PoolKey, client: &Client) -> PoolKey {
         if own.owner == 0 || self.pool.is_running(&own) {
             return own;
+        }
+        if client.era == Era::Modern
+            && let Some(listed) = exclusive_slots::listed(own, &self.pool)
+        {
+            return listed;
         }
         let key = PoolKey { owner: 0, ..own };
         self.set_profile(&key, client);

@@ -176,6 +176,13 @@ impl Pool {
         self.shared.entries.get(key).map_or(0, |entry| entry.changes.load(Ordering::Relaxed))
     }
 
+    /// Returns true if the upstream runs and has sent a `list_changed` notification since its start.
+    pub fn has_changed(&self, key: &PoolKey) -> bool {
+        self.shared.entries.get(key).is_some_and(|entry| {
+            entry.changes.load(Ordering::Relaxed) & u64::from(u32::MAX) != 0 && entry.alive().is_some()
+        })
+    }
+
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
         status::of(&self.shared, tenant, server)
     }

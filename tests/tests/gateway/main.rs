@@ -5,6 +5,7 @@ mod bounds;
 mod bridge_new_to_old;
 mod bridge_old_to_new;
 mod bytes;
+mod catalog;
 mod children;
 mod configs;
 mod conformance;
@@ -66,6 +67,7 @@ fn main() -> std::process::ExitCode {
         ("stdio_door", stdio_door::CASES),
         ("stdio_lines", stdio_lines::CASES),
         ("records", records::CASES),
+        ("catalog", catalog::CASES),
         ("children", children::CASES),
         ("starts", starts::CASES),
         ("identity", identity::CASES),
