@@ -19,6 +19,8 @@ pub struct PoolSettings {
     pub write_cap: usize,
     /// The most children at once; a new one replaces the longest idle one.
     pub max_children: usize,
+    /// The most children that start at the same time, at least 1.
+    pub start_concurrency: usize,
     /// The most requests that wait for one upstream.
     pub max_waiting: usize,
     /// Time for a child to end after end of input, and again after SIGTERM.
@@ -50,6 +52,11 @@ impl PoolSettings {
         ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
+    /// Returns twice the number of processor cores that this process may use, at least 2.
+    pub fn usual_start_concurrency() -> usize {
+        std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2)
+    }
+
     /// Returns the defaults, for a supervisor program and the variables to pass on.
     pub fn new(supervisor: PathBuf, environment: Vec<(String, String)>) -> Self {
         Self {
@@ -58,6 +65,7 @@ impl PoolSettings {
             line_cap: 16 << 20,
             write_cap: 16 << 20,
             max_children: 256,
+            start_concurrency: Self::usual_start_concurrency(),
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),
             backoff_base: Duration::from_millis(500),
