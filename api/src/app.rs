@@ -327,13 +327,18 @@ fn pool_settings(
         StartError::unavailable(format!("this program's own path cannot be found: {error}"))
     })?;
     let children = &config.children;
+    let usual = PoolSettings::new(program, environment);
     Ok(PoolSettings {
+        start_concurrency: match children.start_concurrency {
+            0 => usual.start_concurrency,
+            most => most,
+        },
         line_cap: children.line_max_bytes,
         max_children: children.max_children,
         stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,
         trusted_egress: egress_client(config, declared_urls(config)),
-        ..PoolSettings::new(program, environment)
+        ..usual
     })
 }
 

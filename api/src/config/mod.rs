@@ -155,6 +155,7 @@ pub struct Children {
     pub idle_timeout_ms: u64,
     pub start_timeout_ms: u64,
     pub max_children: usize,
+    pub start_concurrency: usize,
     pub stop_grace_ms: u64,
 }
 

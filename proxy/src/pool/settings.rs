@@ -52,11 +52,6 @@ impl PoolSettings {
         ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
-    /// Returns twice the number of processor cores that this process may use, at least 2.
-    pub fn usual_start_concurrency() -> usize {
-        std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2)
-    }
-
     /// Returns the defaults, for a supervisor program and the variables to pass on.
     pub fn new(supervisor: PathBuf, environment: Vec<(String, String)>) -> Self {
         Self {
@@ -65,7 +60,8 @@ impl PoolSettings {
             line_cap: 16 << 20,
             write_cap: 16 << 20,
             max_children: 256,
-            start_concurrency: Self::usual_start_concurrency(),
+            // Starts are processor work for the most part.
+            start_concurrency: std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),
             backoff_base: Duration::from_millis(500),

@@ -12,6 +12,7 @@ mod declared;
 mod encryption;
 mod evasion;
 mod fidelity;
+mod first_use;
 mod guard;
 mod harness;
 mod identity;
@@ -99,6 +100,7 @@ fn main() -> std::process::ExitCode {
         ("replicas", replicas::CASES),
         ("outages", outages::CASES),
         ("fidelity", fidelity::CASES),
+        ("first_use", first_use::CASES),
         ("passing", passing::CASES),
         ("streams", streams::CASES),
     ])
