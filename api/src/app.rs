@@ -179,6 +179,7 @@ impl App {
         }
         self.gateway.upstreams.bridge.shutdown().await;
         self.gateway.upstreams.pool.shutdown(grace).await;
+        self.gateway.upstreams.directory.note_eras().await;
         self.gateway.upstreams.directory.touch().await;
         self.gateway.recorder.record.shutdown().await;
     }

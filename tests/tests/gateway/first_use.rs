@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tests::{
-    Actor, Backend, Case, McpClient, Registered, Registration, Settings, TestApp, Value, cases, json, programs,
+    Actor, Backend, Case, McpClient, Registered, Registration, Settings, TestApp, Value, cases, json,
+    programs,
 };
 
 pub const CASES: &[Case] = cases![
