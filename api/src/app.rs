@@ -188,6 +188,7 @@ impl App {
         }
         self.gateway.upstreams.bridge.shutdown().await;
         self.gateway.upstreams.pool.shutdown(grace).await;
+        self.gateway.upstreams.directory.note_eras().await;
         self.gateway.upstreams.directory.touch().await;
         self.gateway.recorder.record.shutdown().await;
     }
@@ -336,13 +337,18 @@ fn pool_settings(
         StartError::unavailable(format!("this program's own path cannot be found: {error}"))
     })?;
     let children = &config.children;
+    let usual = PoolSettings::new(program, environment);
     Ok(PoolSettings {
+        start_concurrency: match children.start_concurrency {
+            0 => usual.start_concurrency,
+            most => most,
+        },
         line_cap: children.line_max_bytes,
         max_children: children.max_children,
         stop_grace: Duration::from_millis(children.stop_grace_ms),
         egress,
         trusted_egress: egress_client(config, declared_urls(config)),
-        ..PoolSettings::new(program, environment)
+        ..usual
     })
 }
 

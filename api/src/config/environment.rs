@@ -62,6 +62,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("CHILD_START_TIMEOUT_MS", "children", "start_timeout_ms"),
     plain("CHILD_MAX", "children", "max_children"),
     plain("CHILD_LIST_CHECK_MS", "children", "list_check_ms"),
+    plain("CHILD_START_CONCURRENCY", "children", "start_concurrency"),
     plain("CHILD_STOP_GRACE_MS", "children", "stop_grace_ms"),
     plain("RECORD_DURABILITY", "record", "durability"),
     plain("RECORD_INTERVAL_MS", "record", "interval_ms"),

@@ -156,6 +156,7 @@ pub struct Children {
     pub start_timeout_ms: u64,
     pub max_children: usize,
     pub list_check_ms: u64,
+    pub start_concurrency: usize,
     pub stop_grace_ms: u64,
 }
 

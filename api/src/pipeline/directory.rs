@@ -203,7 +203,7 @@ impl Directory {
     }
 
     /// Writes the found eras of servers; a failed write is repeated later.
-    async fn note_eras(&self) {
+    pub async fn note_eras(&self) {
         let mut found = std::mem::take(&mut *self.found.lock());
         found.extend(self.pool.take_found());
         for (at, (server, revision, verdict)) in found.iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::upstream::ClientProfile;
 
 impl Bridge {
     /// Selects a server for a caller under a policy, after a probe of the server's eras if they are
-    /// unknown.
+    /// unknown. The probe of a stdio server starts the upstream of lists.
     ///
     /// # Errors
     /// A refusal if the policy forbids the server, or the eras cannot be probed in time.
@@ -45,14 +45,16 @@ impl Bridge {
         Ok(self.selected(tenant, &policy.spec, client))
     }
 
-    /// Selects the server that a permit allows.
+    /// Selects the server that a permit allows. The probe of a stdio server starts the upstream of calls.
     pub async fn select_permitted(
         &self,
         permit: &Permit,
         client: &Client,
         deadline: Instant,
     ) -> Result<Selected, Refusal> {
-        self.select_for_owner(permit.route().key.tenant, permit.spec(), client, deadline).await
+        let (tenant, spec) = (permit.route().key.tenant, permit.spec());
+        self.settle_eras(spec, || self.first_call_key(tenant, spec, client), deadline).await?;
+        Ok(self.selected(tenant, spec, client))
     }
 
     /// Selects a server for its owner, whatever the configs say.
@@ -63,7 +65,7 @@ impl Bridge {
         client: &Client,
         deadline: Instant,
     ) -> Result<Selected, Refusal> {
-        self.settle_eras(tenant, spec, deadline).await?;
+        self.settle_eras(spec, || self.list_key(tenant, spec, client), deadline).await?;
         Ok(self.selected(tenant, spec, client))
     }
 
@@ -100,6 +102,15 @@ impl Bridge {
         self.shared_unless_running(self.key(tenant, spec, client), client)
     }
 
+    /// Returns the key under which a call starts a legacy server whose era was unknown. Calls of a modern
+    /// client have slots of their own, so that it is the key of lists and names then.
+    fn first_call_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
+        match client.era {
+            Era::Legacy => self.key(tenant, spec, client),
+            Era::Modern => self.list_key(tenant, spec, client),
+        }
+    }
+
     fn shared_unless_running(&self, own: PoolKey, client: &Client) -> PoolKey {
         if own.owner == 0 || self.pool.is_running(&own) {
             return own;
@@ -114,16 +125,17 @@ impl Bridge {
         key
     }
 
-    /// Probes the eras of a server if they are unknown.
+    /// Probes the eras of a server if they are unknown. `legacy` returns the key of a server that proves to
+    /// be legacy.
     async fn settle_eras(
         &self,
-        tenant: TenantId,
         spec: &Arc<ServerSpec>,
+        legacy: impl FnOnce() -> PoolKey,
         deadline: Instant,
     ) -> Result<(), Refusal> {
         match self.pool.known_eras(spec) {
             Some(_) => Ok(()),
-            None => self.pool.eras(tenant, spec, deadline).await.map(drop),
+            None => self.pool.eras(spec, legacy(), deadline).await.map(drop),
         }
     }
 

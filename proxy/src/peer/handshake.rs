@@ -65,7 +65,11 @@ fn initialize_params(plan: &PeerPlan) -> String {
     format!(r#"{{"protocolVersion":"{LEGACY_LATEST}","capabilities":{capabilities},"clientInfo":{client}}}"#)
 }
 
-fn read(server: &str, era: Era, answer: UpstreamAnswer, generation: u64) -> Result<Initialized, Failure> {
+/// Reads an answer to the first request of an era.
+///
+/// # Errors
+/// The error of the server, or the fault of its result.
+pub fn read(server: &str, era: Era, answer: UpstreamAnswer, generation: u64) -> Result<Initialized, Failure> {
     let result = match answer {
         UpstreamAnswer::Result(result) => result,
         UpstreamAnswer::Error(error) => {

@@ -15,12 +15,13 @@ use tokio::sync::{Semaphore, watch};
 use super::PoolKey;
 use super::backoff::Crashes;
 use super::start;
+use super::starting::{Claim, Progress};
 use super::state::PoolState;
 use super::subscriptions::Subscriptions;
 use crate::breaker::Breaker;
 use crate::logs::LogRing;
 use crate::server::ServerSpec;
-use crate::stdio::NotStarted;
+use crate::stdio::{NotStarted, stopped};
 use crate::upstream::{Initialized, Upstream};
 
 pub struct Entry {
@@ -62,16 +63,13 @@ pub(super) struct Life {
     pub crashes: Crashes,
 }
 
-/// Outcome of a start, for all who wait; `None` before.
-pub(super) type StartOutcome = Option<Result<(), Refusal>>;
-
 #[derive(Clone)]
 pub(super) enum Phase {
     /// Not started yet, or stopped when idle.
     Idle {
         note: Option<&'static str>,
     },
-    Starting(watch::Receiver<StartOutcome>),
+    Starting(watch::Receiver<Progress>),
     Running,
     /// Crashed or failed to start. No start happens before `until`.
     Crashed {
@@ -122,24 +120,16 @@ impl Entry {
     }
 
     /// Returns the running upstream, started first if necessary. Concurrent callers share one start, which
-    /// continues even if all of them leave.
-    pub async fn ensure(self: &Arc<Self>) -> Result<Arc<Running>, Unavailable> {
+    /// continues even if all of them leave. The deadline bounds the wait for its turn, `start_timeout` the
+    /// start.
+    pub async fn ensure(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Running>, Unavailable> {
         // The upstream may have died just now, and a stop may overtake a start.
         for _ in 0..3 {
             if let Some(running) = self.alive() {
                 return Ok(running);
             }
-            let mut outcome = self.begin_start()?;
-            let patience = self.spec.start_timeout.value + Duration::from_secs(1);
-            match tokio::time::timeout(patience, outcome.wait_for(Option::is_some)).await {
-                Ok(Ok(outcome)) => {
-                    if let Some(Err(refusal)) = outcome.as_ref() {
-                        return Err(Unavailable::Refused(refusal.clone()));
-                    }
-                }
-                // The starting task is gone, which only happens when the runtime ends.
-                Ok(Err(_)) | Err(_) => break,
-            }
+            let mut progress = self.begin_start()?;
+            self.outcome(&mut progress, deadline).await.map_err(Unavailable::Refused)?;
         }
         let reason = format!("`{}` does not stay up", self.spec.slug);
         Err(Unavailable::Refused(Refusal::new(Code::UpstreamUnavailable, reason)))
@@ -150,68 +140,87 @@ impl Entry {
     }
 
     /// Joins the current start, or begins one if allowed.
-    fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<StartOutcome>, Unavailable> {
+    fn begin_start(self: &Arc<Self>) -> Result<watch::Receiver<Progress>, Unavailable> {
         self.remove_dead();
         let mut life = self.life.lock();
         match &life.phase {
-            Phase::Starting(outcome) => return Ok(outcome.clone()),
+            Phase::Starting(progress) => return Ok(progress.clone()),
             Phase::Held => return Err(Unavailable::Refused(self.held_down(life.since))),
             Phase::Retired => return Err(Unavailable::Retired),
             Phase::Crashed { until, last } if *until > Instant::now() => {
                 return Err(Unavailable::Refused(life.crashes.refusal(last, *until)));
             }
             // The upstream runs: the waiter finds it on its next look.
-            Phase::Running => return Ok(watch::channel(Some(Ok(()))).1),
+            Phase::Running => return Ok(watch::channel(Progress::Over(Ok(()))).1),
             Phase::Idle { .. } | Phase::Crashed { .. } => {}
         }
-        let (tell, outcome) = watch::channel(None);
-        life.set(Phase::Starting(outcome.clone()));
+        let claim = life.claim();
         drop(life);
-        let entry = self.clone();
+        let (progress, entry) = (claim.progress(), self.clone());
         self.pool.tasks.spawn(async move {
-            let result = entry.run_start().await;
-            tell.send_replace(Some(result));
+            let outcome = entry.run_start(&claim).await;
+            claim.finish(outcome);
         });
-        Ok(outcome)
+        Ok(progress)
     }
 
-    async fn run_start(self: &Arc<Self>) -> Result<(), Refusal> {
+    /// Returns the right to start the upstream; `None` if it runs or starts already, or may not start now.
+    pub fn claim(&self) -> Option<Claim> {
+        self.remove_dead();
+        let mut life = self.life.lock();
+        let may_start = match &life.phase {
+            Phase::Idle { .. } => true,
+            Phase::Crashed { until, .. } => *until <= Instant::now(),
+            Phase::Starting(_) | Phase::Running | Phase::Held | Phase::Retired => false,
+        };
+        may_start.then(|| life.claim())
+    }
+
+    async fn run_start(self: &Arc<Self>, claim: &Claim) -> Result<(), Refusal> {
         let generation = self.pool.next_generation();
-        let begun = Instant::now();
-        match start::start(self, generation).await {
-            Ok(running) => self.install(Arc::new(running)).await,
+        let started = match self.turn(claim).await {
+            Ok(_permit) => start::start(self, generation).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        match started {
+            Ok(running) => self.install(running, claim).await,
             Err(NotStarted { refusal, wrong_era }) => {
                 if wrong_era {
                     self.pool.verdicts.doubt(&self.spec);
                 }
-                self.did_not_start(begun.elapsed(), &refusal);
+                self.did_not_start(claim, &refusal);
                 Err(refusal)
             }
         }
     }
 
     /// Counts a failed start, unless a stop caused it.
-    pub fn did_not_start(&self, took: Duration, refusal: &Refusal) {
+    pub fn did_not_start(&self, claim: &Claim, refusal: &Refusal) {
         if refusal.code == Code::ServerStopped {
-            let mut life = self.life.lock();
-            if matches!(life.phase, Phase::Starting(_)) {
-                life.set(Phase::Idle { note: None });
-            }
-            return;
+            return self.give_back(claim);
         }
         tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server did not start");
         self.logs.note(format!("it did not start: {}", refusal.reason));
         let mut life = self.life.lock();
-        if matches!(life.phase, Phase::Starting(_) | Phase::Idle { .. } | Phase::Crashed { .. }) {
-            life.crash(took, refusal.clone());
+        if claim.is_current(&life) {
+            life.crash(claim.took(), refusal.clone());
+        }
+    }
+
+    /// Ends a start without an upstream and without a failure.
+    pub fn give_back(&self, claim: &Claim) {
+        let mut life = self.life.lock();
+        if claim.is_current(&life) {
+            life.set(Phase::Idle { note: None });
         }
     }
 
     /// Puts an upstream to use, unless a stop or retirement came during the start.
-    async fn install(self: &Arc<Self>, running: Arc<Running>) -> Result<(), Refusal> {
+    pub async fn install(self: &Arc<Self>, running: Running, claim: &Claim) -> Result<(), Refusal> {
+        let running = Arc::new(running);
         let wanted = {
             let mut life = self.life.lock();
-            let wanted = matches!(life.phase, Phase::Starting(_));
+            let wanted = claim.is_current(&life);
             if wanted {
                 life.set(Phase::Running);
                 // Before the upstream can be used: a list from before its start is outdated.
@@ -222,7 +231,7 @@ impl Entry {
         };
         if !wanted {
             running.upstream.stop().await;
-            return Err(Refusal::new(Code::ServerStopped, format!("`{}` was stopped", self.spec.slug)));
+            return Err(stopped(self.spec.slug.as_str()));
         }
         self.starts.fetch_add(1, Ordering::Relaxed);
         // Starts need no receiver.

@@ -1,4 +1,4 @@
-//! Eras of a server: registered, found earlier, or probed now, on stdio with short-lived children.
+//! Eras of a server: registered, found earlier, or found out now, on stdio by its first start.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use protocol::mcp::{Era, Eras};
 use protocol::{Code, Refusal, ServerId, TenantId};
 use tokio::sync::watch;
 
-use super::probe::{self, Outcome};
-use super::{Pool, PoolKey};
+use super::{Pool, PoolKey, start};
 use crate::server::{EraVerdict, Launch, ServerSpec};
+use crate::{http, websocket};
 
 /// Age after which a verdict is probed again: the server's program may have changed.
 const STALE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -87,14 +87,16 @@ impl Pool {
         })
     }
 
-    /// Returns the eras, probed if unknown. Concurrent callers share one probe.
+    /// Returns the eras, found out if unknown. Concurrent callers share one probe. The probe of a stdio server
+    /// is its start: the upstream runs afterwards, under the key `legacy` if the server proves to be legacy,
+    /// else under the shared key of the modern era.
     ///
     /// # Errors
-    /// The reason why the server did not start for the probe.
+    /// The reason why the server did not start.
     pub async fn eras(
         &self,
-        tenant: TenantId,
         spec: &Arc<ServerSpec>,
+        legacy: PoolKey,
         deadline: Instant,
     ) -> Result<Eras, Refusal> {
         if let Some(known) = self.known_eras(spec) {
@@ -103,7 +105,7 @@ impl Pool {
         match &spec.launch {
             Launch::Builtin { .. } => Ok(Eras::DUAL),
             Launch::Stdio(_) | Launch::Http(_) | Launch::Websocket(_) => {
-                self.ask_server(tenant, spec, deadline).await
+                self.ask_server(spec, legacy, deadline).await
             }
             Launch::Unsupported { .. } => Ok(Eras::LEGACY),
         }
@@ -121,14 +123,14 @@ impl Pool {
 
     async fn ask_server(
         &self,
-        tenant: TenantId,
         spec: &Arc<ServerSpec>,
+        legacy: PoolKey,
         deadline: Instant,
     ) -> Result<Eras, Refusal> {
-        if self.is_left_alone(tenant, spec) {
+        if self.is_left_alone(spec, &legacy) {
             return Ok(Eras::LEGACY);
         }
-        let asked = (tenant, spec.id, spec.revision);
+        let asked = (legacy.tenant, spec.id, spec.revision);
         let mut told = match self.shared.verdicts.asking.entry(asked) {
             Place::Occupied(asking) => asking.get().clone(),
             Place::Vacant(place) => {
@@ -138,7 +140,7 @@ impl Pool {
                 let (tell, told) = watch::channel(None);
                 place.insert(told.clone());
                 let (pool, spec) = (self.clone(), spec.clone());
-                self.shared.tasks.spawn(async move { pool.probe(tenant, &spec, tell).await });
+                self.shared.tasks.spawn(async move { pool.probe(&spec, legacy, tell).await });
                 told
             }
         };
@@ -151,41 +153,53 @@ impl Pool {
         }
     }
 
-    async fn probe(&self, tenant: TenantId, spec: &Arc<ServerSpec>, tell: watch::Sender<Told>) {
-        let begun = Instant::now();
-        let Outcome { eras, failed, children } = probe::ask(&self.shared, tenant, spec).await;
-        if let Some(refusal) = &failed {
-            // The failed start counts as one of the upstream, so that backoff delays the next.
-            if let Ok(entry) = self.entry(&PoolKey::shared(tenant, spec, Era::Legacy), spec) {
-                entry.did_not_start(begun.elapsed(), refusal);
+    async fn probe(&self, spec: &Arc<ServerSpec>, legacy: PoolKey, tell: watch::Sender<Told>) {
+        let eras = match &spec.launch {
+            Launch::Stdio(launch) => self.first_start(spec, launch, legacy).await,
+            Launch::Http(_) | Launch::Websocket(_) | Launch::Builtin { .. } | Launch::Unsupported { .. } => {
+                Ok(self.ask_remote(spec, legacy.tenant).await)
             }
-        } else if let Some(eras) = eras {
+        };
+        if let Ok(Some(eras)) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
             self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
-        } else {
+        }
+        self.shared.verdicts.asking.remove(&(legacy.tenant, spec.id, spec.revision));
+        tell.send_replace(Some(eras.map(|eras| eras.unwrap_or(Eras::LEGACY))));
+    }
+
+    /// Returns the verdict on a remote server, or `None`: a refusal, fault or delay says nothing about the
+    /// era.
+    async fn ask_remote(&self, spec: &ServerSpec, tenant: TenantId) -> Option<Eras> {
+        let logs = self.shared.logs(tenant, spec.id);
+        let deadline = Instant::now() + spec.start_timeout.value;
+        let peer = start::silent_plan(&self.shared, spec, Era::Legacy, logs.clone());
+        let plan = start::remote_plan(&self.shared, spec, peer);
+        let asked = match &spec.launch {
+            Launch::Http(launch) => http::eras(&plan, launch, deadline).await,
+            Launch::Websocket(launch) => websocket::eras(&plan, launch, deadline).await,
+            Launch::Stdio(_) | Launch::Builtin { .. } | Launch::Unsupported { .. } => Ok(None),
+        };
+        let eras = asked.unwrap_or_else(|refusal| {
+            logs.note(format!("it could not be found out which era it speaks: {}", refusal.reason));
+            None
+        });
+        if eras.is_none() {
             let unlearned = &self.shared.verdicts.unlearned;
             unlearned.retain(|_, at| at.elapsed() < AGAIN);
             unlearned.insert((tenant, spec.id, spec.revision), Instant::now());
         }
-        self.shared.verdicts.asking.remove(&(tenant, spec.id, spec.revision));
-        tell.send_replace(Some(failed.map_or(Ok(eras.unwrap_or(Eras::LEGACY)), Err)));
-        for child in children {
-            child.stop().await;
-        }
+        eras
     }
 
     /// Returns true if the server may not be started now: stopped, in backoff, or probed without a verdict.
-    fn is_left_alone(&self, tenant: TenantId, spec: &ServerSpec) -> bool {
-        let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
+    fn is_left_alone(&self, spec: &ServerSpec, legacy: &PoolKey) -> bool {
+        let (tenant, verdicts) = (legacy.tenant, &self.shared.verdicts);
+        let probed = verdicts.unlearned.get(&(tenant, spec.id, spec.revision));
         self.shared.is_closing()
             || self.shared.stopped_by_operator.contains_key(&(tenant, spec.id))
-            || self
-                .shared
-                .verdicts
-                .unlearned
-                .get(&(tenant, spec.id, spec.revision))
-                .is_some_and(|at| at.elapsed() < AGAIN)
-            || self.shared.entries.get(&legacy).is_some_and(|entry| entry.is_left_alone())
+            || probed.is_some_and(|at| at.elapsed() < AGAIN)
+            || self.shared.entries.get(legacy).is_some_and(|entry| entry.is_left_alone())
     }
 }
 

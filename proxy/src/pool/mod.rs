@@ -8,12 +8,13 @@ mod entry;
 mod entry_status;
 mod eras;
 mod events;
+mod first_start;
 mod idle;
-mod probe;
 mod processes;
 mod request;
 mod settings;
 mod start;
+mod starting;
 mod state;
 mod status;
 mod subscriptions;
@@ -156,7 +157,7 @@ impl Pool {
     ) -> Result<Arc<Initialized>, Refusal> {
         loop {
             let entry = self.entry(key, spec)?;
-            let running = match tokio::time::timeout_at(deadline.into(), entry.ensure()).await {
+            let running = match tokio::time::timeout_at(deadline.into(), entry.ensure(deadline)).await {
                 Ok(Ok(running)) => running,
                 Ok(Err(Unavailable::Refused(refusal))) => return Err(refusal),
                 Ok(Err(Unavailable::Retired)) => continue,
@@ -220,11 +221,12 @@ impl Pool {
     async fn release(&self, tenant: TenantId, spec: &Arc<ServerSpec>, stop: bool) -> Result<(), Refusal> {
         self.shared.stopped_by_operator.remove(&(tenant, spec.id));
         self.shared.processes(tenant, spec.id).allow();
-        let era = self.era_to_start(tenant, spec).await?;
-        let wanted = self.entry(&PoolKey::shared(tenant, spec, era), spec)?;
         let entries = self.shared.of(tenant, spec.id);
         join_all(entries.iter().map(|entry| entry.release(stop))).await;
-        match wanted.ensure().await {
+        let deadline = Instant::now() + spec.start_timeout.value * 3;
+        let era = self.era_to_start(tenant, spec, deadline).await?;
+        let wanted = self.entry(&PoolKey::shared(tenant, spec, era), spec)?;
+        match wanted.ensure(deadline).await {
             Ok(_) => Ok(()),
             Err(Unavailable::Refused(refusal)) => Err(refusal),
             Err(Unavailable::Retired) => {
@@ -235,13 +237,18 @@ impl Pool {
     }
 
     /// Returns the era in which the server ran last, else the legacy era if the server speaks it.
-    async fn era_to_start(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Result<Era, Refusal> {
+    async fn era_to_start(
+        &self,
+        tenant: TenantId,
+        spec: &Arc<ServerSpec>,
+        deadline: Instant,
+    ) -> Result<Era, Refusal> {
         let entries = self.shared.of(tenant, spec.id).into_iter();
         let last = entries
             .filter(|entry| entry.key == PoolKey::shared(tenant, spec, entry.key.era) && entry.has_run())
             .max_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
-        let deadline = Instant::now() + spec.start_timeout.value * 3;
-        let eras = self.eras(tenant, spec, deadline).await?;
+        let legacy = PoolKey::shared(tenant, spec, Era::Legacy);
+        let eras = self.eras(spec, legacy, deadline).await?;
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 

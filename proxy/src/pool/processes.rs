@@ -1,4 +1,4 @@
-//! Processes of one server for one tenant, those of era probes included: a stop ends each of them and waits
+//! Processes of one server for one tenant, those that are starting included: a stop ends each of them and waits
 //! for the last.
 
 use futures_util::future::join_all;

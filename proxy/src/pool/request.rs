@@ -39,7 +39,7 @@ impl Entry {
                 Some(running) => running,
                 None => {
                     let started = Instant::now();
-                    let running = self.ensure().await?;
+                    let running = self.ensure(deadline).await?;
                     deadline += started.elapsed();
                     running
                 }

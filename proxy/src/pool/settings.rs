@@ -19,6 +19,8 @@ pub struct PoolSettings {
     pub write_cap: usize,
     /// The most children at once; a new one replaces the longest idle one.
     pub max_children: usize,
+    /// The most children that start at the same time, at least 1.
+    pub start_concurrency: usize,
     /// The most requests that wait for one upstream.
     pub max_waiting: usize,
     /// Time for a child to end after end of input, and again after SIGTERM.
@@ -58,6 +60,8 @@ impl PoolSettings {
             line_cap: 16 << 20,
             write_cap: 16 << 20,
             max_children: 256,
+            // Starts are processor work for the most part.
+            start_concurrency: std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
             max_waiting: 1000,
             stop_grace: Duration::from_secs(2),
             backoff_base: Duration::from_millis(500),

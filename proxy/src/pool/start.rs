@@ -59,17 +59,21 @@ fn start_builtin(entry: &Entry, launch: &BuiltinLaunch, generation: u64) -> Resu
 async fn start_child(entry: &Entry, launch: &StdioLaunch, generation: u64) -> Result<Running, NotStarted> {
     let _starting = entry.pool.make_room(entry.key.tenant).await?;
     let plan = stdio_plan(&entry.pool, &entry.spec, peer_plan(entry), entry.key.tenant);
-    let StartedChild { started: (upstream, initialized), pid } =
-        stdio::start(&plan, launch, generation, until(entry)).await?;
+    Ok(running(entry, stdio::start(&plan, launch, generation, until(entry)).await?))
+}
+
+/// Returns the running upstream of a child, and logs its start.
+pub fn running(entry: &Entry, child: StartedChild) -> Running {
+    let StartedChild { started: (upstream, initialized), pid } = child;
     let era = entry.key.era.as_str();
     tracing::info!(server = %entry.spec.slug, pid, era, "a server started");
-    Ok(Running { upstream, initialized, pid, started: Instant::now(), is_child: true })
+    Running { upstream, initialized, pid, started: Instant::now(), is_child: true }
 }
 
 /// Returns the plan of an entry's upstream, which publishes to the pool's events and counts changes of lists.
 /// Changes of resources without a subscription are dropped, so that a server cannot fill the memory with
 /// them.
-fn peer_plan(entry: &Entry) -> PeerPlan {
+pub fn peer_plan(entry: &Entry) -> PeerPlan {
     let (key, changes, events) = (entry.key, entry.changes.clone(), entry.pool.events.clone());
     let subscriptions = entry.subscriptions.clone();
     let publish = move |event: UpstreamEvent| {

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use jiff::Timestamp;
 use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::task::TaskTracker;
 
 use super::PoolKey;
@@ -47,6 +47,8 @@ pub struct PoolState {
     generation: AtomicU64,
     /// The number of children that are starting.
     starting: AtomicUsize,
+    /// Permits for concurrent starts of children.
+    pub start_permits: Semaphore,
 }
 
 /// Guard that counts a child as starting.
@@ -72,6 +74,7 @@ impl PoolState {
 
     pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Self {
         Self {
+            start_permits: Semaphore::new(settings.start_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             settings,
             builtins,
             entries: DashMap::new(),

@@ -16,7 +16,7 @@ use super::{Pool, PoolKey};
 use crate::selected::Selected;
 use crate::upstream::{Upstream, UpstreamAnswer};
 
-/// Time for an upstream to accept its subscriptions after a restart.
+/// Time for an upstream to be restarted in its turn, and to accept its subscriptions then.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Subscriptions of one upstream.
@@ -126,7 +126,7 @@ impl Entry {
             return Ok(UpstreamAnswer::Result(Bytes::from_static(b"{}")));
         }
         let waited = Instant::now();
-        let running = self.ensure().await?;
+        let running = self.ensure(deadline).await?;
         let deadline = deadline + waited.elapsed();
         // Counted before the answer: the first event may come with it, and a restart during the request has
         // to subscribe at the new upstream.
@@ -162,7 +162,7 @@ impl Entry {
     /// Restarts a crashed upstream as long as it has subscriptions, since no request does.
     pub async fn keep_up(self: Arc<Self>) {
         while !self.subscriptions.is_empty() {
-            match self.ensure().await {
+            match self.ensure(Instant::now() + AGAIN).await {
                 Ok(_) | Err(Unavailable::Retired) => return,
                 Err(Unavailable::Refused(refusal)) if refusal.code == Code::ServerStopped => return,
                 Err(Unavailable::Refused(refusal)) => {

@@ -12,15 +12,15 @@ use proxy::pool::UpstreamEvent;
 use proxy::server::{BuiltinLaunch, EraVerdict, Launch};
 use serde_json::json;
 
-use crate::app::{App, Server, refused, until};
+use crate::app::{App, Server, refused};
 use crate::test;
 
 pub fn tests() -> Vec<Trial> {
     vec![
         test("a_modern_child_is_discovered_and_listened_to", a_modern_child),
         test("a_child_of_another_revision_is_refused", another_revision),
-        test("eras_are_found_out_on_children_of_their_own", eras_are_found_out),
-        test("silence_is_judged_by_the_sibling", silence_is_judged_by_the_sibling),
+        test("eras_are_found_out_by_the_first_start", eras_are_found_out),
+        test("a_silent_child_is_started_again", a_silent_child_is_started_again),
         test("a_verdict_is_for_one_revision", a_verdict_is_for_one_revision),
         test("a_verdict_that_a_start_disproves_is_dropped", a_disproved_verdict),
         test("all_who_wait_share_one_probe", all_who_wait_share_one_probe),
@@ -30,11 +30,11 @@ pub fn tests() -> Vec<Trial> {
 }
 
 async fn eras(app: &App, server: &Server) -> Eras {
-    app.pool.eras(app.tenant, &server.spec, Instant::now() + Duration::from_secs(20)).await.unwrap()
+    asked(app, server).await.unwrap()
 }
 
 async fn asked(app: &App, server: &Server) -> Result<Eras, Refusal> {
-    app.pool.eras(app.tenant, &server.spec, Instant::now() + Duration::from_secs(20)).await
+    app.pool.eras(&server.spec, server.key, Instant::now() + Duration::from_secs(20)).await
 }
 
 fn probes(server: &Server) -> usize {
@@ -91,19 +91,15 @@ async fn another_revision() {
 async fn eras_are_found_out() {
     let app = App::new();
     for (word, found) in
-        [("legacy", Eras::LEGACY), ("modern", Eras::MODERN), ("dual", Eras::DUAL), ("dies", Eras::LEGACY)]
+        [("legacy", Eras::LEGACY), ("modern", Eras::MODERN), ("dual", Eras::MODERN), ("dies", Eras::LEGACY)]
     {
         let server = app.fixture(&["era", word]);
         assert_eq!(app.pool.known_eras(&server.spec), None);
         assert_eq!(eras(&app, &server).await, found, "{word}: {}", server.log());
         assert_eq!(app.pool.known_eras(&server.spec), Some(found), "{word}");
-        assert!(server.status().pid.is_none(), "what was asked is not used");
-        if found.legacy {
-            server.assert_well().await;
-        }
-        if found.modern {
-            server.in_era(Era::Modern).assert_well().await;
-        }
+        let used = if found.modern { server.in_era(Era::Modern) } else { server };
+        let pid = used.status().pid.expect("what was asked runs").to_string();
+        assert_eq!(used.call("pid", json!({})).await.unwrap(), pid, "{word}: and is used");
     }
     let future = app.fixture(&["era", "future"]);
     refused(asked(&app, &future).await, Code::UpstreamUnavailable, "refused the handshake");
@@ -117,7 +113,7 @@ async fn eras_are_found_out() {
     assert_eq!(app.pool.known_eras(&builtin.spec), Some(Eras::DUAL));
 }
 
-async fn silence_is_judged_by_the_sibling() {
+async fn a_silent_child_is_started_again() {
     let app = App::new();
     let server =
         app.fixture_with(&["era", "mute"], |spec| spec.start_timeout = Duration::from_secs(60).into());
@@ -132,7 +128,7 @@ async fn a_verdict_is_for_one_revision() {
     let app = App::new();
     let server = app.fixture(&["era", "dual"]);
     for _ in 0..2 {
-        assert_eq!(eras(&app, &server).await, Eras::DUAL);
+        assert_eq!(eras(&app, &server).await, Eras::MODERN);
     }
     assert_eq!(probes(&server), 1);
     let with = |change: &dyn Fn(&mut proxy::server::ServerSpec)| {
@@ -142,7 +138,7 @@ async fn a_verdict_is_for_one_revision() {
     };
     let newer = with(&|spec| spec.revision = 2);
     assert_eq!(app.pool.known_eras(&newer.spec), None);
-    assert_eq!(eras(&app, &newer).await, Eras::DUAL);
+    assert_eq!(eras(&app, &newer).await, Eras::MODERN);
     assert_eq!(probes(&server), 2);
     let revisions: Vec<i32> = app.pool.take_found().iter().map(|(_, revision, _)| *revision).collect();
     assert_eq!(revisions, [1, 2]);
@@ -178,11 +174,11 @@ async fn all_who_wait_share_one_probe() {
     let server = app.fixture(&["era", "dual", &word]);
     let all = (0..20).map(|_| eras(&app, &server));
     let all = futures_util::future::join_all(all).await;
-    assert!(all.iter().all(|eras| *eras == Eras::DUAL));
+    assert!(all.iter().all(|eras| *eras == Eras::MODERN));
     assert_eq!(probes(&server), 1);
-    until("both children are gone", 5, || processes_with(&word) == 0).await;
+    assert_eq!(processes_with(&word), 2, "one child and its supervisor");
     let hasty = app.fixture(&["era", "dual"]);
-    let late = app.pool.eras(app.tenant, &hasty.spec, Instant::now()).await;
+    let late = app.pool.eras(&hasty.spec, hasty.key, Instant::now()).await;
     refused(late, Code::TimedOut, "which era it speaks");
 }
 

@@ -1,6 +1,7 @@
 //! Children of every kind. Each speaks enough MCP to get through the handshake, unless it is its
 //! nature not to.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -9,7 +10,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// `STARTS` is a file that gets a line for each start, and one for its first answer to a handshake, which
+/// comes `START_MS` later.
 pub fn run(words: Vec<String>) -> ExitCode {
+    log("start");
+    if let Ok(ms) = std::env::var("START_MS") {
+        std::thread::sleep(Duration::from_millis(ms.parse().unwrap()));
+    }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["exit-at-once"] => {
@@ -23,10 +30,21 @@ pub fn run(words: Vec<String>) -> ExitCode {
         ["banner"] => {
             println!("Welcome to the server!\r\n\n\u{1b}[32mready\u{1b}[0m\n{{\"level\":\"info\"}}");
         }
+        ["era", era, "tells-a-change"] => {
+            say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }));
+            return serve(Eras::of(era));
+        }
         ["era", era, ..] => return serve(Eras::of(era)),
         _ => {}
     }
     serve(Eras::of("legacy"))
+}
+
+fn log(line: &str) {
+    if let Ok(path) = std::env::var("STARTS") {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
 }
 
 /// Ignores the end of its input and SIGTERM.
@@ -54,6 +72,7 @@ fn serve(mut era: Eras) -> ExitCode {
         match message["method"].as_str() {
             Some("initialize") => {
                 hello = params.clone();
+                log("ready");
                 result(
                     &id,
                     &json!({
@@ -65,6 +84,7 @@ fn serve(mut era: Eras) -> ExitCode {
             }
             Some("server/discover") if era.modern => {
                 hello = params.clone();
+                log("ready");
                 result(
                     &id,
                     &json!({

@@ -6,6 +6,7 @@ mod app;
 mod builtin;
 mod ear;
 mod eras;
+mod first_start;
 mod fixture;
 mod host;
 mod life;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         listening::tests(),
         life::tests(),
         eras::tests(),
+        first_start::tests(),
         subscriptions::tests(),
         process::tests(),
         builtin::tests(),

@@ -13,6 +13,7 @@ mod declared;
 mod encryption;
 mod evasion;
 mod fidelity;
+mod first_use;
 mod guard;
 mod harness;
 mod identity;
@@ -101,6 +102,7 @@ fn main() -> std::process::ExitCode {
         ("replicas", replicas::CASES),
         ("outages", outages::CASES),
         ("fidelity", fidelity::CASES),
+        ("first_use", first_use::CASES),
         ("passing", passing::CASES),
         ("streams", streams::CASES),
     ])

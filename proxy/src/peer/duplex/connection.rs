@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -31,7 +31,10 @@ pub struct OnlyWaiting {
 }
 
 pub struct DuplexConnection<O: Outbox> {
+    /// The plan of the start.
     pub plan: PeerPlan,
+    /// The plan of the modern era, once a server whose era was unknown proves to be modern.
+    modern: OnceLock<PeerPlan>,
     pub router: ServerMessageRouter,
     pub state: ConnectionState,
     /// The child process of a stdio transport.
@@ -53,6 +56,7 @@ impl<O: Outbox> DuplexConnection<O> {
     pub fn new(plan: &PeerPlan, outbox: O, process: O::Process) -> Self {
         Self {
             plan: plan.clone(),
+            modern: OnceLock::new(),
             router: ServerMessageRouter::new(plan),
             state: ConnectionState::default(),
             process,
@@ -60,6 +64,12 @@ impl<O: Outbox> DuplexConnection<O> {
             write_wanted: Notify::new(),
             deadline_nearer: Notify::new(),
         }
+    }
+
+    /// Replaces the plan by that of the modern era, once.
+    pub fn become_modern(&self, plan: PeerPlan) {
+        // A connection has one verdict.
+        self.modern.set(plan).ok();
     }
 
     /// Queues a request and starts the writing. The waker is woken by the reply.
@@ -225,7 +235,7 @@ impl<O: Outbox> Connection for DuplexConnection<O> {
     type Error = Failure;
 
     fn plan(&self) -> &PeerPlan {
-        &self.plan
+        self.modern.get().unwrap_or(&self.plan)
     }
 
     fn router(&self) -> &ServerMessageRouter {

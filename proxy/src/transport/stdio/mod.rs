@@ -2,19 +2,19 @@
 //! restarts and queueing.
 
 mod connection;
+mod discover;
 // Public only for the fuzz targets, as are the lines.
 #[doc(hidden)]
 pub mod envelope;
 #[doc(hidden)]
 pub mod lines;
 mod outbox;
-mod probe;
 mod reader;
 mod split;
 mod stderr;
 mod upstream;
 mod writing;
 
-pub use connection::{StdioLimits, StdioPlan};
-pub use probe::{Probe, ProbeChild};
-pub use upstream::{NotStarted, StartedChild, start};
+pub use connection::{StdioLimits, StdioPlan, stopped};
+pub use discover::Discovered;
+pub use upstream::{NotStarted, StartedChild, StartingChild, start};

@@ -1,0 +1,118 @@
+//! Progress of a start: a wait for one of the permits that bound concurrent starts of children, the start
+//! itself, its outcome.
+
+use std::time::{Duration, Instant};
+
+use protocol::{Code, Refusal};
+use tokio::sync::{SemaphorePermit, watch};
+
+use super::entry::{Entry, Life, Phase};
+use crate::server::Launch;
+use crate::stdio::stopped;
+
+/// Time beyond `start_timeout` for a start to end.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Progress of a start, for all who wait.
+#[derive(Clone)]
+pub enum Progress {
+    /// Other children start first.
+    Queued,
+    Begun(Instant),
+    Over(Result<(), Refusal>),
+}
+
+/// The right to start an entry's upstream, held by one task at a time.
+pub struct Claim(watch::Sender<Progress>);
+
+impl Claim {
+    /// Marks the beginning of the start, from which its time counts.
+    pub fn begin(&self) {
+        self.0.send_replace(Progress::Begun(Instant::now()));
+    }
+
+    /// Returns the time since the beginning.
+    pub fn took(&self) -> Duration {
+        match *self.0.borrow() {
+            Progress::Begun(at) => at.elapsed(),
+            Progress::Queued | Progress::Over(_) => Duration::ZERO,
+        }
+    }
+
+    pub fn finish(self, outcome: Result<(), Refusal>) {
+        self.0.send_replace(Progress::Over(outcome));
+    }
+
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.0.subscribe()
+    }
+
+    /// Returns true unless the start was overtaken by a stop, a retirement or a later start.
+    pub fn is_current(&self, life: &Life) -> bool {
+        matches!(&life.phase, Phase::Starting(progress) if progress.same_channel(&self.progress()))
+    }
+}
+
+impl Life {
+    /// Enters the phase of a start.
+    pub fn claim(&mut self) -> Claim {
+        let (claim, progress) = watch::channel(Progress::Queued);
+        self.set(Phase::Starting(progress));
+        Claim(claim)
+    }
+}
+
+impl Entry {
+    /// Begins the start, for a child after a wait for a permit, which is held until the start ends.
+    pub async fn turn(&self, claim: &Claim) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
+        let mut permit = None;
+        if let Launch::Stdio(_) = self.spec.launch {
+            let stopping = self.pool.processes(self.key.tenant, self.key.server).stopping();
+            tokio::select! {
+                biased;
+                acquired = self.pool.start_permits.acquire() => permit = acquired.ok(),
+                () = stopping.cancelled() => {}
+            }
+            if permit.is_none() || !claim.is_current(&self.life.lock()) {
+                return Err(stopped(self.spec.slug.as_str()));
+            }
+        }
+        claim.begin();
+        Ok(permit)
+    }
+
+    /// Waits for the end of a start: for its turn until the deadline, then as long as a start takes at most.
+    pub async fn outcome(
+        &self,
+        progress: &mut watch::Receiver<Progress>,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        let slug = &self.spec.slug;
+        loop {
+            let (until, late) = match &*progress.borrow_and_update() {
+                Progress::Over(outcome) => return outcome.clone(),
+                Progress::Queued => (deadline, Code::TimedOut),
+                Progress::Begun(at) => {
+                    (*at + self.spec.start_timeout.value + AFTER_TIMEOUT, Code::UpstreamUnavailable)
+                }
+            };
+            match tokio::time::timeout_at(until.into(), progress.changed()).await {
+                Ok(Ok(())) => {}
+                Err(_) if late == Code::TimedOut => {
+                    let reason =
+                        format!("`{slug}` waits for its start: as many servers start as may at once");
+                    return Err(Refusal::new(late, reason)
+                        .rule("start_concurrency")
+                        .hint("ask again in a moment, or raise CHILD_START_CONCURRENCY"));
+                }
+                // The starting task is gone, which only happens when the runtime ends.
+                Ok(Err(_)) | Err(_) => {
+                    return Err(Refusal::new(
+                        Code::UpstreamUnavailable,
+                        format!("`{slug}` does not stay up"),
+                    ));
+                }
+            }
+        }
+    }
+}
