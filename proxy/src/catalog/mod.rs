@@ -1,6 +1,7 @@
 //! Lists of each MCP server: tools, resources, templates and prompts, kept until the server reports a
 //! change. Knows nothing of callers; the policy decides on visibility.
 
+pub mod definition;
 mod page;
 
 use std::borrow::Cow;
