@@ -61,10 +61,8 @@ pub struct Warning {
 /// # Errors
 /// An item that one of the official clients would refuse, and that has no single valid reading.
 pub fn examine(kind: ListKind, era: Era, raw: &RawValue) -> Result<Examined, LeftOut> {
-    examined(kind, era, raw.get()).map_err(|reason| LeftOut {
-        name: name_of(kind, raw),
-        reason: excerpt(reason.as_bytes()),
-    })
+    examined(kind, era, raw.get())
+        .map_err(|reason| LeftOut { name: name_of(kind, raw), reason: excerpt(reason.as_bytes()) })
 }
 
 fn examined(kind: ListKind, era: Era, text: &str) -> Result<Examined, String> {

@@ -25,7 +25,8 @@ const MAX_PLACES: usize = 5;
 
 /// Returns a rule's warning about these places in a definition; none without a place.
 pub fn warning<'a>(rule: Rule, mut places: impl Iterator<Item = &'a str>) -> Option<Warning> {
-    let named: Vec<String> = places.by_ref().take(MAX_PLACES).map(|place| excerpt(place.as_bytes())).collect();
+    let named: Vec<String> =
+        places.by_ref().take(MAX_PLACES).map(|place| excerpt(place.as_bytes())).collect();
     let detail = match places.count() {
         0 => named.join("; "),
         more => format!("{}; and {more} more", named.join("; ")),
@@ -63,10 +64,9 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
                 "autogen-ext 0.7.5: loses the whole list",
             ],
         ),
-        Rule::TypeIsAList => (
-            "type_is_a_list",
-            &["autogen-ext 0.7.5: loses the whole list (unhashable type: 'list')"],
-        ),
+        Rule::TypeIsAList => {
+            ("type_is_a_list", &["autogen-ext 0.7.5: loses the whole list (unhashable type: 'list')"])
+        }
         Rule::NameIsRewritten => (
             "name_is_rewritten",
             &[

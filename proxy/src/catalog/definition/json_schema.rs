@@ -47,7 +47,9 @@ enum Dialect {
 impl Dialect {
     /// Returns the declared dialect, of those that clients know; 2020-12 if none is declared.
     fn of(schema: &Value) -> Result<Self, String> {
-        let Some(declared) = schema.get("$schema").and_then(Value::as_str) else { return Ok(Self::Draft2020) };
+        let Some(declared) = schema.get("$schema").and_then(Value::as_str) else {
+            return Ok(Self::Draft2020);
+        };
         let declared = declared.strip_suffix('#').unwrap_or(declared);
         let name = declared.strip_prefix("https://").or_else(|| declared.strip_prefix("http://"));
         match name.and_then(|name| name.strip_prefix("json-schema.org/")) {
@@ -92,7 +94,8 @@ impl<'a> Document<'a> {
         let (mut at, mut references) = (0, References::default());
         loop {
             while at < self.nodes.len() {
-                self.schema(at, &mut references).map_err(|(keyword, problem)| self.problem(at, keyword, problem))?;
+                self.schema(at, &mut references)
+                    .map_err(|(keyword, problem)| self.problem(at, keyword, problem))?;
                 at += 1;
             }
             let target = references.next_target();
@@ -146,8 +149,9 @@ impl<'a> Document<'a> {
     /// Appends the schemas that a keyword holds.
     fn append(&mut self, at: usize, keyword: &'a str, takes: Takes, value: &'a Value) {
         let base = self.nodes[at].base;
-        let mut push =
-            |part: Part<'a>, value: &'a Value| self.nodes.push(Node { value, place: Some((at, keyword, part)), base });
+        let mut push = |part: Part<'a>, value: &'a Value| {
+            self.nodes.push(Node { value, place: Some((at, keyword, part)), base })
+        };
         match (takes, value) {
             (Takes::Schema | Takes::Items, Value::Object(_) | Value::Bool(_)) => push(Part::Whole, value),
             (Takes::Schemas | Takes::Items, Value::Array(schemas)) => {

@@ -15,7 +15,8 @@ pub fn lint(kind: ListKind, item: &str, warnings: &mut Vec<Warning>) {
         return;
     }
     let Ok(members) = Members::read(item) else { return };
-    let text = |member| members.get(member).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    let text =
+        |member| members.get(member).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
     let mut warn = |rule, places: &[String]| {
         warnings.extend(clients::warning(rule, places.iter().map(String::as_str)));
     };

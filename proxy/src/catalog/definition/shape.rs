@@ -189,7 +189,9 @@ impl Check<'_, '_> {
                 uri(raw).map_err(|problem| format!("`{path}` is no URI: {problem}"))
             }
             Shape::DateTime if is_date_time(json) => Ok(()),
-            Shape::DateTime => Err(format!("`{path}` is no date and time with seconds and offset (ISO 8601)")),
+            Shape::DateTime => {
+                Err(format!("`{path}` is no date and time with seconds and offset (ISO 8601)"))
+            }
             Shape::Boolean if matches!(json, "true" | "false") => Ok(()),
             Shape::Boolean => wrong("true or false"),
             Shape::Integer if number(json).is_some_and(|number| number.fract() == 0.0) => Ok(()),
@@ -214,7 +216,10 @@ impl Check<'_, '_> {
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
             return Err(format!("`{path}` is {}; it has to be an array", kind_of(raw)));
         };
-        items.into_iter().enumerate().try_for_each(|(index, item)| self.value(shape, item, Path::Index(&path, index)))
+        items
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(index, item)| self.value(shape, item, Path::Index(&path, index)))
     }
 
     fn members(&mut self, fields: &[Field], raw: &RawValue, path: Path<'_>) -> Result<(), String> {
@@ -256,7 +261,9 @@ impl Check<'_, '_> {
     fn object_type(&mut self, raw: &RawValue, path: Path<'_>) -> Result<(), String> {
         let names = match raw.get() {
             "null" => Vec::new(),
-            json if json.starts_with('[') => serde_json::from_str::<Vec<Option<String>>>(json).unwrap_or_default(),
+            json if json.starts_with('[') => {
+                serde_json::from_str::<Vec<Option<String>>>(json).unwrap_or_default()
+            }
             _ if text(raw).as_deref() == Some("object") => return Ok(()),
             _ => return Err(format!("`{path}` has to be \"object\"")),
         };
@@ -278,7 +285,11 @@ impl Check<'_, '_> {
                 "false" => r#"{"not":{}}"#,
                 _ => return Err(format!("`{member}` is {}; it has to be a schema", kind_of(value))),
             };
-            self.repairs.note(Rule::RepairedBoolean, member, &format!("was {} and is {schema} now", value.get()));
+            self.repairs.note(
+                Rule::RepairedBoolean,
+                member,
+                &format!("was {} and is {schema} now", value.get()),
+            );
             self.repairs.replace(value, schema);
         }
         Ok(())
@@ -329,13 +340,21 @@ fn is_date_time(json: &str) -> bool {
     let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let below = |text: Option<&str>, end: u32| {
-        text.is_some_and(|text| text.len() == 2 && digits(text) && text.parse().is_ok_and(|value: u32| value < end))
+        text.is_some_and(|text| {
+            text.len() == 2 && digits(text) && text.parse().is_ok_and(|value: u32| value < end)
+        })
     };
     let mut clock = clock.split(':');
-    let is_time = below(clock.next(), 24) && below(clock.next(), 60) && below(clock.next(), 60) && clock.next().is_none();
+    let is_time = below(clock.next(), 24)
+        && below(clock.next(), 60)
+        && below(clock.next(), 60)
+        && clock.next().is_none();
     let is_offset = offset == "Z" || {
         let mut parts = offset[1..].split(':');
-        !offset.starts_with('Z') && below(parts.next(), 24) && below(parts.next(), 60) && parts.next().is_none()
+        !offset.starts_with('Z')
+            && below(parts.next(), 24)
+            && below(parts.next(), 60)
+            && parts.next().is_none()
     };
     let is_date = date.split('-').map(str::len).eq([4, 2, 2]) && date.parse::<jiff::civil::Date>().is_ok();
     is_date && is_time && is_offset && digits(fraction)

@@ -32,7 +32,8 @@ fn every_row_has_its_verdict() {
 /// Checks one row for its era, or for both.
 fn problem_of(row: &Row<'_>) -> Result<(), String> {
     let kind = ListKind::ALL.into_iter().find(|kind| kind.member() == row.kind).unwrap();
-    let eras = [Era::Legacy, Era::Modern].into_iter().filter(|era| row.era.is_none_or(|name| name == era.as_str()));
+    let eras =
+        [Era::Legacy, Era::Modern].into_iter().filter(|era| row.era.is_none_or(|name| name == era.as_str()));
     for era in eras {
         let told = |what: String| Err(format!("{} {}: {what}", era.as_str(), row.item));
         match (examine(kind, era, row.item), &row.left_out) {

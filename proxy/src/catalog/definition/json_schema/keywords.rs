@@ -45,7 +45,9 @@ pub enum Takes {
 /// Returns what a keyword takes; none for an unknown one, which clients ignore.
 pub fn takes(keyword: &str) -> Option<Takes> {
     Some(match keyword {
-        "$comment" | "title" | "description" | "format" | "contentMediaType" | "contentEncoding" => Takes::Text,
+        "$comment" | "title" | "description" | "format" | "contentMediaType" | "contentEncoding" => {
+            Takes::Text
+        }
         "uniqueItems" | "readOnly" | "writeOnly" | "deprecated" | "nullable" => Takes::Boolean,
         "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
         | "minContains" | "maxContains" => Takes::Count,
@@ -57,8 +59,17 @@ pub fn takes(keyword: &str) -> Option<Takes> {
         "dependentRequired" => Takes::NamedTexts,
         "type" => Takes::Types,
         "pattern" => Takes::Pattern,
-        "additionalProperties" | "propertyNames" | "contains" | "not" | "if" | "then" | "else"
-        | "additionalItems" | "unevaluatedItems" | "unevaluatedProperties" | "contentSchema" => Takes::Schema,
+        "additionalProperties"
+        | "propertyNames"
+        | "contains"
+        | "not"
+        | "if"
+        | "then"
+        | "else"
+        | "additionalItems"
+        | "unevaluatedItems"
+        | "unevaluatedProperties"
+        | "contentSchema" => Takes::Schema,
         "allOf" | "anyOf" | "oneOf" | "prefixItems" => Takes::Schemas,
         "properties" | "$defs" | "definitions" | "dependentSchemas" => Takes::NamedSchemas,
         "patternProperties" => Takes::Patterns,
@@ -99,9 +110,18 @@ impl Takes {
                 Value::String(pattern) => check_pattern(pattern),
                 _ => wrong("text"),
             },
-            Takes::NamedSchemas | Takes::Patterns | Takes::Dependencies if !value.is_object() => wrong("an object"),
-            Takes::Patterns => value.as_object().into_iter().flatten().try_for_each(|(name, _)| check_pattern(name)),
-            Takes::Dependencies => match value.as_object().into_iter().flatten().find(|(_, one)| one.is_array() && !is_texts(one)) {
+            Takes::NamedSchemas | Takes::Patterns | Takes::Dependencies if !value.is_object() => {
+                wrong("an object")
+            }
+            Takes::Patterns => {
+                value.as_object().into_iter().flatten().try_for_each(|(name, _)| check_pattern(name))
+            }
+            Takes::Dependencies => match value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .find(|(_, one)| one.is_array() && !is_texts(one))
+            {
                 Some((name, _)) => Err(format!("has `{name}` with something other than texts")),
                 None => Ok(()),
             },

@@ -72,7 +72,9 @@ impl<'a> References<'a> {
 
     /// Resolves one of the references that were read.
     pub fn next_target(&mut self) -> Result<Option<Target<'a>>, Unresolved<'a>> {
-        let Some(Reference { from, schema, keyword, base, text }) = self.waiting.pop() else { return Ok(None) };
+        let Some(Reference { from, schema, keyword, base, text }) = self.waiting.pop() else {
+            return Ok(None);
+        };
         let (base, target) = self.resolve(base, text).map_err(|problem| (from, keyword, problem))?;
         if keyword == "$ref" {
             self.followed.insert(schema, (from, target));
@@ -84,7 +86,9 @@ impl<'a> References<'a> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let base = match document {
             "" => base,
-            _ => *self.ids.get(document).ok_or_else(|| format!("leads to another document: `{reference}`"))?,
+            _ => {
+                *self.ids.get(document).ok_or_else(|| format!("leads to another document: `{reference}`"))?
+            }
         };
         let target = match fragment {
             "" => Some(base),
