@@ -102,11 +102,15 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
         let Some(Path(slug)) = slug.map_err(IntoResponse::into_response)? else {
             return Ok(Self(Endpoint::All));
         };
-        if let Ok(slug) = slug.parse::<Slug>() {
-            return Ok(Self(Endpoint::One(slug)));
+        let unknown = || {
+            let refusal = Refusal::new(Code::UnknownServer, "the path names no server");
+            refusal.hint("GET /v1/mcp/servers lists slugs")
+        };
+        let slug = slug.parse::<Slug>().map_err(|_| unknown());
+        match slug.and_then(|slug| request::strict(&parts.uri).map(|_| slug)) {
+            Ok(slug) => Ok(Self(Endpoint::One(slug))),
+            Err(refusal) => Err(early(parts, refusal.into()).await),
         }
-        let refusal = Refusal::new(Code::UnknownServer, "the path names no server");
-        Err(early(parts, refusal.hint("GET /v1/mcp/servers lists slugs").into()).await)
     }
 }
 

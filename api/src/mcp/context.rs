@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub protocol: &'a RequestProtocol<'a>,
     pub request: RequestId,
     pub trace: Option<[u8; 16]>,
+    /// True if lists of one server leave out what strict clients refuse.
+    pub strict: bool,
 }
 
 /// Negotiated protocol and client of a request.

@@ -26,6 +26,8 @@ pub struct Inbound<'a, B> {
     /// The stream for messages before the answer; none at endpoints that answer with JSON only.
     pub stream: Option<&'a Arc<Stream>>,
     pub trace: Option<[u8; 16]>,
+    /// True if lists of one server leave out what strict clients refuse.
+    pub strict: bool,
 }
 
 /// Reader of a body with at most so many messages.

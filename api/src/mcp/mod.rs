@@ -17,5 +17,6 @@ pub mod request;
 pub mod resource_uris;
 pub mod response;
 pub mod sealed_tokens;
+mod server_list;
 pub mod services;
 pub mod tasks;

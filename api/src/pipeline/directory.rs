@@ -25,10 +25,10 @@ use crate::config;
 
 /// Cached views of tenants.
 pub struct Directory {
-    pub(super) db: Db,
+    pub(crate) db: Db,
     authn: Arc<Authn>,
-    pub(super) pool: Pool,
-    pub(super) catalog: Arc<Catalog>,
+    pub(crate) pool: Pool,
+    pub(crate) catalog: Arc<Catalog>,
     defaults: Defaults,
     views: DashMap<TenantId, Arc<TenantView>>,
     /// Counter of changes: a view that was read before a change is not cached after it.
@@ -122,7 +122,7 @@ impl Directory {
     }
 
     /// Returns the servers of a tenant that is in use.
-    pub(super) fn cached(&self, tenant: TenantId) -> Option<Arc<TenantView>> {
+    pub(crate) fn cached(&self, tenant: TenantId) -> Option<Arc<TenantView>> {
         self.views.get(&tenant).map(|view| Arc::clone(&view))
     }
 

@@ -75,7 +75,7 @@ impl Gateway {
         let caller = self.authn.speaking_as(caller, requests.agent()).await?;
 
         // Negotiate: the era, and the session if there is one.
-        let Inbound { endpoint, headers, stream, request, trace, .. } = inbound;
+        let Inbound { endpoint, headers, stream, request, trace, strict, .. } = inbound;
         let protocol = negotiation::negotiate(
             &self.sessions,
             &self.plain,
@@ -89,7 +89,7 @@ impl Gateway {
         let protocol = protocol
             .map_err(|refusal| Refused::from(refusal).rate_limited(rate_limit).under(requests.id()))?;
 
-        let context = Context { caller: &caller, protocol: &protocol, request, trace };
+        let context = Context { caller: &caller, protocol: &protocol, request, trace, strict };
         let replies = requests.each(|request| self.serve(context, request)).await;
         Ok(Handled { rate_limit, era: protocol.client.era, replies })
     }

@@ -10,6 +10,7 @@ use proxy::catalog::{Catalog, ListKind, Listing};
 use proxy::policy::Policy;
 use proxy::pool::Pool;
 use proxy::route::{Name, Route, find_server};
+use proxy::selected::Selected;
 use proxy::upstream::Initialized;
 use proxy::view::Member;
 
@@ -73,16 +74,22 @@ impl Upstreams {
         deadline: Instant,
     ) -> Result<Listed, Refusal> {
         let known = self.bridge.select_known(tenant, policy, client)?;
-        if let Some(listing) = self.catalog.known(&known.list_key(), kind) {
-            let age = self.catalog.age(&known, &listing);
-            if let Some(age) = age {
-                self.catalog.want(&known, age);
-            }
-            return Ok(Listed { age, listing });
+        if let Some(listed) = self.known_list(&known, kind) {
+            return Ok(listed);
         }
         let selected = self.bridge.select(tenant, policy, client, deadline).await?;
         let listing = self.catalog.list(&selected, kind, deadline).await?;
         Ok(Listed { age: self.catalog.age(&selected, &listing), listing })
+    }
+
+    /// Returns a list as far as it is known without a request.
+    pub fn known_list(&self, known: &Selected, kind: ListKind) -> Option<Listed> {
+        let listing = self.catalog.known(&known.list_key(), kind)?;
+        let age = self.catalog.age(known, &listing);
+        if let Some(age) = age {
+            self.catalog.want(known, age);
+        }
+        Some(Listed { listing, age })
     }
 
     /// Returns the handshake of an endpoint's server: the last one of a server that does not run, which is

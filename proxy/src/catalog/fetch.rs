@@ -40,17 +40,17 @@ impl Catalog {
         let changes = self.pool.changes(key);
         let listed_at = Timestamp::now();
         let mut body = "[".to_owned();
-        let notes = match has_capability(&initialized.result, kind.capability()) {
+        let note = match has_capability(&initialized.result, kind.capability()) {
             true => self.pages(key, spec, kind, &mut body, deadline).await?,
             false => None,
         };
         body.push(']');
-        let mut listing = Listing::read(spec, kind, body.into(), listed_at).map_err(|error| {
+        let mut listing = Listing::read(spec, (key.era, kind), body.into(), listed_at).map_err(|error| {
             let reason = format!("the {} of `{}` cannot be read: {error}", kind.member(), spec.slug);
             Refusal::new(Code::UpstreamFailed, reason)
         })?;
         listing.changes = changes;
-        listing.notes.extend(notes);
+        listing.note = note;
         Ok((initialized, listing))
     }
 

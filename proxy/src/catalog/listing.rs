@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use memchr::memmem;
+use protocol::mcp::Era;
 use protocol::{Members, names};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ListKind;
+use super::definition::{self, LeftOut, Warning};
 use crate::header_params::{self, HeaderParam};
 use crate::server::{Launch, ServerSpec};
 use crate::splice;
 
-/// Most notes about one list.
-const MAX_NOTES: usize = 20;
+/// Most items of one list that are named as left out.
+const MAX_LEFT_OUT: usize = 20;
 
 /// One list of one server at one moment.
 #[derive(Debug)]
@@ -31,8 +33,12 @@ pub struct Listing {
     pub listed_at: Timestamp,
     /// Time of the request that was stored last.
     pub(super) stored_at: Timestamp,
-    /// Rejected parts of the server's answer, with reasons.
-    pub notes: Vec<String>,
+    /// Era of the server, and kind of the list.
+    of: (Era, ListKind),
+    /// Items that are not shown to callers of all servers, the first ones.
+    pub left_out: Vec<LeftOut>,
+    /// Reason why the list is not the server's whole list.
+    pub note: Option<String>,
 }
 
 /// A listed tool, resource, template or prompt.
@@ -49,10 +55,10 @@ pub struct Item {
 }
 
 impl Listing {
-    /// Reads a JSON array of items.
+    /// Reads a JSON array of items of a server of that era.
     pub(super) fn read(
         spec: &ServerSpec,
-        kind: ListKind,
+        of: (Era, ListKind),
         body: Arc<str>,
         listed_at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
@@ -64,13 +70,23 @@ impl Listing {
             changes: 0,
             listed_at,
             stored_at: listed_at,
-            notes: Vec::new(),
+            of,
+            left_out: Vec::new(),
+            note: None,
         };
         for raw in raws {
-            listing.add(spec, kind, raw);
+            if let Err(left_out) = listing.add(spec, raw)
+                && listing.left_out.len() < MAX_LEFT_OUT
+            {
+                listing.left_out.push(left_out);
+            }
         }
-        listing.notes.truncate(MAX_NOTES);
         Ok(listing)
+    }
+
+    /// Returns the era of the server.
+    pub fn era(&self) -> Era {
+        self.of.0
     }
 
     /// Returns the item as the server wrote it.
@@ -97,39 +113,43 @@ impl Listing {
         self.items.iter().find(|item| plain(&item.name) == wanted)
     }
 
-    fn add(&mut self, spec: &ServerSpec, kind: ListKind, raw: &RawValue) {
-        let mirrored = match mirrored(kind, raw) {
+    /// Returns what is unusual about the items that are shown: the name of the item, and the warning.
+    pub fn warnings(&self) -> Vec<(&str, Warning)> {
+        let (era, kind) = self.of;
+        let warnings = |item| {
+            let raw = serde_json::from_str(self.raw(item)).ok()?;
+            Some(definition::examine(kind, era, raw).ok()?.warnings)
+        };
+        let of_item = |item| warnings(item).into_iter().flatten().map(|warning| (&*item.name, warning));
+        self.items.iter().flat_map(of_item).collect()
+    }
+
+    fn add(&mut self, spec: &ServerSpec, raw: &RawValue) -> Result<(), LeftOut> {
+        let (era, kind) = self.of;
+        let repaired = definition::examine(kind, era, raw)?.repaired;
+        let shown = match &repaired {
+            Some(repaired) => serde_json::from_str(repaired).expect("a repaired definition is JSON"),
+            None => raw,
+        };
+        let nameless = |reason| LeftOut { name: None, reason };
+        let (name, cut) = splice::named(shown, kind.key()).map_err(nameless)?;
+        let left_out = |reason: String| LeftOut { name: Some(name.clone()), reason };
+        let mirrored = match mirrored(kind, shown) {
             Ok(mirrored) => mirrored,
             // Clients of HTTP must leave out such a tool (2026-07-28, "Custom Headers from Tool Parameters").
-            Err(problem) if matches!(spec.launch, Launch::Http(_)) => {
-                self.notes.push(format!("one of the tools was left out: {problem}"));
-                return;
-            }
+            Err(problem) if matches!(spec.launch, Launch::Http(_)) => return Err(left_out(problem)),
             Err(_) => Vec::new(),
         };
-        let (name, exposed, tail) = match splice::named(raw, kind.key()) {
-            Ok((name, cut)) => {
-                let (exposed, tail) = exposed_name(spec, kind, &name);
-                let quoted = serde_json::to_string(&exposed).expect("a string is JSON");
-                (name, with_own_page(spec, kind, format!("{}{quoted}{}", cut.head, cut.tail)), tail)
-            }
-            Err(problem) => {
-                self.notes.push(format!("one of the {} was left out: {problem}", kind.member()));
-                return;
-            }
-        };
+        let (exposed, tail) = exposed_name(spec, kind, &name);
         if self.by_tail.contains_key(tail.as_str()) {
-            self.notes.push(format!("`{name}` is listed twice; the first one counts"));
-            return;
+            return Err(left_out("it is listed twice; the first one counts".to_owned()));
         }
+        let quoted = serde_json::to_string(&exposed).expect("a string is JSON");
+        let exposed = with_own_page(spec, kind, format!("{}{quoted}{}", cut.head, cut.tail)).into();
         let start = raw.get().as_ptr() as usize - self.body.as_ptr() as usize;
         self.by_tail.insert(tail.into(), self.items.len());
-        self.items.push(Item {
-            name: name.into(),
-            raw: start..start + raw.get().len(),
-            exposed: exposed.into(),
-            mirrored,
-        });
+        self.items.push(Item { name: name.into(), raw: start..start + raw.get().len(), exposed, mirrored });
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! change, and stored, so that the lists of a server that does not run are known. Knows nothing of callers;
 //! the policy decides on visibility.
 
+pub mod definition;
 mod fetch;
 mod listing;
 mod page;
@@ -131,9 +132,11 @@ impl Catalog {
 
     /// Returns the time since the request if the list is of a server that does not run.
     pub fn age(&self, selected: &Selected, listing: &Listing) -> Option<SignedDuration> {
-        let is_stored = !matches!(selected.spec.launch, Launch::Builtin(_))
-            && !(self.is_current(&selected.list_key, listing) && self.pool.is_running(&selected.list_key));
-        is_stored.then(|| Timestamp::now().duration_since(listing.listed_at).max(SignedDuration::ZERO))
+        let key = &selected.list_key;
+        let is_live = self.is_current(key, listing) && self.pool.is_running(key);
+        let is_builtin = matches!(selected.spec.launch, Launch::Builtin(_));
+        (!is_live && !is_builtin)
+            .then(|| Timestamp::now().duration_since(listing.listed_at).max(SignedDuration::ZERO))
     }
 
     /// Returns the list, requested when unknown; one request serves all concurrent callers.

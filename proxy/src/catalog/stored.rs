@@ -149,7 +149,7 @@ impl Catalog {
         {
             return None;
         }
-        match Listing::read(spec, kind, part.body, part.listed_at) {
+        match Listing::read(spec, (part.key.era, kind), part.body, part.listed_at) {
             Ok(listing) => {
                 let changed = last.is_some_and(|last| last.body != listing.body);
                 slot.listings[kind as usize].store(Some(Arc::new(listing)));

@@ -1,9 +1,13 @@
 //! Servers in REST answers: the row, its state, and the servers of the same slug. Of secrets, only the names
 //! are shown.
 
+use std::sync::Arc;
+
 use entity::{Server, ServerSettings, Transport};
 use jiff::Timestamp;
 use protocol::{ServerId, Slug};
+use proxy::bridge::Client;
+use proxy::catalog::{ListKind, Listing};
 use proxy::pool::State;
 use proxy::view::TenantView;
 use serde::Serialize;
@@ -11,8 +15,10 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::pipeline::upstreams::Upstreams;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Moment, ServerIdText, ServerSlug};
+use crate::rest::servers::definitions::DefinitionsBody;
 use crate::rest::servers::forms::SettingsBody;
 
 /// A registered MCP server.
@@ -54,6 +60,9 @@ pub struct ServerBody {
     pub created_at: Timestamp,
     #[schema(value_type = Moment)]
     pub updated_at: Timestamp,
+    /// What the last lists show about the server's definitions; in the answer about one server only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definitions: Option<DefinitionsBody>,
     /// The global server of the same slug that this one hides from the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ServerIdText>)]
@@ -86,7 +95,7 @@ pub struct ServerStatus {
 pub struct Showing<'a> {
     app: &'a App,
     acting: &'a Acting,
-    view: std::sync::Arc<TenantView>,
+    view: Arc<TenantView>,
 }
 
 impl<'a> Showing<'a> {
@@ -115,9 +124,24 @@ impl<'a> Showing<'a> {
             last_used_at: row.last_used_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            definitions: None,
             hides,
             hidden_by,
         }
+    }
+
+    /// Renders a server with what its last lists show about its definitions.
+    pub fn with_definitions(&self, row: Server) -> ServerBody {
+        let Upstreams { bridge, catalog, .. } = &self.app.gateway.upstreams;
+        let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
+        let lists: Vec<(ListKind, Arc<Listing>)> = member.map_or_else(Vec::new, |member| {
+            let key = bridge.list_key(self.acting.tenant(), &member.spec, &Client::plain());
+            let known = |kind| Some((kind, catalog.known(&key, kind)?));
+            ListKind::ALL.into_iter().filter_map(known).collect()
+        });
+        let lists = lists.iter().map(|(kind, listing)| (*kind, &**listing));
+        let definitions = Some(DefinitionsBody::of(row.id, lists));
+        ServerBody { definitions, ..self.server(row) }
     }
 
     /// Returns the upstream's own state, unless the row itself keeps it from running.

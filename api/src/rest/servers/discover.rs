@@ -19,6 +19,7 @@ use crate::pipeline::upstreams::Upstreams;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};
+use crate::rest::servers::definitions::DefinitionsBody;
 use crate::rest::servers::process::{Running, running, switched_on};
 
 /// The lists of a server.
@@ -52,7 +53,9 @@ pub struct DiscoveryBody {
     resource_templates: Vec<Box<RawValue>>,
     #[schema(value_type = Vec<Object>)]
     prompts: Vec<Box<RawValue>>,
-    /// Notes on these lists: that one is empty, or which items cannot be used.
+    /// What is unusual about the definitions, and which are left out of lists of all servers.
+    definitions: DefinitionsBody,
+    /// Notes on these lists: that one is empty, or goes on.
     notes: Vec<String>,
     /// Lists that the server did not give.
     missing: Vec<MissingList>,
@@ -131,7 +134,7 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     }
     let [tools, resources, templates, prompts] = &listings;
     let mut notes: Vec<String> =
-        listings.iter().flatten().flat_map(|listing| listing.notes.clone()).collect();
+        listings.iter().flatten().filter_map(|listing| listing.note.clone()).collect();
     notes.extend(fault);
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
@@ -139,7 +142,10 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     let tool_names = tools.iter().flat_map(|tools| &tools.items);
     let exposed =
         |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
+    let lists = ListKind::ALL.into_iter().zip(&listings);
+    let lists = lists.filter_map(|(kind, listing)| Some((kind, listing.as_deref()?)));
     Ok(DiscoveryBody {
+        definitions: DefinitionsBody::of(server.id, lists),
         server_id: server.id,
         slug: server.slug.to_string(),
         protocol_version: initialized.protocol_version.clone(),

@@ -2,6 +2,7 @@
 //! and control processes.
 
 mod answer;
+pub mod definitions;
 pub mod discover;
 mod forms;
 pub mod process;
@@ -131,7 +132,7 @@ pub async fn find_server(
     acting.require(Scope::ServersRead)?;
     let server = find::server(acting.rows(&app), &name).await?;
     let showing = Showing::to(&app, &acting).await?;
-    Ok(([(header::ETAG, etag(&server))], Json(showing.server(server))))
+    Ok(([(header::ETAG, etag(&server))], Json(showing.with_definitions(server))))
 }
 
 /// Changes a server: members that are left out stay, null clears.

@@ -1,0 +1,227 @@
+//! List of one server, as the server wrote it, but for tools that the caller may not use; with `strict`, also
+//! without definitions that strict clients refuse.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use protocol::mcp::Era;
+use protocol::members::raw;
+use protocol::{Code, Members, Refusal};
+use proxy::bridge::{Sealer, UpstreamCall, results};
+use proxy::catalog::definition::{self, LeftOut};
+use proxy::catalog::{ListKind, Listing};
+use proxy::policy::Policy;
+use proxy::route::find_server;
+use proxy::server::{Launch, ServerSpec};
+use proxy::upstream::{Params, UpstreamAnswer};
+use proxy::{header_params, message};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::mcp::context::Context;
+use crate::mcp::request::List;
+use crate::mcp::response::Answer;
+use crate::pipeline::upstreams::{Listed, Upstreams};
+
+/// The `_meta` key under which servers that do not run are named, with the time of the list that is shown.
+pub const STORED: &str = "trunkline/stored";
+
+/// The `_meta` key under which definitions that strict clients refuse are named, with the reason.
+pub const LEFT_OUT: &str = "trunkline/leftOut";
+
+/// Answers with one server's own list, without the tools that this caller may not use.
+pub async fn answer(
+    upstreams: &Upstreams,
+    context: Context<'_>,
+    list: &List<'_>,
+    slug: &str,
+    cursors: &dyn Sealer,
+) -> Result<Answer, Refusal> {
+    let view = upstreams.directory.view(context.caller.tenant).await?;
+    let member = find_server(&view, slug)?;
+    let policy = member.policy(context.caller.agent);
+    let spec = &policy.spec;
+    let client = &context.protocol.client;
+    if list.cursor.is_none() {
+        let known = upstreams.bridge.select_known(view.tenant, &policy, client)?;
+        if !upstreams.pool.is_running(&known.list_key())
+            && let Some(listed) = upstreams.known_list(&known, list.kind)
+        {
+            let shown = Shown { policy: &policy, kind: list.kind, era: listed.listing.era(), context };
+            return shown.stored(&listed);
+        }
+    }
+    let deadline = Instant::now() + spec.start_timeout.value + upstreams.list_timeout;
+    let selected = upstreams.bridge.select(view.tenant, &policy, client, deadline).await?;
+    let cursor = list.cursor.as_ref().map(|cursor| cursors.open(cursor)).transpose()?;
+    let edited = cursor.as_ref().map(|cursor| with_cursor(list.params, cursor)).transpose()?;
+    let call = UpstreamCall {
+        client,
+        method: list.kind.method(),
+        params: Params::raw(edited.as_deref().unwrap_or(list.params).as_bytes()),
+        has_meta: list.has_meta,
+        timeout: upstreams.list_timeout,
+        client_channel: context.protocol.client_channel.clone(),
+        sealer: cursors,
+        headers: &[],
+        caller: Some(context.caller),
+    };
+    match upstreams.bridge.deliver(&selected, call).await?.answer {
+        UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
+        UpstreamAnswer::Result(result) => {
+            let era = selected.list_key().era;
+            let shown = Shown { policy: &policy, kind: list.kind, era, context };
+            let mut members = match Members::from_slice(&result) {
+                Ok(members) => members,
+                Err(error) if shown.is_edited(&result) => return Err(unfiltered(spec, &error.to_string())),
+                Err(_) => return Ok(Answer::Result(result)),
+            };
+            let next = members.get("nextCursor").map(|next| serde_json::from_str::<String>(next.get()));
+            match next {
+                Some(Ok(next)) if !next.is_empty() && Some(&next) != cursor.as_ref() => {
+                    members.set_text("nextCursor", &cursors.seal(&next));
+                }
+                // A cursor that is unreadable, empty, or of this page ends the list.
+                Some(_) => members.retain(|name| name != "nextCursor"),
+                None => {}
+            }
+            if shown.is_edited(&result) {
+                shown.edit(&mut members)?;
+            }
+            if client.era == Era::Modern {
+                members.set_text("cacheScope", "private");
+            }
+            Ok(Answer::Result(members.write().into()))
+        }
+    }
+}
+
+/// A list of a server of that era, as one caller may see it.
+struct Shown<'a> {
+    policy: &'a Policy,
+    kind: ListKind,
+    era: Era,
+    context: Context<'a>,
+}
+
+impl Shown<'_> {
+    /// Returns the last list of a server that does not run, on one page.
+    fn stored(&self, Listed { listing, age }: &Listed) -> Result<Answer, Refusal> {
+        let mut members = Members::default();
+        members.set(self.kind.member(), raw(listing.body.to_string()));
+        if let Some(age) = age {
+            let stored = json!({ STORED: [stored_since(&self.policy.spec, listing, *age)] });
+            members.set("_meta", raw(stored.to_string()));
+        }
+        if self.is_edited(listing.body.as_bytes()) {
+            self.edit(&mut members)?;
+        }
+        let (method, result) = (self.kind.method(), Bytes::from(members.write()));
+        Ok(Answer::Result(match (self.context.protocol.client.era, self.era) {
+            (Era::Modern, _) => results::to_modern(method, result, None),
+            (Era::Legacy, Era::Modern) => results::to_legacy(method, result),
+            (Era::Legacy, Era::Legacy) => result,
+        }))
+    }
+
+    fn is_edited(&self, result: &[u8]) -> bool {
+        let is_filtered = self.policy.selects_tools() || mirrors(&self.policy.spec, result);
+        self.context.strict || (self.kind == ListKind::Tools && is_filtered)
+    }
+
+    /// Leaves out what the caller may not use and, if asked for, what strict clients refuse.
+    fn edit(&self, members: &mut Members<'_>) -> Result<(), Refusal> {
+        let spec = &self.policy.spec;
+        let member = self.kind.member();
+        let Some(mut items) = members.get(member).map(ToOwned::to_owned) else { return Ok(()) };
+        if self.kind == ListKind::Tools {
+            items = visible(self.policy, &items)
+                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
+        }
+        if self.context.strict {
+            let (valid, left_out) = valid(self.kind, self.era, &items)
+                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
+            items = valid;
+            if !left_out.is_empty() {
+                let left_out: Vec<Value> = left_out_of(self.policy, self.kind, &left_out);
+                members.edit("_meta", |about| about.set(LEFT_OUT, raw(json!(left_out).to_string())));
+            }
+        }
+        members.set(member, items);
+        Ok(())
+    }
+}
+
+/// Returns the items that every official client accepts, repaired where need be, and the others.
+fn valid(kind: ListKind, era: Era, items: &RawValue) -> Option<(Box<RawValue>, Vec<LeftOut>)> {
+    let items: Vec<&RawValue> = serde_json::from_str(items.get()).ok()?;
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for item in items {
+        match definition::examine(kind, era, item) {
+            Ok(examined) => kept.push(examined.repaired.unwrap_or_else(|| item.get().to_owned())),
+            Err(reason) => left_out.push(reason),
+        }
+    }
+    Some((raw(format!("[{}]", kept.join(","))), left_out))
+}
+
+fn with_cursor(params: &str, cursor: &str) -> Result<String, Refusal> {
+    let mut members = Members::read(params)
+        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
+    members.set_text("cursor", cursor);
+    Ok(members.write())
+}
+
+/// Refuses a list that cannot be filtered for its caller. The original is not shown, since it may name tools
+/// that the policy hides.
+fn unfiltered(spec: &ServerSpec, fault: &str) -> Refusal {
+    message::unreadable(spec.slug.as_str(), fault, None)
+}
+
+/// Returns true if a remote server's tools mirror parameters into headers, perhaps wrongly.
+fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
+    matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
+}
+
+/// Returns the tools without those that the policy hides, those with an invalid header mapping of a remote
+/// server, and those without a name.
+fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Tool<'a> {
+        name: String,
+        #[serde(borrow)]
+        input_schema: Option<&'a RawValue>,
+    }
+    let remote = matches!(policy.spec.launch, Launch::Http(_));
+    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
+    let seen = |tool: &&RawValue| {
+        serde_json::from_str::<Tool<'_>>(tool.get()).is_ok_and(|tool| {
+            let mirrored =
+                tool.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
+            mirrored && policy.tool(&tool.name).is_ok()
+        })
+    };
+    let kept: Vec<&str> = tools.iter().filter(|tool| seen(tool)).map(|tool| tool.get()).collect();
+    Some(raw(format!("[{}]", kept.join(","))))
+}
+
+/// Names the definitions that are left out, as far as the policy shows them.
+pub fn left_out_of(policy: &Policy, kind: ListKind, left_out: &[LeftOut]) -> Vec<Value> {
+    let is_shown = |left_out: &&LeftOut| match &left_out.name {
+        _ if kind != ListKind::Tools => true,
+        Some(name) => policy.tool(name).is_ok(),
+        None => !policy.selects_tools(),
+    };
+    let server = &policy.spec.slug;
+    let shown = left_out.iter().filter(is_shown);
+    shown
+        .map(|LeftOut { name, reason }| json!({ "server": server, "name": name, "reason": reason }))
+        .collect()
+}
+
+/// Returns when the list of a server that does not run was requested.
+pub fn stored_since(spec: &ServerSpec, listing: &Listing, age: SignedDuration) -> Value {
+    json!({ "server": spec.slug, "listedAt": listing.listed_at, "ageSeconds": age.as_secs() })
+}

@@ -1,0 +1,85 @@
+//! Definitions of a server in REST answers: those that are left out of lists of all servers, and those that
+//! are unusual or known to fail at some clients.
+
+use jiff::Timestamp;
+use protocol::ServerId;
+use proxy::catalog::definition::LeftOut;
+use proxy::catalog::{ListKind, Listing};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::rest::describe::Moment;
+
+/// What the last lists of a server show about its definitions.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Definitions)]
+pub struct DefinitionsBody {
+    #[schema(value_type = Option<Moment>)]
+    pub listed_at: Option<Timestamp>,
+    pub warnings: Vec<WarningBody>,
+    pub left_out: Vec<LeftOutBody>,
+}
+
+/// Something unusual about a definition.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DefinitionWarning)]
+pub struct WarningBody {
+    #[schema(example = "tools")]
+    list: &'static str,
+    /// The server's own name.
+    name: String,
+    #[schema(example = "parameter_starts_with_underscore")]
+    code: &'static str,
+    /// Member and value that the warning is about.
+    detail: String,
+    /// Clients that are known to fail at it, with version and consequence.
+    clients: &'static [&'static str],
+    /// Body of `POST /v1/mcp/configs` that hides the tool from one agent, whose id is to be filled in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    hide_by: Option<Value>,
+}
+
+/// A definition that strict clients refuse, with all others of its list.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LeftOutDefinition)]
+pub struct LeftOutBody {
+    #[schema(example = "tools")]
+    list: &'static str,
+    /// The server's own name, if there is one.
+    name: Option<String>,
+    reason: String,
+}
+
+impl DefinitionsBody {
+    /// Describes the definitions of these lists.
+    pub fn of<'a>(server: ServerId, lists: impl Iterator<Item = (ListKind, &'a Listing)>) -> Self {
+        let mut body = Self { listed_at: None, warnings: Vec::new(), left_out: Vec::new() };
+        for (kind, listing) in lists {
+            let list = kind.member();
+            body.listed_at = body.listed_at.min(Some(listing.listed_at)).or(Some(listing.listed_at));
+            body.warnings.extend(listing.warnings().into_iter().map(|(name, warning)| {
+                WarningBody {
+                    list,
+                    name: name.to_owned(),
+                    code: warning.code,
+                    detail: warning.detail,
+                    clients: warning.clients,
+                    hide_by: (kind == ListKind::Tools && !warning.clients.is_empty())
+                        .then(|| json!({ "serverId": server, "agentId": null, "blockedTools": [name] })),
+                }
+            }));
+            let left_out = |LeftOut { name, reason }: &LeftOut| LeftOutBody {
+                list,
+                name: name.clone(),
+                reason: reason.clone(),
+            };
+            body.left_out.extend(listing.left_out.iter().map(left_out));
+        }
+        body
+    }
+}
