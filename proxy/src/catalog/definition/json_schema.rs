@@ -5,6 +5,7 @@
 //! dialect before the call or after it. A schema has to be good for all three.
 
 mod keywords;
+mod pattern;
 mod references;
 
 use std::collections::HashSet;
@@ -18,9 +19,6 @@ use crate::splice::may_have;
 
 /// Most bytes of a schema, and of an item.
 pub const MAX_BYTES: usize = 1 << 20;
-
-/// Most bytes of a regular expression.
-const MAX_PATTERN: usize = 16 << 10;
 
 /// Checks the output schema of a tool, which may have none.
 pub fn check_output(tool: &str) -> Result<(), String> {
@@ -65,12 +63,13 @@ impl Dialect {
 type Problem = (String, String);
 
 /// A schema within the document.
+#[derive(Clone, Copy)]
 struct Node<'a> {
     value: &'a Value,
     /// The schema that holds it, and the keyword that leads here, with the member's name or the index.
     place: Option<(usize, &'a str, Part<'a>)>,
-    /// The schema with `$id` to which references here are relative.
-    base: &'a Value,
+    /// Whether it is the value of an unknown keyword, where ajv looks for names only.
+    is_foreign: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -90,8 +89,8 @@ impl<'a> Document<'a> {
     /// Checks every schema of the document, and those that only a reference reaches. Works through a list,
     /// without recursion.
     fn check(&mut self, root: &'a Value) -> Result<(), Problem> {
-        self.nodes.push(Node { value: root, place: None, base: root });
-        let (mut at, mut references) = (0, References::default());
+        self.nodes.push(Node { value: root, place: None, is_foreign: false });
+        let (mut at, mut references) = (0, References::new(root));
         loop {
             while at < self.nodes.len() {
                 self.schema(at, &mut references)
@@ -99,7 +98,7 @@ impl<'a> Document<'a> {
                 at += 1;
             }
             let target = references.next_target();
-            let Some(Target { from, keyword, schema, base }) =
+            let Some(Target { from, keyword, schema }) =
                 target.map_err(|(from, keyword, problem)| self.problem(from, keyword, problem))?
             else {
                 break;
@@ -108,7 +107,11 @@ impl<'a> Document<'a> {
                 return Err(self.problem(from, keyword, "leads to something that is no schema".into()));
             }
             if !self.checked.contains(&std::ptr::from_ref(schema)) {
-                self.nodes.push(Node { value: schema, place: Some((from, keyword, Part::Whole)), base });
+                self.nodes.push(Node {
+                    value: schema,
+                    place: Some((from, keyword, Part::Whole)),
+                    is_foreign: false,
+                });
             }
         }
         references.check_circles().map_err(|from| self.problem(from, "$ref", "leads back to itself".into()))
@@ -121,46 +124,49 @@ impl<'a> Document<'a> {
 
     /// Checks one schema but for the schemas that it holds, which are appended to the list.
     fn schema(&mut self, at: usize, references: &mut References<'a>) -> Result<(), (&'a str, String)> {
-        let value = self.nodes[at].value;
-        if !self.checked.insert(std::ptr::from_ref(value)) {
+        let Node { value, is_foreign, .. } = self.nodes[at];
+        if !is_foreign && !self.checked.insert(std::ptr::from_ref(value)) {
             return Ok(());
         }
         let members = match value {
             Value::Object(members) => members,
             Value::Bool(_) => return Ok(()),
+            _ if is_foreign => return Ok(()),
             _ => return Err(("", "is no schema: neither an object nor true or false".into())),
         };
-        if let Some(id) = members.get("$id").and_then(Value::as_str)
-            && !id.starts_with('#')
-        {
-            self.nodes[at].base = value;
-        }
-        let base = self.nodes[at].base;
         for (keyword, taken) in members {
-            let Some(takes) = takes(keyword) else { continue };
-            let told = |problem: String| (keyword.as_str(), problem);
-            takes.check(taken, self.dialect).map_err(told)?;
+            let takes = takes(keyword);
             self.append(at, keyword, takes, taken);
-            references.read((at, value, base), keyword, taken).map_err(told)?;
+            if let Some(takes) = takes.filter(|takes| !is_foreign || takes.is_name()) {
+                let checked = takes.check(taken, self.dialect);
+                let read = checked.and_then(|()| references.read(at, (value, is_foreign), keyword, taken));
+                read.map_err(|problem| (keyword.as_str(), problem))?;
+            }
         }
-        keywords::check_nullable(members).map_err(|problem| ("nullable", problem))
+        match is_foreign {
+            true => Ok(()),
+            false => keywords::check_nullable(members).map_err(|problem| ("nullable", problem)),
+        }
     }
 
     /// Appends the schemas that a keyword holds.
-    fn append(&mut self, at: usize, keyword: &'a str, takes: Takes, value: &'a Value) {
-        let base = self.nodes[at].base;
+    fn append(&mut self, at: usize, keyword: &'a str, takes: Option<Takes>, value: &'a Value) {
+        let is_foreign = self.nodes[at].is_foreign || takes.is_none();
         let mut push = |part: Part<'a>, value: &'a Value| {
-            self.nodes.push(Node { value, place: Some((at, keyword, part)), base })
+            self.nodes.push(Node { value, place: Some((at, keyword, part)), is_foreign });
         };
         match (takes, value) {
-            (Takes::Schema | Takes::Items, Value::Object(_) | Value::Bool(_)) => push(Part::Whole, value),
-            (Takes::Schemas | Takes::Items, Value::Array(schemas)) => {
+            (None, Value::Object(_)) if !keywords::is_data(keyword) => push(Part::Whole, value),
+            (Some(Takes::Schema | Takes::Items), Value::Object(_) | Value::Bool(_)) => {
+                push(Part::Whole, value)
+            }
+            (Some(Takes::Schemas | Takes::Items), Value::Array(schemas)) => {
                 schemas.iter().enumerate().for_each(|(index, schema)| push(Part::Index(index), schema));
             }
-            (Takes::NamedSchemas | Takes::Patterns, Value::Object(schemas)) => {
+            (Some(Takes::NamedSchemas | Takes::Patterns), Value::Object(schemas)) => {
                 schemas.iter().for_each(|(name, schema)| push(Part::Member(name), schema));
             }
-            (Takes::Dependencies, Value::Object(schemas)) => schemas
+            (Some(Takes::Dependencies), Value::Object(schemas)) => schemas
                 .iter()
                 .filter(|(_, schema)| !schema.is_array())
                 .for_each(|(name, schema)| push(Part::Member(name), schema)),

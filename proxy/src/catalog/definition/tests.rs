@@ -53,3 +53,48 @@ fn problem_of(row: &Row<'_>) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[test]
+fn work_is_bounded() {
+    let tool = |input: &str, output: &str| {
+        format!(
+            r#"{{"name":"a","inputSchema":{{"type":"object"{input}}},"outputSchema":{{"type":"object"{output}}}}}"#
+        )
+    };
+    let nested = |open: &str, close: &str, levels: usize| {
+        format!("{}{{}}{}", open.repeat(levels), close.repeat(levels))
+    };
+    let chain = |length: usize| {
+        let links = (0..length).map(|at| format!(r##""{at}":{{"$ref":"#/$defs/{}"}}"##, at + 1));
+        format!(r#","$defs":{{{},"{length}":{{}}}}"#, links.collect::<Vec<_>>().join(","))
+    };
+    for (item, reason) in [
+        (tool(&format!(r#","x":{}"#, nested("[", "]", 100_000)), ""), Some("nested deeper than 127 levels")),
+        (
+            tool("", &format!(r#","not":{}"#, nested(r#"{"not":"#, "}", 100_000))),
+            Some("nested deeper than 127 levels"),
+        ),
+        (tool("", &format!(r#","not":{}"#, nested(r#"{"not":"#, "}", 120))), None),
+        (tool(&format!(r#","x":"{}""#, "a".repeat(1 << 20)), ""), Some("longer than 1048576 bytes")),
+        (tool("", &format!(r#","pattern":"{}""#, "(".repeat(10_000))), Some("a regular expression")),
+        (
+            tool("", &format!(r#","pattern":"{}""#, "a".repeat(20_000))),
+            Some("a regular expression of more than"),
+        ),
+        (tool("", &format!(r#","pattern":"{}""#, "(?:a{5}".repeat(50) + &"){5}".repeat(50))), None),
+        (tool("", &chain(20_000)), None),
+        (tool("", &format!(r#","required":[{}]"#, vec![r#""a""#; 100_000].join(","))), Some("each one once")),
+    ] {
+        let raw: &RawValue = serde_json::from_str(&item).unwrap();
+        let begun = std::time::Instant::now();
+        let found = examine(ListKind::Tools, Era::Legacy, raw).map_err(|left_out| left_out.reason).err();
+        // Far above what linear work takes on a busy machine, far below what quadratic work takes.
+        assert!(begun.elapsed().as_secs() < 30, "{}", &item[..200]);
+        match reason {
+            Some(reason) => {
+                assert!(found.as_deref().is_some_and(|found| found.contains(reason)), "{found:?}")
+            }
+            None => assert_eq!(found, None),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{Dialect, MAX_PATTERN};
+use super::{Dialect, pattern};
 
 /// Value of a keyword.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,16 +38,16 @@ pub enum Takes {
     Id,
     Anchor,
     Reference,
-    /// `id` of draft-04, which ajv refuses.
-    Refused,
+    RecursiveAnchor,
+    /// A keyword that ajv refuses, with the reason.
+    Refused(&'static str),
 }
 
 /// Returns what a keyword takes; none for an unknown one, which clients ignore.
 pub fn takes(keyword: &str) -> Option<Takes> {
     Some(match keyword {
-        "$comment" | "title" | "description" | "format" | "contentMediaType" | "contentEncoding" => {
-            Takes::Text
-        }
+        "$schema" | "$comment" | "title" | "description" | "format" | "contentMediaType"
+        | "contentEncoding" => Takes::Text,
         "uniqueItems" | "readOnly" | "writeOnly" | "deprecated" | "nullable" => Takes::Boolean,
         "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
         | "minContains" | "maxContains" => Takes::Count,
@@ -78,14 +78,31 @@ pub fn takes(keyword: &str) -> Option<Takes> {
         "$id" => Takes::Id,
         "$anchor" | "$dynamicAnchor" => Takes::Anchor,
         "$ref" | "$dynamicRef" | "$recursiveRef" => Takes::Reference,
-        "id" => Takes::Refused,
+        "$recursiveAnchor" => Takes::RecursiveAnchor,
+        "$vocabulary" => Takes::Refused("is a keyword of meta-schemas"),
+        "id" => Takes::Refused("is a keyword of draft-04 that clients refuse; it is `$id` today"),
+        "$async"
+        | "formatMinimum"
+        | "formatMaximum"
+        | "formatExclusiveMinimum"
+        | "formatExclusiveMaximum" => Takes::Refused("is a keyword of ajv, not of JSON Schema"),
         _ => return None,
     })
 }
 
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
 
+/// Returns whether an unknown keyword's value is data: the same words may be in it without a meaning.
+pub fn is_data(keyword: &str) -> bool {
+    matches!(keyword, "default" | "const")
+}
+
 impl Takes {
+    /// Returns whether the keyword gives its schema a name.
+    pub fn is_name(self) -> bool {
+        matches!(self, Takes::Id | Takes::Anchor)
+    }
+
     /// Checks a value but for the schemas in it.
     pub fn check(self, value: &Value, dialect: Dialect) -> Result<(), String> {
         let wrong = |wanted: &str| Err(format!("has to be {wanted}"));
@@ -107,14 +124,14 @@ impl Takes {
             }
             Takes::Types if !is_types(value) => wrong("a type of JSON Schema, or an array of different ones"),
             Takes::Pattern => match value {
-                Value::String(pattern) => check_pattern(pattern),
+                Value::String(text) => pattern::check(text),
                 _ => wrong("text"),
             },
             Takes::NamedSchemas | Takes::Patterns | Takes::Dependencies if !value.is_object() => {
                 wrong("an object")
             }
             Takes::Patterns => {
-                value.as_object().into_iter().flatten().try_for_each(|(name, _)| check_pattern(name))
+                value.as_object().into_iter().flatten().try_for_each(|(name, _)| pattern::check(name))
             }
             Takes::Dependencies => match value
                 .as_object()
@@ -142,7 +159,10 @@ impl Takes {
             Takes::Anchor if !value.as_str().is_some_and(is_anchor) => {
                 wrong("a letter or `_`, then letters, digits, `-`, `_` and `.`")
             }
-            Takes::Refused => Err("is a keyword of draft-04 that clients refuse; it is `$id` today".into()),
+            Takes::RecursiveAnchor if dialect != Dialect::Draft2019 || !value.is_boolean() => {
+                wrong("true or false, and is known in 2019-09 only")
+            }
+            Takes::Refused(problem) => Err(problem.into()),
             _ => Ok(()),
         }
     }
@@ -186,15 +206,4 @@ fn is_id(id: &str, dialect: Dialect) -> bool {
 fn is_anchor(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-/// Checks a regular expression of ECMAScript in Unicode mode, as ajv compiles it.
-fn check_pattern(pattern: &str) -> Result<(), String> {
-    if pattern.len() > MAX_PATTERN {
-        return Err(format!("has a regular expression of more than {MAX_PATTERN} bytes"));
-    }
-    match regress::Regex::with_flags(pattern, "u") {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("has a regular expression that JavaScript refuses: {error}")),
-    }
 }

@@ -1,5 +1,6 @@
 //! References of a JSON Schema to other places in the same document.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use percent_encoding::percent_decode_str;
@@ -11,8 +12,6 @@ struct Reference<'a> {
     from: usize,
     schema: &'a Value,
     keyword: &'a str,
-    /// The schema with `$id` to which the reference is relative.
-    base: &'a Value,
     text: &'a str,
 }
 
@@ -22,48 +21,52 @@ pub struct Target<'a> {
     pub from: usize,
     pub keyword: &'a str,
     pub schema: &'a Value,
-    pub base: &'a Value,
 }
 
 /// A reference that leads nowhere good: index of its schema, keyword and problem.
 pub type Unresolved<'a> = (usize, &'a str, String);
 
 /// Names and references of one document.
-#[derive(Default)]
 pub struct References<'a> {
-    ids: HashMap<&'a str, &'a Value>,
-    anchors: HashMap<(*const Value, &'a str), &'a Value>,
+    root: &'a Value,
+    /// Schema of each anchor; whether it is in an unknown keyword, where not every client finds it.
+    anchors: HashMap<&'a str, (&'a Value, bool)>,
     waiting: Vec<Reference<'a>>,
     /// Schema with a `$ref`, and where the `$ref` leads.
     followed: HashMap<*const Value, (usize, *const Value)>,
 }
 
 impl<'a> References<'a> {
-    /// Reads a keyword of a schema if it names the schema or another one.
+    pub fn new(root: &'a Value) -> Self {
+        Self { root, anchors: HashMap::new(), waiting: Vec::new(), followed: HashMap::new() }
+    }
+
+    /// Reads a keyword of a schema if it names the schema or another one. An `$id` below the root is
+    /// refused: ajv keeps it for all tools of a list, and two different ones make the list fail.
     pub fn read(
         &mut self,
-        (from, schema, base): (usize, &'a Value, &'a Value),
+        from: usize,
+        (schema, is_foreign): (&'a Value, bool),
         keyword: &'a str,
         value: &'a Value,
     ) -> Result<(), String> {
         let Some(text) = value.as_str() else { return Ok(()) };
-        let twice = || Err(format!("is there twice: `{text}`"));
         match keyword {
-            "$id" if !text.starts_with('#') => match self.ids.insert(text.trim_end_matches('#'), schema) {
-                Some(_) => twice(),
-                None => Ok(()),
+            "$id" if !text.starts_with('#') => match std::ptr::eq(schema, self.root) {
+                true => Ok(()),
+                false => Err("names a document within the document".into()),
             },
             "$id" | "$anchor" | "$dynamicAnchor" => {
-                let name = text.trim_start_matches('#');
-                match self.anchors.insert((std::ptr::from_ref(base), name), schema) {
-                    Some(_) => twice(),
-                    None => Ok(()),
+                let known = self.anchors.insert(text.trim_start_matches('#'), (schema, is_foreign));
+                match known.is_none_or(|(known, _)| std::ptr::eq(known, schema)) {
+                    true => Ok(()),
+                    false => Err(format!("is there twice: `{text}`")),
                 }
             }
             "$recursiveRef" if text != "#" => Err("has to be `#`".into()),
             "$dynamicRef" if !text.starts_with('#') => Err("has to begin with `#`".into()),
             "$ref" | "$dynamicRef" | "$recursiveRef" => {
-                self.waiting.push(Reference { from, schema, keyword, base, text });
+                self.waiting.push(Reference { from, schema, keyword, text });
                 Ok(())
             }
             _ => Ok(()),
@@ -72,34 +75,32 @@ impl<'a> References<'a> {
 
     /// Resolves one of the references that were read.
     pub fn next_target(&mut self) -> Result<Option<Target<'a>>, Unresolved<'a>> {
-        let Some(Reference { from, schema, keyword, base, text }) = self.waiting.pop() else {
-            return Ok(None);
-        };
-        let (base, target) = self.resolve(base, text).map_err(|problem| (from, keyword, problem))?;
+        let Some(Reference { from, schema, keyword, text }) = self.waiting.pop() else { return Ok(None) };
+        let target = self.resolve(text).map_err(|problem| (from, keyword, problem))?;
         if keyword == "$ref" {
             self.followed.insert(schema, (from, target));
         }
-        Ok(Some(Target { from, keyword, schema: target, base }))
+        Ok(Some(Target { from, keyword, schema: target }))
     }
 
-    fn resolve(&self, base: &'a Value, reference: &str) -> Result<(&'a Value, &'a Value), String> {
+    fn resolve(&self, reference: &str) -> Result<&'a Value, String> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let base = match document {
-            "" => base,
-            _ => {
-                *self.ids.get(document).ok_or_else(|| format!("leads to another document: `{reference}`"))?
-            }
-        };
+        let own = || self.root.get("$id").and_then(Value::as_str).map(|id| id.trim_end_matches('#'));
+        if !document.is_empty() && own() != Some(document) {
+            return Err(format!("leads to another document: `{reference}`"));
+        }
         let target = match fragment {
-            "" => Some(base),
+            "" => Some(self.root),
             // Clients differ in what a lone slash is.
             "/" => None,
             pointer if pointer.starts_with('/') => {
-                percent_decode_str(pointer).decode_utf8().ok().and_then(|pointer| base.pointer(&pointer))
+                decode(pointer).and_then(|pointer| self.root.pointer(&pointer))
             }
-            anchor => self.anchors.get(&(std::ptr::from_ref(base), anchor)).copied(),
+            anchor => {
+                self.anchors.get(anchor).filter(|(_, is_foreign)| !is_foreign).map(|(schema, _)| *schema)
+            }
         };
-        target.map(|target| (base, target)).ok_or_else(|| format!("leads nowhere: `{reference}`"))
+        target.ok_or_else(|| format!("leads nowhere: `{reference}`"))
     }
 
     /// Checks that no chain of references leads back to its beginning, and returns the index of a schema in
@@ -117,5 +118,15 @@ impl<'a> References<'a> {
             done.extend(seen);
         }
         Ok(())
+    }
+}
+
+/// Decodes percent-encoding; none if it is malformed, which ajv refuses.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let is_code =
+        |part: &str| part.as_bytes().get(..2).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
+    match text.split('%').skip(1).all(is_code) {
+        true => percent_decode_str(text).decode_utf8().ok(),
+        false => None,
     }
 }
