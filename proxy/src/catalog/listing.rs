@@ -19,7 +19,7 @@ use crate::server::{Launch, ServerSpec};
 use crate::splice;
 
 /// Most items of one list that are named as left out.
-const MAX_LEFT_OUT: usize = 20;
+const MAX_LEFT_OUT: usize = 50;
 
 /// One list of one server at one moment.
 #[derive(Debug)]

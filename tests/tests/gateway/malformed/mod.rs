@@ -1,6 +1,7 @@
 //! Answers that no client can read: the caller hears at once, by a well-formed error that holds the
 //! original, on every transport; what can be read is read.
 
+mod definitions;
 mod lists;
 mod rows;
 mod whose;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use tests::raw_server::{self, Form, Raw};
 use tests::{Actor, Backend, Case, McpClient, Registration, Settings, TestApp, Value, cases, json};
 
+use self::definitions::{definitions_with_one_reading_are_repaired, malformed_definitions_are_left_out};
 use self::lists::{
     a_cursor_that_does_not_move_ends_a_list, a_handshake_that_cannot_be_translated_is_refused,
     a_list_that_cannot_be_filtered_is_refused, an_empty_cursor_ends_a_list, lists_that_are_none,
@@ -25,6 +27,7 @@ pub const CASES: &[Case] = cases![
     Once: stdio, body, event, held_open, websocket, violations_are_logged, anothers_answer_is_not_shown,
         a_frame_that_is_no_text,
         a_handshake_that_cannot_be_read, an_empty_cursor_ends_a_list, a_cursor_that_does_not_move_ends_a_list,
+        malformed_definitions_are_left_out, definitions_with_one_reading_are_repaired,
         lists_that_are_none, a_list_that_cannot_be_filtered_is_refused,
         a_handshake_that_cannot_be_translated_is_refused;
 ];
