@@ -12,6 +12,7 @@ mod repairs;
 mod scan;
 mod shape;
 #[cfg(test)]
+#[path = "definition_tests.rs"]
 mod tests;
 
 use std::borrow::Cow;

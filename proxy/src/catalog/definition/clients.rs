@@ -3,7 +3,7 @@
 use super::Warning;
 use crate::message::excerpt;
 
-/// What is unusual about a definition.
+/// Unusual trait of a definition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
     /// A tool without `inputSchema`, or a schema whose `type` was missing or a list.

@@ -68,7 +68,7 @@ struct Node<'a> {
     value: &'a Value,
     /// The schema that holds it, and the keyword that leads here, with the member's name or the index.
     place: Option<(usize, &'a str, Part<'a>)>,
-    /// Whether it is the value of an unknown keyword, where ajv looks for names only.
+    /// True for the value of an unknown keyword, where ajv looks for names only.
     is_foreign: bool,
 }
 

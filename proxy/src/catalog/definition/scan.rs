@@ -1,8 +1,9 @@
 //! Properties of JSON text that make a client refuse the whole message: depth, lone surrogates, and very
 //! long numbers.
 
-/// Most levels of objects and arrays in a definition. serde_json's own limit is the same.
-const MAX_DEPTH: usize = 127;
+/// Most levels of objects and arrays in a definition. With the message around it, it stays below the 128 of
+/// clients that read with serde_json.
+const MAX_DEPTH: usize = 120;
 
 /// Most digits of a number: Python reads no longer integers.
 const MAX_DIGITS: usize = 4300;

@@ -36,9 +36,8 @@ fn check_newer(pattern: &str) -> Result<(), &'static str> {
             _ if in_class => {}
             [b'(', b'?', b':' | b'=' | b'!', ..] | [b'(', b'?', b'<', b'=' | b'!', ..] => {}
             [b'(', b'?', b'<', name @ ..] => {
-                if !names.insert(name.split(|byte| *byte == b'>').next()) {
-                    return Err("a group's name is there twice");
-                }
+                let is_new = names.insert(name.split(|byte| *byte == b'>').next());
+                is_new.then_some(()).ok_or("a group's name is there twice")?;
             }
             [b'(', b'?', ..] => return Err("modifiers in a group"),
             _ => {}
