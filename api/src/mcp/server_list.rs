@@ -135,10 +135,6 @@ impl Shown<'_> {
         let spec = &self.policy.spec;
         let member = self.kind.member();
         let Some(mut items) = members.get(member).map(ToOwned::to_owned) else { return Ok(()) };
-        if self.kind == ListKind::Tools {
-            items = visible(self.policy, &items)
-                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
-        }
         if self.context.strict {
             let (valid, left_out) = valid(self.kind, self.era, &items)
                 .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
@@ -147,6 +143,10 @@ impl Shown<'_> {
                 let left_out: Vec<Value> = left_out_of(self.policy, self.kind, &left_out);
                 members.edit("_meta", |about| about.set(LEFT_OUT, raw(json!(left_out).to_string())));
             }
+        }
+        if self.kind == ListKind::Tools {
+            items = visible(self.policy, &items)
+                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
         }
         members.set(member, items);
         Ok(())

@@ -54,6 +54,13 @@ pub struct Warning {
     pub clients: &'static [&'static str],
 }
 
+impl Warning {
+    /// Returns true if lists of all servers show the definition without what the warning is about.
+    pub fn is_repaired(&self) -> bool {
+        self.code == clients::REPAIRED
+    }
+}
+
 /// Examines one item of a list.
 ///
 /// `era` is the era of the server: up to 2025-11-25, an output schema is about an object; in 2026-07-28 it

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use protocol::ServerId;
-use proxy::catalog::definition::LeftOut;
+use proxy::catalog::definition::{LeftOut, Warning};
 use proxy::catalog::{ListKind, Listing};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -62,17 +62,9 @@ impl DefinitionsBody {
         for (kind, listing) in lists {
             let list = kind.member();
             body.listed_at = body.listed_at.min(Some(listing.listed_at)).or(Some(listing.listed_at));
-            body.warnings.extend(listing.warnings().into_iter().map(|(name, warning)| {
-                WarningBody {
-                    list,
-                    name: name.to_owned(),
-                    code: warning.code,
-                    detail: warning.detail,
-                    clients: warning.clients,
-                    hide_by: (kind == ListKind::Tools && !warning.clients.is_empty())
-                        .then(|| json!({ "serverId": server, "agentId": null, "blockedTools": [name] })),
-                }
-            }));
+            let warnings = listing.warnings().into_iter();
+            body.warnings
+                .extend(warnings.map(|(name, warning)| WarningBody::of(server, kind, name, warning)));
             let left_out = |LeftOut { name, reason }: &LeftOut| LeftOutBody {
                 list,
                 name: name.clone(),
@@ -81,5 +73,20 @@ impl DefinitionsBody {
             body.left_out.extend(listing.left_out.iter().map(left_out));
         }
         body
+    }
+}
+
+impl WarningBody {
+    fn of(server: ServerId, kind: ListKind, name: &str, warning: Warning) -> Self {
+        let fails = !warning.clients.is_empty() && !warning.is_repaired();
+        Self {
+            list: kind.member(),
+            name: name.to_owned(),
+            hide_by: (fails && kind == ListKind::Tools)
+                .then(|| json!({ "serverId": server, "agentId": null, "blockedTools": [name] })),
+            code: warning.code,
+            detail: warning.detail,
+            clients: warning.clients,
+        }
     }
 }

@@ -20,6 +20,9 @@ pub enum Rule {
     NoDescription,
 }
 
+/// Code of the rules about what is repaired.
+pub const REPAIRED: &str = "repaired";
+
 /// Most places that a warning names.
 const MAX_PLACES: usize = 5;
 
@@ -39,7 +42,7 @@ pub fn warning<'a>(rule: Rule, mut places: impl Iterator<Item = &'a str>) -> Opt
 fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
     match rule {
         Rule::RepairedType => (
-            "repaired",
+            REPAIRED,
             &[
                 "@modelcontextprotocol/sdk 1.32: loses the whole list",
                 "@modelcontextprotocol/client 2.4: loses the whole list",
@@ -47,9 +50,9 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
                 "fastmcp 4.1: loses the whole list",
             ],
         ),
-        Rule::RepairedBoolean => ("repaired", &["@modelcontextprotocol/sdk 1.32: loses the whole list"]),
+        Rule::RepairedBoolean => (REPAIRED, &["@modelcontextprotocol/sdk 1.32: loses the whole list"]),
         Rule::RepairedNull => (
-            "repaired",
+            REPAIRED,
             &[
                 "@modelcontextprotocol/sdk 1.32: loses the whole list",
                 "@modelcontextprotocol/client 2.4: loses the whole list",

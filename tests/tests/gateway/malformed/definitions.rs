@@ -1,6 +1,8 @@
 //! Definitions that strict clients refuse: each row of the table of `proxy` is repaired or left out of lists
 //! of all servers, whatever the transport, and the others are listed.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 use tests::raw_server::Raw;
 use tests::{Backend, McpClient, Value, json};
@@ -55,7 +57,7 @@ fn listing(method: &str, member: &str, items: &[String]) -> Raw {
 pub async fn malformed_definitions_are_left_out(backend: Backend) {
     let app = gateway(backend).await;
     let operator = app.as_operator();
-    let mut tried = 0;
+    let (mut tried, mut as_said) = (0, 0);
     for (member, method, fine, named) in KINDS {
         let rows: Vec<Row<'_>> = rows(member).into_iter().filter(|row| row.left_out.is_some()).collect();
         for (number, rows) in rows.chunks(TOGETHER).enumerate() {
@@ -69,7 +71,13 @@ pub async fn malformed_definitions_are_left_out(backend: Backend) {
                 for client in [
                     McpClient::modern(&operator, "/mcp"),
                     McpClient::legacy(&operator, "/mcp", "2025-11-25", json!({})).await,
-                    McpClient::modern(&operator, &format!("/mcp/s/{slug}?strict=true")),
+                    McpClient::legacy(
+                        &operator,
+                        &format!("/mcp/s/{slug}?strict=true"),
+                        "2025-11-25",
+                        json!({}),
+                    )
+                    .await,
                 ] {
                     let list = client.result(method, json!({})).await;
                     let shown: Vec<&str> = list[member]
@@ -96,19 +104,20 @@ pub async fn malformed_definitions_are_left_out(backend: Backend) {
                         assert_eq!(left_out["server"], *slug);
                     }
                 }
-                let own = McpClient::modern(&operator, &format!("/mcp/s/{slug}"));
-                let list = own.result(method, json!({})).await;
-                assert_eq!(
-                    list[member].as_array().unwrap().len(),
-                    items.len(),
-                    "{way:?} {member}: as the server said it"
-                );
+                // Half a surrogate pair is no text for most readers of JSON.
+                if items.iter().all(|item| serde_json::from_str::<Value>(item).is_ok()) {
+                    let own = McpClient::modern(&operator, &format!("/mcp/s/{slug}"));
+                    let list = own.result(method, json!({})).await;
+                    let shown = list[member].as_array().unwrap().len();
+                    assert_eq!(shown, items.len(), "{way:?} {member}: as the server said it");
+                    as_said += 1;
+                }
                 operator.delete(&format!("/v1/mcp/servers/{}", id.as_str().unwrap())).await.status(204);
                 tried += rows.len();
             }
         }
     }
-    assert!(tried >= 3 * 200, "{tried}");
+    assert!(tried >= 3 * 200 && as_said >= 3 * KINDS.len(), "{tried} {as_said}");
 }
 
 pub async fn definitions_with_one_reading_are_repaired(backend: Backend) {
@@ -138,9 +147,18 @@ pub async fn definitions_with_one_reading_are_repaired(backend: Backend) {
         for way in WAYS {
             let body = registration("fix", way, listing(method, member, &items)).await;
             let id = operator.post("/v1/mcp/servers", body).await.json_of(201)["id"].clone();
-            let list = McpClient::modern(&operator, "/mcp/s/fix?strict=true").result(method, json!({})).await;
-            assert_eq!(list[member], json!(expected), "{way:?} {member}");
-            let list = McpClient::modern(&operator, "/mcp").result(method, json!({})).await;
+            let list = McpClient::legacy(&operator, "/mcp/s/fix?strict=true", "2025-11-25", json!({}))
+                .await
+                .result(method, json!({}))
+                .await;
+            for (shown, expected) in list[member].as_array().unwrap().iter().zip(&expected) {
+                assert_eq!(shown, expected, "{way:?} {member}");
+            }
+            assert_eq!(list[member].as_array().unwrap().len(), expected.len(), "{way:?} {member}");
+            let list = McpClient::legacy(&operator, "/mcp", "2025-11-25", json!({}))
+                .await
+                .result(method, json!({}))
+                .await;
             let shown: Vec<Value> = list[member]
                 .as_array()
                 .unwrap()
@@ -158,12 +176,10 @@ pub async fn definitions_with_one_reading_are_repaired(backend: Backend) {
                 .get(&format!("/v1/mcp/servers/{}/discover", id.as_str().unwrap()))
                 .await
                 .json_of(200);
-            let warned = found["definitions"]["warnings"].as_array().unwrap();
-            assert_eq!(
-                warned.iter().filter(|warning| warning["code"] == "repaired").count(),
-                items.len(),
-                "{way:?} {member}: {warned:?}"
-            );
+            let warned = found["definitions"]["warnings"].as_array().unwrap().iter();
+            let repaired = warned.filter(|warning| warning["code"] == "repaired");
+            let repaired: HashSet<&Value> = repaired.map(|warning| &warning["name"]).collect();
+            assert_eq!(repaired.len(), items.len(), "{way:?} {member}: {repaired:?}");
             operator.delete(&format!("/v1/mcp/servers/{}", id.as_str().unwrap())).await.status(204);
             tried += items.len();
         }
