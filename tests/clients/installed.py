@@ -1,0 +1,149 @@
+"""Client frameworks, each with its pinned packages in an environment of its own, and one trial with one of them.
+
+A Python framework has a virtual environment, a JavaScript one a directory with `node_modules`, both in the
+cache and made when they are not there. A trial is a process that runs the framework's script of
+`frameworks/`: it lists the tools of a URL and calls one.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+
+SCRIPTS = pathlib.Path(__file__).parent / "frameworks"
+# For the packages of one framework, in seconds.
+INSTALL_LIMIT = 600
+# Longer than any framework needs to connect, list and call; CrewAI gives up connecting after 30 s.
+TRIAL_LIMIT = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Framework:
+    name: str
+    # Its script; the suffix says the language.
+    script: str
+    # What is installed, the framework itself first.
+    packages: tuple
+
+    @property
+    def python(self):
+        return self.script.endswith(".py")
+
+    @property
+    def version(self):
+        package = self.packages[0].replace("==", "@")
+        return package[package.rindex("@") + 1:]
+
+
+FRAMEWORKS = [
+    Framework("LangChain", "langchain_adapters.py", ("langchain-mcp-adapters==0.3.2",)),
+    Framework("Pydantic AI", "pydantic_toolset.py", ("pydantic-ai-slim[mcp]==2.68.0",)),
+    Framework("OpenAI Agents", "openai_agents.py", ("openai-agents==0.24.0",)),
+    Framework("FastMCP", "fastmcp_client.py", ("fastmcp==4.2.3",)),
+    Framework("Google ADK", "google_adk.py", ("google-adk[mcp]==2.13.0",)),
+    Framework("Strands", "strands_client.py", ("strands-agents==1.62.0",)),
+    Framework("LlamaIndex", "llamaindex_tools.py", ("llama-index-tools-mcp==0.6.0",)),
+    Framework("Agno", "agno_tools.py", ("agno==3.1.10", "fastmcp==4.2.3")),
+    Framework("CrewAI", "crewai_adapter.py", ("crewai-tools[mcp]==1.15.30",)),
+    Framework("mcp-use", "mcp_use_langchain.py", ("mcp-use==1.7.1",)),
+    Framework("LangChain JS", "langchain.mjs", ("@langchain/mcp-adapters@1.1.4", "@langchain/core@1", "@langchain/langgraph@1")),
+    Framework("OpenAI Agents JS", "openai_agents.mjs", ("@openai/agents@0.20.0", "zod@4")),
+    Framework("AI SDK", "ai_sdk.mjs", ("@ai-sdk/mcp@2.0.99", "zod@4")),
+    Framework("Mastra", "mastra.mjs", ("@mastra/mcp@2.0.0", "@mastra/core@1")),
+]
+
+
+def chosen(words):
+    """The frameworks whose name contains one of the words, or all without any."""
+    return [one for one in FRAMEWORKS if not words or any(word.lower() in one.name.lower() for word in words)]
+
+
+def run(*command, **options):
+    subprocess.run([str(part) for part in command], check=True, timeout=INSTALL_LIMIT, **options)
+
+
+def node_of(cache):
+    return cache / "node/node_modules/.bin/node"
+
+
+def npm(cache, home, *packages):
+    environment = {**os.environ, "PATH": f"{node_of(cache).parent}:{os.environ['PATH']}"}
+    run("npm", "install", "--prefix", home, "--no-audit", "--no-fund", "--loglevel=error", *packages,
+        env=environment, stdout=subprocess.DEVNULL)
+
+
+def tools_of_installation(cache):
+    """uv, since pip takes minutes where it has to choose versions; Node 22, which two frameworks ask for."""
+    if not (cache / "uv/bin/uv").exists():
+        run(sys.executable, "-m", "venv", cache / "uv")
+        run(cache / "uv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv")
+    if not node_of(cache).exists():
+        machine = "arm64" if platform.machine() == "aarch64" else "x64"
+        npm(cache, cache / "node", f"node-linux-{machine}@22")
+
+
+def install(cache, framework):
+    """Makes the environment of a framework, unless it is there with these very packages."""
+    home = cache / pathlib.Path(framework.script).stem
+    made = home / "made-of"
+    wanted = "\n".join(framework.packages)
+    if made.exists() and made.read_text() == wanted:
+        return
+    shutil.rmtree(home, ignore_errors=True)
+    if framework.python:
+        uv = cache / "uv/bin/uv"
+        run(uv, "venv", "--quiet", "--python", sys.executable, home)
+        run(uv, "pip", "install", "--quiet", "--python", home / "bin/python", *framework.packages)
+    else:
+        npm(cache, home, *framework.packages)
+    made.write_text(wanted)
+
+
+def sdk(cache, framework):
+    """Name and version of the MCP SDK that the framework runs on."""
+    home = cache / pathlib.Path(framework.script).stem
+    if framework.python:
+        code = "import importlib.metadata as metadata; print('mcp', metadata.version('mcp'))"
+        done = subprocess.run([home / "bin/python", "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    for package in ("client", "sdk"):
+        manifest = home / f"node_modules/@modelcontextprotocol/{package}/package.json"
+        if manifest.exists():
+            return f"{package} {json.loads(manifest.read_text())['version']}"
+    return "its own"
+
+
+def trial(cache, framework, url, key, tool):
+    """Lists the tools at the URL and calls the one that is named with two numbers.
+
+    Answers {"tools": names, "answer": text}; what failed is in "error", and the others hold what came before.
+    """
+    home = cache / pathlib.Path(framework.script).stem
+    if framework.python:
+        command = [home / "bin/python", SCRIPTS / framework.script]
+    else:
+        # Modules are found beside the file that wants them.
+        for script in (framework.script, "trial.mjs"):
+            shutil.copy(SCRIPTS / script, home / script)
+        command = [node_of(cache), home / framework.script]
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1",
+        "CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "MCP_USE_ANONYMIZED_TELEMETRY": "false",
+        "MASTRA_TELEMETRY_DISABLED": "1", "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    }
+    try:
+        done = subprocess.run([*command, url, key, tool], env=environment, cwd=home, capture_output=True, text=True,
+                              timeout=TRIAL_LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {TRIAL_LIMIT} s"}
+    said = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("trial: "):
+            said |= json.loads(line.removeprefix("trial: "))
+    if "answer" not in said and "error" not in said:
+        said["error"] = f"exit {done.returncode}: {done.stderr.strip()[-400:]}"
+    return said
