@@ -33,6 +33,9 @@ class Framework:
     def python(self):
         return self.script.endswith(".py")
 
+    def home(self, cache):
+        return cache / self.name.lower().replace(" ", "-")
+
     @property
     def version(self):
         package = self.packages[0].replace("==", "@")
@@ -50,6 +53,11 @@ FRAMEWORKS = [
     Framework("Agno", "agno_tools.py", ("agno==3.1.10", "fastmcp==4.2.3")),
     Framework("CrewAI", "crewai_adapter.py", ("crewai-tools[mcp]==1.15.30",)),
     Framework("mcp-use", "mcp_use_langchain.py", ("mcp-use==1.7.1",)),
+    # The newest of the next two break at import with the SDK that they install, 2.x.
+    Framework("AutoGen", "autogen_tools.py", ("autogen-ext[mcp]==0.7.5", "mcp==1.30.0")),
+    Framework("smolagents", "smolagents_client.py", ("smolagents[mcp]==1.26.0", "mcp==1.30.0")),
+    # Connecting needs the other two, which it does not ask for.
+    Framework("Agent Framework", "agent_framework_tool.py", ("agent-framework-core==1.23.0", "mcp==2.3.0", "tenacity==9.2.1")),
     Framework("LangChain JS", "langchain.mjs", ("@langchain/mcp-adapters@1.1.4", "@langchain/core@1", "@langchain/langgraph@1")),
     Framework("OpenAI Agents JS", "openai_agents.mjs", ("@openai/agents@0.20.0", "zod@4")),
     Framework("AI SDK", "ai_sdk.mjs", ("@ai-sdk/mcp@2.0.99", "zod@4")),
@@ -88,7 +96,7 @@ def tools_of_installation(cache):
 
 def install(cache, framework):
     """Makes the environment of a framework, unless it is there with these very packages."""
-    home = cache / pathlib.Path(framework.script).stem
+    home = framework.home(cache)
     made = home / "made-of"
     wanted = "\n".join(framework.packages)
     if made.exists() and made.read_text() == wanted:
@@ -105,7 +113,7 @@ def install(cache, framework):
 
 def sdk(cache, framework):
     """Name and version of the MCP SDK that the framework runs on."""
-    home = cache / pathlib.Path(framework.script).stem
+    home = framework.home(cache)
     if framework.python:
         code = "import importlib.metadata as metadata; print('mcp', metadata.version('mcp'))"
         done = subprocess.run([home / "bin/python", "-c", code], capture_output=True, text=True, check=True)
@@ -122,7 +130,7 @@ def trial(cache, framework, url, key, tool):
 
     Answers {"tools": names, "answer": text}; what failed is in "error", and the others hold what came before.
     """
-    home = cache / pathlib.Path(framework.script).stem
+    home = framework.home(cache)
     if framework.python:
         command = [home / "bin/python", SCRIPTS / framework.script]
     else:

@@ -1,0 +1,131 @@
+"""Measures which client frameworks lose tools when a server has one odd definition. No gateway takes part.
+
+A plain Streamable HTTP server (2025-11-25) has the tool `add` and beside it one odd tool. Each framework lists
+the tools and calls `add`. Prints the table of `docs/clients.md`: one row for each rule and framework that loses
+a tool or changes a name, and at the end those that take everything as it is said.
+
+The first argument is the directory that `.ci/clients frameworks` has filled; words after it choose frameworks.
+"""
+
+import http.server
+import json
+import pathlib
+import sys
+import threading
+
+import installed
+
+CACHE = pathlib.Path(sys.argv[1])
+STRING, NUMBER = {"type": "string"}, {"type": "number"}
+OBJECT = {"type": "object", "properties": {"x": STRING}}
+LONG = "n" * 65
+
+
+def tool(name="odd", schema=OBJECT):
+    return {"name": name, "description": "Does something.", "inputSchema": schema}
+
+
+ADD = tool("add", {"type": "object", "properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]})
+BRANCHES = [{"properties": {"x": STRING}, "required": ["x"]}, {"properties": {"y": STRING}, "required": ["y"]}]
+# Each rule with the tool that breaks it.
+RULES = {
+    "none (to compare)": tool(),
+    "parameter beginning with `_`": tool(schema={"type": "object", "properties": {"_x": STRING}}),
+    "property whose `type` is a list": tool(schema={"type": "object", "properties": {"x": {"type": ["string", "null"]}}}),
+    "`inputSchema` without `properties`": tool(schema={"type": "object"}),
+    "`inputSchema` without `type`": tool(schema={"properties": {"x": STRING}}),
+    "`inputSchema` `{}`": tool(schema={}),
+    "no `inputSchema`": {"name": "odd", "description": "Does something."},
+    "`oneOf` at the top": tool(schema={"type": "object", "oneOf": BRANCHES}),
+    "name with `.`": tool("odd.one"),
+    "name with `/`": tool("odd/one"),
+    "name with `-`": tool("odd-one"),
+    "name with a run of `_`": tool("odd__one"),
+    "name of 65 characters": tool(LONG),
+}
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """A server without sessions; the odd tool is that of the rule whose number is the path."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self, status, message=None):
+        body = json.dumps(message).encode() if message else b""
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.answer(405)
+
+    do_DELETE = do_GET
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "id" not in request:
+            return self.answer(202)
+        params = request.get("params", {})
+        answer = {"jsonrpc": "2.0", "id": request["id"]}
+        match request["method"]:
+            case "initialize":
+                about = {"name": "odd", "version": "1"}
+                answer["result"] = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": about}
+            case "ping":
+                answer["result"] = {}
+            case "tools/list":
+                answer["result"] = {"tools": [ADD, list(RULES.values())[int(self.path[1:])]]}
+            case "tools/call":
+                numbers = params["arguments"]
+                text = str(numbers["a"] + numbers["b"])
+                answer["result"] = {"content": [{"type": "text", "text": text}]}
+            case method:
+                answer["error"] = {"code": -32601, "message": f"unknown method {method}"}
+        self.answer(200, answer)
+
+
+def seen(said, odd):
+    """What came of a trial, in words; nothing when both tools are listed as they are and the call is answered."""
+    names = said.get("tools")
+    if names is None:
+        return f"**no list**: {said['error']}"
+    parts = []
+    if len(names) < 2:
+        parts.append(f"only {', '.join(f'`{name}`' for name in names) or 'nothing'} is listed")
+    elif odd not in names:
+        parts.append(f"the name is `{next(name for name in names if name != 'add')}`")
+    if "error" in said:
+        parts.append(f"`add` fails: {said['error']}")
+    return "; ".join(parts)
+
+
+def cell(text):
+    text = " ".join(text.replace(LONG, "nnn…").split()).replace("|", "\\|")
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def main():
+    frameworks = installed.chosen(sys.argv[2:])
+    installed.tools_of_installation(CACHE)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    fine = list(frameworks)
+    print("| Rule | Client | What happens |\n| --- | --- | --- |", flush=True)
+    for framework in frameworks:
+        installed.install(CACHE, framework)
+    for number, (rule, odd) in enumerate(RULES.items()):
+        for framework in frameworks:
+            url = f"http://127.0.0.1:{server.server_port}/{number}"
+            happened = seen(installed.trial(CACHE, framework, url, "", "add"), odd["name"])
+            if happened:
+                fine = [one for one in fine if one != framework]
+                print(f"| {rule} | {framework.name} {framework.version} | {cell(happened)} |", flush=True)
+    print(f"\nAll as it is said: {', '.join(f'{one.name} {one.version}' for one in fine) or 'nobody'}.")
+
+
+main()
