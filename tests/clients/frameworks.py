@@ -88,7 +88,7 @@ def main():
             for framework in installed.chosen(sys.argv[3:]):
                 installed.install(CACHE, framework)
                 tap = Tap(address)
-                said = installed.trial(CACHE, framework, tap.url, key, TOOL)
+                (said,) = installed.trials(CACHE, framework, [tap.url], key, TOOL)
                 result = verdict(said)
                 failed += [framework.name] if result != "ok" else []
                 row = [framework.name, framework.version, installed.sdk(CACHE, framework), tap.revision or "none",

@@ -1,4 +1,4 @@
-"""A trial with one framework: the names of the tools that it lists, then what one call answers.
+"""Trials with one framework: at each URL the names of the tools that it lists, then what one call answers.
 
 Each script of this directory gives `run` a coroutine function: it takes the URL, the headers and the name of a
 tool, tells the names with `listed` as soon as it has them, and returns the answer of the call.
@@ -12,8 +12,12 @@ import sys
 ARGUMENTS = {"a": 1000, "b": 2345}
 
 
+# The one that is tried now.
+url = None
+
+
 def tell(**said):
-    print("trial: " + json.dumps(said), flush=True)
+    print("trial: " + json.dumps({"url": url, **said}), flush=True)
 
 
 def listed(names):
@@ -28,12 +32,14 @@ def cause(error):
 
 
 def run(trial):
-    url, key, tool = sys.argv[1:]
-    try:
-        tell(answer=str(asyncio.run(trial(url, {"X-MCP-Key": key} if key else {}, tool))))
-    except BaseException as error:  # noqa: BLE001
-        error = cause(error)
-        tell(error=f"{type(error).__name__}: {error}")
+    global url
+    key, tool = sys.argv[1:3]
+    for url in sys.argv[3:]:
+        try:
+            tell(answer=str(asyncio.run(trial(url, {"X-MCP-Key": key} if key else {}, tool))))
+        except BaseException as error:  # noqa: BLE001
+            error = cause(error)
+            tell(error=f"{type(error).__name__}: {error}")
     sys.stdout.flush()
     # Some leave threads that never end.
     os._exit(0)
