@@ -12,29 +12,13 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
+
+import gateway
 
 GATEWAY = sys.argv[1]
 # For one command of an agent, in seconds; the slowest starts in about 15.
 LIMIT = 60
 WRONG = "mcp_live_" + "0" * 43
-
-
-def start(scratch):
-    """Starts the gateway; its process and its address as its line `listening` says it."""
-    log = (scratch / "log").open("w+b")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(scratch), "PORT": "0", "METRICS_PORT": "0", "LOG_FORMAT": "json",
-        "DATA_DIR": str(scratch / "data"), "LOOPBACK_ROLE": "none",
-    }
-    process = subprocess.Popen([GATEWAY], env=environment, cwd=scratch, stdout=log, stderr=log)
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        for line in (scratch / "log").read_text().splitlines():
-            if '"listening"' in line:
-                return process, json.loads(line)["address"]
-        time.sleep(0.02)
-    sys.exit("the gateway did not come up:\n" + (scratch / "log").read_text())
 
 
 def headers(key):
@@ -135,7 +119,7 @@ def main():
     chosen = sys.argv[2:]
     with tempfile.TemporaryDirectory() as directory:
         scratch = pathlib.Path(directory)
-        process, address = start(scratch)
+        process, address = gateway.start(GATEWAY, scratch, LOOPBACK_ROLE="none")
         missing = []
         try:
             good = (scratch / "data/operator.key").read_text().strip()
@@ -159,8 +143,7 @@ def main():
                             break
                         missing += [name] if kind == "good key" and name not in missing else []
         finally:
-            process.terminate()
-            process.wait(20)
+            gateway.stop(process)
     if missing:
         sys.exit(f"with a good key did not connect: {', '.join(missing)}")
 

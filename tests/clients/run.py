@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
+
+import gateway
 
 GATEWAY, CACHE = sys.argv[1], pathlib.Path(sys.argv[2])
 HERE = pathlib.Path(__file__).parent
@@ -32,23 +33,6 @@ CLIENTS = [
     ("Inspector CLI 2.12", "inspector", ["legacy", "auto", "modern"]),
 ]
 ENDPOINTS = ["/mcp", "/mcp/s/every", "/mcp/s/time", "/mcp/s/git", "/mcp/s/files", "`trunkline stdio`"]
-
-
-def start(scratch):
-    """The gateway, and its address as its line `listening` says it."""
-    log = (scratch / "log").open("w+b")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(scratch), "PORT": "0", "METRICS_PORT": "0", "LOG_FORMAT": "json",
-        "DATA_DIR": str(scratch / "data"), "RATE_LIMIT_MAX_REQUESTS": "0",
-    }
-    process = subprocess.Popen([GATEWAY], env=environment, cwd=scratch, stdout=log, stderr=log)
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        for line in (scratch / "log").read_text().splitlines():
-            if '"listening"' in line:
-                return process, json.loads(line)["address"]
-        time.sleep(0.02)
-    sys.exit("the gateway did not come up:\n" + (scratch / "log").read_text())
 
 
 def register(address, servers):
@@ -166,7 +150,7 @@ def main():
     (scratch / "repository/new-file.txt").write_text("x")
     # Modules are found beside the file that wants them.
     shutil.copy(HERE / "client.mjs", CACHE / "client.mjs")
-    process, address = start(scratch)
+    process, address = gateway.start(GATEWAY, scratch, RATE_LIMIT_MAX_REQUESTS="0")
     failures = 0
     try:
         register(address, [
@@ -202,11 +186,7 @@ def main():
                 print(f"failed: {client}, {mode}, {endpoint}: {why}")
         print(f"{sum(passed for passed, _ in outcomes)} steps passed, {failures} failed")
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        gateway.stop(process)
         if failures and os.environ.get("CLIENTS_KEEP"):
             print(f"the gateway's log is {scratch / 'log'}")
         else:
