@@ -13,7 +13,7 @@ use super::entry::Entry;
 use super::starting::Claim;
 use super::{Pool, PoolKey, start};
 use crate::server::{ServerSpec, StdioLaunch};
-use crate::stdio::{self, Discovered, StartedChild, StartingChild, StdioPlan, stopped};
+use crate::stdio::{self, Discovered, NotStarted, StartedChild, StartingChild, StdioPlan, stopped};
 use crate::upstream::Initialized;
 
 /// A child whose era is known.
@@ -43,24 +43,34 @@ impl Pool {
         }
         let entry = self.entry(&legacy, spec)?;
         let Some(claim) = entry.claim() else { return Ok(None) };
-        let outcome = match FirstStart::new(&entry, launch).run(&claim).await {
-            Ok(Asked::Legacy(child)) => {
-                let installed = entry.install(start::running(&entry, child), &claim).await;
-                (Ok(Some(Eras::LEGACY)), installed)
+        let eras = self.start_claimed(&entry, launch, &claim).await;
+        if let Err(refusal) = &eras {
+            entry.did_not_start(&claim, refusal);
+        }
+        claim.finish(eras.clone().map(drop));
+        eras.map(Some)
+    }
+
+    async fn start_claimed(
+        &self,
+        entry: &Arc<Entry>,
+        launch: &StdioLaunch,
+        claim: &Claim,
+    ) -> Result<Eras, Refusal> {
+        let _permit = entry.turn(claim).await?;
+        let _place = self.shared.make_room(entry.key.tenant).await?;
+        match FirstStart::new(entry, launch).asked(claim).await? {
+            Asked::Legacy(child) => {
+                // The next request says why an upstream is not wanted any more.
+                entry.install(start::running(entry, child), claim).await.ok();
+                Ok(Eras::LEGACY)
             }
-            Ok(Asked::Modern(child, initialized)) => {
-                self.install_modern(&entry, child, initialized).await;
-                entry.give_back(&claim);
-                (Ok(Some(Eras::MODERN)), Ok(()))
+            Asked::Modern(child, initialized) => {
+                self.install_modern(entry, child, initialized).await;
+                entry.give_back(claim);
+                Ok(Eras::MODERN)
             }
-            Err(refusal) => {
-                entry.did_not_start(&claim, &refusal);
-                (Err(refusal.clone()), Err(refusal))
-            }
-        };
-        let (eras, started) = outcome;
-        claim.finish(started);
-        eras
+        }
     }
 
     /// Puts a modern child to use, unless its server runs already, or was stopped or changed meanwhile.
@@ -95,9 +105,8 @@ impl<'a> FirstStart<'a> {
         }
     }
 
-    async fn run(&self, claim: &Claim) -> Result<Asked, Refusal> {
-        let _permit = self.entry.turn(claim).await?;
-        let _place = self.entry.pool.make_room(self.entry.key.tenant).await?;
+    /// Starts the child and finds its era.
+    async fn asked(&self, claim: &Claim) -> Result<Asked, Refusal> {
         let child = StartingChild::open(&self.plan, self.launch).await?;
         let deadline = self.deadline();
         let unanswered = match child.discover(self.generation, deadline).await {
@@ -106,22 +115,18 @@ impl<'a> FirstStart<'a> {
                 return Ok(Asked::Modern(child, initialized));
             }
             Discovered::Refused { refusal, by_modern } => {
-                let failed = match child.shake(self.generation, deadline).await {
+                match child.shake(self.generation, deadline).await {
                     Ok(initialized) => {
                         self.note(&refusal.reason, "answered");
                         return Ok(Asked::Legacy(child.started(initialized).await));
                     }
-                    Err(failed) => failed,
-                };
-                self.note(&refusal.reason, &failed.refusal.reason);
-                if failed.wrong_era || failed.refusal.code == Code::ServerStopped {
-                    child.end(failed.refusal.clone()).await;
-                    // The error of a modern server names what is wrong, its error to `initialize` does not.
-                    return Err(if by_modern && failed.wrong_era {
-                        not_started(refusal)
-                    } else {
-                        failed.refusal
-                    });
+                    Err(failed) => {
+                        self.note(&refusal.reason, &failed.refusal.reason);
+                        if let Some(refusal) = refused(&refusal, by_modern, failed) {
+                            child.end(refusal.clone()).await;
+                            return Err(refusal);
+                        }
+                    }
                 }
                 refusal.reason.into_owned()
             }
@@ -157,9 +162,16 @@ impl<'a> FirstStart<'a> {
     }
 }
 
-/// Returns the refusal for a server that refused its handshake.
-fn not_started(refusal: Refusal) -> Refusal {
-    Refusal { code: Code::UpstreamUnavailable, ..refusal }
+/// Returns the reason why a server does not start that refused both requests, or was stopped; `None` for one
+/// that ended or stayed silent at `initialize`. The error of a modern server says more than its error to
+/// `initialize`.
+fn refused(discover: &Refusal, by_modern: bool, initialize: NotStarted) -> Option<Refusal> {
+    let NotStarted { refusal, wrong_era } = initialize;
+    match wrong_era {
+        true if by_modern => Some(discover.clone()),
+        true => Some(refusal),
+        false => (refusal.code == Code::ServerStopped).then_some(refusal),
+    }
 }
 
 fn eras_of(era: Era) -> Eras {

@@ -90,9 +90,13 @@ async fn another_revision() {
 
 async fn eras_are_found_out() {
     let app = App::new();
-    for (word, found) in
-        [("legacy", Eras::LEGACY), ("modern", Eras::MODERN), ("dual", Eras::MODERN), ("dies", Eras::LEGACY)]
-    {
+    for (word, found) in [
+        ("legacy", Eras::LEGACY),
+        ("modern", Eras::MODERN),
+        ("dual", Eras::MODERN),
+        ("dies", Eras::LEGACY),
+        ("picky-but-legacy", Eras::LEGACY),
+    ] {
         let server = app.fixture(&["era", word]);
         assert_eq!(app.pool.known_eras(&server.spec), None);
         assert_eq!(eras(&app, &server).await, found, "{word}: {}", server.log());
@@ -104,8 +108,10 @@ async fn eras_are_found_out() {
     let future = app.fixture(&["era", "future"]);
     refused(asked(&app, &future).await, Code::UpstreamUnavailable, "refused the handshake");
     assert_eq!(app.pool.known_eras(&future.spec), None);
+    let picky = app.fixture(&["era", "picky"]);
+    refused(asked(&app, &picky).await, Code::UpstreamUnavailable, "refused `server/discover`");
     let stored = app.pool.take_found();
-    assert_eq!(stored.len(), 4);
+    assert_eq!(stored.len(), 5);
     assert!(app.pool.take_found().is_empty());
     let builtin = app.fixture_with(&[], |spec| {
         spec.launch = Launch::Builtin(BuiltinLaunch::new("x"));

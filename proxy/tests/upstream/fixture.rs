@@ -128,6 +128,8 @@ struct Eras {
     version: &'static str,
     /// Keeps to the era of its first message, as servers made with a certain library do.
     locks: bool,
+    /// Its answer to `server/discover` if it is not modern.
+    error: i32,
     /// Ends when it is asked in an era that it does not speak.
     dies: bool,
     /// Does not answer then.
@@ -140,10 +142,12 @@ impl Eras {
     fn of(word: &str) -> Eras {
         let (dies, mute) = (word == "dies", word == "mute");
         Eras {
-            legacy: !matches!(word, "modern" | "future"),
+            legacy: !matches!(word, "modern" | "future" | "picky"),
             modern: matches!(word, "modern" | "dual" | "future"),
             version: if word == "future" { "2031-01-01" } else { "2026-07-28" },
             locks: true,
+            // A picky one misses a capability of the client.
+            error: if word.starts_with("picky") { -32021 } else { -32601 },
             dies,
             mute,
             listens: Vec::new(),
@@ -159,7 +163,8 @@ impl Eras {
                 match (self.dies, self.mute) {
                     (true, _) => std::process::exit(7),
                     (_, true) => {}
-                    _ => error(id, if modern { -32601 } else { -32022 }),
+                    _ if modern => error(id, self.error),
+                    _ => error(id, -32022),
                 }
                 return true;
             }

@@ -45,7 +45,9 @@ impl StartingChild {
                 let by_modern = handshake::verdict(Era::Modern, server, answer.clone()).is_ok();
                 match handshake::read(server, Era::Modern, answer, generation) {
                     Ok(initialized) => Discovered::Modern(initialized),
-                    Err(failure) => Discovered::Refused { refusal: failure.refusal, by_modern },
+                    Err(failure) => {
+                        Discovered::Refused { refusal: self.not_started(failure.refusal), by_modern }
+                    }
                 }
             }
             Err(failure) => self.without_answer(failure.refusal),
@@ -59,7 +61,7 @@ impl StartingChild {
             Code::TimedOut if has_read => Discovered::Unanswered("silence".to_owned()),
             Code::TimedOut => Discovered::NotStarted(self.not_started(refusal)),
             // The answer cannot be read.
-            _ if is_open => Discovered::Refused { refusal, by_modern: false },
+            _ if is_open => Discovered::Refused { refusal: self.not_started(refusal), by_modern: false },
             _ if has_read => Discovered::Unanswered(refusal.reason.into_owned()),
             _ => Discovered::NotStarted(self.not_started(refusal)),
         }
