@@ -73,7 +73,7 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
         Rule::NameIsRewritten => (
             "name_is_rewritten",
             &[
-                "@openai/agents: `.` and `/` become `_`",
+                "@openai/agents 0.20.0: `-`, `.` and `/` become `_`",
                 "crewai-tools 1.15.30: `-`, `.` and runs of `_` become `_`, capitals become small",
                 "smolagents 1.26.0: `-` becomes `_`, `.` is removed",
             ],
