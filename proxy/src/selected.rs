@@ -15,20 +15,20 @@ pub struct Selected {
     /// Key of the upstream of lists, handshakes and names: the shared one, unless one of the client's own
     /// runs already.
     pub(crate) list_key: PoolKey,
-    /// True if `key` is the one upstream of this client alone.
-    pub(crate) is_alone: bool,
+    /// Key of the first upstream of this client alone, which a call starts.
+    pub(crate) own: Option<PoolKey>,
 }
 
 impl Selected {
     /// Selects an upstream for work of the gateway itself, without a policy: a caller's right, if any, was
     /// proved otherwise (by a scope of REST).
     pub fn for_gateway(spec: Arc<ServerSpec>, key: PoolKey) -> Self {
-        Self { spec, key, list_key: key, is_alone: false }
+        Self { spec, key, list_key: key, own: None }
     }
 
-    /// Selects the upstream of calls for lists too, where it is the client's own.
+    /// Selects the client's own upstream for lists too.
     pub(crate) fn for_calls(&self) -> Option<Self> {
-        self.is_alone.then(|| Self { list_key: self.key, ..self.clone() })
+        self.own.map(|own| Self { list_key: own, ..self.clone() })
     }
 
     /// Selects the upstream of lists for all that follows.

@@ -1,5 +1,5 @@
 //! Upkeep of the catalog: lists are requested again when their server starts or reports a change, and when
-//! they are old; what is new is stored, and other replicas are told.
+//! they are old; new lists are stored, and other replicas are notified.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::subscriptions::replica_bus::{Message, ReplicaBus};
 /// Least time between two requests for the lists of one server.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Interval of the search for old lists. Each finds at most one server, so that few start at a time.
+/// Longest interval of the search for old lists. Each finds at most one server, so that few start at a time.
 const CHECK: Duration = Duration::from_secs(60);
 
 pub struct CatalogUpkeep {
@@ -39,7 +39,8 @@ impl CatalogUpkeep {
     /// Keeps the catalog until the gateway stops.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (mut starts, mut events) = (self.pool.starts(), self.pool.events());
-        let mut checks = tokio::time::interval(CHECK);
+        let pause = CHECK.min(self.check_after.max(Duration::from_millis(1)));
+        let mut checks = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut checked = HashMap::new();
         loop {

@@ -72,7 +72,8 @@ fn changed(base: PoolKey, pool: &Pool) -> Option<usize> {
     (0..LANES).find(|number| pool.has_changed(&lane(base, *number)))
 }
 
-fn lane(base: PoolKey, number: usize) -> PoolKey {
+/// Returns one of the upstreams of a caller.
+pub fn lane(base: PoolKey, number: usize) -> PoolKey {
     PoolKey { owner: owner(base.owner, number), ..base }
 }
 

@@ -79,8 +79,7 @@ impl Bridge {
     fn selected(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client) -> Selected {
         let key = self.key(tenant, spec, client);
         let list_key = self.shared_unless_running(key, client);
-        let is_alone = key.owner != 0 && client.era == Era::Legacy;
-        Selected { spec: Arc::clone(spec), key, list_key, is_alone }
+        Selected { spec: Arc::clone(spec), key, list_key, own: self.own(key, client) }
     }
 
     /// Returns the key of the upstream that serves this client, by the eras known without a probe: for lists
@@ -102,13 +101,23 @@ impl Bridge {
         self.shared_unless_running(self.key(tenant, spec, client), client)
     }
 
-    /// Returns the key under which a call starts a legacy server whose era was unknown. Calls of a modern
-    /// client have slots of their own, so that it is the key of lists and names then.
+    /// Returns the key under which a call starts a legacy server whose era was unknown.
     fn first_call_key(&self, tenant: TenantId, spec: &ServerSpec, client: &Client) -> PoolKey {
-        match client.era {
-            Era::Legacy => self.key(tenant, spec, client),
-            Era::Modern => self.list_key(tenant, spec, client),
+        let key = self.key(tenant, spec, client);
+        self.own(key, client).unwrap_or(key)
+    }
+
+    /// Returns the first upstream that serves this client alone, if calls have such ones.
+    fn own(&self, key: PoolKey, client: &Client) -> Option<PoolKey> {
+        if key.owner == 0 {
+            return None;
         }
+        let own = match client.era {
+            Era::Legacy => key,
+            Era::Modern => exclusive_slots::lane(key, 0),
+        };
+        self.set_profile(&own, client);
+        Some(own)
     }
 
     fn shared_unless_running(&self, own: PoolKey, client: &Client) -> PoolKey {

@@ -202,18 +202,6 @@ impl Catalog {
         Ok(listing)
     }
 
-    /// Returns the handshake of a running upstream, else the last known one; starts a server that has none.
-    pub async fn handshake(
-        &self,
-        selected: &Selected,
-        deadline: Instant,
-    ) -> Result<Arc<Initialized>, Refusal> {
-        match self.known_handshake(selected) {
-            Some(handshake) => Ok(handshake),
-            None => self.pool.initialized(selected, deadline).await,
-        }
-    }
-
     /// Returns the last handshake of an upstream that does not run.
     pub fn known_handshake(&self, selected: &Selected) -> Option<Arc<Initialized>> {
         let key = &selected.list_key;

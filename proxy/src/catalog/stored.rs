@@ -77,7 +77,8 @@ impl Catalog {
     /// Asks the owner of the catalog to request the lists of a remote server again, which needs no start.
     pub fn want(&self, selected: &Selected, age: SignedDuration) {
         let is_remote = matches!(selected.spec.launch, Launch::Http(_) | Launch::Websocket(_));
-        if is_remote && age > REMOTE_FOR {
+        // The key is that of the last request only as long as the eras are known.
+        if is_remote && age > REMOTE_FOR && self.pool.known_eras(&selected.spec).is_some() {
             self.upkeep.wanted.lock().insert(selected.list_key, selected.clone());
             self.upkeep.asked.notify_one();
         }

@@ -10,7 +10,7 @@ use tests::{Actor, Backend, Case, McpClient, Registration, Settings, TestApp, Va
 pub const CASES: &[Case] = cases![
     Every: a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
         the_policy_holds_for_stored_lists, a_tenant_has_its_own, another_revision_is_listed_anew;
-    Once: the_list_that_a_call_changed_is_read, a_client_with_other_capabilities_starts_nothing, a_kill_loses_no_list_for_long;
+    Once: an_old_list_is_checked, the_list_that_a_call_changed_is_read, a_client_with_other_capabilities_starts_nothing, a_kill_loses_no_list_for_long;
     Postgres: replicas_share_a_catalog;
 ];
 
@@ -339,4 +339,20 @@ async fn the_list_that_a_call_changed_is_read(backend: Backend) {
     }
     let carol = app.as_agent("carol").await;
     assert_eq!(names(&listed(&carol).await, "filed"), ["a", "open"], "nobody else has it");
+}
+
+async fn an_old_list_is_checked(backend: Backend) {
+    let mut app = TestApp::start(backend, Settings::new().env("CHILD_LIST_CHECK_MS", 2000)).await;
+    let filed = Filed::new(&app, "filed", &["old"]);
+    app.as_operator().register(filed.registration()).await;
+    listed(&app.as_operator()).await;
+    app.terminate(Duration::from_secs(10)).await;
+    filed.write(&["new"]);
+    app.boot(None).await;
+    let client = McpClient::legacy(&app.as_operator(), "/mcp", "2025-11-25", json!({})).await;
+    let mut stream = client.listen(None).await;
+    assert_eq!(names(&listed(&app.as_operator()).await, "filed"), ["old"]);
+    stream.next_of("notifications/tools/list_changed").await;
+    let list = listed(&app.as_operator()).await;
+    assert_eq!((names(&list, "filed"), filed.starts()), (vec!["new".to_owned()], 2));
 }

@@ -69,17 +69,22 @@ fn asked() -> Value {
 async fn a_first_call_costs_one_start(backend: Backend) {
     let app = TestApp::start(backend, Settings::new()).await;
     let (operator, alice) = (app.as_operator(), app.as_agent("alice").await);
-    let able = McpClient::legacy(&alice, "/mcp", "2025-11-25", asked()).await;
+    let able = [
+        ("able", McpClient::legacy(&alice, "/mcp", "2025-11-25", asked()).await),
+        ("newer", McpClient::modern(&alice, "/mcp").declaring(asked())),
+    ];
     for (slug, arguments, eras, starts) in SERVERS {
         let plain = Noted::register(&app, slug, fixture(), arguments).await;
         operator.call(&format!("{slug}__test_simple_text"), json!({})).await.result();
         assert_eq!(plain.count(), starts, "{slug}, called by a plain client");
         plain.found(&operator, eras).await;
 
-        let slug = format!("{slug}-able");
-        let by_able = Noted::register(&app, &slug, fixture(), arguments).await;
-        able.call(&format!("{slug}__test_simple_text")).await.result().await;
-        assert_eq!(by_able.count(), starts, "{slug}, called by a client with capabilities");
+        for (which, client) in &able {
+            let slug = format!("{slug}-{which}");
+            let by_able = Noted::register(&app, &slug, fixture(), arguments).await;
+            client.call(&format!("{slug}__test_simple_text")).await.result().await;
+            assert_eq!(by_able.count(), starts, "{slug}, called by a client with capabilities");
+        }
     }
 }
 

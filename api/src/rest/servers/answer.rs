@@ -60,7 +60,7 @@ pub struct ServerBody {
     pub created_at: Timestamp,
     #[schema(value_type = Moment)]
     pub updated_at: Timestamp,
-    /// What the last lists show about the server's definitions; in the answer about one server only.
+    /// Warnings about the definitions of the server's last lists; in the answer about one server only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definitions: Option<DefinitionsBody>,
     /// The global server of the same slug that this one hides from the tenant.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::rest::describe::Moment;
 
-/// What the last lists of a server show about its definitions.
+/// Warnings about the definitions of a server's last lists.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Definitions)]

@@ -53,7 +53,7 @@ pub struct DiscoveryBody {
     resource_templates: Vec<Box<RawValue>>,
     #[schema(value_type = Vec<Object>)]
     prompts: Vec<Box<RawValue>>,
-    /// What is unusual about the definitions, and which are left out of lists of all servers.
+    /// Warnings about the definitions, and those that are left out of lists of all servers.
     definitions: DefinitionsBody,
     /// Notes on these lists: that one is empty, or goes on.
     notes: Vec<String>,
