@@ -96,6 +96,15 @@ fn add_one_server(document: &mut OpenApi) {
         operation.parameters.get_or_insert_default().insert(0, slug.clone().into());
         operation.operation_id = operation.operation_id.as_ref().map(|id| format!("{id}_server"));
     }
+    let strict = ParameterBuilder::new()
+        .name("strict")
+        .parameter_in(ParameterIn::Query)
+        .description(Some("True for lists without definitions that official clients refuse."))
+        .schema(Some(bool::schema()))
+        .build();
+    if let Some(post) = &mut item.post {
+        post.parameters.get_or_insert_default().push(strict.into());
+    }
     document.paths.paths.insert(format!("{}{{slug}}", paths::SERVER), item);
 }
 

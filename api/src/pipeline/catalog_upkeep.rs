@@ -20,6 +20,9 @@ use crate::subscriptions::replica_bus::{Message, ReplicaBus};
 /// Least time between two requests for the lists of one server.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Interval of repeated writes, for parts that could not be stored.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Longest interval of the search for old lists. Each finds at most one server, so that few start at a time.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,7 @@ impl CatalogUpkeep {
         let pause = CHECK.min(self.check_after.max(Duration::from_millis(1)));
         let mut checks = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut writes = tokio::time::interval(AGAIN);
         let mut checked = HashMap::new();
         loop {
             tokio::select! {
@@ -60,6 +64,7 @@ impl CatalogUpkeep {
                     Err(RecvError::Closed) => break,
                 },
                 () = self.catalog.unstored() => self.store().await,
+                _ = writes.tick() => self.store().await,
                 () = self.catalog.wanted() => {
                     self.catalog.take_wanted().into_iter().for_each(|selected| self.refresh(selected));
                 }

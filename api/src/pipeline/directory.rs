@@ -184,7 +184,7 @@ impl Directory {
             for member in view.members() {
                 let old = &member.spec;
                 let new = kept.get(&old.id);
-                if !new.is_some_and(|new| new.revision == old.revision) {
+                if new.is_none_or(|new| new.revision != old.revision) {
                     self.catalog.forget(view.tenant, old.id);
                 }
                 if old.enabled.value && !new.is_some_and(|new| runs_on(old, new)) {

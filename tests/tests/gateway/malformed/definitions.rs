@@ -176,6 +176,11 @@ pub async fn definitions_with_one_reading_are_repaired(backend: Backend) {
                 .get(&format!("/v1/mcp/servers/{}/discover", id.as_str().unwrap()))
                 .await
                 .json_of(200);
+            let shown = operator.get("/v1/mcp/servers/fix").await.json_of(200);
+            assert_eq!(
+                shown["definitions"]["warnings"], found["definitions"]["warnings"],
+                "{way:?} {member}"
+            );
             let warned = found["definitions"]["warnings"].as_array().unwrap().iter();
             let repaired = warned.filter(|warning| warning["code"] == "repaired");
             let repaired: HashSet<&Value> = repaired.map(|warning| &warning["name"]).collect();
