@@ -47,6 +47,7 @@ pub async fn answer(
         let known = upstreams.bridge.select_known(view.tenant, &policy, client)?;
         if !upstreams.pool.is_running(&known.list_key())
             && let Some(listed) = upstreams.known_list(&known, list.kind)
+            && listed.listing.note.is_none()
         {
             let shown = Shown { policy: &policy, kind: list.kind, era: listed.listing.era(), context };
             return shown.stored(&listed);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use jiff::{SignedDuration, Timestamp};
-use proxy::catalog::Catalog;
+use proxy::catalog::{Catalog, ListKind};
 use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::selected::Selected;
 use tokio::sync::broadcast::error::RecvError;
@@ -51,6 +51,8 @@ impl CatalogUpkeep {
             tokio::select! {
                 () = stop.cancelled() => break,
                 started = starts.recv() => match started {
+                    // A client reads the lists of its own upstream itself.
+                    Ok(key) if key.owner != 0 => {}
                     Ok(key) => self.refresh_running(&key),
                     Err(RecvError::Lagged(_)) => self.refresh_all(),
                     Err(RecvError::Closed) => break,
@@ -92,16 +94,18 @@ impl CatalogUpkeep {
         }
     }
 
-    /// Requests the known lists of an upstream that are outdated, once at a time.
+    /// Requests the known lists of an upstream that are outdated, once at a time. Only the first request may
+    /// start the server.
     fn refresh(self: &Arc<Self>, selected: Selected) {
         let key = selected.list_key();
-        if key.owner != 0 || !self.refreshing.insert(key) {
+        if !self.refreshing.insert(key) {
             return;
         }
         let upkeep = Arc::clone(self);
         self.tasks.spawn(async move {
+            let mut first = Some(selected);
             loop {
-                let done = upkeep.request_known(&selected).await;
+                let done = upkeep.request_known(&key, first.take()).await;
                 tokio::time::sleep(PAUSE).await;
                 upkeep.refreshing.remove(&key);
                 // A change that came meanwhile was not taken up.
@@ -112,11 +116,20 @@ impl CatalogUpkeep {
         });
     }
 
-    /// Requests the lists that are known; returns false if that failed.
-    async fn request_known(&self, selected: &Selected) -> bool {
-        for kind in self.catalog.known_kinds(&selected.list_key()) {
+    /// Requests the lists that are known; returns false if that failed, or the server does not run any more.
+    async fn request_known(&self, key: &PoolKey, mut first: Option<Selected>) -> bool {
+        let mut kinds = self.catalog.known_kinds(key);
+        if kinds.is_empty() && key.owner != 0 {
+            // Whether the upstream of one client has lists of its own shows by the tools.
+            kinds.push(ListKind::Tools);
+        }
+        for kind in kinds {
+            // Selected anew for each: the server may be changed, disabled or deleted meanwhile.
+            let Some(selected) = first.take().or_else(|| self.pool.select_running_key(key)) else {
+                return false;
+            };
             let deadline = Instant::now() + selected.spec().start_timeout.value + self.list_timeout;
-            if let Err(refusal) = self.catalog.current(selected, kind, deadline).await {
+            if let Err(refusal) = self.catalog.current(&selected, kind, deadline).await {
                 let kind = kind.member();
                 tracing::debug!(server = %selected.spec().slug, kind, %refusal, "a list cannot be refreshed");
                 return false;

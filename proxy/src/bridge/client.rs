@@ -89,13 +89,15 @@ impl Abilities {
         }
     }
 
-    /// Greatest value of [`Abilities::bits`].
-    pub const ALL: u64 = 0b1_1111;
-
     /// Returns the abilities as bits, which stored catalogs are keyed by; zero for none.
     pub fn bits(self) -> u64 {
         let all = [self.sample, self.sample_tools, self.elicit, self.elicit_url, self.roots];
         all.into_iter().rev().fold(0, |bits, can| bits << 1 | u64::from(can))
+    }
+
+    pub fn from_bits(bits: u64) -> Self {
+        let can = |number: u32| bits >> number & 1 == 1;
+        Self { sample: can(0), sample_tools: can(1), elicit: can(2), elicit_url: can(3), roots: can(4) }
     }
 
     pub fn anything(self) -> bool {
@@ -225,6 +227,9 @@ mod tests {
         let all = Abilities::read(&raw(
             r#"{"sampling":{"tools":{}},"elicitation":{"url":{},"form":{}},"roots":{}}"#,
         ));
-        assert_eq!((Abilities::read(&all.to_capabilities()), all.bits()), (all, Abilities::ALL));
+        assert_eq!(Abilities::read(&all.to_capabilities()), all);
+        for bits in 0..32 {
+            assert_eq!(Abilities::from_bits(bits).bits(), bits);
+        }
     }
 }

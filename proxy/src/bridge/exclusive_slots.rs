@@ -1,6 +1,6 @@
 //! Exclusive slots: upstreams that serve one call at a time, because requests of a legacy server to a modern
 //! client do not name their call. A caller has a few such upstreams, which are reused; once one of them has
-//! changed its lists, the caller has that one only, since tools that a call added are nowhere else.
+//! lists of its own, calls wait for that one, since tools that a call added are nowhere else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +21,17 @@ pub struct ExclusiveSlots(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    busy: Mutex<HashMap<PoolKey, [bool; LANES]>>,
+    busy: Mutex<HashMap<PoolKey, [Use; LANES]>>,
     freed: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Use {
+    #[default]
+    Free,
+    Called,
+    /// The call waits for input of its client.
+    Asking,
 }
 
 /// Guard of an upstream that serves one call.
@@ -40,7 +49,8 @@ impl ExclusiveSlots {
             let freed = self.0.freed.notified();
             let mut freed = std::pin::pin!(freed);
             freed.as_mut().enable();
-            if let Some(slot) = self.try_take(base, changed(base, pool)) {
+            let own = (0..LANES).find(|number| pool.has_own_lists(&lane(base, *number)));
+            if let Some(slot) = self.try_take(base, own) {
                 return Ok(slot);
             }
             tokio::time::timeout_at(deadline.into(), freed).await.map_err(|_| {
@@ -52,24 +62,25 @@ impl ExclusiveSlots {
         }
     }
 
-    fn try_take(&self, base: PoolKey, only: Option<usize>) -> Option<Slot> {
+    /// Takes a free slot: the one with lists of its own, if there is one that does not wait for a client.
+    fn try_take(&self, base: PoolKey, own: Option<usize>) -> Option<Slot> {
         let mut busy = self.0.busy.lock();
         let slots = busy.entry(base).or_default();
-        let free = |number: &usize| !slots[*number] && only.is_none_or(|only| only == *number);
+        let own = own.filter(|own| slots[*own] != Use::Asking);
+        let free = |number: &usize| slots[*number] == Use::Free && own.is_none_or(|own| own == *number);
         let number = (0..LANES).find(free)?;
-        slots[number] = true;
+        slots[number] = Use::Called;
         Some(Slot { slots: self.clone(), base, number, key: lane(base, number) })
     }
 }
 
-/// Returns the upstream whose lists a caller sees: the one that has changed its lists, else the first one.
+/// Returns the upstream whose lists a caller sees: the one with lists of its own, else one that has reported
+/// a change, else the first one.
 pub fn listed(base: PoolKey, pool: &Pool) -> Option<PoolKey> {
-    let key = lane(base, changed(base, pool).unwrap_or(0));
+    let lanes = || (0..LANES).map(|number| lane(base, number));
+    let own = lanes().find(|key| pool.has_own_lists(key));
+    let key = own.or_else(|| lanes().find(|key| pool.has_changed(key))).unwrap_or(lane(base, 0));
     pool.is_running(&key).then_some(key)
-}
-
-fn changed(base: PoolKey, pool: &Pool) -> Option<usize> {
-    (0..LANES).find(|number| pool.has_changed(&lane(base, *number)))
 }
 
 /// Returns one of the upstreams of a caller.
@@ -86,12 +97,34 @@ pub fn is_slot_of(slot: u64, caller: u64) -> bool {
     (0..LANES).any(|number| owner(caller, number) == slot)
 }
 
+/// Mark of a slot, for its time of waiting for the client.
+pub struct SlotMark {
+    slots: ExclusiveSlots,
+    base: PoolKey,
+    number: usize,
+}
+
+impl SlotMark {
+    pub fn set_asking(&self, asking: bool) {
+        if let Some(slots) = self.slots.0.busy.lock().get_mut(&self.base) {
+            slots[self.number] = if asking { Use::Asking } else { Use::Called };
+        }
+        self.slots.0.freed.notify_waiters();
+    }
+}
+
+impl Slot {
+    pub fn mark(&self) -> SlotMark {
+        SlotMark { slots: self.slots.clone(), base: self.base, number: self.number }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut busy = self.slots.0.busy.lock();
         if let Some(slots) = busy.get_mut(&self.base) {
-            slots[self.number] = false;
-            if slots.iter().all(|busy| !busy) {
+            slots[self.number] = Use::Free;
+            if slots.iter().all(|slot| *slot == Use::Free) {
                 busy.remove(&self.base);
             }
         }

@@ -129,9 +129,7 @@ impl Bridge {
         {
             return listed;
         }
-        let key = PoolKey { owner: 0, ..own };
-        self.set_profile(&key, client);
-        key
+        PoolKey { owner: 0, ..own }
     }
 
     /// Probes the eras of a server if they are unknown. `legacy` returns the key of a server that proves to
@@ -157,18 +155,18 @@ impl Bridge {
         }
     }
 
+    /// Sets the profile of a client for an upstream of its own, before that starts.
     pub(super) fn set_profile(&self, key: &PoolKey, client: &Client) {
-        if self.pool.has_profile(key) {
+        if key.owner == 0 || self.pool.has_profile(key) {
             return;
         }
         let Some(capabilities) = &client.capabilities else { return };
-        let alone = key.owner != 0;
         self.pool.set_profile(
             key,
             Arc::new(ClientProfile {
-                capabilities: if alone { capabilities.clone() } else { client.can.to_capabilities() },
-                info: client.info.clone().filter(|_| alone),
-                listener: client.home.clone().filter(|_| alone),
+                capabilities: capabilities.clone(),
+                info: client.info.clone(),
+                listener: client.home.clone(),
             }),
         );
     }

@@ -93,7 +93,7 @@ impl Catalog {
                 None => return Ok(None),
             }
         }
-        Ok(None)
+        Ok(Some(format!("the list goes on after {MAX_PAGES} pages")))
     }
 
     /// Requests one page; none when the server does not know the method although it has the capability.

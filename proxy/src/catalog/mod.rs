@@ -17,7 +17,6 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::mcp::Era;
 use protocol::{Code, Refusal, ServerId, TenantId};
 
-use crate::bridge::Abilities;
 use crate::pool::{Pool, PoolKey, UpstreamEvent};
 use crate::selected::Selected;
 use crate::server::Launch;
@@ -117,8 +116,10 @@ impl Catalog {
         if let Some(listing) = self.last(key, kind) {
             return (self.is_current(key, &listing) || !self.pool.is_running(key)).then_some(listing);
         }
-        let others = || self.alike(key).find_map(|slot| slot.listings[kind as usize].load_full());
-        if self.pool.is_running(key) { None } else { others() }
+        if self.pool.is_running(key) {
+            return None;
+        }
+        self.of_other_era(key)?.listings[kind as usize].load_full()
     }
 
     fn last(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
@@ -209,7 +210,7 @@ impl Catalog {
             return None;
         }
         let own = self.slots.get(key).and_then(|slot| slot.handshake.load_full());
-        own.or_else(|| self.alike(key).find_map(|slot| slot.handshake.load_full()))
+        own.or_else(|| self.of_other_era(key)?.handshake.load_full())
     }
 
     /// Forgets a server of a tenant that was deleted or has a new revision.
@@ -224,16 +225,13 @@ impl Catalog {
         Arc::clone(&self.slots.entry(*key).or_default())
     }
 
-    /// Returns the lists of the same server for clients of other eras and capabilities, nearest first.
-    fn alike<'a>(&'a self, key: &PoolKey) -> impl Iterator<Item = Arc<Slot>> + 'a {
-        let key = *key;
-        let other = if key.era == Era::Legacy { Era::Modern } else { Era::Legacy };
-        let alike = move |era| {
-            let mut declared: Vec<u64> = (0..=Abilities::ALL).collect();
-            declared.sort_by_key(|declared| (declared ^ key.declared).count_ones());
-            declared.into_iter().map(move |declared| PoolKey { era, declared, owner: 0, ..key })
-        };
-        let keys = alike(key.era).chain(alike(other));
-        keys.filter_map(|key| self.slots.get(&key).map(|slot| Arc::clone(&slot)))
+    /// Returns the lists that the server gave in the other era, which are shown while its eras are not known.
+    /// Lists of clients with other capabilities are never shown: servers list tools by capabilities.
+    fn of_other_era(&self, key: &PoolKey) -> Option<Arc<Slot>> {
+        let era = if key.era == Era::Legacy { Era::Modern } else { Era::Legacy };
+        let other = PoolKey { era, declared: 0, owner: 0, ..*key };
+        // In the modern era each request declares the client's capabilities.
+        let is_alike = era == Era::Modern || key.declared == 0;
+        is_alike.then(|| self.slots.get(&other).map(|slot| Arc::clone(&slot))).flatten()
     }
 }

@@ -175,6 +175,15 @@ impl Catalog {
     ) {
         let Selected { list_key: key, spec, .. } = selected;
         let before = slot.listings[kind as usize].load_full();
+        // The client of an upstream of its own has read the shared one's list before.
+        let shared = self.last(&PoolKey { owner: 0, ..*key }, kind).filter(|_| key.owner != 0);
+        if key.owner != 0
+            && let Some(usual) = shared.as_ref().or(before.as_ref())
+            && usual.body != listing.body
+        {
+            self.pool.set_own_lists(key);
+        }
+        let before = before.or(shared);
         let is_same = before.as_ref().is_some_and(|before| before.body == listing.body);
         if let Some(before) = &before
             && !is_same
@@ -183,7 +192,8 @@ impl Catalog {
             self.pool.publish(*key, kind.changed());
         }
         let greeted = slot.handshake.swap(Some(Arc::clone(&initialized)));
-        if key.owner != 0 || matches!(spec.launch, Launch::Builtin(_)) {
+        // A list that goes on is asked for again, since it is not the whole one.
+        if key.owner != 0 || matches!(spec.launch, Launch::Builtin(_)) || listing.note.is_some() {
             return;
         }
         if greeted.is_none_or(|greeted| greeted.result != initialized.result)

@@ -2,7 +2,7 @@
 //! operator.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -42,6 +42,8 @@ pub struct Entry {
     pub(super) last_success: AtomicI64,
     /// Number of the last start in the upper half, and of the changes of lists since then in the lower.
     pub changes: Arc<AtomicU64>,
+    /// True if the upstream serves one client and has other lists than the shared one.
+    pub own_lists: AtomicBool,
     pub logs: Arc<LogRing>,
     pub subscriptions: Arc<Subscriptions>,
     pub(super) starts: AtomicU64,
@@ -111,6 +113,7 @@ impl Entry {
             last_used: AtomicU64::new(pool.millis()),
             last_success: AtomicI64::new(0),
             changes: Arc::new(AtomicU64::new(first_change)),
+            own_lists: AtomicBool::new(false),
             logs: pool.logs(key.tenant, key.server),
             subscriptions: Arc::default(),
             starts: AtomicU64::new(0),
@@ -225,6 +228,7 @@ impl Entry {
                 life.set(Phase::Running);
                 // Before the upstream can be used: a list from before its start is outdated.
                 self.changes.store(self.pool.next_generation() << 32, Ordering::Relaxed);
+                self.own_lists.store(false, Ordering::Relaxed);
                 self.current.store(Some(running.clone()));
             }
             wanted

@@ -147,7 +147,8 @@ impl Pool {
         match tokio::time::timeout_at(deadline.into(), told.wait_for(Option::is_some)).await {
             Ok(told) => told.ok().and_then(|told| told.clone()).unwrap_or(Ok(Eras::LEGACY)),
             Err(_) => {
-                let reason = format!("`{}` is still being started to see which era it speaks", spec.slug);
+                let reason =
+                    format!("`{}` is still starting, or waits until fewer other servers start", spec.slug);
                 Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"))
             }
         }

@@ -184,6 +184,20 @@ impl Pool {
         })
     }
 
+    /// Returns true if the upstream runs and was found to have other lists than the shared one.
+    pub fn has_own_lists(&self, key: &PoolKey) -> bool {
+        self.shared
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.own_lists.load(Ordering::Relaxed) && entry.alive().is_some())
+    }
+
+    pub(crate) fn set_own_lists(&self, key: &PoolKey) {
+        if let Some(entry) = self.shared.entries.get(key) {
+            entry.own_lists.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
         status::of(&self.shared, tenant, server)
     }

@@ -7,9 +7,11 @@ use std::time::Instant;
 use protocol::mcp::Era;
 use protocol::{Code, Refusal, TenantId};
 
+use super::PoolKey;
 use super::entry::{Entry, Running};
 use super::events::PoolEvent;
 use super::state::PoolState;
+use crate::bridge::Abilities;
 use crate::builtin::BuiltinUpstream;
 use crate::child::ChildPlan;
 use crate::http::{self, RemotePlan};
@@ -18,6 +20,7 @@ use crate::peer::PeerPlan;
 use crate::peer::events::UpstreamEvent;
 use crate::server::{BuiltinLaunch, Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{self, NotStarted, StartedChild, StdioLimits, StdioPlan};
+use crate::upstream::ClientProfile;
 use crate::websocket;
 
 pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted> {
@@ -88,10 +91,21 @@ pub fn peer_plan(entry: &Entry) -> PeerPlan {
         events.send(PoolEvent { key, event }).ok();
     };
     PeerPlan {
-        client: entry.pool.profiles.get(&key).map(|profile| profile.value().clone()),
+        client: profile(entry),
         publish: Arc::new(publish),
         ..silent_plan(&entry.pool, &entry.spec, key.era, entry.logs.clone())
     }
+}
+
+/// Returns the profile of the client that an upstream serves alone, or that of all clients with the declared
+/// capabilities.
+fn profile(entry: &Entry) -> Option<Arc<ClientProfile>> {
+    let PoolKey { owner, declared, .. } = entry.key;
+    if owner != 0 {
+        return entry.pool.profiles.get(&entry.key).map(|profile| profile.value().clone());
+    }
+    let capabilities = Abilities::from_bits(declared).to_capabilities();
+    (declared != 0).then(|| Arc::new(ClientProfile { capabilities, info: None, listener: None }))
 }
 
 /// Returns the plan of an upstream that publishes nothing and serves no particular client.

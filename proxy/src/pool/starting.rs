@@ -1,10 +1,12 @@
 //! Progress of a start: a wait for one of the permits that bound concurrent starts of children, the start
 //! itself, its outcome.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::{Code, Refusal};
-use tokio::sync::{SemaphorePermit, watch};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::entry::{Entry, Life, Phase};
 use crate::server::Launch;
@@ -12,6 +14,9 @@ use crate::stdio::stopped;
 
 /// Time beyond `start_timeout` for a start to end.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for which a start keeps the processors busy; a longer one waits for a download or a person.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Progress of a start, for all who wait.
 #[derive(Clone)]
@@ -63,22 +68,27 @@ impl Life {
 }
 
 impl Entry {
-    /// Begins the start, for a child after a wait for a permit, which is held until the start ends.
-    pub async fn turn(&self, claim: &Claim) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
-        let mut permit = None;
+    /// Begins the start, for a child after a wait for a permit, which is held until the guard is dropped, at
+    /// most for [`BUSY`].
+    pub async fn turn(&self, claim: &Claim) -> Result<DropGuard, Refusal> {
+        let over = CancellationToken::new();
         if let Launch::Stdio(_) = self.spec.launch {
             let stopping = self.pool.processes(self.key.tenant, self.key.server).stopping();
-            tokio::select! {
+            let permit = tokio::select! {
                 biased;
-                acquired = self.pool.start_permits.acquire() => permit = acquired.ok(),
-                () = stopping.cancelled() => {}
-            }
-            if permit.is_none() || !claim.is_current(&self.life.lock()) {
-                return Err(stopped(self.spec.slug.as_str()));
-            }
+                acquired = Arc::clone(&self.pool.start_permits).acquire_owned() => acquired.ok(),
+                () = stopping.cancelled() => None,
+            };
+            let permit = permit.filter(|_| claim.is_current(&self.life.lock()));
+            let permit = permit.ok_or_else(|| stopped(self.spec.slug.as_str()))?;
+            let over = over.clone();
+            self.pool.tasks.spawn(async move {
+                tokio::time::timeout(BUSY, over.cancelled()).await.ok();
+                drop(permit);
+            });
         }
         claim.begin();
-        Ok(permit)
+        Ok(over.drop_guard())
     }
 
     /// Waits for the end of a start: for its turn until the deadline, then as long as a start takes at most.

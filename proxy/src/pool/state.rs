@@ -48,7 +48,7 @@ pub struct PoolState {
     /// The number of children that are starting.
     starting: AtomicUsize,
     /// Permits for concurrent starts of children.
-    pub start_permits: Semaphore,
+    pub start_permits: Arc<Semaphore>,
 }
 
 /// Guard that counts a child as starting.
@@ -74,7 +74,9 @@ impl PoolState {
 
     pub fn new(settings: PoolSettings, builtins: Vec<Arc<dyn ToolProvider>>) -> Self {
         Self {
-            start_permits: Semaphore::new(settings.start_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            start_permits: Arc::new(Semaphore::new(
+                settings.start_concurrency.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             settings,
             builtins,
             entries: DashMap::new(),
