@@ -142,7 +142,8 @@ impl Catalog {
         match route.listed_as() {
             None => route.found = Found::Yes,
             Some(kind) => {
-                if let Some(listing) = self.known(&key, kind) {
+                // An outdated list has most names; `settle` asks the server for others.
+                if let Some(listing) = self.known(&key, kind).or_else(|| self.last(&key, kind)) {
                     route.look_up(&listing, self.is_current(&key, &listing));
                 }
             }

@@ -17,13 +17,15 @@ pub struct Selected {
     pub(crate) list_key: PoolKey,
     /// Key of the first upstream of this client alone, which a call starts.
     pub(crate) own: Option<PoolKey>,
+    /// False for upkeep, which does not keep an idle upstream running.
+    pub(crate) is_use: bool,
 }
 
 impl Selected {
     /// Selects an upstream for work of the gateway itself, without a policy: a caller's right, if any, was
     /// proved otherwise (by a scope of REST).
     pub fn for_gateway(spec: Arc<ServerSpec>, key: PoolKey) -> Self {
-        Self { spec, key, list_key: key, own: None }
+        Self { spec, key, list_key: key, own: None, is_use: false }
     }
 
     /// Selects the client's own upstream for lists too.

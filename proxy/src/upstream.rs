@@ -55,12 +55,23 @@ pub struct UpstreamRequest<'a> {
     pub headers: &'a [(String, String)],
     /// The sender, for a built-in server; `None` for the gateway's own requests.
     pub caller: Option<&'a Caller>,
+    /// False for upkeep, which does not keep an idle upstream running.
+    pub is_use: bool,
 }
 
 impl<'a> UpstreamRequest<'a> {
     /// Returns a request without a listener.
     pub fn new(method: &'a str, params: Params<'a>, deadline: Instant) -> Self {
-        Self { method, params, deadline, listener: None, progress: None, headers: &[], caller: None }
+        Self {
+            method,
+            params,
+            deadline,
+            listener: None,
+            progress: None,
+            headers: &[],
+            caller: None,
+            is_use: true,
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 //! neither empties the list nor delays it beyond a deadline. A list is filtered for its caller, so nobody
 //! else may cache it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use entity::Seal;
 use futures_util::future::join_all;
+use protocol::Refusal;
 use protocol::mcp::Era;
-use protocol::{Code, Refusal};
 use proxy::bridge::{Sealer, results};
 use proxy::catalog::ListKind;
 use proxy::policy::Policy;
@@ -58,26 +58,13 @@ async fn merged(
         let policy = member.policy(context.caller.agent);
         let (tenant, client) = (view.tenant, &context.protocol.client);
         async move {
-            let listing = upstreams.list(tenant, &policy, client, list.kind, deadline);
-            let listing = in_time(upstreams.list_timeout, &policy, listing).await;
+            let listing = upstreams.list(tenant, &policy, client, list.kind, deadline).await;
             (policy, listing)
         }
     });
     let lists = join_all(requests).await;
     let page = Page { kind: list.kind, era: context.protocol.client.era, after: after.as_deref(), cursors };
     Ok(Answer::Result(page.write(&lists).into()))
-}
-
-/// Bounds the wait for a server, which may have to be started first.
-async fn in_time(
-    limit: Duration,
-    policy: &Policy,
-    listing: impl Future<Output = Result<Listed, Refusal>>,
-) -> Result<Listed, Refusal> {
-    tokio::time::timeout(limit, listing).await.unwrap_or_else(|_| {
-        let reason = format!("server `{}` did not answer within {} ms", policy.spec.slug, limit.as_millis());
-        Err(Refusal::new(Code::TimedOut, reason).hint("it may still be starting; list again in a moment"))
-    })
 }
 
 struct Page<'a> {
@@ -97,8 +84,8 @@ impl Page<'_> {
         let mut skipping = self.after;
         for (policy, listing) in lists {
             let listing = match listing {
-                Ok(Listed { listing, age }) => {
-                    stored.extend(age.map(|age| stored_since(&policy.spec, listing, age)));
+                Ok(Listed { listing, age, failure }) => {
+                    stored.extend(age.map(|age| stored_since(&policy.spec, listing, age, failure.as_ref())));
                     left_out.extend(left_out_of(policy, self.kind, &listing.left_out));
                     listing
                 }

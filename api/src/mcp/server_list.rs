@@ -108,11 +108,11 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     /// Returns the last list of a server that does not run, on one page.
-    fn stored(&self, Listed { listing, age }: &Listed) -> Result<Answer, Refusal> {
+    fn stored(&self, Listed { listing, age, .. }: &Listed) -> Result<Answer, Refusal> {
         let mut members = Members::default();
         members.set(self.kind.member(), raw(listing.body.to_string()));
         if let Some(age) = age {
-            let stored = json!({ STORED: [stored_since(&self.policy.spec, listing, *age)] });
+            let stored = json!({ STORED: [stored_since(&self.policy.spec, listing, *age, None)] });
             members.set("_meta", raw(stored.to_string()));
         }
         if self.is_edited(listing.body.as_bytes()) {
@@ -222,7 +222,18 @@ pub fn left_out_of(policy: &Policy, kind: ListKind, left_out: &[LeftOut]) -> Vec
         .collect()
 }
 
-/// Returns when the list of a server that does not run was requested.
-pub fn stored_since(spec: &ServerSpec, listing: &Listing, age: SignedDuration) -> Value {
-    json!({ "server": spec.slug, "listedAt": listing.listed_at, "ageSeconds": age.as_secs() })
+/// Returns when a list that is not up to date was requested, and why the server did not list again.
+pub fn stored_since(
+    spec: &ServerSpec,
+    listing: &Listing,
+    age: SignedDuration,
+    failure: Option<&Refusal>,
+) -> Value {
+    let mut since =
+        json!({ "server": spec.slug, "listedAt": listing.listed_at, "ageSeconds": age.as_secs() });
+    if let Some(Refusal { code, reason, .. }) = failure {
+        since["code"] = json!(code.as_str());
+        since["reason"] = json!(reason);
+    }
+    since
 }

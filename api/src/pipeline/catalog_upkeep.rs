@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use jiff::{SignedDuration, Timestamp};
-use proxy::catalog::{Catalog, ListKind};
+use proxy::catalog::Catalog;
 use proxy::pool::{Pool, PoolKey, UpstreamEvent};
 use proxy::selected::Selected;
+use proxy::server::Launch;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,9 @@ use crate::subscriptions::replica_bus::{Message, ReplicaBus};
 
 /// Least time between two requests for the lists of one server.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Time for the requests that caused a start to be sent before those of the upkeep.
+const BEHIND: Duration = Duration::from_millis(100);
 
 /// Interval of repeated writes, for parts that could not be stored.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -51,9 +55,7 @@ impl CatalogUpkeep {
             tokio::select! {
                 () = stop.cancelled() => break,
                 started = starts.recv() => match started {
-                    // A client reads the lists of its own upstream itself.
-                    Ok(key) if key.owner != 0 => {}
-                    Ok(key) => self.refresh_running(&key),
+                    Ok(key) => self.refresh_started(key),
                     Err(RecvError::Lagged(_)) => self.refresh_all(),
                     Err(RecvError::Closed) => break,
                 },
@@ -88,13 +90,26 @@ impl CatalogUpkeep {
         }
     }
 
+    /// Requests the lists of an upstream after the call that started it.
+    fn refresh_started(self: &Arc<Self>, key: PoolKey) {
+        let upkeep = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let begun = Instant::now();
+            tokio::time::sleep(BEHIND).await;
+            while upkeep.pool.is_busy(&key) && begun.elapsed() < PAUSE {
+                tokio::time::sleep(BEHIND).await;
+            }
+            upkeep.refresh_running(&key);
+        });
+    }
+
     fn refresh_running(self: &Arc<Self>, key: &PoolKey) {
         if let Some(selected) = self.pool.select_running_key(key) {
             self.refresh(selected);
         }
     }
 
-    /// Requests the known lists of an upstream that are outdated, once at a time. Only the first request may
+    /// Requests the lists of an upstream that are outdated or not known, once at a time. Only the first request may
     /// start the server.
     fn refresh(self: &Arc<Self>, selected: Selected) {
         let key = selected.list_key();
@@ -105,7 +120,7 @@ impl CatalogUpkeep {
         self.tasks.spawn(async move {
             let mut first = Some(selected);
             loop {
-                let done = upkeep.request_known(&key, first.take()).await;
+                let done = upkeep.request(&key, first.take()).await;
                 tokio::time::sleep(PAUSE).await;
                 upkeep.refreshing.remove(&key);
                 // A change that came meanwhile was not taken up.
@@ -116,18 +131,16 @@ impl CatalogUpkeep {
         });
     }
 
-    /// Requests the lists that are known; returns false if that failed, or the server does not run any more.
-    async fn request_known(&self, key: &PoolKey, mut first: Option<Selected>) -> bool {
-        let mut kinds = self.catalog.known_kinds(key);
-        if kinds.is_empty() && key.owner != 0 {
-            // Whether the upstream of one client has lists of its own shows by the tools.
-            kinds.push(ListKind::Tools);
-        }
-        for kind in kinds {
+    /// Requests the lists; returns false if that failed, or the server does not run any more.
+    async fn request(&self, key: &PoolKey, mut first: Option<Selected>) -> bool {
+        for kind in self.catalog.kinds_to_request(key) {
             // Selected anew for each: the server may be changed, disabled or deleted meanwhile.
             let Some(selected) = first.take().or_else(|| self.pool.select_running_key(key)) else {
                 return false;
             };
+            if let Launch::Builtin(_) = selected.spec().launch {
+                return true;
+            }
             let deadline = Instant::now() + selected.spec().start_timeout.value + self.list_timeout;
             if let Err(refusal) = self.catalog.current(&selected, kind, deadline).await {
                 let kind = kind.member();

@@ -175,6 +175,13 @@ impl Directory {
                 }
             };
             let changed = now.differs(&view);
+            for member in changed.iter().filter_map(|slug| now.find(slug.as_str())) {
+                // Another replica may have stored lists before this one knew the server.
+                self.restore_again(view.tenant, Some(member.spec.id)).await;
+                if member.spec.enabled.value {
+                    self.pool.admit(view.tenant, &member.spec);
+                }
+            }
             if !changed.is_empty() {
                 // Sending fails if nobody has subscribed.
                 self.changes.send((view.tenant, changed)).ok();
@@ -186,6 +193,9 @@ impl Directory {
                 let new = kept.get(&old.id);
                 if new.is_none_or(|new| new.revision != old.revision) {
                     self.catalog.forget(view.tenant, old.id);
+                }
+                if !new.is_some_and(|new| new.revision == old.revision && new.enabled.value) {
+                    self.pool.refuse(view.tenant, old);
                 }
                 if old.enabled.value && !new.is_some_and(|new| runs_on(old, new)) {
                     let (pool, tenant, gone) = (self.pool.clone(), view.tenant, old.id);
@@ -249,7 +259,9 @@ impl Directory {
             servers.iter().map(|server| Arc::new(self.spec(server))).collect();
         let restored = Arc::clone(&self.restored.entry(tenant).or_default());
         let restore = || async { self.restore(tenant, None, &servers).await.map(drop) };
-        restored.get_or_try_init(restore).await.map_err(refused)?;
+        if let Err(error) = restored.get_or_try_init(restore).await {
+            tracing::warn!(error = error.detail(), "stored catalogs cannot be read");
+        }
         let configs = configs.iter().map(|row| (row.server, row.agent, Arc::new(config_spec(row)))).collect();
         Ok(TenantView::new(tenant, servers, configs))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use protocol::{Refusal, TenantId};
+use protocol::{Code, Refusal, TenantId};
 use proxy::bridge::{Bridge, Client};
 use proxy::catalog::{Catalog, ListKind, Listing};
 use proxy::policy::Policy;
@@ -31,10 +31,11 @@ pub struct Upstreams {
     pub list_timeout: Duration,
 }
 
-/// A list, with the time since its request if the server does not run.
+/// A list, with the time since its request if it is not up to date, and the reason if the server runs.
 pub struct Listed {
     pub listing: Arc<Listing>,
     pub age: Option<SignedDuration>,
+    pub failure: Option<Refusal>,
 }
 
 impl Upstreams {
@@ -64,7 +65,7 @@ impl Upstreams {
         Ok(route)
     }
 
-    /// Returns a list of a server: the known one, else the server's answer.
+    /// Returns a list of a server: the known one, else the server's answer, else the last one.
     pub async fn list(
         &self,
         tenant: TenantId,
@@ -77,9 +78,22 @@ impl Upstreams {
         if let Some(listed) = self.known_list(&known, kind) {
             return Ok(listed);
         }
-        let selected = self.bridge.select(tenant, policy, client, deadline).await?;
-        let listing = self.catalog.list(&selected, kind, deadline).await?;
-        Ok(Listed { age: self.catalog.age(&selected, &listing), listing })
+        let answer = in_time(deadline, policy, async {
+            let selected = self.bridge.select(tenant, policy, client, deadline).await?;
+            let listing = self.catalog.list(&selected, kind, deadline).await?;
+            Ok(Listed { age: self.catalog.age(&selected, &listing), listing, failure: None })
+        });
+        let refusal = match answer.await {
+            Ok(listed) => return Ok(listed),
+            Err(refusal) => refusal,
+        };
+        match self.catalog.last(&known.list_key(), kind) {
+            Some(listing) => {
+                let age = self.catalog.age(&known, &listing);
+                Ok(Listed { age, listing, failure: Some(refusal) })
+            }
+            None => Err(refusal),
+        }
     }
 
     /// Returns a list as far as it is known without a request.
@@ -89,7 +103,7 @@ impl Upstreams {
         if let Some(age) = age {
             self.catalog.want(known, age);
         }
-        Some(Listed { listing, age })
+        Some(Listed { listing, age, failure: None })
     }
 
     /// Returns the handshake of an endpoint's server: the last one of a server that does not run, which is
@@ -110,4 +124,17 @@ impl Upstreams {
         let selected = self.bridge.select(view.tenant, &policy, client, deadline).await?;
         self.pool.initialized(&selected, deadline).await
     }
+}
+
+/// Bounds the wait for a server, which may have to be started first.
+async fn in_time(
+    deadline: Instant,
+    policy: &Policy,
+    listing: impl Future<Output = Result<Listed, Refusal>>,
+) -> Result<Listed, Refusal> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    tokio::time::timeout_at(deadline.into(), listing).await.unwrap_or_else(|_| {
+        let reason = format!("server `{}` did not answer within {} ms", policy.spec.slug, limit.as_millis());
+        Err(Refusal::new(Code::TimedOut, reason).hint("it may still be starting; list again in a moment"))
+    })
 }

@@ -18,14 +18,21 @@ use crate::time;
 const ROWS: usize = 100;
 
 impl TenantScope<'_> {
-    /// Returns all stored parts, or those of one server.
+    /// Returns all stored parts, or those of one server, but for rows that this release cannot read.
     pub async fn catalogs(&self, server: Option<ServerId>) -> Result<Vec<CatalogPart>, DbError> {
         let mut select = Entity::find().filter(Column::TenantId.eq(self.tenant.0));
         if let Some(server) = server {
             select = select.filter(Column::ServerId.eq(server.0));
         }
         let rows = select.all(self.db.reader()).await?;
-        rows.into_iter().map(CatalogPart::try_from).collect()
+        let read = |row: Model| {
+            let server = row.server_id;
+            let unreadable = |error: &DbError| {
+                tracing::warn!(%server, error = error.detail(), "a stored catalog cannot be read");
+            };
+            CatalogPart::try_from(row).inspect_err(unreadable).ok()
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     /// Stores parts in place of older ones. A later part that is stored already stays, and parts of servers

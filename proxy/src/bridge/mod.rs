@@ -215,6 +215,7 @@ impl Bridge {
             progress,
             headers: call.headers,
             caller: call.caller,
+            is_use: true,
         };
         tokio::select! {
             biased;

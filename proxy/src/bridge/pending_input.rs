@@ -185,6 +185,7 @@ async fn begin(
             progress,
             headers: &[],
             caller: None,
+            is_use: true,
         };
         let delivered = tokio::select! {
             biased;

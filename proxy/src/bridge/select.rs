@@ -79,7 +79,7 @@ impl Bridge {
     fn selected(&self, tenant: TenantId, spec: &Arc<ServerSpec>, client: &Client) -> Selected {
         let key = self.key(tenant, spec, client);
         let list_key = self.shared_unless_running(key, client);
-        Selected { spec: Arc::clone(spec), key, list_key, own: self.own(key, client) }
+        Selected { spec: Arc::clone(spec), key, list_key, own: self.own(key, client), is_use: true }
     }
 
     /// Returns the key of the upstream that serves this client, by the eras known without a probe: for lists

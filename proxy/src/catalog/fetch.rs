@@ -13,8 +13,7 @@ use serde_json::value::RawValue;
 use super::page::{self, Page};
 use super::{Catalog, ListKind, Listing};
 use crate::message;
-use crate::pool::PoolKey;
-use crate::server::ServerSpec;
+use crate::selected::Selected;
 use crate::upstream::{Initialized, Params, UpstreamAnswer, UpstreamRequest};
 
 /// Most items accepted in one list of one server.
@@ -30,18 +29,18 @@ impl Catalog {
     /// Requests the whole list; returns it with the handshake of the upstream that answered.
     pub(super) async fn fetch(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         kind: ListKind,
         deadline: Instant,
     ) -> Result<(Arc<Initialized>, Listing), Refusal> {
-        let initialized = self.pool.handshake(key, spec, deadline).await?;
+        let Selected { list_key: key, spec, .. } = selected;
+        let initialized = self.pool.handshake(selected, deadline).await?;
         // The counter is read first: a change during the answer makes this list stale at once.
         let changes = self.pool.changes(key);
         let listed_at = Timestamp::now();
         let mut body = "[".to_owned();
         let note = match has_capability(&initialized.result, kind.capability()) {
-            true => self.pages(key, spec, kind, &mut body, deadline).await?,
+            true => self.pages(selected, kind, &mut body, deadline).await?,
             false => None,
         };
         body.push(']');
@@ -57,8 +56,7 @@ impl Catalog {
     /// Appends the items of all pages; returns a note if the list does not end properly.
     async fn pages(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         kind: ListKind,
         body: &mut String,
         deadline: Instant,
@@ -66,7 +64,7 @@ impl Catalog {
         let (mut cursor, mut cursors) = (None::<String>, HashSet::new());
         let (mut count, mut bytes) = (0, 0);
         for _ in 0..MAX_PAGES {
-            let Some(page) = self.page(key, spec, kind, cursor.as_deref(), deadline).await? else {
+            let Some(page) = self.page(selected, kind, cursor.as_deref(), deadline).await? else {
                 return Ok(None);
             };
             for raw in page.items {
@@ -99,15 +97,18 @@ impl Catalog {
     /// Requests one page; none when the server does not know the method although it has the capability.
     async fn page(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         kind: ListKind,
         cursor: Option<&str>,
         deadline: Instant,
     ) -> Result<Option<Page>, Refusal> {
+        let Selected { list_key: key, spec, is_use, .. } = selected;
         let cursor = cursor.map(|cursor| ("cursor".to_owned(), cursor.into()));
         let params = self.pool.own_params(key.era, cursor.into_iter().collect());
-        let request = UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline);
+        let request = UpstreamRequest {
+            is_use: *is_use,
+            ..UpstreamRequest::new(kind.method(), Params::raw(params.as_bytes()), deadline)
+        };
         match self.pool.send(key, spec, request).await?.answer {
             UpstreamAnswer::Result(result) => page::read(&result, kind).map(Some).map_err(|problem| {
                 let reason = format!("server `{}` answered {} with {problem}", spec.slug, kind.method());
@@ -130,7 +131,7 @@ impl Catalog {
     }
 }
 
-fn has_capability(initialize: &[u8], capability: &str) -> bool {
+pub fn has_capability(initialize: &[u8], capability: &str) -> bool {
     #[derive(Deserialize)]
     struct Initialize<'a> {
         #[serde(borrow)]

@@ -55,6 +55,22 @@ pub struct Item {
 }
 
 impl Listing {
+    /// Returns the list of a server that has no items.
+    pub(super) fn empty(era: Era, kind: ListKind) -> Self {
+        let now = Timestamp::now();
+        Listing {
+            items: Vec::new(),
+            by_tail: HashMap::new(),
+            body: "[]".into(),
+            changes: 0,
+            listed_at: now,
+            stored_at: now,
+            of: (era, kind),
+            left_out: Vec::new(),
+            note: None,
+        }
+    }
+
     /// Reads a JSON array of items of a server of that era.
     pub(super) fn read(
         spec: &ServerSpec,
@@ -63,17 +79,8 @@ impl Listing {
         listed_at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
         let raws: Vec<&RawValue> = serde_json::from_str(&body)?;
-        let mut listing = Listing {
-            items: Vec::with_capacity(raws.len()),
-            by_tail: HashMap::with_capacity(raws.len()),
-            body: Arc::clone(&body),
-            changes: 0,
-            listed_at,
-            stored_at: listed_at,
-            of,
-            left_out: Vec::new(),
-            note: None,
-        };
+        let mut listing = Listing { body: Arc::clone(&body), ..Self::empty(of.0, of.1) };
+        (listing.listed_at, listing.stored_at) = (listed_at, listed_at);
         for raw in raws {
             if let Err(left_out) = listing.add(spec, raw)
                 && listing.left_out.len() < MAX_LEFT_OUT

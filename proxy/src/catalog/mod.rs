@@ -105,6 +105,15 @@ struct Slot {
     fetching: [tokio::sync::Mutex<()>; 4],
 }
 
+impl Slot {
+    /// Returns an empty list if the last handshake says that the server has no such list.
+    fn without(&self, kind: ListKind, era: Era) -> Option<Arc<Listing>> {
+        let handshake = self.handshake.load_full()?;
+        let has = fetch::has_capability(&handshake.result, kind.capability());
+        (!has).then(|| Arc::new(Listing::empty(era, kind)))
+    }
+}
+
 impl Catalog {
     pub fn new(pool: Pool) -> Self {
         Self { pool, slots: DashMap::new(), upkeep: Upkeep::default() }
@@ -119,10 +128,14 @@ impl Catalog {
         if self.pool.is_running(key) {
             return None;
         }
-        self.of_other_era(key)?.listings[kind as usize].load_full()
+        let of =
+            |slot: &Slot| slot.listings[kind as usize].load_full().or_else(|| slot.without(kind, key.era));
+        let own = self.slots.get(key).and_then(|slot| of(&slot));
+        own.or_else(|| of(&*self.of_other_era(key)?))
     }
 
-    fn last(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
+    /// Returns the last list, however old it is.
+    pub fn last(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
         self.slots.get(key)?.listings[kind as usize].load_full()
     }
 
@@ -196,7 +209,7 @@ impl Catalog {
         if let Some(listing) = known() {
             return Ok(listing);
         }
-        let (initialized, mut listing) = self.fetch(key, spec, kind, deadline).await?;
+        let (initialized, mut listing) = self.fetch(selected, kind, deadline).await?;
         self.keep(&slot, selected, kind, initialized, &mut listing);
         let listing = Arc::new(listing);
         slot.listings[kind as usize].store(Some(Arc::clone(&listing)));

@@ -94,10 +94,14 @@ impl Catalog {
         std::mem::take(&mut *self.upkeep.wanted.lock()).into_values().collect()
     }
 
-    /// Returns the kinds of lists that are known of an upstream.
-    pub fn known_kinds(&self, key: &PoolKey) -> Vec<ListKind> {
-        let known = |kind: &ListKind| self.last(key, *kind).is_some();
-        ListKind::ALL.into_iter().filter(known).collect()
+    /// Returns the kinds of lists to request after a start: all, of an upstream that clients share; of one
+    /// client's, the tools, and those that are known of the shared one.
+    pub fn kinds_to_request(&self, key: &PoolKey) -> Vec<ListKind> {
+        let shared = PoolKey { owner: 0, ..*key };
+        let is_wanted = |kind: &ListKind| {
+            key.owner == 0 || *kind == ListKind::Tools || self.last(&shared, *kind).is_some()
+        };
+        ListKind::ALL.into_iter().filter(is_wanted).collect()
     }
 
     /// Returns true if the server has reported a change or started since a known list was requested.
@@ -183,7 +187,10 @@ impl Catalog {
         {
             self.pool.set_own_lists(key);
         }
-        let before = before.or(shared);
+        let before = before.or_else(|| shared.clone());
+        if let Some(shared) = &shared {
+            self.keep_shared(selected, kind, shared, listing);
+        }
         let is_same = before.as_ref().is_some_and(|before| before.body == listing.body);
         if let Some(before) = &before
             && !is_same
@@ -209,6 +216,26 @@ impl Catalog {
             return;
         }
         self.note(key, Part::List(kind), Arc::clone(&listing.body), listing.listed_at);
+    }
+
+    /// Takes the list of an upstream of one client for that of all clients with its capabilities, since no call
+    /// starts an upstream that they share. A list that the server has changed since its start is not taken.
+    fn keep_shared(&self, selected: &Selected, kind: ListKind, known: &Listing, listing: &Listing) {
+        let key = PoolKey { owner: 0, ..selected.list_key };
+        let is_changed = listing.changes & u64::from(u32::MAX) != 0;
+        if is_changed || listing.note.is_some() || self.pool.is_running(&key) {
+            return;
+        }
+        let of = (key.era, kind);
+        let Ok(shared) = Listing::read(&selected.spec, of, Arc::clone(&listing.body), listing.listed_at)
+        else {
+            return;
+        };
+        self.slot(&key).listings[kind as usize].store(Some(Arc::new(shared)));
+        self.note(&key, Part::List(kind), Arc::clone(&listing.body), listing.listed_at);
+        if known.body != listing.body {
+            self.pool.publish(key, kind.changed());
+        }
     }
 
     fn note(&self, key: &PoolKey, part: Part, body: Arc<str>, listed_at: Timestamp) {

@@ -136,7 +136,11 @@ impl<'a> FirstStart<'a> {
                 return Err(refusal);
             }
         };
-        child.end(stopped(self.entry.spec.slug.as_str())).await;
+        let refusal = stopped(self.entry.spec.slug.as_str());
+        child.end(refusal.clone()).await;
+        if !claim.is_current(&self.entry.life.lock()) {
+            return Err(refusal);
+        }
         claim.begin();
         self.again(&unanswered).await
     }

@@ -146,15 +146,15 @@ impl Pool {
         selected: &Selected,
         deadline: Instant,
     ) -> Result<Arc<Initialized>, Refusal> {
-        self.handshake(&selected.list_key, &selected.spec, deadline).await
+        self.handshake(selected, deadline).await
     }
 
     pub(crate) async fn handshake(
         &self,
-        key: &PoolKey,
-        spec: &Arc<ServerSpec>,
+        selected: &Selected,
         deadline: Instant,
     ) -> Result<Arc<Initialized>, Refusal> {
+        let Selected { list_key: key, spec, is_use, .. } = selected;
         loop {
             let entry = self.entry(key, spec)?;
             let running = match tokio::time::timeout_at(deadline.into(), entry.ensure(deadline)).await {
@@ -166,7 +166,9 @@ impl Pool {
                     return Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"));
                 }
             };
-            entry.touch();
+            if *is_use {
+                entry.touch();
+            }
             return Ok(running.initialized.clone());
         }
     }
@@ -182,6 +184,11 @@ impl Pool {
         self.shared.entries.get(key).is_some_and(|entry| {
             entry.changes.load(Ordering::Relaxed) & u64::from(u32::MAX) != 0 && entry.alive().is_some()
         })
+    }
+
+    /// Returns true while requests are in flight to an upstream.
+    pub fn is_busy(&self, key: &PoolKey) -> bool {
+        self.shared.entries.get(key).is_some_and(|entry| entry.in_flight.load(Ordering::Relaxed) > 0)
     }
 
     /// Returns true if the upstream runs and was found to have other lists than the shared one.
@@ -266,6 +273,17 @@ impl Pool {
         Ok(eras.nearest(last.map_or(Era::Legacy, |entry| entry.key.era)))
     }
 
+    /// Refuses starts of this revision of a server and of earlier ones, for those who looked it up before it was
+    /// changed, disabled or deleted.
+    pub fn refuse(&self, tenant: TenantId, spec: &ServerSpec) {
+        self.shared.gone.insert((tenant, spec.id), spec.revision);
+    }
+
+    /// Takes a refusal back that concerns this revision.
+    pub fn admit(&self, tenant: TenantId, spec: &ServerSpec) {
+        self.shared.gone.remove_if(&(tenant, spec.id), |_, gone| *gone >= spec.revision);
+    }
+
     /// Retires all upstreams of a server that was deleted or changed: requests in flight have 10 s to finish.
     /// A later request starts a new upstream.
     pub async fn retire(&self, tenant: TenantId, server: ServerId) {
@@ -300,6 +318,11 @@ impl Pool {
         }
         if self.shared.closing.load(Ordering::SeqCst) {
             return Err(Refusal::new(Code::ShuttingDown, "the gateway is shutting down"));
+        }
+        let gone = self.shared.gone.get(&(key.tenant, key.server)).is_some_and(|gone| key.revision <= *gone);
+        if gone {
+            let reason = format!("`{}` was changed, disabled or deleted meanwhile", spec.slug);
+            return Err(Refusal::new(Code::Conflict, reason).hint("try again"));
         }
         let stopped_by_operator = self.shared.stopped_by_operator.contains_key(&(key.tenant, key.server));
         let fresh = || Entry::new(*key, spec.clone(), self.shared.clone(), stopped_by_operator);

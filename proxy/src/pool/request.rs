@@ -29,7 +29,7 @@ impl Entry {
         begun: Instant,
     ) -> Result<Delivered, Unavailable> {
         let admission = self.breaker.admit().map_err(|refusal| self.named(refusal))?;
-        let _visit = Visit::begin(self, admission);
+        let _visit = Visit::begin(self, admission, request.is_use);
         let _place = self.place(request.deadline).await.map_err(Unavailable::Refused)?;
         let mut deadline = request.deadline;
         let mut attempts = 0;
@@ -166,18 +166,21 @@ impl Entry {
 pub struct Visit<'a> {
     entry: &'a Entry,
     admission: Admission,
+    is_use: bool,
 }
 
 impl<'a> Visit<'a> {
-    pub fn begin(entry: &'a Entry, admission: Admission) -> Self {
+    pub fn begin(entry: &'a Entry, admission: Admission, is_use: bool) -> Self {
         entry.in_flight.fetch_add(1, Ordering::SeqCst);
-        Self { entry, admission }
+        Self { entry, admission, is_use }
     }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.entry.touch();
+        if self.is_use {
+            self.entry.touch();
+        }
         self.entry.in_flight.fetch_sub(1, Ordering::SeqCst);
         if self.admission == Admission::Probe {
             // Without effect if the probe succeeded or failed.

@@ -29,6 +29,8 @@ pub struct PoolState {
     pub entries: DashMap<PoolKey, Arc<Entry>>,
     /// Servers that the operator stopped, with the time.
     pub stopped_by_operator: DashMap<(TenantId, ServerId), Timestamp>,
+    /// Revisions of servers, up to which nothing is started any more.
+    pub gone: DashMap<(TenantId, ServerId), i32>,
     /// Logs, which outlive entries, so that a changed server keeps its log.
     logs: DashMap<(TenantId, ServerId), Arc<LogRing>>,
     /// Profiles of the clients that some keys belong to.
@@ -81,6 +83,7 @@ impl PoolState {
             builtins,
             entries: DashMap::new(),
             stopped_by_operator: DashMap::new(),
+            gone: DashMap::new(),
             logs: DashMap::new(),
             profiles: DashMap::new(),
             verdicts: Verdicts::default(),

@@ -116,7 +116,7 @@ impl Entry {
         deadline: Instant,
     ) -> Result<UpstreamAnswer, Unavailable> {
         let admission = self.breaker.admit().map_err(Unavailable::Refused)?;
-        let _visit = Visit::begin(self, admission);
+        let _visit = Visit::begin(self, admission, true);
         let turn = tokio::time::timeout_at(deadline.into(), self.subscriptions.turn.lock()).await;
         let _turn = turn.map_err(|_| {
             let reason = format!("`{}` has not answered an earlier subscription yet", self.spec.slug);

@@ -140,7 +140,8 @@ impl<'a> Showing<'a> {
             ListKind::ALL.into_iter().filter_map(known).collect()
         });
         let lists = lists.iter().map(|(kind, listing)| (*kind, &**listing));
-        let definitions = Some(DefinitionsBody::of(row.id, lists));
+        let policy = member.map(|member| member.policy(self.acting.caller.agent));
+        let definitions = Some(DefinitionsBody::of(row.id, policy.as_ref(), lists));
         ServerBody { definitions, ..self.server(row) }
     }
 

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use protocol::ServerId;
 use proxy::catalog::definition::{LeftOut, Warning};
 use proxy::catalog::{ListKind, Listing};
+use proxy::policy::Policy;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -56,13 +57,19 @@ pub struct LeftOutBody {
 }
 
 impl DefinitionsBody {
-    /// Describes the definitions of these lists.
-    pub fn of<'a>(server: ServerId, lists: impl Iterator<Item = (ListKind, &'a Listing)>) -> Self {
+    /// Describes the definitions of these lists, but for tools that the policy hides from the caller.
+    pub fn of<'a>(
+        server: ServerId,
+        policy: Option<&Policy>,
+        lists: impl Iterator<Item = (ListKind, &'a Listing)>,
+    ) -> Self {
         let mut body = Self { listed_at: None, warnings: Vec::new(), left_out: Vec::new() };
         for (kind, listing) in lists {
             let list = kind.member();
             body.listed_at = body.listed_at.min(Some(listing.listed_at)).or(Some(listing.listed_at));
-            let warnings = listing.warnings().into_iter();
+            let is_shown =
+                |name: &str| kind != ListKind::Tools || policy.is_none_or(|policy| policy.tool(name).is_ok());
+            let warnings = listing.warnings().into_iter().filter(|(name, _)| is_shown(name));
             body.warnings
                 .extend(warnings.map(|(name, warning)| WarningBody::of(server, kind, name, warning)));
             let left_out = |LeftOut { name, reason }: &LeftOut| LeftOutBody {
@@ -70,7 +77,11 @@ impl DefinitionsBody {
                 name: name.clone(),
                 reason: reason.clone(),
             };
-            body.left_out.extend(listing.left_out.iter().map(left_out));
+            let shown = |left_out: &&LeftOut| match &left_out.name {
+                Some(name) => is_shown(name),
+                None => kind != ListKind::Tools || policy.is_none_or(|policy| !policy.selects_tools()),
+            };
+            body.left_out.extend(listing.left_out.iter().filter(shown).map(left_out));
         }
         body
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use protocol::{Refusal, Scope, ServerId, members, names};
-use proxy::catalog::{ListKind, Listing};
+use proxy::catalog::{Item, ListKind, Listing};
+use proxy::policy::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -99,7 +100,10 @@ pub async fn discover_server(
     query.none()?;
     let running = running(&app, &acting, &name).await?;
     switched_on(&running.server)?;
-    let found = ask(&app, &running).await?;
+    let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
+    let member = view.members().iter().find(|member| member.spec.id == running.server.id);
+    let policy = member.map(|member| member.policy(acting.caller.agent));
+    let found = ask(&app, &running, policy.as_ref()).await?;
     if !found.missing.iter().any(|missing| missing.list == ListKind::Tools.member()) {
         let count = i32::try_from(found.tools_count).unwrap_or(i32::MAX);
         let rows = acting.rows(&app);
@@ -109,7 +113,8 @@ pub async fn discover_server(
     Ok(Json(found))
 }
 
-async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
+/// Requests all lists. Tools that the policy hides from the caller are not shown.
+async fn ask(app: &App, running: &Running, policy: Option<&Policy>) -> Result<DiscoveryBody, Refusal> {
     let Running { server, spec, .. } = running;
     let selected = running.select(app).await?;
     let Upstreams { catalog, pool, .. } = &app.gateway.upstreams;
@@ -139,13 +144,14 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
-    let tool_names = tools.iter().flat_map(|tools| &tools.items);
+    let is_shown = |item: &Item| policy.is_none_or(|policy| policy.tool(&item.name).is_ok());
+    let shown = tools.iter().flat_map(|tools| &tools.items).filter(|item| is_shown(item));
     let exposed =
         |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
     let lists = ListKind::ALL.into_iter().zip(&listings);
     let lists = lists.filter_map(|(kind, listing)| Some((kind, listing.as_deref()?)));
     Ok(DiscoveryBody {
-        definitions: DefinitionsBody::of(server.id, lists),
+        definitions: DefinitionsBody::of(server.id, policy, lists),
         server_id: server.id,
         slug: server.slug.to_string(),
         protocol_version: initialized.protocol_version.clone(),
@@ -153,17 +159,18 @@ async fn ask(app: &App, running: &Running) -> Result<DiscoveryBody, Refusal> {
         capabilities: handshake.capabilities,
         instructions: handshake.instructions,
         tools_count: tools.as_ref().map_or(0, |tools| tools.items.len()),
-        call_as: tool_names.map(|item| exposed(&item.name)).collect(),
-        tools: raw(tools.as_deref()),
-        resources: raw(resources.as_deref()),
-        resource_templates: raw(templates.as_deref()),
-        prompts: raw(prompts.as_deref()),
+        call_as: shown.map(|item| exposed(&item.name)).collect(),
+        tools: raw(tools.as_deref(), is_shown),
+        resources: raw(resources.as_deref(), |_| true),
+        resource_templates: raw(templates.as_deref(), |_| true),
+        prompts: raw(prompts.as_deref(), |_| true),
         notes,
         missing,
     })
 }
 
-fn raw(listing: Option<&Listing>) -> Vec<Box<RawValue>> {
+fn raw(listing: Option<&Listing>, is_shown: impl Fn(&Item) -> bool) -> Vec<Box<RawValue>> {
     let Some(listing) = listing else { return Vec::new() };
-    listing.items.iter().map(|item| members::raw(listing.raw(item))).collect()
+    let shown = listing.items.iter().filter(|item| is_shown(item));
+    shown.map(|item| members::raw(listing.raw(item))).collect()
 }

@@ -14,6 +14,10 @@ pub enum Rule {
     RepairedNull,
     ParameterStartsWithUnderscore,
     TypeIsAList,
+    /// A schema below the top without a type of any form.
+    TypeIsMissing,
+    /// A `$ref` within `$defs`.
+    DefinitionRefers,
     NameIsRewritten,
     NameIsLong,
     NoProperties,
@@ -70,6 +74,15 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
         Rule::TypeIsAList => {
             ("type_is_a_list", &["autogen-ext 0.7.5: loses the whole list (unhashable type: 'list')"])
         }
+        Rule::TypeIsMissing => {
+            ("type_is_missing", &["autogen-ext 0.7.5: loses the whole list (UnsupportedKeywordError)"])
+        }
+        Rule::DefinitionRefers => (
+            "definition_refers_to_another",
+            &[
+                "autogen-ext 0.7.5: loses the whole list if the other one comes later (PydanticUndefinedAnnotation)",
+            ],
+        ),
         Rule::NameIsRewritten => (
             "name_is_rewritten",
             &[

@@ -154,3 +154,58 @@ pub async fn what_changed_meanwhile_is_told(backend: Backend) {
     assert_eq!(names(&listed(&app.as_operator()).await, "filed"), ["a", "new"]);
     assert_eq!(filed.starts(), 2, "the new list was stored");
 }
+
+pub async fn a_list_that_fails_takes_nothing_away(backend: Backend) {
+    let mut app = TestApp::start(backend, Settings::new()).await;
+    let filed = Filed::new(&app, "filed", &["a", "b"]);
+    app.as_operator().register(filed.registration()).await;
+    listed(&app.as_operator()).await;
+    restart(&mut app).await;
+    std::fs::write(filed.folder.join("refuse"), "").unwrap();
+    let operator = app.as_operator();
+    for _ in 0..2 {
+        assert_eq!(operator.call("filed__b", json!({})).await.tool_text(), "b");
+        let list = listed(&operator).await;
+        assert_eq!(
+            (names(&list, "filed"), stored(&list)),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["filed"])
+        );
+        let since = &list["_meta"]["trunkline/stored"][0];
+        assert!(since["reason"].as_str().unwrap().contains("not logged in"), "{since}");
+    }
+    std::fs::remove_file(filed.folder.join("refuse")).unwrap();
+    assert_eq!(stored(&listed(&operator).await), [] as [&str; 0]);
+}
+
+/// No call starts the upstream that clients with capabilities share; their own ones renew its lists.
+pub async fn a_new_list_reaches_clients_that_may_be_asked(backend: Backend) {
+    let mut app = TestApp::start(backend, Settings::new()).await;
+    let filed = Filed::new(&app, "filed", &["a", "old"]);
+    app.as_operator().register(filed.registration()).await;
+    let able = async |app: &TestApp| {
+        let asked = json!({ "elicitation": {} });
+        McpClient::legacy(&app.as_operator(), "/mcp", "2025-11-25", asked).await
+    };
+    able(&app).await.result("tools/list", json!({})).await;
+    app.terminate(Duration::from_secs(10)).await;
+    filed.write(&["a", "new"]);
+    app.boot(None).await;
+
+    let client = able(&app).await;
+    let mut stream = client.listen(None).await;
+    let list = client.result("tools/list", json!({})).await;
+    assert_eq!(names(&list, "filed"), ["a", "old", "eliciting"]);
+    client.call("filed__a").await.result().await;
+    stream.next_of("notifications/tools/list_changed").await;
+    for client in [&client, &able(&app).await] {
+        let list = client.result("tools/list", json!({})).await;
+        assert_eq!(names(&list, "filed"), ["a", "new", "eliciting"]);
+    }
+    restart(&mut app).await;
+    let list = able(&app).await.result("tools/list", json!({})).await;
+    assert_eq!(
+        (names(&list, "filed"), stored(&list)),
+        (["a", "new", "eliciting"].map(str::to_owned).to_vec(), vec!["filed"])
+    );
+    assert_eq!(filed.starts(), 2);
+}

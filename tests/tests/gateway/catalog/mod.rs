@@ -10,6 +10,7 @@ use std::time::Duration;
 use tests::{Actor, Case, Registration, TestApp, Value, cases, json, programs};
 
 use self::changes::{
+    a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked,
     a_refresh_starts_no_server_that_is_gone, an_old_list_is_checked, calls_go_on_beside_changed_lists,
     capabilities_have_lists_of_their_own, the_list_that_a_call_changed_is_read,
     what_changed_meanwhile_is_told,
@@ -23,7 +24,7 @@ use self::stored::{
 pub const CASES: &[Case] = cases![
     Every: a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
         the_policy_holds_for_stored_lists, a_tenant_has_its_own, another_revision_is_listed_anew;
-    Once: an_old_list_is_checked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
+    Once: an_old_list_is_checked, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
         calls_go_on_beside_changed_lists, a_kill_loses_no_list_for_long;
     Postgres: replicas_share_a_catalog;
 ];
@@ -60,6 +61,9 @@ for line in sys.stdin:
             "serverInfo": {"name": "filed", "version": "1"}, "instructions": "use with care"})
     elif method == "tools/list":
         time.sleep(delay)
+        if os.path.exists(os.path.join(folder, "refuse")):
+            send(id=id, error={"code": -32603, "message": "not logged in"})
+            continue
         send(id=id, result={"tools": json.load(open(os.path.join(folder, "tools.json"))) + inside})
     elif method == "prompts/list":
         time.sleep(delay)

@@ -13,7 +13,8 @@ pub async fn a_restart_starts_nothing_for_a_list(backend: Backend) {
     app.as_operator().register(filed.registration()).await;
     let first = listed(&app.as_operator()).await;
     assert_eq!((names(&first, "filed"), stored(&first)), (vec!["a".to_owned(), "b".to_owned()], vec![]));
-    app.as_operator().rpc("prompts/list", json!({})).await.result();
+    // The other lists are requested behind the first.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     restart(&mut app).await;
 
     let operator = app.as_operator();
@@ -23,6 +24,9 @@ pub async fn a_restart_starts_nothing_for_a_list(backend: Backend) {
     assert!(age["ageSeconds"].as_u64().is_some_and(|age| age < 60) && age["listedAt"].is_string(), "{age}");
     let prompts = operator.rpc("prompts/list", json!({})).await.result();
     assert_eq!((&prompts["prompts"][0]["name"], stored(&prompts)), (&json!("filed__greet"), vec!["filed"]));
+    // The stored handshake says that there are none.
+    let resources = operator.rpc("resources/list", json!({})).await.result();
+    assert_eq!(resources["resources"], json!([]));
     for modern in [true, false] {
         let client = match modern {
             true => McpClient::modern(&operator, "/mcp"),
