@@ -111,10 +111,10 @@ class Gateway:
 
     def tools(self, endpoint="/mcp"):
         """All pages of `tools/list`."""
-        began = time.monotonic()
         connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=servers.START_LIMIT)
         found, cursor = List(), None
         while True:
+            began = time.monotonic()
             text = self.page(connection, endpoint, cursor)
             found.times.append(time.monotonic() - began)
             answer = json.loads(text)
@@ -152,7 +152,7 @@ class Gateway:
 
 @dataclasses.dataclass
 class List:
-    """A whole list: what its pages hold, and the time from the connection to the end of each page in seconds."""
+    """A whole list: what its pages hold, and the time of each request in seconds, the connection included."""
 
     names: list = dataclasses.field(default_factory=list)
     texts: list = dataclasses.field(default_factory=list)
@@ -164,7 +164,7 @@ class List:
 
     @property
     def milliseconds(self):
-        return self.times[-1] * 1000
+        return sum(self.times) * 1000
 
     @property
     def kilobytes(self):
@@ -294,14 +294,17 @@ def judged(running, client, mode, began, why):
 
 
 def definitions(running, ids):
-    """What the gateway says of the definitions of each server."""
-    table("Server", "List", "Definition", "Code or reason", "Detail")
+    """What the gateway says of the definitions of each server: all that are left out, and each warning once."""
+    table("Server", "List", "Definitions", "The first", "Warning, or why it is left out", "Detail of the first")
     for slug, server in ids.items():
         about = running.rest("GET", f"servers/{server}").get("definitions", {})
         for one in about.get("leftOut", []):
-            row(slug, one["list"], one["name"], "left out", one["reason"])
+            row(slug, one["list"], 1, one["name"], "left out", one["reason"])
+        kinds = {}
         for one in about.get("warnings", []):
-            row(slug, one["list"], one["name"], one["code"], one["detail"].replace("|", "\\|"))
+            kinds.setdefault((one["list"], one["code"]), []).append(one)
+        for (kind, code), those in kinds.items():
+            row(slug, kind, len(those), those[0]["name"], code, those[0]["detail"].replace("|", "\\|"))
 
 
 def first_uses(running, trials, ids):
@@ -315,11 +318,11 @@ def first_uses(running, trials, ids):
             running.rest("DELETE", f"servers/{ids[trial.slug]}")
             ids[trial.slug] = running.register(trial.slug, trial.command, trial.environment)
             found = running.tools(f"/mcp/s/{trial.slug}")
-            through.append(found.times[-1])
+            through.append(found.milliseconds)
             fact(len(found.names) >= len(trial.tools) and not found.named("unavailable"),
                  f"{trial.slug}: {len(found.names)} of {len(trial.tools)} at the first use: {found.named('unavailable')}")
             running.rest("POST", f"servers/{ids[trial.slug]}/stop")
-        own, through = statistics.median(own) * 1000, statistics.median(through) * 1000
+        own, through = statistics.median(own) * 1000, statistics.median(through)
         ratios.append(through / own)
         row(trial.slug, own, through, f"{through / own:.2f}")
     row("median of all", "", "", f"{statistics.median(ratios):.2f}")

@@ -119,6 +119,7 @@ def environment(cache, server, scratch):
 
 def value_for(name, scratch):
     for pattern, value in [
+        ("^NEO4J_URI$", "bolt://127.0.0.1:9"),
         ("(URL|URI|ADDR)$", "http://127.0.0.1:9"), ("HOST$", "127.0.0.1"), ("PORT$", "9"), ("(HOME|DIR)$", str(scratch)),
         ("(PATH)$", str(scratch / name.lower())), ("SECURE$", "false"), ("COMMANDS$", "ls"), ("PARTITION$", "aws"),
     ]:
