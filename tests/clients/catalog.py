@@ -106,7 +106,8 @@ class Gateway:
         answer = connection.getresponse()
         text = answer.read().decode()
         if answer.headers["Content-Type"].startswith("text/event-stream"):
-            text = next(line[6:] for line in text.splitlines() if line.startswith("data: {"))
+            # The answer comes after notifications.
+            text = [line[6:] for line in text.splitlines() if line.startswith("data: {")][-1]
         return text
 
     def tools(self, endpoint="/mcp"):
@@ -354,4 +355,5 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
