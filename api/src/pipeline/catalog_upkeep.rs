@@ -133,6 +133,7 @@ impl CatalogUpkeep {
 
     /// Requests the lists; returns false if that failed, or the server does not run any more.
     async fn request(&self, key: &PoolKey, mut first: Option<Selected>) -> bool {
+        let mut done = true;
         for kind in self.catalog.kinds_to_request(key) {
             // Selected anew for each: the server may be changed, disabled or deleted meanwhile.
             let Some(selected) = first.take().or_else(|| self.pool.select_running_key(key)) else {
@@ -145,10 +146,10 @@ impl CatalogUpkeep {
             if let Err(refusal) = self.catalog.current(&selected, kind, deadline).await {
                 let kind = kind.member();
                 tracing::debug!(server = %selected.spec().slug, kind, %refusal, "a list cannot be refreshed");
-                return false;
+                done = false;
             }
         }
-        true
+        done
     }
 
     /// Starts the server whose lists are oldest, if they are due, and requests them.

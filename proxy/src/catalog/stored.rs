@@ -95,12 +95,11 @@ impl Catalog {
     }
 
     /// Returns the kinds of lists to request after a start: all, of an upstream that clients share; of one
-    /// client's, the tools, and those that are known of the shared one.
+    /// client's, the tools, and those that are known of it or of the shared one.
     pub fn kinds_to_request(&self, key: &PoolKey) -> Vec<ListKind> {
         let shared = PoolKey { owner: 0, ..*key };
-        let is_wanted = |kind: &ListKind| {
-            key.owner == 0 || *kind == ListKind::Tools || self.last(&shared, *kind).is_some()
-        };
+        let is_known = |kind| self.last(key, kind).is_some() || self.last(&shared, kind).is_some();
+        let is_wanted = |kind: &ListKind| key.owner == 0 || *kind == ListKind::Tools || is_known(*kind);
         ListKind::ALL.into_iter().filter(is_wanted).collect()
     }
 
