@@ -25,8 +25,8 @@ use crate::pipeline::upstreams::{Listed, Upstreams};
 /// The `_meta` key under which missing servers are named.
 pub const UNAVAILABLE: &str = "trunkline/unavailable";
 
-/// Most items on one page of a merged list.
-const PAGE: usize = 1_000;
+/// Most items on one page of a merged list: many clients read the first page only.
+const PAGE: usize = 2_000;
 
 /// Answers one of the four list methods.
 pub async fn answer(upstreams: &Upstreams, seal: &Seal, context: Context<'_>, list: List<'_>) -> Reply {

@@ -52,7 +52,7 @@ async fn cursors_are_their_callers(backend: Backend) {
 }
 
 async fn cursors_that_were_never_given(backend: Backend) {
-    let pair = Pair::start(backend, &["--tools", "1500"]).await;
+    let pair = Pair::start(backend, &["--tools", "2500"]).await;
     let client = pair.modern(Door::All, json!({}));
     let cursor = client.result("tools/list", json!({})).await["nextCursor"].as_str().unwrap().to_owned();
     for wrong in [json!(""), json!("1000"), json!(format!("{cursor}x")), json!(&cursor[1..]), json!(7)] {

@@ -12,6 +12,8 @@ pub enum Rule {
     RepairedBoolean,
     /// An optional member that was null.
     RepairedNull,
+    /// A key of `_meta` that the specification does not allow.
+    RepairedMeta,
     ParameterStartsWithUnderscore,
     TypeIsAList,
     /// A schema below the top without a type of any form.
@@ -62,6 +64,7 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
                 "@modelcontextprotocol/client 2.4: loses the whole list",
             ],
         ),
+        Rule::RepairedMeta => (REPAIRED, &["agent-framework-core 1.23.0: loses the whole list"]),
         Rule::ParameterStartsWithUnderscore => (
             "parameter_starts_with_underscore",
             &[

@@ -87,7 +87,7 @@ impl<'a> Repairs<'a> {
 
     /// Returns the warnings about the repairs, one for each rule.
     pub fn warnings(&self) -> Vec<Warning> {
-        let rules = [Rule::RepairedType, Rule::RepairedBoolean, Rule::RepairedNull];
+        let rules = [Rule::RepairedType, Rule::RepairedBoolean, Rule::RepairedNull, Rule::RepairedMeta];
         let noted =
             |rule| self.notes.iter().filter(move |(noted, _)| *noted == rule).map(|(_, note)| note.as_str());
         rules.into_iter().filter_map(|rule| clients::warning(rule, noted(rule))).collect()

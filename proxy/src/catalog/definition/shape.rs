@@ -45,6 +45,7 @@ enum Shape {
     Members(&'static [Field]),
     Object,
     OutputSchema,
+    Meta,
     /// The `type` of a schema of objects.
     ObjectType,
     /// Schemas of an object's members.
@@ -66,7 +67,7 @@ const TITLE: Field = field("title", Need::Optional, Shape::Text);
 const DESCRIPTION: Field = field("description", Need::Optional, Shape::Text);
 const ICONS: Field = field("icons", Need::Optional, Shape::Each(&ICON));
 const MIME_TYPE: Field = field("mimeType", Need::Optional, Shape::Text);
-const META: Field = field("_meta", Need::Optional, Shape::Object);
+const META: Field = field("_meta", Need::Optional, Shape::Meta);
 
 const ANNOTATIONS: Field = field(
     "annotations",
@@ -206,6 +207,7 @@ impl Check<'_, '_> {
             Shape::Members(fields) => self.members(fields, raw, path),
             Shape::Object if json.starts_with('{') => Ok(()),
             Shape::Object => wrong("an object"),
+            Shape::Meta => self.meta(raw, path),
             Shape::OutputSchema => self.output_schema(raw, path),
             Shape::ObjectType => self.object_type(raw, path),
             Shape::Properties => self.properties(raw, path),
@@ -243,6 +245,27 @@ impl Check<'_, '_> {
         }
         if !removed.is_empty() || !added.is_empty() {
             self.repairs.edit(raw, &members, &removed, &added);
+        }
+        Ok(())
+    }
+
+    /// Removes the keys of `_meta` whose name begins with neither a letter nor a digit (2026-07-28, basic,
+    /// "_meta"): nobody may rely on them.
+    fn meta(&mut self, raw: &RawValue, path: Path<'_>) -> Result<(), String> {
+        self.value(Shape::Object, raw, path)?;
+        let members = object(raw, path)?;
+        let is_valid = |key: &&str| {
+            let name = key.rsplit('/').next().unwrap_or_default();
+            name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        };
+        let names = members.iter().map(|(name, _)| name);
+        let removed: HashSet<&str> = names.filter(|key| !key.is_empty() && !is_valid(key)).collect();
+        if !removed.is_empty() {
+            for name in &removed {
+                let member = Path::Member(&path, name);
+                self.repairs.note(Rule::RepairedMeta, member, "is no valid key and is removed");
+            }
+            self.repairs.edit(raw, &members, &removed, &[]);
         }
         Ok(())
     }
