@@ -147,8 +147,10 @@ impl Pool {
         match tokio::time::timeout_at(deadline.into(), told.wait_for(Option::is_some)).await {
             Ok(told) => told.ok().and_then(|told| told.clone()).unwrap_or(Ok(Eras::LEGACY)),
             Err(_) => {
-                let reason =
-                    format!("`{}` is still starting, or waits until fewer other servers start", spec.slug);
+                let reason = format!(
+                    "`{}` has not started, so that it is not known which era it speaks: it is slow, or others start first",
+                    spec.slug
+                );
                 Err(Refusal::new(Code::TimedOut, reason).hint("ask again in a moment"))
             }
         }
