@@ -212,6 +212,8 @@ async fn one_reader_at_a_time(backend: Backend) {
     let mut first = there.listen(None).await;
     there.call("test_trigger_tool_change").await.result().await;
     first.next_of("notifications/tools/list_changed").await;
+    // The change has reached the other replica too by then, where nobody reads yet.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let mut second = here.listen(None).await;
     assert_eq!(second.status, 200);
     there.call("test_trigger_tool_change").await.result().await;
