@@ -261,8 +261,8 @@ def restart(running, trials, complete):
         list_again(running, name, trials, complete)
 
 
-def judge(running, names, scratch):
-    """Each official client lists all tools at `/mcp`."""
+def judge(running, names, scratch, first=False):
+    """Each official client lists all tools at `/mcp`. The first time, servers start for its capabilities."""
     home, python = CACHE / "clients", CACHE / "clients-python"
     if not (home / "node_modules").exists():
         installed.npm(CACHE, home, *TYPESCRIPT)
@@ -281,17 +281,18 @@ def judge(running, names, scratch):
         began = time.monotonic()
         done = subprocess.run(program, input=json.dumps(plan), capture_output=True, text=True, timeout=120, cwd=scratch)
         said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        judged(running, client, mode, began, said[0].get("why") if said else done.stderr.strip()[-400:])
+        judged(running, client, mode, began, said[0].get("why") if said else done.stderr.strip()[-400:], first)
     began = time.monotonic()
     (said,) = installed.trials(CACHE, FASTMCP, [f"{running.address}/mcp"], running.key, "calculator__add")
     missing = set(names) - set(said.get("tools", []))
-    judged(running, "FastMCP 4.1", "auto", began, said.get("error") or (f"not listed: {missing}" if missing else None))
+    why = said.get("error") or (f"not listed: {missing}" if missing else None)
+    judged(running, "FastMCP 4.1", "auto", began, why, first)
 
 
-def judged(running, client, mode, began, why):
+def judged(running, client, mode, began, why, first):
     took, children = time.monotonic() - began, running.children()
     listed = fact(not why, f"{client}, {mode}: {why}")
-    row(client, mode, took * 1000, children, listed if children == 0 else fact(False, f"{client}: {children} children"))
+    row(client, mode, took * 1000, children, listed if first or children == 0 else fact(False, f"{client}: {children} children"))
 
 
 def definitions(running, ids):
@@ -338,6 +339,7 @@ def main():
         trials = prepare(scratch)
         running = Gateway(scratch)
         ids, complete = register_all(running, trials)
+        judge(running, complete.names, scratch, first=True)
         restart(running, trials, complete)
         judge(running, complete.names, scratch)
         definitions(running, ids)

@@ -95,6 +95,9 @@ impl Abilities {
         all.into_iter().rev().fold(0, |bits, can| bits << 1 | u64::from(can))
     }
 
+    /// Greatest value of [`Abilities::bits`].
+    pub const ALL: u64 = 0b1_1111;
+
     pub fn from_bits(bits: u64) -> Self {
         let can = |number: u32| bits >> number & 1 == 1;
         Self { sample: can(0), sample_tools: can(1), elicit: can(2), elicit_url: can(3), roots: can(4) }
@@ -228,7 +231,7 @@ mod tests {
             r#"{"sampling":{"tools":{}},"elicitation":{"url":{},"form":{}},"roots":{}}"#,
         ));
         assert_eq!(Abilities::read(&all.to_capabilities()), all);
-        for bits in 0..32 {
+        for bits in 0..=Abilities::ALL {
             assert_eq!(Abilities::from_bits(bits).bits(), bits);
         }
     }

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::mcp::Era;
 use protocol::{Code, Refusal, ServerId, TenantId};
 
+use crate::bridge::Abilities;
 use crate::pool::{Pool, PoolKey, UpstreamEvent};
 use crate::selected::Selected;
 use crate::server::Launch;
@@ -131,7 +132,7 @@ impl Catalog {
         let of =
             |slot: &Slot| slot.listings[kind as usize].load_full().or_else(|| slot.without(kind, key.era));
         let own = self.slots.get(key).and_then(|slot| of(&slot));
-        own.or_else(|| of(&*self.of_other_era(key)?))
+        own.or_else(|| of(&*self.of_other_era(key)?)).or_else(|| self.of_any_client(key, kind))
     }
 
     /// Returns the last list, however old it is.
@@ -238,8 +239,17 @@ impl Catalog {
         Arc::clone(&self.slots.entry(*key).or_default())
     }
 
+    /// Returns the list that the server gave all clients alike, whatever their capabilities, if there were at
+    /// least two kinds of them. Some servers list tools by capabilities, so one kind says nothing of another.
+    fn of_any_client(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
+        let keys = (0..=Abilities::ALL).map(|declared| PoolKey { declared, owner: 0, ..*key });
+        let mut lists = keys.filter_map(|key| self.last(&key, kind));
+        let (first, second) = (lists.next()?, lists.next()?);
+        let is_alike = |list: &Arc<Listing>| list.body == first.body;
+        (is_alike(&second) && lists.all(|list| is_alike(&list))).then_some(first)
+    }
+
     /// Returns the lists that the server gave in the other era, which are shown while its eras are not known.
-    /// Lists of clients with other capabilities are never shown: servers list tools by capabilities.
     fn of_other_era(&self, key: &PoolKey) -> Option<Arc<Slot>> {
         let era = if key.era == Era::Legacy { Era::Modern } else { Era::Legacy };
         let other = PoolKey { era, declared: 0, owner: 0, ..*key };

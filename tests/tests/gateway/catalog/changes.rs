@@ -64,6 +64,21 @@ pub async fn capabilities_have_lists_of_their_own(backend: Backend) {
     lists_are(&app, 2).await;
 }
 
+pub async fn lists_that_are_alike_serve_all_clients(backend: Backend) {
+    let mut app = TestApp::start(backend, Settings::new()).await;
+    let filed = Filed::new(&app, "filed", &["a"]);
+    app.as_operator().register(filed.registration_with(&["--same"])).await;
+    let lists = async |app: &TestApp, capabilities: Value| {
+        let client = McpClient::legacy(&app.as_operator(), "/mcp", "2025-11-25", capabilities).await;
+        names(&client.result("tools/list", json!({})).await, "filed")
+    };
+    assert_eq!(lists(&app, json!({})).await, ["a"]);
+    assert_eq!(lists(&app, json!({ "elicitation": {} })).await, ["a"]);
+    restart(&mut app).await;
+    assert_eq!(lists(&app, json!({ "elicitation": {}, "sampling": {}, "roots": {} })).await, ["a"]);
+    assert_eq!(filed.starts(), 2);
+}
+
 pub async fn a_refresh_starts_no_server_that_is_gone(backend: Backend) {
     let mut app = TestApp::start(backend, Settings::new()).await;
     for (slug, off) in [("deleted", false), ("disabled", true)] {

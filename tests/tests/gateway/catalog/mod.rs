@@ -12,8 +12,8 @@ use tests::{Actor, Case, Registration, TestApp, Value, cases, json, programs};
 use self::changes::{
     a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked,
     a_refresh_starts_no_server_that_is_gone, an_old_list_is_checked, calls_go_on_beside_changed_lists,
-    capabilities_have_lists_of_their_own, the_list_that_a_call_changed_is_read,
-    what_changed_meanwhile_is_told,
+    capabilities_have_lists_of_their_own, lists_that_are_alike_serve_all_clients,
+    the_list_that_a_call_changed_is_read, what_changed_meanwhile_is_told,
 };
 use self::stored::{
     a_kill_loses_no_list_for_long, a_restart_starts_nothing_for_a_list, a_tenant_has_its_own,
@@ -24,7 +24,7 @@ use self::stored::{
 pub const CASES: &[Case] = cases![
     Every: a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
         the_policy_holds_for_stored_lists, a_tenant_has_its_own, another_revision_is_listed_anew;
-    Once: an_old_list_is_checked, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
+    Once: an_old_list_is_checked, lists_that_are_alike_serve_all_clients, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
         calls_go_on_beside_changed_lists, a_kill_loses_no_list_for_long;
     Postgres: replicas_share_a_catalog;
 ];
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = cases![
 /// A server whose tools are in a file, and which notes its starts. `open` adds the tool `inside` to its own
 /// process, `ask` asks the client, `slow` takes a while. A client that declares elicitation has `eliciting`
 /// besides. With `--delay`, lists take as many seconds; with `--noisy`, the lists are said to have changed
-/// after the handshake.
+/// after the handshake; with `--same`, all clients get the same list.
 const SERVER: &str = r#"
 import json, os, sys, time
 folder = sys.argv[1]
@@ -54,7 +54,7 @@ for line in sys.stdin:
         continue
     id, method, params = message["id"], message["method"], message.get("params", {})
     if method == "initialize":
-        if "elicitation" in params["capabilities"]:
+        if "elicitation" in params["capabilities"] and "--same" not in sys.argv:
             inside.append(tool("eliciting"))
         capabilities = {"tools": {"listChanged": True}, "prompts": {}}
         send(id=id, result={"protocolVersion": params["protocolVersion"], "capabilities": capabilities,
