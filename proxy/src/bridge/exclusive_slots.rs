@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -21,17 +22,9 @@ pub struct ExclusiveSlots(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    busy: Mutex<HashMap<PoolKey, [Use; LANES]>>,
+    /// Slots in use, with the flag of each call that is true while the call waits for its client.
+    busy: Mutex<HashMap<PoolKey, [Option<Arc<AtomicBool>>; LANES]>>,
     freed: Notify,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Use {
-    #[default]
-    Free,
-    Called,
-    /// The call waits for input of its client.
-    Asking,
 }
 
 /// Guard of an upstream that serves one call.
@@ -40,6 +33,20 @@ pub struct Slot {
     base: PoolKey,
     number: usize,
     pub key: PoolKey,
+    asking: Arc<AtomicBool>,
+}
+
+/// Mark of a call that waits for its client. Setting it after the end of the call has no effect.
+pub struct AskingMark {
+    slots: ExclusiveSlots,
+    asking: Arc<AtomicBool>,
+}
+
+impl AskingMark {
+    pub fn set(&self, asking: bool) {
+        self.asking.store(asking, Ordering::Relaxed);
+        self.slots.0.freed.notify_waiters();
+    }
 }
 
 impl ExclusiveSlots {
@@ -66,11 +73,15 @@ impl ExclusiveSlots {
     fn try_take(&self, base: PoolKey, own: Option<usize>) -> Option<Slot> {
         let mut busy = self.0.busy.lock();
         let slots = busy.entry(base).or_default();
-        let own = own.filter(|own| slots[*own] != Use::Asking);
-        let free = |number: &usize| slots[*number] == Use::Free && own.is_none_or(|own| own == *number);
-        let number = (0..LANES).find(free)?;
-        slots[number] = Use::Called;
-        Some(Slot { slots: self.clone(), base, number, key: lane(base, number) })
+        let is_asking = |slot: &Option<Arc<AtomicBool>>| {
+            slot.as_ref().is_some_and(|asking| asking.load(Ordering::Relaxed))
+        };
+        let own = own.filter(|own| !is_asking(&slots[*own]));
+        let is_free = |number: &usize| slots[*number].is_none() && own.is_none_or(|own| own == *number);
+        let number = (0..LANES).find(is_free)?;
+        let asking = Arc::new(AtomicBool::new(false));
+        slots[number] = Some(Arc::clone(&asking));
+        Some(Slot { slots: self.clone(), base, number, key: lane(base, number), asking })
     }
 }
 
@@ -97,25 +108,9 @@ pub fn is_slot_of(slot: u64, caller: u64) -> bool {
     (0..LANES).any(|number| owner(caller, number) == slot)
 }
 
-/// Mark of a slot, for its time of waiting for the client.
-pub struct SlotMark {
-    slots: ExclusiveSlots,
-    base: PoolKey,
-    number: usize,
-}
-
-impl SlotMark {
-    pub fn set_asking(&self, asking: bool) {
-        if let Some(slots) = self.slots.0.busy.lock().get_mut(&self.base) {
-            slots[self.number] = if asking { Use::Asking } else { Use::Called };
-        }
-        self.slots.0.freed.notify_waiters();
-    }
-}
-
 impl Slot {
-    pub fn mark(&self) -> SlotMark {
-        SlotMark { slots: self.slots.clone(), base: self.base, number: self.number }
+    pub fn asking_mark(&self) -> AskingMark {
+        AskingMark { slots: self.slots.clone(), asking: Arc::clone(&self.asking) }
     }
 }
 
@@ -123,8 +118,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut busy = self.slots.0.busy.lock();
         if let Some(slots) = busy.get_mut(&self.base) {
-            slots[self.number] = Use::Free;
-            if slots.iter().all(|slot| *slot == Use::Free) {
+            slots[self.number] = None;
+            if slots.iter().all(Option::is_none) {
                 busy.remove(&self.base);
             }
         }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::call_listener;
-use super::exclusive_slots::SlotMark;
+use super::exclusive_slots::AskingMark;
 use super::pausable_deadline::PausableDeadline;
 use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, late, may_ask, meta};
 use crate::pool::{Delivered, PoolKey};
@@ -38,7 +38,7 @@ struct Call {
     until: Instant,
     /// The request that waits now.
     line: Arc<Line>,
-    slot: SlotMark,
+    asking: AskingMark,
     /// Cancels the call when dropped.
     _life: DropGuard,
 }
@@ -111,7 +111,7 @@ fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Ref
     let about = params.get("_meta").and_then(|about| Members::read(about.get()).ok());
     let own = about.and_then(|about| about.get(mcp::meta::PROGRESS_TOKEN).map(ToOwned::to_owned));
     pending_call.line.connect(call.client_channel.clone(), own);
-    pending_call.slot.set_asking(false);
+    pending_call.asking.set(false);
     let answers = params.get("inputResponses").map(|answers| answers.get().to_owned());
     if let Some(Ok(answers)) = answers.as_deref().map(Members::read) {
         pending_call.open = pending_call
@@ -151,7 +151,7 @@ async fn begin(
     call: &UpstreamCall<'_>,
 ) -> Result<Call, Refusal> {
     let slot = bridge.shared.slots.take(key, &bridge.pool, Instant::now() + call.timeout).await?;
-    let mark = slot.mark();
+    let asking = slot.asking_mark();
     bridge.set_profile(&slot.key, call.client);
     if call.client.level.is_some() {
         bridge.log_everything(&slot.key, spec).await;
@@ -198,7 +198,7 @@ async fn begin(
         drop(tell.send(Step::Done(delivered)));
     });
     let until = Instant::now() + QUESTIONS_WITHIN;
-    Ok(Call { steps, open: Vec::new(), asked: 0, until, line, slot: mark, _life: life })
+    Ok(Call { steps, open: Vec::new(), asked: 0, until, line, asking, _life: life })
 }
 
 /// Waits for the result, or stores the call as pending at a server request.
@@ -224,7 +224,7 @@ async fn go_on(
         }
     }
     pending_call.line.connect(None, None);
-    pending_call.slot.set_asking(true);
+    pending_call.asking.set(true);
     let ticket = uuid::Uuid::new_v4().as_u128();
     let answer = pending_call.questions(&call.sealer.seal(&ticket.to_string()));
     bridge.shared.pending.put(ticket, pending_call)?;

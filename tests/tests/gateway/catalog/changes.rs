@@ -224,3 +224,29 @@ pub async fn a_new_list_reaches_clients_that_may_be_asked(backend: Backend) {
     );
     assert_eq!(filed.starts(), 2);
 }
+
+/// An answer that comes when the server of its call has ended keeps no upstream of the caller in use.
+pub async fn a_late_answer_keeps_no_slot(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    let filed = Filed::new(&app, "filed", &["a", "ask"]);
+    app.as_operator().register(filed.registration()).await;
+    let client = McpClient::modern(&app.as_operator(), "/mcp").declaring(json!({ "elicitation": {} }));
+    let ask = async |die: bool| {
+        let call = json!({ "name": "filed__ask", "arguments": { "die": die } });
+        let question = client.result("tools/call", call.clone()).await;
+        assert_eq!(question["resultType"], "input_required", "{question}");
+        (call, question)
+    };
+    let _open = ask(false).await;
+    for _ in 0..3 {
+        let (mut call, question) = ask(true).await;
+        // The pause before a start after a crash is over by then.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let key = question["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+        call["requestState"] = question["requestState"].clone();
+        call["inputResponses"] = json!({ key: { "action": "decline" } });
+        let error = client.error("tools/call", call).await;
+        assert_eq!(error["data"]["code"], "upstream_failed", "{error}");
+    }
+    assert_eq!(client.call("filed__a").await.text().await, "a");
+}
