@@ -259,9 +259,9 @@ impl Directory {
             servers.iter().map(|server| Arc::new(self.spec(server))).collect();
         let restored = Arc::clone(&self.restored.entry(tenant).or_default());
         let restore = || async { self.restore(tenant, None, &servers).await.map(drop) };
-        if let Err(error) = restored.get_or_try_init(restore).await {
-            tracing::warn!(error = error.detail(), "stored catalogs cannot be read");
-        }
+        // Refused like the rows above and read again at the next request: without the stored lists, every
+        // server would be started for them.
+        restored.get_or_try_init(restore).await.map_err(refused)?;
         let configs = configs.iter().map(|row| (row.server, row.agent, Arc::new(config_spec(row)))).collect();
         Ok(TenantView::new(tenant, servers, configs))
     }

@@ -26,7 +26,10 @@ impl Directory {
             let current = |spec: &&Arc<ServerSpec>| spec.id == part.server && spec.revision == part.revision;
             let Some(spec) = servers.iter().find(current) else { continue };
             let server = part.server;
-            let Some(part) = restored(tenant, part) else { continue };
+            let Some(part) = restored(tenant, &part) else {
+                tracing::warn!(server = %spec.slug, part = part.part, "a stored part of a catalog is unknown");
+                continue;
+            };
             changed.extend(self.catalog.restore(spec, part).map(|kind| (server, kind)));
         }
         Ok(changed)
@@ -83,9 +86,8 @@ fn row(part: &StoredPart) -> CatalogPart {
     }
 }
 
-fn restored(tenant: TenantId, row: CatalogPart) -> Option<StoredPart> {
-    let part = Part::parse(&row.part)?;
-    let CatalogPart { server, revision, era, declared, body, listed_at, .. } = row;
+fn restored(tenant: TenantId, row: &CatalogPart) -> Option<StoredPart> {
+    let CatalogPart { server, revision, era, declared, listed_at, .. } = *row;
     let key = PoolKey { tenant, server, revision, era, owner: 0, declared };
-    Some(StoredPart { key, part, body, listed_at })
+    Some(StoredPart { key, part: Part::parse(&row.part)?, body: Arc::clone(&row.body), listed_at })
 }

@@ -35,7 +35,7 @@ pub struct Examined {
 }
 
 /// A definition that cannot be repaired, since more than one reading is possible.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LeftOut {
     /// The server's own name, URI or URI template, if it is text.
     pub name: Option<String>,

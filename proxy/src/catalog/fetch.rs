@@ -131,14 +131,15 @@ impl Catalog {
     }
 }
 
+/// Returns whether a handshake declares the capability. One that cannot be read declares everything, so that
+/// the server is asked and nothing is silently empty.
 pub fn has_capability(initialize: &[u8], capability: &str) -> bool {
     #[derive(Deserialize)]
     struct Initialize<'a> {
         #[serde(borrow)]
         capabilities: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
     }
-    serde_json::from_slice::<Initialize<'_>>(initialize)
-        .ok()
-        .and_then(|initialize| initialize.capabilities)
-        .is_some_and(|capabilities| capabilities.get(capability).is_some_and(|value| value.get() != "null"))
+    let Ok(Initialize { capabilities }) = serde_json::from_slice(initialize) else { return true };
+    let declared = capabilities.as_ref().and_then(|capabilities| capabilities.get(capability));
+    declared.is_some_and(|value| value.get() != "null")
 }

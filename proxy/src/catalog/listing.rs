@@ -22,7 +22,7 @@ use crate::splice;
 const MAX_LEFT_OUT: usize = 50;
 
 /// One list of one server at one moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listing {
     pub items: Vec<Item>,
     by_tail: HashMap<Box<str>, usize>,
@@ -42,7 +42,7 @@ pub struct Listing {
 }
 
 /// A listed tool, resource, template or prompt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Item {
     /// The server's own name, URI or URI template.
     pub name: Arc<str>,

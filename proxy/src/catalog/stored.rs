@@ -140,7 +140,12 @@ impl Catalog {
         let kind = match part.part {
             Part::Handshake => {
                 if slot.handshake.load().is_none() {
-                    slot.handshake.store(handshake(part.key.era, &part.body).map(Arc::new));
+                    match handshake(part.key.era, &part.body) {
+                        Ok(handshake) => slot.handshake.store(Some(Arc::new(handshake))),
+                        Err(error) => {
+                            tracing::warn!(server = %spec.slug, %error, "a stored handshake cannot be read");
+                        }
+                    }
                 }
                 return None;
             }
@@ -225,11 +230,8 @@ impl Catalog {
         if is_changed || listing.note.is_some() || self.pool.is_running(&key) {
             return;
         }
-        let of = (key.era, kind);
-        let Ok(shared) = Listing::read(&selected.spec, of, Arc::clone(&listing.body), listing.listed_at)
-        else {
-            return;
-        };
+        let mut shared = listing.clone();
+        (shared.changes, shared.stored_at) = (0, listing.listed_at);
         self.slot(&key).listings[kind as usize].store(Some(Arc::new(shared)));
         self.note(&key, Part::List(kind), Arc::clone(&listing.body), listing.listed_at);
         if known.body != listing.body {
@@ -244,16 +246,16 @@ impl Catalog {
 }
 
 /// Reads a stored handshake.
-fn handshake(era: Era, result: &str) -> Option<Initialized> {
+fn handshake(era: Era, result: &str) -> Result<Initialized, serde_json::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape {
         protocol_version: String,
     }
     let protocol_version = match era {
-        Era::Legacy => serde_json::from_str::<Shape>(result).ok()?.protocol_version,
+        Era::Legacy => serde_json::from_str::<Shape>(result)?.protocol_version,
         Era::Modern => MODERN.to_owned(),
     };
     let result = Bytes::copy_from_slice(result.as_bytes());
-    Some(Initialized { era, result, protocol_version, generation: 0 })
+    Ok(Initialized { era, result, protocol_version, generation: 0 })
 }

@@ -148,3 +148,24 @@ pub async fn a_handshake_that_cannot_be_translated_is_refused(backend: Backend) 
         assert_eq!(error["data"]["code"], "unreadable_answer", "{error}");
     }
 }
+
+/// A server whose capabilities cannot be read is asked for its lists; nothing is silently empty.
+pub async fn odd_capabilities_empty_no_list(backend: Backend) {
+    let app = gateway(backend).await;
+    let operator = app.as_operator();
+    for (number, capabilities) in
+        [r#"[]"#, r#""tools""#, "7", r#"{"tools":{}},"capabilities":{}"#].into_iter().enumerate()
+    {
+        let handshake = format!(
+            r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"protocolVersion":"2025-11-25","serverInfo":{{"name":"raw","version":"1"}},"capabilities":{capabilities}}}}}"#
+        );
+        let slug = format!("odd{number}");
+        let raw =
+            Raw::default().saying("initialize", &[&handshake]).saying("tools/list", &[&page("one", "")]);
+        let body = registration(&slug, Way::Json, raw).await;
+        operator.post("/v1/mcp/servers", body).await.status(201);
+        for (names, _) in among_all(&app, &slug).await {
+            assert_eq!(names, ["one"], "{capabilities}");
+        }
+    }
+}

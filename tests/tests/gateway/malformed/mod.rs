@@ -15,6 +15,7 @@ use self::definitions::{definitions_with_one_reading_are_repaired, malformed_def
 use self::lists::{
     a_cursor_that_does_not_move_ends_a_list, a_handshake_that_cannot_be_translated_is_refused,
     a_list_that_cannot_be_filtered_is_refused, an_empty_cursor_ends_a_list, lists_that_are_none,
+    odd_capabilities_empty_no_list,
 };
 pub use self::rows::Way;
 use self::rows::{CALL, Gets, Row};
@@ -28,7 +29,7 @@ pub const CASES: &[Case] = cases![
         a_frame_that_is_no_text,
         a_handshake_that_cannot_be_read, an_empty_cursor_ends_a_list, a_cursor_that_does_not_move_ends_a_list,
         malformed_definitions_are_left_out, definitions_with_one_reading_are_repaired,
-        lists_that_are_none, a_list_that_cannot_be_filtered_is_refused,
+        lists_that_are_none, odd_capabilities_empty_no_list, a_list_that_cannot_be_filtered_is_refused,
         a_handshake_that_cannot_be_translated_is_refused;
 ];
 
