@@ -34,6 +34,17 @@ RULES = {
     USUAL: tool(),
     "parameter beginning with `_`": tool(schema={"type": "object", "properties": {"_x": STRING}}),
     "property whose `type` is a list": tool(schema={"type": "object", "properties": {"x": {"type": ["string", "null"]}}}),
+    "`type` that is a list, in `items`": tool(schema={"type": "object", "properties": {
+        "x": {"type": "array", "items": {"type": ["string", "null"]}}}}),
+    "property without `type`": tool(schema={"type": "object", "properties": {"x": {"description": "Anything."}}}),
+    "`anyOf` with a branch without `type`": tool(schema={"type": "object", "properties": {
+        "x": {"anyOf": [STRING, {"description": "Anything."}]}}}),
+    "`$ref` in `$defs` to a later one": tool(schema={"type": "object", "properties": {"x": {"$ref": "#/$defs/A"}}, "$defs": {
+        "A": {"type": "object", "properties": {"b": {"$ref": "#/$defs/B"}}}, "B": OBJECT}}),
+    "`$ref` in `$defs` to an earlier one": tool(schema={"type": "object", "properties": {"x": {"$ref": "#/$defs/B"}}, "$defs": {
+        "A": OBJECT, "B": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}}}}),
+    "key of `_meta` beginning with `_`": tool() | {"_meta": {"_fastmcp": {"tags": []}}},
+    "name with a capital": tool("oddOne"),
     "`inputSchema` without `properties`": tool(schema={"type": "object"}),
     "`inputSchema` without `type`": tool(schema={"properties": {"x": STRING}}),
     "no `inputSchema`": {"name": "odd", "description": "Does something."},
