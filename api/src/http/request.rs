@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Uri};
 use bytes::{Bytes, BytesMut};
-use protocol::{Code, Refusal, jsonrpc};
+use protocol::jsonrpc;
 
 use crate::app::App;
 use crate::authn::Proof;
@@ -52,21 +52,7 @@ pub fn inbound<'a>(
         headers: McpHeaders(&parts.headers),
         stream: None,
         trace: trace(&parts.headers),
-        strict: strict(&parts.uri).unwrap_or(false),
-    }
-}
-
-/// Returns the query parameter `strict`, false by default.
-///
-/// # Errors
-/// A value other than `true` and `false`, or two of them.
-pub fn strict(uri: &Uri) -> Result<bool, Refusal> {
-    let query = uri.query().unwrap_or_default().split('&');
-    let mut values = query.filter_map(|pair| pair.strip_prefix("strict="));
-    match (values.next(), values.next()) {
-        (None | Some("false"), None) => Ok(false),
-        (Some("true"), None) => Ok(true),
-        _ => Err(Refusal::new(Code::InvalidRequest, "the query parameter `strict` is true or false, once")),
+        strict: false,
     }
 }
 

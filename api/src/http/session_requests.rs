@@ -63,7 +63,7 @@ async fn session(
         RpcAlways
     )
 )]
-pub async fn listen_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
+pub async fn listen_mcp(State(app): State<Arc<App>>, At { endpoint, .. }: At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !accepts(&parts.headers, "text/event-stream") {
         return not_acceptable(&parts, "text/event-stream").await;
@@ -147,7 +147,7 @@ fn gone(cursor: Cursor) -> Refusal {
         RpcAlways
     )
 )]
-pub async fn end_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
+pub async fn end_mcp(State(app): State<Arc<App>>, At { endpoint, .. }: At, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let closed = async {
         // The end of a session is never refused by a rate limit.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use protocol::mcp::{Era, MODERN};
 use protocol::{Code, Refusal, RequestId, Slug, jsonrpc};
@@ -46,7 +46,11 @@ const STREAM_AFTER: Duration = Duration::from_secs(10);
         RpcAlways, RpcSent
     )
 )]
-pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Request) -> Response {
+pub async fn call_mcp(
+    State(app): State<Arc<App>>,
+    At { endpoint, strict }: At,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let parts = Arc::new(request::own_head(parts));
     let streams = accepts(&parts.headers, "text/event-stream");
@@ -60,7 +64,7 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
         async move {
             let inbound = request::inbound(&app, &parts, body, methods::read, &endpoint);
             let stream = streams.then_some(&stream);
-            app.gateway.handle(Inbound { stream, ..inbound }).await
+            app.gateway.handle(Inbound { stream, strict, ..inbound }).await
         }
     });
     // A legacy client that disconnects has not cancelled its request.
@@ -92,7 +96,11 @@ pub async fn call_mcp(State(app): State<Arc<App>>, At(endpoint): At, request: Re
 }
 
 /// The endpoint of a path: all servers at `/mcp`, one at `/mcp/s/{slug}`.
-pub struct At(pub Endpoint);
+pub struct At {
+    pub endpoint: Endpoint,
+    /// The query parameter `strict`: lists of one server leave out what strict clients refuse.
+    pub strict: bool,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for At {
     type Rejection = Response;
@@ -100,17 +108,31 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let slug = Option::<Path<String>>::from_request_parts(parts, state).await;
         let Some(Path(slug)) = slug.map_err(IntoResponse::into_response)? else {
-            return Ok(Self(Endpoint::All));
+            return Ok(Self { endpoint: Endpoint::All, strict: false });
         };
         let unknown = || {
             let refusal = Refusal::new(Code::UnknownServer, "the path names no server");
             refusal.hint("GET /v1/mcp/servers lists slugs")
         };
         let slug = slug.parse::<Slug>().map_err(|_| unknown());
-        match slug.and_then(|slug| request::strict(&parts.uri).map(|_| slug)) {
-            Ok(slug) => Ok(Self(Endpoint::One(slug))),
+        match slug.and_then(|slug| Ok((slug, strict(&parts.uri)?))) {
+            Ok((slug, strict)) => Ok(Self { endpoint: Endpoint::One(slug), strict }),
             Err(refusal) => Err(early(parts, refusal.into()).await),
         }
+    }
+}
+
+/// Returns the query parameter `strict`, false by default.
+///
+/// # Errors
+/// A value other than `true` and `false`, or two of them.
+fn strict(uri: &Uri) -> Result<bool, Refusal> {
+    let query = uri.query().unwrap_or_default().split('&');
+    let mut values = query.filter_map(|pair| pair.strip_prefix("strict="));
+    match (values.next(), values.next()) {
+        (None | Some("false"), None) => Ok(false),
+        (Some("true"), None) => Ok(true),
+        _ => Err(Refusal::new(Code::InvalidRequest, "the query parameter `strict` is true or false, once")),
     }
 }
 

@@ -90,9 +90,7 @@ impl Bridge {
         if era == Era::Modern || !client.can.anything() || matches!(spec.launch, Launch::Builtin { .. }) {
             return shared;
         }
-        let key = PoolKey { declared: client.declared, owner: client.owner, ..shared };
-        self.set_profile(&key, client);
-        key
+        PoolKey { declared: client.declared, owner: client.owner, ..shared }
     }
 
     /// Returns the key for a list of many servers: upstreams for this client alone are not started for a

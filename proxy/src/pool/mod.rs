@@ -96,6 +96,9 @@ impl Delivered {
     }
 }
 
+/// Most servers that are remembered as gone.
+const MANY_GONE: usize = 4096;
+
 /// Time for requests in flight when a server was deleted or changed.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -276,7 +279,12 @@ impl Pool {
     /// Refuses starts of this revision of a server and of earlier ones, for those who looked it up before it was
     /// changed, disabled or deleted.
     pub fn refuse(&self, tenant: TenantId, spec: &ServerSpec) {
-        self.shared.gone.insert((tenant, spec.id), spec.revision);
+        let gone = &self.shared.gone;
+        if gone.len() >= MANY_GONE {
+            // Who looked one of them up has long had an answer.
+            gone.clear();
+        }
+        gone.insert((tenant, spec.id), spec.revision);
     }
 
     /// Takes a refusal back that concerns this revision.
