@@ -160,7 +160,7 @@ fn valid(kind: ListKind, era: Era, items: &RawValue) -> Option<(Box<RawValue>, V
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for item in items {
         match definition::examine(kind, era, item) {
-            Ok(examined) => kept.push(examined.repaired.unwrap_or_else(|| item.get().to_owned())),
+            Ok(repaired) => kept.push(repaired.unwrap_or_else(|| item.get().to_owned())),
             Err(reason) => left_out.push(reason),
         }
     }

@@ -26,14 +26,6 @@ use self::repairs::Repairs;
 use super::ListKind;
 use crate::message::excerpt;
 
-/// A definition that every official client accepts.
-#[derive(Debug)]
-pub struct Examined {
-    /// The definition after the repair, with all other bytes as the server wrote them; none if it was valid.
-    pub repaired: Option<String>,
-    pub warnings: Vec<Warning>,
-}
-
 /// A definition that cannot be repaired, since more than one reading is possible.
 #[derive(Clone, Debug)]
 pub struct LeftOut {
@@ -61,30 +53,38 @@ impl Warning {
     }
 }
 
-/// Examines one item of a list.
+/// Examines one item of a list. Returns the definition after its repair, with all other bytes as the server
+/// wrote them; none if it was valid.
 ///
 /// `era` is the era of the server: up to 2025-11-25, an output schema is about an object; in 2026-07-28 it
 /// may be about any type.
 ///
 /// # Errors
 /// An item that one of the official clients would refuse, and that has no single valid reading.
-pub fn examine(kind: ListKind, era: Era, raw: &RawValue) -> Result<Examined, LeftOut> {
+pub fn examine(kind: ListKind, era: Era, raw: &RawValue) -> Result<Option<String>, LeftOut> {
     examined(kind, era, raw.get())
+        .map(|(repaired, _)| repaired)
         .map_err(|reason| LeftOut { name: name_of(kind, raw), reason: excerpt(reason.as_bytes()) })
 }
 
-fn examined(kind: ListKind, era: Era, text: &str) -> Result<Examined, String> {
+/// Returns what is unusual about an item that is listed; nothing about one that is left out.
+pub fn warnings(kind: ListKind, era: Era, raw: &RawValue) -> Vec<Warning> {
+    let Ok((repaired, mut warnings)) = examined(kind, era, raw.get()) else { return Vec::new() };
+    lint::lint(kind, repaired.as_deref().unwrap_or(raw.get()), &mut warnings);
+    warnings
+}
+
+/// Returns the repaired definition, if it needed a repair, and the warnings about that.
+fn examined(kind: ListKind, era: Era, text: &str) -> Result<(Option<String>, Vec<Warning>), String> {
     scan::check(text)?;
     let mut repairs = Repairs::new(text);
     shape::check(kind, era, text, &mut repairs)?;
-    let mut warnings = repairs.warnings();
+    let warnings = repairs.warnings();
     let repaired = repairs.apply();
-    let valid = repaired.as_deref().unwrap_or(text);
     if kind == ListKind::Tools {
-        json_schema::check_output(valid)?;
+        json_schema::check_output(repaired.as_deref().unwrap_or(text))?;
     }
-    lint::lint(kind, valid, &mut warnings);
-    Ok(Examined { repaired, warnings })
+    Ok((repaired, warnings))
 }
 
 /// Returns the naming member of an item that may be malformed.

@@ -39,10 +39,11 @@ fn problem_of(row: &Row<'_>) -> Result<(), String> {
         match (examine(kind, era, row.item), &row.left_out) {
             (Err(LeftOut { reason, .. }), Some(part)) if reason.contains(part) => {}
             (Err(LeftOut { reason, .. }), _) => return told(format!("is left out: {reason}")),
-            (Ok(examined), None) => {
-                let codes: Vec<&str> = examined.warnings.iter().map(|warning| warning.code).collect();
-                if examined.repaired.as_deref() != row.repaired.map(RawValue::get) {
-                    return told(format!("becomes {:?}", examined.repaired));
+            (Ok(repaired), None) => {
+                let warnings = warnings(kind, era, row.item);
+                let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
+                if repaired.as_deref() != row.repaired.map(RawValue::get) {
+                    return told(format!("becomes {repaired:?}"));
                 }
                 if codes != row.warnings {
                     return told(format!("has the warnings {codes:?}"));

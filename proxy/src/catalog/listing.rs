@@ -124,16 +124,16 @@ impl Listing {
     pub fn warnings(&self) -> Vec<(&str, Warning)> {
         let (era, kind) = self.of;
         let warnings = |item| {
-            let raw = serde_json::from_str(self.raw(item)).ok()?;
-            Some(definition::examine(kind, era, raw).ok()?.warnings)
+            let raw = serde_json::from_str(self.raw(item)).expect("an item was read from the body");
+            definition::warnings(kind, era, raw)
         };
-        let of_item = |item| warnings(item).into_iter().flatten().map(|warning| (&*item.name, warning));
+        let of_item = |item| warnings(item).into_iter().map(|warning| (&*item.name, warning));
         self.items.iter().flat_map(of_item).collect()
     }
 
     fn add(&mut self, spec: &ServerSpec, raw: &RawValue) -> Result<(), LeftOut> {
         let (era, kind) = self.of;
-        let repaired = definition::examine(kind, era, raw)?.repaired;
+        let repaired = definition::examine(kind, era, raw)?;
         let shown = match &repaired {
             Some(repaired) => serde_json::from_str(repaired).expect("a repaired definition is JSON"),
             None => raw,
