@@ -91,6 +91,11 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Returns true if the server has reported a change between its start and the request.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changes & u64::from(u32::MAX) != 0
+    }
+
     /// Returns the era of the server.
     pub fn era(&self) -> Era {
         self.of.0

@@ -134,7 +134,8 @@ impl Catalog {
         }
     }
 
-    /// Takes a stored part of a server, unless a later one is known; returns the list that changed thereby.
+    /// Takes a stored part of a server, unless its upstream runs or a later one is known; returns the list that
+    /// changed thereby.
     pub fn restore(&self, spec: &ServerSpec, part: StoredPart) -> Option<ListKind> {
         let slot = self.slot(&part.key);
         let kind = match part.part {
@@ -152,9 +153,9 @@ impl Catalog {
             Part::List(kind) => kind,
         };
         let last = slot.listings[kind as usize].load_full();
-        if last
-            .as_ref()
-            .is_some_and(|last| last.listed_at >= part.listed_at || self.pool.is_running(&part.key))
+        // A running upstream is asked itself; its lists may differ from those of another replica's.
+        if self.pool.is_running(&part.key)
+            || last.as_ref().is_some_and(|last| last.listed_at >= part.listed_at)
         {
             return None;
         }
@@ -196,8 +197,11 @@ impl Catalog {
             self.keep_shared(selected, kind, shared, listing);
         }
         let is_same = before.as_ref().is_some_and(|before| before.body == listing.body);
+        // The one client of an upstream has that change from the server.
+        let is_reported = key.owner != 0 && listing.has_changed();
         if let Some(before) = &before
             && !is_same
+            && !is_reported
             && before.changes >> 32 != listing.changes >> 32
         {
             self.pool.publish(*key, kind.changed());
@@ -226,8 +230,7 @@ impl Catalog {
     /// starts an upstream that they share. A list that the server has changed since its start is not taken.
     fn keep_shared(&self, selected: &Selected, kind: ListKind, known: &Listing, listing: &Listing) {
         let key = PoolKey { owner: 0, ..selected.list_key };
-        let is_changed = listing.changes & u64::from(u32::MAX) != 0;
-        if is_changed || listing.note.is_some() || self.pool.is_running(&key) {
+        if listing.has_changed() || listing.note.is_some() || self.pool.is_running(&key) {
             return;
         }
         let mut shared = listing.clone();
