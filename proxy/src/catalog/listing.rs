@@ -91,9 +91,9 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Returns true if the server has reported a change between its start and the request.
+    /// Returns true if the server has reported a change of this list between its start and the request.
     pub(super) fn has_changed(&self) -> bool {
-        self.changes & u64::from(u32::MAX) != 0
+        self.changes & self.of.1.changed().list_bit() != 0
     }
 
     /// Returns the era of the server.

@@ -66,7 +66,7 @@ impl ListKind {
     }
 
     /// Returns the event of a change of this list.
-    fn changed(self) -> UpstreamEvent {
+    const fn changed(self) -> UpstreamEvent {
         match self {
             ListKind::Tools => UpstreamEvent::ToolsChanged,
             ListKind::Resources | ListKind::ResourceTemplates => UpstreamEvent::ResourcesChanged,

@@ -173,7 +173,7 @@ impl Catalog {
     }
 
     /// Notes a list and its handshake for storing, and reports a list that differs from the one before the
-    /// upstream's last start; changes during its run are reported by the server.
+    /// upstream's last start; a change during its run is reported by the server, and once.
     pub(super) fn keep(
         &self,
         slot: &Slot,
@@ -197,11 +197,9 @@ impl Catalog {
             self.keep_shared(selected, kind, shared, listing);
         }
         let is_same = before.as_ref().is_some_and(|before| before.body == listing.body);
-        // The one client of an upstream has that change from the server.
-        let is_reported = key.owner != 0 && listing.has_changed();
         if let Some(before) = &before
             && !is_same
-            && !is_reported
+            && !listing.has_changed()
             && before.changes >> 32 != listing.changes >> 32
         {
             self.pool.publish(*key, kind.changed());

@@ -29,6 +29,16 @@ pub struct Unusable(pub &'static str);
 const LONGEST: usize = 64 << 10;
 
 impl UpstreamEvent {
+    /// Returns the bit of a changed list in the change counter of an upstream; 0 for a resource.
+    pub const fn list_bit(&self) -> u64 {
+        match self {
+            UpstreamEvent::ToolsChanged => 1 << 31,
+            UpstreamEvent::ResourcesChanged => 1 << 30,
+            UpstreamEvent::PromptsChanged => 1 << 29,
+            UpstreamEvent::ResourceUpdated { .. } => 0,
+        }
+    }
+
     /// Returns the event of a notification; `None` for other notifications.
     pub fn read(notified: &str, params: Option<&str>) -> Result<Option<UpstreamEvent>, Unusable> {
         Ok(Some(match notified {

@@ -40,7 +40,8 @@ pub struct Entry {
     pub last_used: AtomicU64,
     /// Microseconds since 1970; zero for never.
     pub(super) last_success: AtomicI64,
-    /// Number of the last start in the upper half, and of the changes of lists since then in the lower.
+    /// Number of the last start in the upper half; in the lower, a bit for each list that changed since then,
+    /// and the number of changes.
     pub changes: Arc<AtomicU64>,
     /// True if the upstream serves one client and has other lists than the shared one.
     pub own_lists: AtomicBool,

@@ -84,7 +84,8 @@ pub fn peer_plan(entry: &Entry) -> PeerPlan {
             UpstreamEvent::ResourceUpdated { uri, .. } if !subscriptions.contains(uri) => return,
             UpstreamEvent::ResourceUpdated { .. } => {}
             UpstreamEvent::ToolsChanged | UpstreamEvent::ResourcesChanged | UpstreamEvent::PromptsChanged => {
-                changes.fetch_add(1, Ordering::Relaxed);
+                let count = |changes: u64| Some((changes + 1) | event.list_bit());
+                changes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok();
             }
         }
         // Events need no receiver.
