@@ -62,7 +62,7 @@ async fn a_modern_child() {
     let told = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#;
     let asked = r#"{"jsonrpc":"2.0","id":"x","method":"roots/list"}"#;
     server.make_say(&format!("{told}\n{asked}")).await;
-    assert_eq!(app.pool.changes(&server.key), before + 1);
+    assert_eq!(app.pool.changes(&server.key), (before + 1) | UpstreamEvent::ToolsChanged.list_bit());
     let event = events.try_recv().unwrap();
     assert_eq!((event.key, event.event), (server.key, UpstreamEvent::ToolsChanged));
     assert_eq!(server.see("answers").await[0]["error"]["code"], -32601);
