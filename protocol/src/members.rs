@@ -29,7 +29,8 @@ impl<'a> Members<'a> {
         serde_json::from_slice(object)
     }
 
-    /// Edits the object in a member. A missing member, or one that is no object, is edited from `{}`.
+    /// Edits the object in a member. A missing member, or one that is no object or has a member twice, is edited
+    /// from `{}`.
     pub fn edit(&mut self, name: &'a str, edit: impl FnOnce(&mut Members<'_>)) {
         let own = self.get(name).map(ToOwned::to_owned);
         let mut inner = own.as_deref().and_then(|own| Members::read(own.get()).ok()).unwrap_or_default();

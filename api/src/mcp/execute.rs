@@ -51,7 +51,7 @@ pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Req
 }
 
 /// Returns `{status, data, metadata}`: data is the structured content if there is one, else the text as JSON
-/// or text, else the whole result. A tool error is an error here.
+/// or text, else the whole result. A tool error is an error here; without a text its `data` has the result.
 pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
     #[derive(Deserialize)]
     struct ToolResult<'a> {
@@ -81,7 +81,13 @@ pub fn service_answer(result: &Bytes, facts: &Facts) -> Answer {
         .map(|block| block.text)
         .collect();
     if facts.outcome == Outcome::ToolError {
-        return Answer::Refused(Refusal::new(Code::ToolFailed, texts.join("\n")));
+        return Answer::Refused(match texts.is_empty() {
+            true => Refusal::new(Code::ToolFailed, "the tool failed and gave no text").fact(
+                "result",
+                serde_json::from_str::<serde_json::Value>(whole.get()).unwrap_or_else(|_| whole.get().into()),
+            ),
+            false => Refusal::new(Code::ToolFailed, texts.join("\n")),
+        });
     }
     let parsed = match texts.as_slice() {
         [text] => serde_json::from_str::<&RawValue>(text)

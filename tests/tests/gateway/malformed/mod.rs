@@ -20,13 +20,13 @@ use self::lists::{
 pub use self::rows::Way;
 use self::rows::{CALL, Gets, Row};
 use self::whose::{
-    a_frame_that_is_no_text, a_handshake_that_cannot_be_read, anothers_answer_is_not_shown,
-    violations_are_logged,
+    a_failure_without_a_text_is_shown, a_frame_that_is_no_text, a_handshake_that_cannot_be_read,
+    anothers_answer_is_not_shown, violations_are_logged,
 };
 
 pub const CASES: &[Case] = cases![
     Once: stdio, body, event, held_open, websocket, violations_are_logged, anothers_answer_is_not_shown,
-        a_frame_that_is_no_text,
+        a_failure_without_a_text_is_shown, a_frame_that_is_no_text,
         a_handshake_that_cannot_be_read, an_empty_cursor_ends_a_list, a_cursor_that_does_not_move_ends_a_list,
         malformed_definitions_are_left_out, definitions_with_one_reading_are_repaired,
         lists_that_are_none, odd_capabilities_empty_no_list, a_list_that_cannot_be_filtered_is_refused,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::raw_server::{Manner, Raw, packed};
-use tests::{Backend, McpClient, json};
+use tests::{Backend, Code, McpClient, Value, json};
 
 use super::rows::{CALL, Way, fine, not_utf8};
 use super::{AT_ONCE, Answers, fault_of_envelope, gateway, registration};
@@ -51,6 +51,30 @@ pub async fn anothers_answer_is_not_shown(backend: Backend) {
         assert!(!hidden.answer.to_string().contains("secret"), "{}", hidden.answer);
         assert!(hidden.took < AT_ONCE, "it took {:?}", hidden.took);
     }
+}
+
+/// `mcp.execute` shows the whole result of a tool that failed without a text.
+pub async fn a_failure_without_a_text_is_shown(backend: Backend) {
+    let app = gateway(backend).await;
+    let operator = app.as_operator();
+    let registered = registration("lines", Way::Stdio, Raw::default()).await;
+    operator.post("/v1/mcp/servers", registered).await.status(201);
+    let failed = async |result: Value| {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#);
+        let params = json!({ "text": packed(line.as_bytes()) });
+        let call = json!({ "service": "lines", "operation": "raw", "params": params });
+        operator.rpc("mcp.execute", call).await.refused(&[Code::ToolFailed])["data"].clone()
+    };
+    let image = json!({ "type": "image", "data": "AA==", "mimeType": "image/png" });
+    for result in [
+        json!({ "content": [image], "isError": true }),
+        json!({ "content": [], "structuredContent": { "reason": "full" }, "isError": true }),
+    ] {
+        assert_eq!(failed(result.clone()).await["result"], result);
+    }
+    let told =
+        failed(json!({ "content": [{ "type": "text", "text": "the disk is full" }], "isError": true })).await;
+    assert_eq!((&told["reason"], &told["result"]), (&json!("the disk is full"), &Value::Null));
 }
 
 /// A frame of text that is no text ends the connection (RFC 6455, section 8.1), and the next one is begun.
