@@ -17,6 +17,8 @@ pub enum Line {
     Drops,
     /// Connections stay open and nothing passes.
     Holds,
+    /// The first connection on which the client sends this text is closed; then everything passes.
+    DropsOnce(&'static str),
 }
 
 /// A proxy in front of one port of this machine; it ends with the trial's runtime.
@@ -45,14 +47,14 @@ async fn serve(listener: TcpListener, target: SocketAddr, line: Arc<watch::Sende
             continue;
         }
         let mut dropped = line.subscribe();
-        let line = line.subscribe();
+        let (set, line) = (Arc::clone(&line), line.subscribe());
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(target).await else { return };
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             tokio::select! {
-                () = pass(from_client, to_server, line.clone()) => {}
-                () = pass(from_server, to_client, line) => {}
+                () = pass(from_client, to_server, line.clone(), Some(&set)) => {}
+                () = pass(from_server, to_client, line, None) => {}
                 _ = dropped.wait_for(|line| *line == Line::Drops) => {}
             }
         });
@@ -63,12 +65,19 @@ async fn pass(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut line: watch::Receiver<Line>,
+    of_client: Option<&watch::Sender<Line>>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if line.wait_for(|line| *line == Line::Passes).await.is_err()
-            || to.write_all(&buffer[..count]).await.is_err()
+        let now = *line.borrow();
+        if let (Line::DropsOnce(text), Some(set)) = (now, of_client)
+            && buffer[..count].windows(text.len()).any(|part| part == text.as_bytes())
         {
+            set.send_replace(Line::Passes);
+            return;
+        }
+        let passes = |line: &Line| matches!(line, Line::Passes | Line::DropsOnce(_));
+        if line.wait_for(passes).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }

@@ -90,7 +90,7 @@ impl<'a> Exchange<'a> {
                 if let Some(written) = self.written.take() {
                     written.apart().await;
                 }
-                if !self.registration.withdrawn().is_cancelled() {
+                if !self.registration.is_withdrawn(response.id.get()) {
                     out.write(text).await;
                 }
             }
@@ -115,7 +115,9 @@ impl<'a> Exchange<'a> {
         self.ids.retain(|id| **id != *response.id.get());
         let Ok(result) = response.outcome else { return };
         match (self.method, self.session.take()) {
-            (method::TOOLS_LIST, _) => drop(self.server.param_headers.learn(result)),
+            (method::TOOLS_LIST, _) if self.registration.is_modern() => {
+                drop(self.server.param_headers.learn(result))
+            }
             (method::INITIALIZE, Some(session)) => self.server.session.begin(session, result),
             _ => {}
         }
@@ -123,8 +125,12 @@ impl<'a> Exchange<'a> {
 
     /// Answers the requests that still wait with an error.
     async fn fail(&mut self, error: &[u8]) {
+        if self.ids.is_empty() {
+            let error = message::excerpt(error);
+            tracing::warn!(method = self.method, error, "a message was not taken");
+        }
         for id in std::mem::take(&mut self.ids) {
-            if !self.registration.withdrawn().is_cancelled() {
+            if !self.registration.is_withdrawn(&id) {
                 self.server.out.error(&id, error).await;
             }
         }

@@ -69,6 +69,15 @@ impl InFlight {
 }
 
 impl Registration {
+    pub fn is_modern(&self) -> bool {
+        self.request.is_modern
+    }
+
+    /// Returns whether the client wants no answer under this id any more.
+    pub fn is_withdrawn(&self, id: &str) -> bool {
+        self.request.withdrawn.is_cancelled() && self.id.as_deref() == Some(id)
+    }
+
     /// Returns the token that is cancelled when the client wants no answer any more.
     pub fn withdrawn(&self) -> &CancellationToken {
         &self.request.withdrawn

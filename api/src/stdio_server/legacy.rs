@@ -35,7 +35,7 @@ async fn send(server: &Arc<StdioServer>, message: Message, registration: Registr
     match &message.kind {
         Kind::Request if *message.method == *method::INITIALIZE => {
             server.session.close(&server.client).await;
-            server.session.introduce(message.params());
+            server.session.introduce(&message.params);
             carry(Arc::clone(server), message, registration).await;
         }
         Kind::Request | Kind::Batch => {
@@ -64,14 +64,14 @@ async fn carry(server: Arc<StdioServer>, message: Message, registration: Registr
     server.session.remember(&message);
     let mut exchange = Exchange::new(&server, &message, registration);
     let work = async {
-        let sent = server.session.post(&server.client, &message.line).await;
+        let (session, sent) = server.session.post(&server.client, &message.line).await;
         let mut outcome = exchange.follow(sent).await;
         for tried in 1..=RESUMES {
             if outcome.is_ok() || exchange.position.last_event_id.is_none() {
                 break;
             }
             tokio::time::sleep(PAUSE * tried).await;
-            match server.client.get(exchange.position.headers(server.session.headers())).await {
+            match server.client.get(exchange.position.headers(session.clone())).await {
                 Ok((Reply::Events(events), _)) => outcome = exchange.read(events).await,
                 Err(trouble) if trouble.status.is_none() => {}
                 // The gateway does not know that stream any more.
@@ -88,7 +88,8 @@ async fn carry(server: Arc<StdioServer>, message: Message, registration: Registr
 
 /// Sends a message that gets no answer.
 async fn deliver(server: &StdioServer, message: &Message) {
-    let reason = match server.session.post(&server.client, &message.line).await {
+    let (_, sent) = server.session.post(&server.client, &message.line).await;
+    let reason = match sent {
         Ok((Reply::Nothing | Reply::Events(_), _)) => return,
         Ok((Reply::Json(error) | Reply::Explained { error, .. }, _)) => excerpt(&error),
         Err(trouble) => trouble.failure.refusal.to_string(),

@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 /// A line, and the parts of it that were read.
 pub struct Message {
     pub line: Bytes,
+    /// The `params` as they were written; empty without them.
+    pub params: Bytes,
     pub kind: Kind,
     /// The ids that wait for an answer, as they were written.
     pub ids: Vec<Box<str>>,
@@ -44,6 +46,7 @@ impl Message {
     pub fn read(line: Bytes) -> Result<Message, (Option<Box<str>>, Refusal)> {
         let read = |kind, ids| Message {
             line: line.clone(),
+            params: Bytes::new(),
             kind,
             ids,
             method: "".into(),
@@ -65,7 +68,9 @@ impl Message {
                 };
                 let meta = params.meta.and_then(|meta| serde_json::from_str::<Meta<'_>>(meta.get()).ok());
                 let meta = meta.unwrap_or_default();
+                let written = message.params.map_or(&[][..], |params| params.get().as_bytes());
                 Ok(Message {
+                    params: line.slice_ref(written),
                     method: message.method.into(),
                     says_modern: meta.version.is_some() || meta.capabilities.is_some(),
                     revision: meta.version.and_then(|version| serde_json::from_str(version.get()).ok()),
@@ -83,22 +88,12 @@ impl Message {
 
     /// Returns the headers of a modern message: revision, method, name and the given parameters.
     pub fn headers(&self, params: &[(String, String)]) -> HeaderMap {
-        let mut headers = proxy::http::modern_headers(&self.method, self.params(), params);
+        let mut headers = proxy::http::modern_headers(&self.method, &self.params, params);
         // The gateway refuses a revision that it does not speak.
         if let Some(Ok(revision)) = self.revision.as_deref().map(HeaderValue::from_str) {
             headers.insert(header::PROTOCOL_VERSION, revision);
         }
         headers
-    }
-
-    /// Returns the `params` as they were written.
-    pub fn params(&self) -> &[u8] {
-        match jsonrpc::parse(&self.line, usize::MAX) {
-            Ok(Body::Single(Incoming::Message(message))) => {
-                message.params.map(|params| params.get().as_bytes()).unwrap_or_default()
-            }
-            Ok(_) | Err(_) => &[],
-        }
     }
 }
 
@@ -151,7 +146,7 @@ mod tests {
         let legacy =
             read(r#"{"jsonrpc":"2.0","id":0,"method":"tools/list","params":{"_meta":{"progressToken":1}}}"#);
         assert!(!legacy.is_modern(false) && legacy.ids == [Box::<str>::from("0")]);
-        assert_eq!(legacy.params(), br#"{"_meta":{"progressToken":1}}"#);
+        assert_eq!(legacy.params, &br#"{"_meta":{"progressToken":1}}"#[..]);
         let notice = read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert!(notice.is_modern(false) && !notice.is_modern(true));
         let cancelled =

@@ -77,7 +77,7 @@ impl ParamHeaders {
         message: &Message,
         is_stale: bool,
     ) -> Vec<(String, String)> {
-        let Ok(call) = serde_json::from_slice::<Call<'_>>(message.params()) else { return Vec::new() };
+        let Ok(call) = serde_json::from_slice::<Call<'_>>(&message.params) else { return Vec::new() };
         if is_stale || !self.is_known(&call.name) {
             let _turn = self.asking.lock().await;
             if is_stale || !self.is_known(&call.name) {

@@ -63,7 +63,7 @@ impl Session {
     pub fn remember(&self, message: &Message) {
         let key = match &*message.method {
             method::SET_LEVEL => method::SET_LEVEL.as_bytes(),
-            method::SUBSCRIBE | method::UNSUBSCRIBE => message.params(),
+            method::SUBSCRIBE | method::UNSUBSCRIBE => &message.params,
             _ => return,
         };
         let mut settings = self.settings.lock();
@@ -73,14 +73,19 @@ impl Session {
         }
     }
 
-    /// Sends a message within the session; when the gateway has lost that, within a new one.
-    pub async fn post(&self, client: &GatewayClient, line: &Bytes) -> Sent {
+    /// Sends a message within the session; when the gateway has lost that, within a new one. Returns the
+    /// headers of the session too.
+    pub async fn post(&self, client: &GatewayClient, line: &Bytes) -> (HeaderMap, Sent) {
         let current = self.current.lock().clone();
         let headers = current.as_deref().cloned().unwrap_or_default();
-        let sent = client.post(headers, line.clone()).await;
-        let Some(lost) = current.filter(|_| status(&sent) == Some(404)) else { return sent };
-        self.renew(client, &lost).await.map_err(|refusal| Trouble::from_refusal(refusal, false))?;
-        client.post(self.headers(), line.clone()).await
+        let sent = client.post(headers.clone(), line.clone()).await;
+        let Some(lost) = current.filter(|_| status(&sent) == Some(404)) else { return (headers, sent) };
+        if let Err(refusal) = self.renew(client, &lost).await {
+            return (headers, Err(Trouble::from_refusal(refusal, false)));
+        }
+        let headers = self.headers();
+        let sent = client.post(headers.clone(), line.clone()).await;
+        (headers, sent)
     }
 
     /// Begins a new session, unless another task has done so since the loss.
@@ -102,7 +107,12 @@ impl Session {
             _ => refusal,
         })?;
         self.begin(headers.get(header::SESSION).cloned().ok_or_else(|| failed("it has no id"))?, &result);
-        self.set_again(client).await
+        let set = self.set_again(client).await;
+        if set.is_err() {
+            // The next attempt begins another session, whose GET stream is read and which knows the settings.
+            *self.current.lock() = Some(Arc::clone(lost));
+        }
+        set
     }
 
     /// Sends what the last session knew to a new one.
@@ -113,7 +123,7 @@ impl Session {
         for line in settings {
             // The client has had the answer already.
             if let Err(refusal) = client.ask(self.headers(), line).await {
-                tracing::debug!(%refusal, "a setting of the session was not repeated");
+                tracing::warn!(%refusal, "a setting of the session was not repeated");
             }
         }
         self.confirm();

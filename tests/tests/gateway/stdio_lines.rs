@@ -14,7 +14,7 @@ use crate::stdio_door::{program, to};
 
 pub const CASES: &[Case] = cases![
     Every: a_session_that_is_lost;
-    Once: a_key_that_is_none, a_gateway_that_dies, nothing_behind_it, cancelled_in_both_eras, subscriptions,
+    Once: a_new_session_that_breaks_off, a_batch_is_cancelled_in_part, a_key_that_is_none, a_gateway_that_dies, nothing_behind_it, cancelled_in_both_eras, subscriptions,
         mirrored_parameters, odd_lines, the_end, a_server_that_starts_slowly,
         progress_is_read_before_the_answer, an_answer_is_fetched_after_a_cut, a_large_message_passes;
 ];
@@ -73,6 +73,18 @@ impl Hand {
         let answer = self.ask(0, "initialize", params).await;
         self.say(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
         answer
+    }
+
+    /// Touches a resource to which the session is subscribed, and hears of that.
+    async fn touch_watched(&mut self) {
+        let touch = json!({ "name": "test_touch_watched", "arguments": {} });
+        self.say(json!({ "jsonrpc": "2.0", "id": "touch", "method": "tools/call", "params": touch })).await;
+        let (mut touched, mut answered) = (false, false);
+        while !touched || !answered {
+            let heard = self.hear().await;
+            touched |= heard["method"] == "notifications/resources/updated";
+            answered |= heard["id"] == "touch";
+        }
     }
 
     /// Ends the input; all lines that still come, and the exit code.
@@ -159,14 +171,57 @@ async fn a_session_that_is_lost(backend: Backend) {
     let answer = hand.ask(2, "tools/call", json!({ "name": "test_simple_text", "arguments": {} })).await;
     assert!(answer["result"]["content"].is_array(), "{answer:#}");
     // What the client had set in the lost session holds in the new one.
-    let touch = json!({ "name": "test_touch_watched", "arguments": {} });
-    hand.say(json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": touch })).await;
-    let (mut touched, mut answered) = (false, false);
-    while !touched || !answered {
-        let heard = hand.hear().await;
-        touched |= heard["method"] == "notifications/resources/updated";
-        answered |= heard["id"] == 3;
+    hand.touch_watched().await;
+}
+
+/// A new session whose `notifications/initialized` does not arrive is not used.
+async fn a_new_session_that_breaks_off(backend: Backend) {
+    let port = tests::postgres::free_port();
+    let settings = Settings::new().env("PORT", port);
+    let mut app = TestApp::start(backend, settings.clone()).await;
+    app.as_operator().register(Registration::conformance("conf", &[])).await;
+    let cut = Cut::before(port).await;
+    let gateway = ("MCP_GATEWAY_URL".to_owned(), format!("http://127.0.0.1:{}", cut.port));
+    let mut hand = Hand::start(&[gateway], &["--server", "conf"]);
+    hand.initialize().await;
+    let watched = json!({ "uri": "test://watched-resource" });
+    assert!(hand.ask(1, "resources/subscribe", watched).await["result"].is_object());
+    app.kill().await;
+    cut.set(Line::DropsOnce("notifications/initialized"));
+    let app = TestApp::start(backend, settings).await;
+    app.as_operator().register(Registration::conformance("conf", &[])).await;
+    let call = json!({ "name": "test_simple_text", "arguments": {} });
+    let mut id = 2;
+    while hand.ask(id, "tools/call", call.clone()).await["error"].is_object() {
+        id += 1;
+        assert!(id < 9, "the session begins again");
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    hand.touch_watched().await;
+}
+
+/// The requests of a batch that were not cancelled are answered, also where the answer is a stream.
+async fn a_batch_is_cancelled_in_part(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    app.as_operator().register(Registration::conformance("conf", &[])).await;
+    let mut hand = Hand::start(&to(&app, None), &["--server", "conf"]);
+    let client = json!({ "name": "by hand", "version": "1" });
+    let params = json!({ "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": client });
+    hand.ask(0, "initialize", params).await;
+    hand.say(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    let waits = json!({ "name": "test_wait_for_cancel", "arguments": {} });
+    let tells =
+        json!({ "name": "test_tool_with_progress", "arguments": {}, "_meta": { "progressToken": "t" } });
+    hand.say(json!([
+        { "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": waits },
+        { "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": tells },
+    ]))
+    .await;
+    assert_eq!(hand.hear().await["params"]["progressToken"], "t");
+    let cancelled = json!({ "requestId": 1 });
+    hand.say(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled })).await;
+    assert!(hand.answer(2).await["result"]["content"].is_array());
+    assert_eq!(hand.end().await.0, "", "what was taken back is not answered");
 }
 
 async fn cancelled_in_both_eras(backend: Backend) {
