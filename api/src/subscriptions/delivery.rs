@@ -47,9 +47,9 @@ fn exposed(endpoint: &Endpoint, member: Option<&Member>, uri: &str) -> String {
 }
 
 pub fn notify(session: &Session, what: &What, member: Option<&Member>) {
-    let home = &session.state.get_stream;
+    let stream = &session.state.get_stream;
     for list in lists(what) {
-        home.try_send_latest(Topic::List(list), stream::notification(list, None));
+        stream.try_send_latest(Topic::List(list), stream::notification(list, None));
     }
     if let What::Resource { uri, params } = what {
         let uri = exposed(&session.endpoint, member, uri);
@@ -59,7 +59,7 @@ pub fn notify(session: &Session, what: &What, member: Option<&Member>) {
             params.set_text("uri", &uri);
             about(&mut params, None);
             let told = stream::notification(method::RESOURCE_UPDATED, Some(&params.write()));
-            home.try_send_latest(Topic::Resource(uri.into()), told);
+            stream.try_send_latest(Topic::Resource(uri.into()), told);
         }
     }
 }
@@ -67,9 +67,7 @@ pub fn notify(session: &Session, what: &What, member: Option<&Member>) {
 /// Tells a session that was not known here before that each list may have changed meanwhile.
 pub fn notify_missed(session: &Session) {
     if session.state.missed.swap(false, Ordering::Relaxed) {
-        for list in [method::TOOLS_CHANGED, method::RESOURCES_CHANGED, method::PROMPTS_CHANGED] {
-            session.state.get_stream.try_send_latest(Topic::List(list), stream::notification(list, None));
-        }
+        notify(session, &What::Lists { servers: Vec::new() }, None);
     }
 }
 

@@ -201,7 +201,7 @@ impl Dispatcher {
             Message::Listed { tenant, server } => {
                 // Spawned, so that other messages do not wait for the database.
                 let dispatcher = Arc::clone(self);
-                self.tasks.spawn(async move { dispatcher.restore(tenant, Some(server)).await });
+                self.tasks.spawn(async move { dispatcher.restore(tenant, server).await });
             }
             Message::Answered { session, id, answer } => {
                 if let Some(session) = known(&session) {
@@ -232,7 +232,8 @@ impl Dispatcher {
                 self.tasks.spawn(async move {
                     dispatcher.sessions.renew_read().await;
                     for tenant in dispatcher.directory.tenants() {
-                        dispatcher.restore(tenant, None).await;
+                        // All lists are announced below.
+                        dispatcher.directory.restore_again(tenant, None).await;
                     }
                     dispatcher.pass_everything().await;
                 });
@@ -246,8 +247,8 @@ impl Dispatcher {
     }
 
     /// Reads the lists that another replica stored, and tells of those that were shown here.
-    async fn restore(&self, tenant: TenantId, server: Option<ServerId>) {
-        for (server, kind) in self.directory.restore_again(tenant, server).await {
+    async fn restore(&self, tenant: TenantId, server: ServerId) {
+        for (server, kind) in self.directory.restore_again(tenant, Some(server)).await {
             self.pass(&Change { tenant, server: Some(server), owner: 0, what: kind.into() }).await;
         }
     }
