@@ -134,6 +134,7 @@ async fn a_bar_of_servers_is_listed_after_a_restart(backend: Backend) {
         assert!(begun.elapsed() < Duration::from_secs(60), "they do not come up: {}", list["_meta"]);
     };
     let own = tests::McpClient::modern(&operator, "/mcp/s/notes").result("tools/list", json!({})).await;
+    assert!(own["tools"][0]["name"].is_string(), "{own}");
     assert_eq!(own["tools"][0]["inputSchema"]["type"], Value::Null, "shown as the server said it");
     app.terminate(Duration::from_secs(20)).await;
     app.boot(None).await;
