@@ -91,19 +91,18 @@ pub async fn listen_mcp(State(app): State<Arc<App>>, At { endpoint, .. }: At, re
                 let after = cursor.after.min(stream.last());
                 (stream, Cursor { after, ..cursor })
             }
-            // The session's home instead would be waited on in vain for an answer.
+            // The GET stream instead would be waited on in vain for an answer.
             None => return challenge_response(&app, &parts, gone(cursor).into()),
         },
         // The GET stream begins anew in each process, with its unread messages.
         None => {
-            let home = Arc::clone(&session.state.get_stream);
-            let read = home.read();
-            (home, Cursor { stream: 0, after: read })
+            let stream = Arc::clone(&session.state.get_stream);
+            let after = stream.read();
+            (stream, Cursor { stream: 0, after })
         }
     };
     if session.facts.subscriptions.iter().any(|uri| !session.state.is_subscribed(uri)) {
-        let (app, session) = (Arc::clone(&app), Arc::clone(&session));
-        let restoring = Arc::clone(&app);
+        let (restoring, session) = (Arc::clone(&app), Arc::clone(&session));
         app.tasks.spawn(async move {
             handlers::restore(&restoring.gateway.upstreams, &restoring.gateway.dispatcher, &session).await
         });

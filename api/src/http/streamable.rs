@@ -57,7 +57,6 @@ pub async fn call_mcp(
     if !streams && !accepts(&parts.headers, "application/json") {
         return not_acceptable(&parts, "application/json and text/event-stream").await;
     }
-    let request = request::connection_info(&parts).request;
     let stream = Arc::new(Stream::default());
     let handling: Handling = Box::pin({
         let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
@@ -88,10 +87,10 @@ pub async fn call_mcp(
             let refused = refused.under(request::unread_id(&parts.extensions).await);
             challenge_response(&app, &parts, refused)
         }
-        None => match handling.take() {
-            Some(handling) => streamed(&app, &parts, stream, handling),
-            None => refusal_response(request, Refusal::new(Code::Internal, "the answer is gone").into()),
-        },
+        None => {
+            let unanswered = handling.take().expect("only an answer takes it");
+            streamed(&app, &parts, stream, unanswered)
+        }
     }
 }
 
@@ -127,11 +126,11 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
 /// # Errors
 /// A value other than `true` and `false`, or two of them.
 fn strict(uri: &Uri) -> Result<bool, Refusal> {
-    let query = uri.query().unwrap_or_default().split('&');
-    let mut values = query.filter_map(|pair| pair.strip_prefix("strict="));
-    match (values.next(), values.next()) {
-        (None | Some("false"), None) => Ok(false),
-        (Some("true"), None) => Ok(true),
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut given = pairs.filter(|pair| pair.split('=').next() == Some("strict"));
+    match (given.next(), given.next()) {
+        (None | Some("strict=false"), None) => Ok(false),
+        (Some("strict=true"), None) => Ok(true),
         _ => Err(Refusal::new(Code::InvalidRequest, "the query parameter `strict` is true or false, once")),
     }
 }

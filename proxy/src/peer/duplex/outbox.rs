@@ -29,7 +29,9 @@ pub trait Outbox: Send + Sized + 'static {
     /// Returns the number of bytes written, of all ever queued.
     fn written(&self) -> u64;
     /// Returns the number of queued bytes, partly written messages included.
-    fn waiting(&self) -> usize;
+    fn waiting(&self) -> usize {
+        (self.position() - self.written()) as usize
+    }
     /// Refuses a message if the queue is full. A large message fits an empty queue.
     fn admit(&self, bytes: usize) -> Result<(), OutboxFull>;
 
@@ -94,10 +96,6 @@ impl Outbox for QueueOutbox {
 
     fn written(&self) -> u64 {
         self.taken
-    }
-
-    fn waiting(&self) -> usize {
-        (self.queued - self.taken) as usize
     }
 
     fn admit(&self, bytes: usize) -> Result<(), OutboxFull> {

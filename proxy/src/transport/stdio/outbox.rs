@@ -122,10 +122,6 @@ impl Outbox for PipeOutbox {
         self.written
     }
 
-    fn waiting(&self) -> usize {
-        (self.queued - self.written) as usize
-    }
-
     fn admit(&self, bytes: usize) -> Result<(), OutboxFull> {
         let waiting = self.waiting();
         if waiting > 0 && waiting + bytes > self.cap { Err(OutboxFull) } else { Ok(()) }
