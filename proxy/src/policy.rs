@@ -130,6 +130,11 @@ impl Policy {
         }
     }
 
+    /// Returns whether a tool is shown to the caller; one without a name if no row says which tools are.
+    pub fn shows_tool(&self, name: Option<&str>) -> bool {
+        name.map_or_else(|| !self.selects_tools(), |name| self.tool(name).is_ok())
+    }
+
     /// Returns whether any row says which tools may be used.
     pub fn selects_tools(&self) -> bool {
         let Settings { blocked_tools, allowed_tools, .. } = self.settings();

@@ -143,7 +143,7 @@ impl Catalog {
             None => route.found = Found::Yes,
             Some(kind) => {
                 // An outdated list has most names; `settle` asks the server for others.
-                if let Some(listing) = self.known(&key, kind).or_else(|| self.last(&key, kind)) {
+                if let Some(listing) = self.known_or_last(&key, kind) {
                     route.look_up(&listing, self.is_current(&key, &listing));
                 }
             }

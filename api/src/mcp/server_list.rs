@@ -210,11 +210,8 @@ fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
 
 /// Names the definitions that are left out, as far as the policy shows them.
 pub fn left_out_of(policy: &Policy, kind: ListKind, left_out: &[LeftOut]) -> Vec<Value> {
-    let is_shown = |left_out: &&LeftOut| match &left_out.name {
-        _ if kind != ListKind::Tools => true,
-        Some(name) => policy.tool(name).is_ok(),
-        None => !policy.selects_tools(),
-    };
+    let is_shown =
+        |left_out: &&LeftOut| kind != ListKind::Tools || policy.shows_tool(left_out.name.as_deref());
     let server = &policy.spec.slug;
     let shown = left_out.iter().filter(is_shown);
     shown

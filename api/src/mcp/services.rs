@@ -20,7 +20,7 @@ pub async fn list(upstreams: &Upstreams, context: Context<'_>) -> Result<Value, 
         .map(|member| {
             let policy = member.policy(context.caller.agent);
             let key = upstreams.bridge.list_key(view.tenant, &member.spec, &context.protocol.client);
-            let tools = upstreams.catalog.known(&key, ListKind::Tools);
+            let tools = upstreams.catalog.known_or_last(&key, ListKind::Tools);
             entry(upstreams, &view, member, &policy, tools.as_deref())
         })
         .collect();

@@ -175,9 +175,13 @@ impl Directory {
                 }
             };
             let changed = now.differs(&view);
+            let revisions: HashMap<ServerId, i32> =
+                view.members().iter().map(|member| (member.spec.id, member.spec.revision)).collect();
             for member in changed.iter().filter_map(|slug| now.find(slug.as_str())) {
-                // Another replica may have stored lists before this one knew the server.
-                self.restore_again(view.tenant, Some(member.spec.id)).await;
+                // Another replica may have stored lists before this one knew the revision.
+                if revisions.get(&member.spec.id) != Some(&member.spec.revision) {
+                    self.restore_again(view.tenant, Some(member.spec.id)).await;
+                }
                 if member.spec.enabled.value {
                     self.pool.admit(view.tenant, &member.spec);
                 }
@@ -192,7 +196,7 @@ impl Directory {
                 let old = &member.spec;
                 let new = kept.get(&old.id);
                 if new.is_none_or(|new| new.revision != old.revision) {
-                    self.catalog.forget(view.tenant, old.id);
+                    self.catalog.forget(view.tenant, old.id, new.map(|new| new.revision));
                 }
                 if !new.is_some_and(|new| new.revision == old.revision && new.enabled.value) {
                     self.pool.refuse(view.tenant, old);

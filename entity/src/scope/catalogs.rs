@@ -69,9 +69,13 @@ impl TenantScope<'_> {
     }
 }
 
-/// Replaces a stored part by a later one.
+/// Replaces a stored part by one of a later revision, or by a later one of the same.
 fn newer() -> OnConflict {
-    let earlier = Expr::col((Entity, Column::ListedAt)).lte(Expr::col(("excluded", Column::ListedAt)));
+    let stored = |column| Expr::col((Entity, column));
+    let given = |column| Expr::col(("excluded", column));
+    let is_earlier = stored(Column::ListedAt).lte(given(Column::ListedAt));
+    let earlier = (stored(Column::Revision).lt(given(Column::Revision)))
+        .or(stored(Column::Revision).eq(given(Column::Revision)).and(is_earlier));
     OnConflict::columns([Column::TenantId, Column::ServerId, Column::Era, Column::Declared, Column::Part])
         .update_columns([Column::Revision, Column::Body, Column::ListedAt])
         .action_and_where(earlier)

@@ -13,7 +13,7 @@ use crate::change;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
 use crate::rows::servers::{Column, Entity};
-use crate::rows::{servers as rows, some_json};
+use crate::rows::{servers as rows, some_json, tenants};
 use crate::scope::{OperatorScope, TenantScope, paged};
 use crate::server::{Server, ServerFilter};
 use crate::time;
@@ -38,8 +38,16 @@ impl TenantScope<'_> {
     /// Returns all of the tenant's own and all global ones, hidden ones and disabled ones included, by
     /// slug; of two with one slug the tenant's own comes first.
     pub async fn visible_servers(&self) -> Result<Vec<Server>, DbError> {
+        // A deleted tenant sees nothing, the global servers neither.
+        let lives = Query::select()
+            .expr(Expr::val(1))
+            .from(tenants::Entity)
+            .and_where(tenants::Column::Id.eq(self.tenant.0))
+            .and_where(tenants::Column::DeletedAt.is_null())
+            .to_owned();
         let rows = self
             .visible()
+            .filter(Expr::exists(lives))
             .order_by_asc(Column::Slug)
             .order_by_asc(Column::TenantId.is_null())
             .all(self.db.reader())

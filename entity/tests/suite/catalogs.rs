@@ -64,6 +64,8 @@ async fn a_later_part_stays(ground: Ground) {
     let later = at() + SignedDuration::from_secs(1);
     let changed = CatalogPart { revision: 2, ..part(server, "[3]", later) };
     ours.store_catalogs(std::slice::from_ref(&changed)).await.unwrap();
+    // A replica that does not know the new revision yet.
+    store("[4]", later + SignedDuration::from_secs(1)).await;
     assert_eq!(ours.catalogs(None).await.unwrap(), [changed]);
 }
 
@@ -81,9 +83,12 @@ async fn a_catalog_goes_with_its_server(ground: Ground) {
 async fn a_catalog_goes_with_its_tenant(ground: Ground) {
     let theirs = ground.db.tenant(ground.theirs);
     let server = theirs.create_server(stdio("time"), &ground.actor).await.unwrap().id;
+    ground.db.operator().create_server(stdio("git"), &ground.actor).await.unwrap();
+    assert_eq!(theirs.visible_servers().await.unwrap().len(), 2);
     theirs.store_catalogs(&[part(server, "[]", at())]).await.unwrap();
     ground.db.operator().delete_tenant(ground.theirs, &ground.actor).await.unwrap();
     assert_eq!(theirs.catalogs(None).await.unwrap(), []);
+    assert_eq!(theirs.visible_servers().await.unwrap().len(), 0, "global servers are not its any more");
     let gone = theirs.store_catalogs(&[part(server, "[]", at())]).await;
     assert_eq!(gone.unwrap_err(), DbError::NotFound);
 }

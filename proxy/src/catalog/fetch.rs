@@ -34,7 +34,7 @@ impl Catalog {
         deadline: Instant,
     ) -> Result<(Arc<Initialized>, Listing), Refusal> {
         let Selected { list_key: key, spec, .. } = selected;
-        let initialized = self.pool.handshake(selected, deadline).await?;
+        let initialized = self.pool.initialized(selected, deadline).await?;
         // The counter is read first: a change during the answer makes this list stale at once.
         let changes = self.pool.changes(key);
         let listed_at = Timestamp::now();

@@ -35,7 +35,7 @@ pub struct Listing {
     pub(super) stored_at: Timestamp,
     /// Era of the server, and kind of the list.
     of: (Era, ListKind),
-    /// Items that are not shown to callers of all servers, the first ones.
+    /// Items that are not shown to callers of all servers: the first ones, and the number of the others.
     pub left_out: Vec<LeftOut>,
     /// Reason why the list is not the server's whole list.
     pub note: Option<String>,
@@ -56,15 +56,14 @@ pub struct Item {
 
 impl Listing {
     /// Returns the list of a server that has no items.
-    pub(super) fn empty(era: Era, kind: ListKind) -> Self {
-        let now = Timestamp::now();
+    pub(super) fn empty(era: Era, kind: ListKind, listed_at: Timestamp) -> Self {
         Listing {
             items: Vec::new(),
             by_tail: HashMap::new(),
             body: "[]".into(),
             changes: 0,
-            listed_at: now,
-            stored_at: now,
+            listed_at,
+            stored_at: listed_at,
             of: (era, kind),
             left_out: Vec::new(),
             note: None,
@@ -79,14 +78,18 @@ impl Listing {
         listed_at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
         let raws: Vec<&RawValue> = serde_json::from_str(&body)?;
-        let mut listing = Listing { body: Arc::clone(&body), ..Self::empty(of.0, of.1) };
-        (listing.listed_at, listing.stored_at) = (listed_at, listed_at);
+        let mut listing = Listing { body: Arc::clone(&body), ..Self::empty(of.0, of.1, listed_at) };
+        let mut more = 0;
         for raw in raws {
-            if let Err(left_out) = listing.add(spec, raw)
-                && listing.left_out.len() < MAX_LEFT_OUT
-            {
-                listing.left_out.push(left_out);
+            match listing.add(spec, raw) {
+                Err(left_out) if listing.left_out.len() < MAX_LEFT_OUT => listing.left_out.push(left_out),
+                Err(_) => more += 1,
+                Ok(()) => {}
             }
+        }
+        if more > 0 {
+            let reason = format!("{more} more {} are left out", of.1.member());
+            listing.left_out.push(LeftOut { name: None, reason });
         }
         Ok(listing)
     }

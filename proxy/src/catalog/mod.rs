@@ -102,16 +102,33 @@ pub struct Catalog {
 #[derive(Default)]
 struct Slot {
     listings: [ArcSwapOption<Listing>; 4],
-    handshake: ArcSwapOption<Initialized>,
+    handshake: ArcSwapOption<Handshake>,
     fetching: [tokio::sync::Mutex<()>; 4],
 }
 
+/// The last known handshake of an upstream.
+struct Handshake {
+    initialized: Arc<Initialized>,
+    at: Timestamp,
+}
+
 impl Slot {
-    /// Returns an empty list if the last handshake says that the server has no such list.
-    fn without(&self, kind: ListKind, era: Era) -> Option<Arc<Listing>> {
-        let handshake = self.handshake.load_full()?;
-        let has = fetch::has_capability(&handshake.result, kind.capability());
-        (!has).then(|| Arc::new(Listing::empty(era, kind)))
+    /// Returns the last list; an empty one if the last handshake says that the server has no such list.
+    fn listing(&self, kind: ListKind, era: Era) -> Option<Arc<Listing>> {
+        let listing = self.listings[kind as usize].load_full();
+        listing.or_else(|| {
+            let handshake = self.handshake.load_full()?;
+            let has = fetch::has_capability(&handshake.initialized.result, kind.capability());
+            (!has).then(|| Arc::new(Listing::empty(era, kind, handshake.at)))
+        })
+    }
+
+    fn initialized(&self) -> Option<Arc<Initialized>> {
+        Some(Arc::clone(&self.handshake.load_full()?.initialized))
+    }
+
+    fn greet(&self, initialized: Arc<Initialized>, at: Timestamp) {
+        self.handshake.store(Some(Arc::new(Handshake { initialized, at })));
     }
 }
 
@@ -123,16 +140,17 @@ impl Catalog {
     /// Returns the list as far as it is known without a request: one that is up to date, or the last one of
     /// an upstream that does not run, from the store if need be.
     pub fn known(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
-        if let Some(listing) = self.last(key, kind) {
-            return (self.is_current(key, &listing) || !self.pool.is_running(key)).then_some(listing);
-        }
         if self.pool.is_running(key) {
-            return None;
+            return self.last(key, kind).filter(|listing| self.is_current(key, listing));
         }
-        let of =
-            |slot: &Slot| slot.listings[kind as usize].load_full().or_else(|| slot.without(kind, key.era));
-        let own = self.slots.get(key).and_then(|slot| of(&slot));
-        own.or_else(|| of(&*self.of_other_era(key)?)).or_else(|| self.of_any_client(key, kind))
+        let own = self.slots.get(key).and_then(|slot| slot.listing(kind, key.era));
+        own.or_else(|| self.of_other_era(key)?.listing(kind, key.era))
+            .or_else(|| self.of_any_client(key, kind))
+    }
+
+    /// Returns the list as far as it is known, also an outdated one of a server that runs.
+    pub fn known_or_last(&self, key: &PoolKey, kind: ListKind) -> Option<Arc<Listing>> {
+        self.known(key, kind).or_else(|| self.last(key, kind))
     }
 
     /// Returns the last list, however old it is.
@@ -140,17 +158,15 @@ impl Catalog {
         self.slots.get(key)?.listings[kind as usize].load_full()
     }
 
-    /// Returns true if the server has reported no change and no start since the request.
+    /// Returns true if the server still runs, and has reported no change and no start since the request.
     pub fn is_current(&self, key: &PoolKey, listing: &Listing) -> bool {
-        listing.changes != 0 && listing.changes == self.pool.changes(key)
+        listing.changes != 0 && self.pool.changes_of_running(key) == Some(listing.changes)
     }
 
     /// Returns the time since the request if the list is of a server that does not run.
     pub fn age(&self, selected: &Selected, listing: &Listing) -> Option<SignedDuration> {
-        let key = &selected.list_key;
-        let is_live = self.is_current(key, listing) && self.pool.is_running(key);
         let is_builtin = matches!(selected.spec.launch, Launch::Builtin(_));
-        (!is_live && !is_builtin)
+        (!self.is_current(&selected.list_key, listing) && !is_builtin)
             .then(|| Timestamp::now().duration_since(listing.listed_at).max(SignedDuration::ZERO))
     }
 
@@ -223,17 +239,19 @@ impl Catalog {
         if self.pool.is_running(key) {
             return None;
         }
-        let own = self.slots.get(key).and_then(|slot| slot.handshake.load_full());
-        own.or_else(|| self.of_other_era(key)?.handshake.load_full())
+        let own = self.slots.get(key).and_then(|slot| slot.initialized());
+        own.or_else(|| self.of_other_era(key)?.initialized())
     }
 
-    /// Forgets a server of a tenant that was deleted or has a new revision.
-    pub fn forget(&self, tenant: TenantId, server: ServerId) {
-        self.slots.retain(|key, _| (key.tenant, key.server) != (tenant, server));
+    /// Forgets the revisions of a server but for the present one; all of them when the server is gone.
+    pub fn forget(&self, tenant: TenantId, server: ServerId, present: Option<i32>) {
+        let is_old =
+            |key: &PoolKey| (key.tenant, key.server) == (tenant, server) && Some(key.revision) != present;
+        self.slots.retain(|key, _| !is_old(key));
     }
 
     fn slot(&self, key: &PoolKey) -> Arc<Slot> {
-        if self.slots.len() >= MANY {
+        if key.owner != 0 && self.slots.len() >= MANY && !self.slots.contains_key(key) {
             self.slots.retain(|key, _| key.owner == 0 || self.pool.is_running(key));
         }
         Arc::clone(&self.slots.entry(*key).or_default())

@@ -138,11 +138,15 @@ impl Catalog {
     /// changed thereby.
     pub fn restore(&self, spec: &ServerSpec, part: StoredPart) -> Option<ListKind> {
         let slot = self.slot(&part.key);
+        // A running upstream is asked itself; its lists may differ from those of another replica's.
+        if self.pool.is_running(&part.key) {
+            return None;
+        }
         let kind = match part.part {
             Part::Handshake => {
-                if slot.handshake.load().is_none() {
+                if slot.handshake.load().as_ref().is_none_or(|last| last.at < part.listed_at) {
                     match handshake(part.key.era, &part.body) {
-                        Ok(handshake) => slot.handshake.store(Some(Arc::new(handshake))),
+                        Ok(initialized) => slot.greet(Arc::new(initialized), part.listed_at),
                         Err(error) => {
                             tracing::warn!(server = %spec.slug, %error, "a stored handshake cannot be read");
                         }
@@ -153,10 +157,7 @@ impl Catalog {
             Part::List(kind) => kind,
         };
         let last = slot.listings[kind as usize].load_full();
-        // A running upstream is asked itself; its lists may differ from those of another replica's.
-        if self.pool.is_running(&part.key)
-            || last.as_ref().is_some_and(|last| last.listed_at >= part.listed_at)
-        {
+        if last.as_ref().is_some_and(|last| last.listed_at >= part.listed_at) {
             return None;
         }
         match Listing::read(spec, (part.key.era, kind), part.body, part.listed_at) {
@@ -204,7 +205,8 @@ impl Catalog {
         {
             self.pool.publish(*key, kind.changed());
         }
-        let greeted = slot.handshake.swap(Some(Arc::clone(&initialized)));
+        let greeted = slot.initialized();
+        slot.greet(Arc::clone(&initialized), listing.listed_at);
         // A list that goes on is asked for again, since it is not the whole one.
         if key.owner != 0 || matches!(spec.launch, Launch::Builtin(_)) || listing.note.is_some() {
             return;

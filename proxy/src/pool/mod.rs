@@ -149,14 +149,6 @@ impl Pool {
         selected: &Selected,
         deadline: Instant,
     ) -> Result<Arc<Initialized>, Refusal> {
-        self.handshake(selected, deadline).await
-    }
-
-    pub(crate) async fn handshake(
-        &self,
-        selected: &Selected,
-        deadline: Instant,
-    ) -> Result<Arc<Initialized>, Refusal> {
         let Selected { list_key: key, spec, is_use, .. } = selected;
         loop {
             let entry = self.entry(key, spec)?;
@@ -180,6 +172,12 @@ impl Pool {
     /// a lower number are stale.
     pub fn changes(&self, key: &PoolKey) -> u64 {
         self.shared.entries.get(key).map_or(0, |entry| entry.changes.load(Ordering::Relaxed))
+    }
+
+    /// Returns the number of `changes` of an upstream that runs.
+    pub fn changes_of_running(&self, key: &PoolKey) -> Option<u64> {
+        let entry = self.shared.entries.get(key)?;
+        entry.alive().map(|_| entry.changes.load(Ordering::Relaxed))
     }
 
     /// Returns true if the upstream runs and has sent a `list_changed` notification since its start.

@@ -136,7 +136,7 @@ impl<'a> Showing<'a> {
         let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
         let lists: Vec<(ListKind, Arc<Listing>)> = member.map_or_else(Vec::new, |member| {
             let key = bridge.list_key(self.acting.tenant(), &member.spec, &Client::plain());
-            let known = |kind| Some((kind, catalog.known(&key, kind)?));
+            let known = |kind| Some((kind, catalog.known_or_last(&key, kind)?));
             ListKind::ALL.into_iter().filter_map(known).collect()
         });
         let lists = lists.iter().map(|(kind, listing)| (*kind, &**listing));

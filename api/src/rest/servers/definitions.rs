@@ -66,10 +66,12 @@ impl DefinitionsBody {
         let mut body = Self { listed_at: None, warnings: Vec::new(), left_out: Vec::new() };
         for (kind, listing) in lists {
             let list = kind.member();
-            body.listed_at = body.listed_at.min(Some(listing.listed_at)).or(Some(listing.listed_at));
-            let is_shown =
-                |name: &str| kind != ListKind::Tools || policy.is_none_or(|policy| policy.tool(name).is_ok());
-            let warnings = listing.warnings().into_iter().filter(|(name, _)| is_shown(name));
+            let at = listing.listed_at;
+            body.listed_at = Some(body.listed_at.map_or(at, |earliest| earliest.min(at)));
+            let is_shown = |name: Option<&str>| {
+                kind != ListKind::Tools || policy.is_none_or(|policy| policy.shows_tool(name))
+            };
+            let warnings = listing.warnings().into_iter().filter(|(name, _)| is_shown(Some(name)));
             body.warnings
                 .extend(warnings.map(|(name, warning)| WarningBody::of(server, kind, name, warning)));
             let left_out = |LeftOut { name, reason }: &LeftOut| LeftOutBody {
@@ -77,10 +79,7 @@ impl DefinitionsBody {
                 name: name.clone(),
                 reason: reason.clone(),
             };
-            let shown = |left_out: &&LeftOut| match &left_out.name {
-                Some(name) => is_shown(name),
-                None => kind != ListKind::Tools || policy.is_none_or(|policy| !policy.selects_tools()),
-            };
+            let shown = |left_out: &&LeftOut| is_shown(left_out.name.as_deref());
             body.left_out.extend(listing.left_out.iter().filter(shown).map(left_out));
         }
         body

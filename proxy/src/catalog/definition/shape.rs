@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use protocol::Members;
+use protocol::jsonrpc::kind_of;
 use protocol::mcp::Era;
 use serde_json::value::RawValue;
 
@@ -43,7 +44,6 @@ enum Shape {
     Choice(&'static [&'static str]),
     Each(&'static Shape),
     Members(&'static [Field]),
-    Object,
     OutputSchema,
     Meta,
     /// The `type` of a schema of objects.
@@ -160,7 +160,7 @@ const PROMPT: &[Field] = &[
 pub fn check(kind: ListKind, era: Era, item: &str, repairs: &mut Repairs<'_>) -> Result<(), String> {
     let raw: &RawValue = serde_json::from_str(item).map_err(|error| error.to_string())?;
     if !item.starts_with('{') {
-        return Err(format!("the item is {}; it has to be an object", kind_of(raw)));
+        return Err(format!("the item is {}; it has to be an object", kind_of(raw.get().as_bytes())));
     }
     let fields = match kind {
         ListKind::Tools => TOOL,
@@ -179,7 +179,9 @@ struct Check<'a, 'b> {
 impl Check<'_, '_> {
     fn value(&mut self, shape: Shape, raw: &RawValue, path: Path<'_>) -> Result<(), String> {
         let json = raw.get();
-        let wrong = |wanted: &str| Err(format!("`{path}` is {}; it has to be {wanted}", kind_of(raw)));
+        let wrong = |wanted: &str| {
+            Err(format!("`{path}` is {}; it has to be {wanted}", kind_of(raw.get().as_bytes())))
+        };
         match shape {
             Shape::Text if json.starts_with('"') => Ok(()),
             Shape::Text => wrong("text"),
@@ -205,8 +207,6 @@ impl Check<'_, '_> {
             },
             Shape::Each(shape) => self.each(*shape, raw, path),
             Shape::Members(fields) => self.members(fields, raw, path),
-            Shape::Object if json.starts_with('{') => Ok(()),
-            Shape::Object => wrong("an object"),
             Shape::Meta => self.meta(raw, path),
             Shape::OutputSchema => self.output_schema(raw, path),
             Shape::ObjectType => self.object_type(raw, path),
@@ -216,7 +216,7 @@ impl Check<'_, '_> {
 
     fn each(&mut self, shape: Shape, raw: &RawValue, path: Path<'_>) -> Result<(), String> {
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
-            return Err(format!("`{path}` is {}; it has to be an array", kind_of(raw)));
+            return Err(format!("`{path}` is {}; it has to be an array", kind_of(raw.get().as_bytes())));
         };
         items
             .into_iter()
@@ -252,7 +252,6 @@ impl Check<'_, '_> {
     /// Removes the keys of `_meta` whose name begins with neither a letter nor a digit (2026-07-28, basic,
     /// "_meta"): nobody may rely on them.
     fn meta(&mut self, raw: &RawValue, path: Path<'_>) -> Result<(), String> {
-        self.value(Shape::Object, raw, path)?;
         let members = object(raw, path)?;
         let is_valid = |key: &&str| {
             let name = key.rsplit('/').next().unwrap_or_default();
@@ -306,7 +305,12 @@ impl Check<'_, '_> {
                 json if json.starts_with('{') => continue,
                 "true" => "{}",
                 "false" => r#"{"not":{}}"#,
-                _ => return Err(format!("`{member}` is {}; it has to be a schema", kind_of(value))),
+                _ => {
+                    return Err(format!(
+                        "`{member}` is {}; it has to be a schema",
+                        kind_of(value.get().as_bytes())
+                    ));
+                }
             };
             self.repairs.note(
                 Rule::RepairedBoolean,
@@ -322,7 +326,7 @@ impl Check<'_, '_> {
 /// Reads an object without a member that is there twice.
 fn object<'a>(raw: &'a RawValue, path: Path<'_>) -> Result<Members<'a>, String> {
     if !raw.get().starts_with('{') {
-        return Err(format!("`{path}` is {}; it has to be an object", kind_of(raw)));
+        return Err(format!("`{path}` is {}; it has to be an object", kind_of(raw.get().as_bytes())));
     }
     if raw.get().len() > json_schema::MAX_BYTES {
         return Err(match path {
@@ -381,16 +385,4 @@ fn is_date_time(json: &str) -> bool {
     };
     let is_date = date.split('-').map(str::len).eq([4, 2, 2]) && date.parse::<jiff::civil::Date>().is_ok();
     is_date && is_time && is_offset && digits(fraction)
-}
-
-/// Returns the type of a JSON value, with its article.
-pub fn kind_of(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
-    }
 }

@@ -144,6 +144,32 @@ pub async fn an_old_list_is_checked(backend: Backend) {
     let list = listed(&app.as_operator()).await;
     assert_eq!((names(&list, "filed"), filed.starts()), (vec!["new".to_owned()], 2));
 }
+
+/// A server that was stopped because nobody used it is one that does not run.
+pub async fn a_server_at_rest_is_asked_again(backend: Backend) {
+    for check in [2000, 0] {
+        let settings = Settings::new().env("CHILD_LIST_CHECK_MS", check).env("CHILD_IDLE_TIMEOUT_MS", 500);
+        let app = TestApp::start(backend, settings).await;
+        let filed = Filed::new(&app, "filed", &["old"]);
+        let operator = app.as_operator();
+        operator.register(filed.registration()).await;
+        let client = McpClient::legacy(&operator, "/mcp", "2025-11-25", json!({})).await;
+        let mut stream = client.listen(None).await;
+        assert_eq!(names(&listed(&operator).await, "filed"), ["old"]);
+        filed.write(&["new"]);
+        if check == 0 {
+            let until = std::time::Instant::now() + Duration::from_secs(10);
+            while stored(&listed(&operator).await) != ["filed"] {
+                assert!(std::time::Instant::now() < until, "it is stopped");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert_eq!(operator.call("filed__new", json!({})).await.tool_text(), "new");
+        }
+        stream.next_of("notifications/tools/list_changed").await;
+        assert_eq!((names(&listed(&operator).await, "filed"), filed.starts()), (vec!["new".to_owned()], 2));
+    }
+}
+
 pub async fn what_changed_meanwhile_is_told(backend: Backend) {
     let mut app = TestApp::start(backend, Settings::new()).await;
     let filed = Filed::new(&app, "filed", &["a", "old"]);

@@ -12,9 +12,9 @@ use tests::{Actor, Case, Registration, TestApp, Value, cases, json, programs};
 use self::changes::{
     a_late_answer_keeps_no_slot, a_list_that_fails_takes_nothing_away,
     a_new_list_reaches_clients_that_may_be_asked, a_refresh_starts_no_server_that_is_gone,
-    an_old_list_is_checked, calls_go_on_beside_changed_lists, capabilities_have_lists_of_their_own,
-    lists_that_are_alike_serve_all_clients, the_list_that_a_call_changed_is_read,
-    what_changed_meanwhile_is_told,
+    a_server_at_rest_is_asked_again, an_old_list_is_checked, calls_go_on_beside_changed_lists,
+    capabilities_have_lists_of_their_own, lists_that_are_alike_serve_all_clients,
+    the_list_that_a_call_changed_is_read, what_changed_meanwhile_is_told,
 };
 use self::stored::{
     a_kill_loses_no_list_for_long, a_restart_starts_nothing_for_a_list, a_tenant_has_its_own,
@@ -25,7 +25,7 @@ use self::stored::{
 pub const CASES: &[Case] = cases![
     Every: a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
         the_policy_holds_for_stored_lists, a_tenant_has_its_own, another_revision_is_listed_anew;
-    Once: a_late_answer_keeps_no_slot, an_old_list_is_checked, lists_that_are_alike_serve_all_clients, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
+    Once: a_server_at_rest_is_asked_again, a_late_answer_keeps_no_slot, an_old_list_is_checked, lists_that_are_alike_serve_all_clients, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
         calls_go_on_beside_changed_lists, a_kill_loses_no_list_for_long;
     Postgres: replicas_share_a_catalog;
 ];

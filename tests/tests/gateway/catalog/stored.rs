@@ -150,7 +150,7 @@ pub async fn replicas_share_a_catalog(backend: Backend) {
     let app = TestApp::start(backend, Settings::new()).await;
     let other = app.start_beside(Settings::new()).await;
     let filed = Filed::new(&app, "filed", &["a", "open"]);
-    app.as_operator().register(filed.registration()).await;
+    let server = app.as_operator().register(filed.registration()).await;
     let (here, there) = (app.as_operator(), other.as_operator());
     let client = McpClient::legacy(&there, "/mcp", "2025-11-25", json!({})).await;
     let mut stream = client.listen(None).await;
@@ -170,4 +170,15 @@ pub async fn replicas_share_a_catalog(backend: Backend) {
     here.call("filed__open", json!({})).await.tool_text();
     stream.next_of("notifications/tools/list_changed").await;
     assert_eq!((until_shared(&["a", "open", "inside"]).await, filed.starts()), (1, 1));
+
+    filed.write(&["b"]);
+    here.patch(&server.path(""), json!({ "env": { "A": "1" } })).await.status(200);
+    assert_eq!(names(&listed(&here).await, "filed"), ["b"]);
+    // The other replica knows the new revision after about a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        (until_shared(&["b"]).await, filed.starts()),
+        (1, 2),
+        "the new revision is read from the store"
+    );
 }
