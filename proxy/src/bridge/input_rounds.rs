@@ -14,7 +14,7 @@ use super::results::{self, Asked, AskedOne};
 use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, may_ask};
 use crate::pool::{Delivered, PoolKey};
 use crate::server::ServerSpec;
-use crate::upstream::{Params, ServerRequest, UpstreamAnswer};
+use crate::upstream::{Listener, Params, ServerRequest, UpstreamAnswer};
 
 use std::sync::Arc;
 
@@ -77,6 +77,8 @@ async fn answers(
     call: &UpstreamCall<'_>,
     asked: &Asked<'_>,
 ) -> Result<Box<serde_json::value::RawValue>, String> {
+    // Nobody is asked in vain.
+    asked.requests.iter().try_for_each(|(_, one)| channel(call, one).map(drop))?;
     let answers = join_all(asked.requests.iter().map(|(key, one)| async move {
         let answer = answer(call, one).await?;
         let key = serde_json::to_string(key).expect("a string is JSON");
@@ -88,17 +90,19 @@ async fn answers(
     Ok(raw(format!("{{{}}}", answers.join(","))))
 }
 
-async fn answer(call: &UpstreamCall<'_>, one: &AskedOne<'_>) -> Result<String, String> {
+/// Returns the channel of a client that declared what it takes to answer.
+fn channel<'a>(call: &'a UpstreamCall<'_>, one: &AskedOne<'_>) -> Result<&'a Arc<dyn Listener>, String> {
     let params = one.params.map(|params| params.get());
-    let Some(client_channel) =
-        call.client_channel.as_ref().filter(|_| call.client.can.allow(&one.method, params))
-    else {
-        return Err(format!(
-            "the server asks for `{}`, for which the client did not declare `{}`",
-            one.method,
-            capability_of(&one.method)
-        ));
-    };
+    let channel = call.client_channel.as_ref().filter(|_| call.client.can.allow(&one.method, params));
+    channel.ok_or_else(|| {
+        let capability = capability_of(&one.method);
+        format!("the server asks for `{}`, for which the client did not declare `{capability}`", one.method)
+    })
+}
+
+async fn answer(call: &UpstreamCall<'_>, one: &AskedOne<'_>) -> Result<String, String> {
+    let client_channel = channel(call, one)?;
+    let params = one.params.map(|params| params.get());
     let params = match params {
         Some(params) if one.method == method::ELICIT && is_by_url(Some(params)) => Some(with_id(params)),
         Some(params) => Some(params.to_owned()),

@@ -208,6 +208,13 @@ async fn go_on(
     call: &UpstreamCall<'_>,
     begun: Instant,
 ) -> Result<Delivered, Refusal> {
+    pending_call.open.retain(|(_, question)| !question.is_withdrawn());
+    while let Ok(step) = pending_call.steps.try_recv() {
+        match step {
+            Step::Done(delivered) => return delivered,
+            Step::Asks(question) => pending_call.ask(question),
+        }
+    }
     if pending_call.open.is_empty() {
         match pending_call.steps.recv().await {
             Some(Step::Done(delivered)) => return delivered,

@@ -21,7 +21,7 @@ use super::subscriptions::Subscriptions;
 use crate::breaker::Breaker;
 use crate::logs::LogRing;
 use crate::server::ServerSpec;
-use crate::stdio::{NotStarted, stopped};
+use crate::stdio::NotStarted;
 use crate::upstream::{Initialized, Upstream};
 
 pub struct Entry {
@@ -187,7 +187,12 @@ impl Entry {
             Err(refusal) => Err(refusal.into()),
         };
         match started {
-            Ok(running) => self.install(running, claim).await,
+            Ok(running) => {
+                self.install(running, claim).await;
+                Ok(())
+            }
+            // Who waits looks again, and finds what overtook the start.
+            Err(_) if self.is_overtaken(claim) => Ok(()),
             Err(NotStarted { refusal, wrong_era }) => {
                 if wrong_era {
                     self.pool.verdicts.doubt(&self.spec);
@@ -196,6 +201,11 @@ impl Entry {
                 Err(refusal)
             }
         }
+    }
+
+    /// Returns true if a stop, a retirement or a later start came during the start.
+    pub fn is_overtaken(&self, claim: &Claim) -> bool {
+        !claim.is_current(&self.life.lock())
     }
 
     /// Counts a failed start, unless a stop caused it.
@@ -220,7 +230,7 @@ impl Entry {
     }
 
     /// Puts an upstream to use, unless a stop or retirement came during the start.
-    pub async fn install(self: &Arc<Self>, running: Running, claim: &Claim) -> Result<(), Refusal> {
+    pub async fn install(self: &Arc<Self>, running: Running, claim: &Claim) {
         let running = Arc::new(running);
         let wanted = {
             let mut life = self.life.lock();
@@ -236,7 +246,7 @@ impl Entry {
         };
         if !wanted {
             running.upstream.stop().await;
-            return Err(stopped(self.spec.slug.as_str()));
+            return;
         }
         self.starts.fetch_add(1, Ordering::Relaxed);
         // Starts need no receiver.
@@ -245,7 +255,6 @@ impl Entry {
         self.pool.idle_sooner.notify_one();
         self.subscribe_again(&running);
         self.watch(running);
-        Ok(())
     }
 
     /// Watches for the death of a child, so that its status is right without a call.

@@ -127,7 +127,7 @@ impl Pool {
         legacy: PoolKey,
         deadline: Instant,
     ) -> Result<Eras, Refusal> {
-        if self.is_left_alone(spec, &legacy) {
+        if self.is_left_alone(spec, legacy.tenant) {
             return Ok(Eras::LEGACY);
         }
         let asked = (legacy.tenant, spec.id, spec.revision);
@@ -196,13 +196,17 @@ impl Pool {
     }
 
     /// Returns true if the server may not be started now: stopped, in backoff, or probed without a verdict.
-    fn is_left_alone(&self, spec: &ServerSpec, legacy: &PoolKey) -> bool {
-        let (tenant, verdicts) = (legacy.tenant, &self.shared.verdicts);
+    fn is_left_alone(&self, spec: &ServerSpec, tenant: TenantId) -> bool {
+        let verdicts = &self.shared.verdicts;
         let probed = verdicts.unlearned.get(&(tenant, spec.id, spec.revision));
         self.shared.is_closing()
             || self.shared.stopped_by_operator.contains_key(&(tenant, spec.id))
             || probed.is_some_and(|at| at.elapsed() < AGAIN)
-            || self.shared.entries.get(legacy).is_some_and(|entry| entry.is_left_alone())
+            || self
+                .shared
+                .of(tenant, spec.id)
+                .iter()
+                .any(|entry| entry.key.revision == spec.revision && entry.is_left_alone())
     }
 }
 

@@ -43,12 +43,17 @@ impl Pool {
         }
         let entry = self.entry(&legacy, spec)?;
         let Some(claim) = entry.claim() else { return Ok(None) };
-        let eras = self.start_claimed(&entry, launch, &claim).await;
-        if let Err(refusal) = &eras {
-            entry.did_not_start(&claim, refusal);
-        }
+        let eras = match self.start_claimed(&entry, launch, &claim).await {
+            // The end of the client for which it started, for instance, says nothing to others.
+            Err(_) if entry.is_overtaken(&claim) => Ok(None),
+            Err(refusal) => {
+                entry.did_not_start(&claim, &refusal);
+                Err(refusal)
+            }
+            Ok(eras) => Ok(Some(eras)),
+        };
         claim.finish(eras.clone().map(drop));
-        eras.map(Some)
+        eras
     }
 
     async fn start_claimed(
@@ -61,8 +66,7 @@ impl Pool {
         let _place = self.shared.make_room(entry.key.tenant).await?;
         match FirstStart::new(entry, launch).asked(claim).await? {
             Asked::Legacy(child) => {
-                // The next request says why an upstream is not wanted any more.
-                entry.install(start::running(entry, child), claim).await.ok();
+                entry.install(start::running(entry, child), claim).await;
                 Ok(Eras::LEGACY)
             }
             Asked::Modern(child, initialized) => {
@@ -83,8 +87,8 @@ impl Pool {
         claim.begin();
         child.become_modern(start::peer_plan(&entry));
         let running = start::running(&entry, child.started(initialized).await);
-        let installed = entry.install(running, &claim).await;
-        claim.finish(installed);
+        entry.install(running, &claim).await;
+        claim.finish(Ok(()));
     }
 }
 
@@ -138,7 +142,7 @@ impl<'a> FirstStart<'a> {
         };
         let refusal = stopped(self.entry.spec.slug.as_str());
         child.end(refusal.clone()).await;
-        if !claim.is_current(&self.entry.life.lock()) {
+        if self.entry.is_overtaken(claim) {
             return Err(refusal);
         }
         claim.begin();

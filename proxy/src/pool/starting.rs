@@ -12,7 +12,7 @@ use super::entry::{Entry, Life, Phase};
 use crate::server::Launch;
 use crate::stdio::stopped;
 
-/// Time beyond `start_timeout` for a start to end.
+/// Time beyond `start_timeout`, and beyond the end of a process that did not start in time.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for which a start keeps the processors busy; a longer one waits for a download or a person.
@@ -79,7 +79,7 @@ impl Entry {
                 acquired = Arc::clone(&self.pool.start_permits).acquire_owned() => acquired.ok(),
                 () = stopping.cancelled() => None,
             };
-            let permit = permit.filter(|_| claim.is_current(&self.life.lock()));
+            let permit = permit.filter(|_| !self.is_overtaken(claim));
             let permit = permit.ok_or_else(|| stopped(self.spec.slug.as_str()))?;
             let over = over.clone();
             self.pool.tasks.spawn(async move {
@@ -91,7 +91,8 @@ impl Entry {
         Ok(over.drop_guard())
     }
 
-    /// Waits for the end of a start: for its turn until the deadline, then as long as a start takes at most.
+    /// Waits for the end of a start: for its turn until the deadline, then as long as a start takes at most
+    /// with the end of its process.
     pub async fn outcome(
         &self,
         progress: &mut watch::Receiver<Progress>,
@@ -99,28 +100,26 @@ impl Entry {
     ) -> Result<(), Refusal> {
         let slug = &self.spec.slug;
         loop {
-            let (until, late) = match &*progress.borrow_and_update() {
+            let begun = match &*progress.borrow_and_update() {
                 Progress::Over(outcome) => return outcome.clone(),
-                Progress::Queued => (deadline, Code::TimedOut),
-                Progress::Begun(at) => {
-                    (*at + self.spec.start_timeout.value + AFTER_TIMEOUT, Code::UpstreamUnavailable)
-                }
+                Progress::Queued => None,
+                Progress::Begun(at) => Some(*at),
             };
+            let most = self.spec.start_timeout.value + self.pool.settings.stop_grace + AFTER_TIMEOUT;
+            let until = begun.map_or(deadline, |begun| begun + most);
             match tokio::time::timeout_at(until.into(), progress.changed()).await {
                 Ok(Ok(())) => {}
-                Err(_) if late == Code::TimedOut => {
+                Err(_) if begun.is_none() => {
                     let reason =
                         format!("`{slug}` waits for its start: as many servers start as may at once");
-                    return Err(Refusal::new(late, reason)
+                    return Err(Refusal::new(Code::TimedOut, reason)
                         .rule("start_concurrency")
                         .hint("ask again in a moment, or raise CHILD_START_CONCURRENCY"));
                 }
-                // The starting task is gone, which only happens when the runtime ends.
+                // The starting task is gone, as the runtime ends, or hangs.
                 Ok(Err(_)) | Err(_) => {
-                    return Err(Refusal::new(
-                        Code::UpstreamUnavailable,
-                        format!("`{slug}` does not stay up"),
-                    ));
+                    let reason = format!("the start of `{slug}` does not end");
+                    return Err(Refusal::new(Code::UpstreamUnavailable, reason));
                 }
             }
         }

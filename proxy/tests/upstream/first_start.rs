@@ -12,7 +12,7 @@ use protocol::members::raw;
 use protocol::{Code, ServerId};
 use proxy::bridge::{Bridge, Client};
 use proxy::catalog::{Catalog, ListKind};
-use proxy::pool::UpstreamEvent;
+use proxy::pool::{PoolKey, UpstreamEvent};
 use proxy::server::{EraVerdict, Launch, ServerSpec};
 use serde_json::json;
 
@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_server_that_runs_is_not_asked", a_server_that_runs_is_not_asked),
         test("changes_are_told_from_the_first_moment", changes_are_told),
         test("a_stop_ends_a_first_start", a_stop_ends_a_first_start),
+        test("a_first_start_for_a_client_that_leaves", a_first_start_for_a_client_that_leaves),
         test("a_first_start_that_fails_is_counted", a_first_start_that_fails_is_counted),
         test("one_start_at_a_time", one_start_at_a_time),
         test("a_wait_for_a_turn_has_the_callers_deadline", a_wait_for_a_turn),
@@ -166,9 +167,25 @@ async fn a_stop_ends_a_first_start() {
         app.pool.stop(app.tenant, &server.spec).await;
     };
     let (asked, ()) = tokio::join!(asking, stopping);
-    refused(asked, Code::ServerStopped, "was stopped");
+    assert_eq!(asked.unwrap(), Eras::LEGACY, "who asked finds the stop at the next request");
     refused(server.echo("x").await, Code::ServerStopped, "is stopped");
     assert_eq!((noted.count(), app.pool.known_eras(&server.spec)), (1, None));
+}
+
+/// The end of the client for which a server was started says nothing to another client.
+async fn a_first_start_for_a_client_that_leaves() {
+    let (app, noted) = (App::new(), Starts::new());
+    let server = app.fixture_with(&["era", "mute"], noted.noted(0));
+    let own = |owner| Server { key: PoolKey { owner, ..server.key }, ..server.clone() };
+    let (first, second) = (own(1), own(2));
+    let asked = async |of: &Server| app.pool.eras(&server.spec, of.key, soon()).await.unwrap();
+    let leaving = async {
+        until("it starts", 5, || noted.count() == 1).await;
+        app.pool.dismiss(1);
+    };
+    let (eras, others, ()) = tokio::join!(asked(&first), asked(&second), leaving);
+    assert_eq!((eras, others, app.pool.known_eras(&server.spec)), (Eras::LEGACY, Eras::LEGACY, None));
+    second.assert_well().await;
 }
 
 async fn a_first_start_that_fails_is_counted() {

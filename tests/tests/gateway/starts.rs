@@ -150,25 +150,29 @@ async fn the_reason_is_the_telling_line(backend: Backend) {
 }
 
 async fn a_silent_server_says_so(backend: Backend) {
-    let app = TestApp::start(backend, Settings::new()).await;
+    let app = TestApp::start(backend, Settings::new().env("CHILD_STOP_GRACE_MS", 4000)).await;
     let operator = app.as_operator();
-    let text = "echo 'waiting for a login in the browser' >&2\nexec sleep 600\n";
-    let row = row("silent", "sh", text, "", "");
-    let starts = {
-        let (script, starts) = (app.path(row.name), app.path("silent.starts"));
-        std::fs::write(&script, format!("printf x >> {}\n{text}", starts.display())).unwrap();
-        let program = Registration::stdio("silent", "/bin/sh", &[&script.display().to_string()]);
+    // The second one ends only by SIGKILL.
+    for (slug, then) in
+        [("silent", "exec sleep 600\n"), ("stubborn", "trap '' TERM\nwhile :; do sleep 1; done\n")]
+    {
+        let (script, starts) = (app.path(slug), app.path(&format!("{slug}.starts")));
+        let text = format!(
+            "printf x >> {}\necho 'waiting for a login in the browser' >&2\n{then}",
+            starts.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        let program = Registration::stdio(slug, "/bin/sh", &[&script.display().to_string()]);
         operator.register(program.with("startTimeoutMs", 1500)).await;
-        starts
-    };
-    let begun = Instant::now();
-    let answer = operator.call("silent__tool", json!({})).await;
-    let error = answer.json()["error"].clone();
-    let message = error["message"].as_str().unwrap_or_default();
-    answer.must(message.contains("waits for something"), "it says that the server waits");
-    answer.must(message.contains("waiting for a login in the browser"), "and what it wrote");
-    assert!(begun.elapsed() < Duration::from_secs(8), "not twice its time: {:?}", begun.elapsed());
-    assert_eq!(count(&starts), 1, "it is started once for the answer");
+        let begun = Instant::now();
+        let answer = operator.call(&format!("{slug}__tool"), json!({})).await;
+        let error = answer.json()["error"].clone();
+        let message = error["message"].as_str().unwrap_or_default();
+        answer.must(message.contains("waits for something"), "it says that the server waits");
+        answer.must(message.contains("waiting for a login in the browser"), "and what it wrote");
+        assert!(begun.elapsed() < Duration::from_secs(8), "not twice its time: {:?}", begun.elapsed());
+        assert_eq!(count(&starts), 1, "it is started once for the answer");
+    }
 }
 
 async fn secrets_are_not_shown(backend: Backend) {
