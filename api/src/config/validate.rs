@@ -107,7 +107,8 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
     }
 }
 
-/// Returns every time in milliseconds, with its name and minimum.
+/// Returns every time limit in milliseconds, with its name and minimum. `children.list_check_ms` is an age and has
+/// no bound.
 fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
     let Config { server, database, calls, children, record, .. } = config;
     [

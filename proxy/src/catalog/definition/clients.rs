@@ -90,8 +90,9 @@ fn entry(rule: Rule) -> (&'static str, &'static [&'static str]) {
             "name_is_rewritten",
             &[
                 "@openai/agents 0.20.0: `-`, `.` and `/` become `_`",
-                "crewai-tools 1.15.30: `-`, `.` and runs of `_` become `_`, capitals become small",
-                "smolagents 1.26.0: `-` becomes `_`, `.` is removed",
+                "crewai-tools 1.15.30: `-`, `.`, `/` and runs of `_` become `_`, capitals become small",
+                "smolagents 1.26.0: `-` becomes `_`, `.` and `/` are removed",
+                "agent-framework-core 1.23.0: `/` becomes `-`",
             ],
         ),
         Rule::NameIsLong => ("name_is_long", &["crewai-tools 1.15.30: cuts the name after 64 characters"]),
