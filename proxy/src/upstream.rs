@@ -117,8 +117,7 @@ impl ServerRequest {
     }
 
     pub fn refuse(self, code: Code, message: &str) {
-        let error = serde_json::json!({ "code": code.rpc(), "message": message });
-        self.answer(UpstreamAnswer::Error(error.to_string().into()));
+        self.answer(UpstreamAnswer::error(code.rpc(), message));
     }
 
     pub fn is_withdrawn(&self) -> bool {
@@ -138,8 +137,7 @@ impl Drop for ServerRequest {
     fn drop(&mut self) {
         if let Some(waiting) = self.answer.take() {
             let message = "the client went away without an answer";
-            let error = serde_json::json!({ "code": Code::Internal.rpc(), "message": message });
-            drop(waiting.send(UpstreamAnswer::Error(error.to_string().into())));
+            drop(waiting.send(UpstreamAnswer::error(Code::Internal.rpc(), message)));
         }
     }
 }
@@ -204,6 +202,14 @@ pub enum UpstreamAnswer {
     Result(Bytes),
     /// The raw JSON of the `error` object.
     Error(Bytes),
+}
+
+impl UpstreamAnswer {
+    /// Returns an error of the gateway itself, in an upstream's place.
+    pub fn error(code: i32, message: &str) -> UpstreamAnswer {
+        let error = serde_json::json!({ "code": code, "message": message });
+        UpstreamAnswer::Error(error.to_string().into())
+    }
 }
 
 /// A request without an answer.

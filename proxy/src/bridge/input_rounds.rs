@@ -10,6 +10,7 @@ use protocol::members::raw;
 use protocol::{Code, Members, Refusal};
 
 use super::client::{capability_of, is_by_url};
+use super::meta::read_params;
 use super::results::{self, Asked, AskedOne};
 use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, may_ask};
 use crate::pool::{Delivered, PoolKey};
@@ -65,11 +66,6 @@ pub async fn answered_with_input(
     }
     let reason = format!("`{}` asked the client {MAX_ROUNDS} times and still has no answer", spec.slug);
     Err(Refusal::new(Code::UpstreamFailed, reason))
-}
-
-fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
-    Members::from_slice(whole)
-        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))
 }
 
 /// Returns all answers as one object, or the reason for a missing one.
@@ -135,8 +131,7 @@ fn failed(delivered: Delivered, call: &UpstreamCall<'_>, problem: &str) -> Deliv
         let result = serde_json::json!({ "content": [{ "type": "text", "text": problem }], "isError": true });
         UpstreamAnswer::Result(result.to_string().into())
     } else {
-        let error = serde_json::json!({ "code": Code::Internal.rpc(), "message": problem });
-        UpstreamAnswer::Error(error.to_string().into())
+        UpstreamAnswer::error(Code::Internal.rpc(), problem)
     };
     Delivered { answer, ..delivered }
 }

@@ -37,9 +37,6 @@ pub fn prepare(call: &UpstreamCall<'_>, upstream: Era) -> Result<Prepared, Refus
     }
     let whole = call.params.contiguous();
     let text = std::str::from_utf8(&whole).expect("parameters were read as JSON");
-    let unreadable = |error: serde_json::Error| {
-        Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}"))
-    };
     let mut params = Members::read(if text.is_empty() { "{}" } else { text }).map_err(unreadable)?;
     let own = params.get("_meta").map(ToOwned::to_owned);
     let mut about = match &own {
@@ -82,12 +79,26 @@ pub fn prepare(call: &UpstreamCall<'_>, upstream: Era) -> Result<Prepared, Refus
 
 /// Replaces the sealed `requestState` by the upstream's own.
 fn open_state(call: &UpstreamCall<'_>, params: &mut Members<'_>) -> Result<(), Refusal> {
-    let Some(state) = params.get("requestState") else { return Ok(()) };
+    if let Some(own) = opened_state(call, params)? {
+        params.set_text("requestState", &own);
+    }
+    Ok(())
+}
+
+/// Returns what the sealed `requestState` holds, if there is one.
+pub fn opened_state(call: &UpstreamCall<'_>, params: &Members<'_>) -> Result<Option<String>, Refusal> {
+    let Some(state) = params.get("requestState") else { return Ok(None) };
     let sealed: String = serde_json::from_str(state.get())
         .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
-    let own = call.sealer.open(&sealed)?;
-    params.set_text("requestState", &own);
-    Ok(())
+    call.sealer.open(&sealed).map(Some)
+}
+
+pub fn read_params(whole: &[u8]) -> Result<Members<'_>, Refusal> {
+    Members::from_slice(whole).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Refusal {
+    Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}"))
 }
 
 /// Writes a legacy client's `_meta` for a modern upstream.

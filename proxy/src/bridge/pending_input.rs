@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::call_listener;
 use super::exclusive_slots::AskingMark;
+use super::meta::{opened_state, read_params};
 use super::pausable_deadline::PausableDeadline;
 use super::{Bridge, QUESTIONS_WITHIN, UpstreamCall, late, may_ask, meta};
 use crate::pool::{Delivered, PoolKey};
@@ -100,12 +101,8 @@ fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Ref
         return Ok(None);
     }
     let whole = call.params.contiguous();
-    let params = Members::from_slice(&whole)
-        .map_err(|error| Refusal::new(Code::InvalidParams, format!("params cannot be read: {error}")))?;
-    let Some(state) = params.get("requestState") else { return Ok(None) };
-    let sealed: String = serde_json::from_str(state.get())
-        .map_err(|_| Refusal::new(Code::InvalidParams, "params.requestState is a string"))?;
-    let ticket = call.sealer.open(&sealed)?;
+    let params = read_params(&whole)?;
+    let Some(ticket) = opened_state(call, &params)? else { return Ok(None) };
     let ticket = ticket.parse().map_err(|_| unknown())?;
     let mut pending_call = bridge.shared.pending.take(ticket).ok_or_else(unknown)?;
     let about = params.get("_meta").and_then(|about| Members::read(about.get()).ok());
@@ -113,6 +110,7 @@ fn resumed(bridge: &Bridge, call: &UpstreamCall<'_>) -> Result<Option<Call>, Ref
     pending_call.line.connect(call.client_channel.clone(), own);
     pending_call.asking.set(false);
     let answers = params.get("inputResponses").map(|answers| answers.get().to_owned());
+    // Without answers that can be read, the questions are put again.
     if let Some(Ok(answers)) = answers.as_deref().map(Members::read) {
         pending_call.open = pending_call
             .open

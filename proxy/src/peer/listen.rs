@@ -210,26 +210,20 @@ async fn hold<C: Connection>(connection: &Arc<C>, subscriptions: &Subscriptions)
     let (mut standing, mut missed) = (None, false);
     loop {
         let wanted = changes.borrow_and_update().clone();
-        let mut error = None;
         let outcome = match subscriptions.notifications(&wanted) {
             None => {
                 standing = None;
                 Ok(None)
             }
-            Some(notifications) => match open(connection, notifications).await {
-                Ok((listen, honoured)) => {
-                    standing = Some(listen);
-                    if std::mem::take(&mut missed) {
-                        subscriptions.lists.events().for_each(|event| (connection.plan().publish)(event));
-                    }
-                    Ok(honoured)
+            Some(notifications) => open(connection, notifications).await.map(|(listen, honoured)| {
+                standing = Some(listen);
+                if std::mem::take(&mut missed) {
+                    subscriptions.lists.events().for_each(|event| (connection.plan().publish)(event));
                 }
-                Err(refused) => {
-                    error = Some(refused.clone());
-                    Err(refused)
-                }
-            },
+                honoured
+            }),
         };
+        let error = outcome.as_ref().err().cloned();
         subscriptions.status.send_replace(ListenStatus { done: wanted.turn + 1, outcome });
         let begun = Instant::now();
         tokio::select! {

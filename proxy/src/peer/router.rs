@@ -105,8 +105,10 @@ impl ServerMessageRouter {
             (connection.plan().era == Era::Legacy).then(|| listener(&**connection, stream)).flatten();
         let Some(listener) = listener else {
             violation(", which was not declared");
-            return connection
-                .answer_now(id, &error(Code::MethodNotFound, "the gateway does not offer this"));
+            return connection.answer_now(
+                id,
+                &UpstreamAnswer::error(Code::MethodNotFound.rpc(), "the gateway does not offer this"),
+            );
         };
         match self.requests.put(&*listener, id, asked, params) {
             Ok(waiting) => {
@@ -120,7 +122,7 @@ impl ServerMessageRouter {
             }
             Err(reason) => {
                 violation(&format!(": {reason}"));
-                connection.answer_now(id, &error(Code::Internal, reason));
+                connection.answer_now(id, &UpstreamAnswer::error(Code::Internal.rpc(), reason));
             }
         }
     }
@@ -181,11 +183,6 @@ async fn answer_later<C: Connection>(
     if let Some(answer) = answer {
         connection.answer(&id, &answer).await;
     }
-}
-
-fn error(code: Code, message: &str) -> UpstreamAnswer {
-    let error = serde_json::json!({ "code": code.rpc(), "message": message });
-    UpstreamAnswer::Error(error.to_string().into())
 }
 
 fn progress_token(params: Option<&str>) -> Option<u64> {

@@ -146,7 +146,9 @@ impl Upstream for BuiltinUpstream {
         // A panic of a provider is its failure, not the gateway's.
         let answer = AssertUnwindSafe(self.answer(&context, request.method, &params)).catch_unwind();
         match tokio::time::timeout_at(request.deadline.into(), answer).await {
-            Ok(Ok(answer)) => Ok(answer.unwrap_or_else(|Problem(code, message)| error(code, &message))),
+            Ok(Ok(answer)) => {
+                Ok(answer.unwrap_or_else(|Problem(code, message)| UpstreamAnswer::error(code, &message)))
+            }
             Ok(Err(_)) => Ok(panicked(request.method)),
             Err(_) => {
                 let refusal = Refusal::new(Code::TimedOut, "the built-in server did not answer in time");
@@ -161,7 +163,7 @@ impl Upstream for BuiltinUpstream {
     /// Accepts no subscriptions: a built-in server never reports changes.
     async fn subscribe(&self, _uri: &str, _deadline: Instant) -> Result<UpstreamAnswer, Failure> {
         let Problem(code, message) = no_method(method::SUBSCRIBE);
-        Ok(error(code, &message))
+        Ok(UpstreamAnswer::error(code, &message))
     }
 
     fn unsubscribe(&self, _uri: &str) {}
@@ -271,16 +273,12 @@ fn panicked(asked: &str) -> UpstreamAnswer {
     let message = "the server failed inside; the operator's log has more";
     match asked {
         method::TOOLS_CALL => tool_answer(message, None, true),
-        _ => error(Code::Internal.rpc(), message),
+        _ => UpstreamAnswer::error(Code::Internal.rpc(), message),
     }
 }
 
 fn result(value: &Value) -> UpstreamAnswer {
     UpstreamAnswer::Result(value.to_string().into())
-}
-
-fn error(code: i32, message: &str) -> UpstreamAnswer {
-    UpstreamAnswer::Error(json!({ "code": code, "message": message }).to_string().into())
 }
 
 fn tool_answer(text: &str, structured: Option<&Value>, is_error: bool) -> UpstreamAnswer {
@@ -301,8 +299,9 @@ fn tool_answer(text: &str, structured: Option<&Value>, is_error: bool) -> Upstre
     let result = CallResult { content, structured_content: structured, is_error };
     match serde_json::to_vec(&result) {
         Ok(json) => UpstreamAnswer::Result(json.into()),
-        Err(problem) => {
-            error(Code::Internal.rpc(), &format!("the tool's answer cannot be written: {problem}"))
-        }
+        Err(problem) => UpstreamAnswer::error(
+            Code::Internal.rpc(),
+            &format!("the tool's answer cannot be written: {problem}"),
+        ),
     }
 }
