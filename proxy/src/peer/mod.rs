@@ -39,6 +39,8 @@ pub struct PeerPlan {
     pub gateway: ClientInfo,
     /// The client that the upstream serves; `None` for one that serves many.
     pub client: Option<Arc<ClientProfile>>,
+    /// True if all requests, but for the gateway's own, are of one client.
+    pub serves_one_client: bool,
     pub publish: Publish,
     pub logs: Arc<LogRing>,
     pub tasks: TaskTracker,

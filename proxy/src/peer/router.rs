@@ -157,10 +157,11 @@ impl ServerMessageRouter {
 
 /// Returns the listener for a message that names no request.
 fn listener<C: Connection>(connection: &C, stream: Stream<'_>) -> Option<Arc<dyn Listener>> {
-    let owner = connection.plan().client.as_ref().and_then(|client| client.listener.clone());
+    let plan = connection.plan();
+    let owner = plan.client.as_ref().and_then(|client| client.listener.clone());
     let found = match stream {
         Stream::OfRequest { listener, .. } => listener.cloned(),
-        Stream::OfListen(_) | Stream::Shared => connection.listener_of_only_request(owner.is_some()),
+        Stream::OfListen(_) | Stream::Shared => connection.listener_of_only_request(plan.serves_one_client),
     };
     found.or(owner)
 }

@@ -93,6 +93,7 @@ pub fn peer_plan(entry: &Entry) -> PeerPlan {
     };
     PeerPlan {
         client: profile(entry),
+        serves_one_client: key.owner != 0,
         publish: Arc::new(publish),
         ..silent_plan(&entry.pool, &entry.spec, key.era, entry.logs.clone())
     }
@@ -116,6 +117,7 @@ pub fn silent_plan(pool: &PoolState, spec: &ServerSpec, era: Era, logs: Arc<LogR
         era,
         gateway: pool.settings.client(),
         client: None,
+        serves_one_client: false,
         publish: Arc::new(|_| {}),
         logs,
         tasks: pool.tasks.clone(),

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("progress_finds_its_listener", progress_finds_its_listener),
         test("the_only_listener_hears_what_names_nobody", the_only_listener),
+        test("a_request_without_a_listener_hears_nothing", a_request_without_a_listener),
         test("what_follows_an_answer_is_not_for_its_caller", what_follows_an_answer),
         test("a_client_is_introduced_and_hears_at_home", a_client_is_introduced),
         test("an_idle_client_comes_back_as_itself", an_idle_client),
@@ -106,6 +107,24 @@ async fn the_only_listener() {
     assert!(one.told().is_empty() && two.told().is_empty(), "it may be for either of them");
     let answers = server.see("answers").await;
     assert_eq!((&answers[0]["id"], &answers[0]["error"]["code"]), (&json!(1), &json!(-32601)));
+}
+
+/// A request of the gateway itself, such as for a list, beside the call of the one client.
+async fn a_request_without_a_listener() {
+    let app = App::new();
+    let server = owned(&app.fixture(&[]), 5, None);
+    let ear = Ear::new();
+    in_flight(&server, &[(&ear, None)], async || {
+        let (slept, ()) = tokio::join!(server.call("sleep", json!({ "ms": 300 })), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            server.make_say(&question("1", "roots/list")).await;
+        });
+        slept.unwrap();
+        ear.asked().await.answer(UpstreamAnswer::Result(r#"{"roots":[]}"#.into()));
+    })
+    .await;
+    until("it is answered", 2, || server.status().in_flight == 0).await;
+    assert_eq!(server.see("answers").await[0]["result"], json!({ "roots": [] }));
 }
 
 /// All in one write: the notification comes after the answer, but is read at the same time.

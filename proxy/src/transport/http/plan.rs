@@ -29,6 +29,7 @@ impl RemotePlan {
             era: Era::Legacy,
             gateway: ClientInfo { name: client_name.to_owned(), version: client_version.to_owned() },
             client: None,
+            serves_one_client: false,
             publish: Arc::new(|_| {}),
             logs: Arc::new(LogRing::new(8, 4096)),
             tasks: TaskTracker::new(),
