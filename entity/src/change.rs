@@ -92,32 +92,34 @@ impl<'a> Change<'a> {
 
     /// Writes the events and returns their number.
     async fn write(&self, events: impl IntoIterator<Item = Event>) -> Result<usize, DbError> {
-        let rows: Vec<_> = events.into_iter().map(|event| all_set(self.row(event))).collect();
-        let written = rows.len();
-        for row in rows {
-            audit_events::Entity::insert::<audit_events::ActiveModel>(row)
-                .exec_without_returning(&self.tx)
-                .await?;
+        let mut written = 0;
+        for event in events {
+            write(&self.tx, self.actor, event).await?;
+            written += 1;
         }
         Ok(written)
     }
+}
 
-    fn row(&self, event: Event) -> audit_events::Model {
-        audit_events::Model {
-            id: AuditId::new().0,
-            at: time::to_column(time::now()),
-            tenant_id: event.tenant.map(|tenant| tenant.0),
-            actor_tenant_id: self.actor.tenant.0,
-            actor_agent_id: self.actor.agent.map(|agent| agent.0),
-            actor_credential_id: self.actor.credential.map(|credential| credential.0),
-            actor_kind: self.actor.kind_text().to_owned(),
-            request_id: self.actor.request.0,
-            ip: self.actor.ip.map(|ip| ip.to_string()),
-            action: event.action.to_owned(),
-            target: event.target,
-            details: event.details,
-        }
-    }
+/// Writes one audit event into a transaction that something else commits.
+pub(crate) async fn write(tx: &DatabaseTransaction, actor: &Actor, event: Event) -> Result<(), DbError> {
+    let row = audit_events::Model {
+        id: AuditId::new().0,
+        at: time::to_column(time::now()),
+        tenant_id: event.tenant.map(|tenant| tenant.0),
+        actor_tenant_id: actor.tenant.0,
+        actor_agent_id: actor.agent.map(|agent| agent.0),
+        actor_credential_id: actor.credential.map(|credential| credential.0),
+        actor_kind: actor.kind_text().to_owned(),
+        request_id: actor.request.0,
+        ip: actor.ip.map(|ip| ip.to_string()),
+        action: event.action.to_owned(),
+        target: event.target,
+        details: event.details,
+    };
+    let insert = audit_events::Entity::insert::<audit_events::ActiveModel>(all_set(row));
+    insert.exec_without_returning(tx).await?;
+    Ok(())
 }
 
 /// Gives the tenant's row, or that of all tenants, the next number. Must end the transaction: the lock on

@@ -6,6 +6,7 @@ mod agent;
 mod audit;
 mod catalog;
 mod change;
+pub mod collab;
 mod connect;
 mod credential;
 mod db;

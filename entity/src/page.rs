@@ -51,7 +51,7 @@ impl<T> Paged<T> {
         Paged { items, page: self.page, page_size: self.page_size, total: self.total }
     }
 
-    pub(crate) fn try_map<U, E>(self, convert: impl Fn(T) -> Result<U, E>) -> Result<Paged<U>, E> {
+    pub(crate) fn try_map<U, E>(self, convert: impl FnMut(T) -> Result<U, E>) -> Result<Paged<U>, E> {
         let items = self.items.into_iter().map(convert).collect::<Result<_, _>>()?;
         Ok(Paged { items, page: self.page, page_size: self.page_size, total: self.total })
     }

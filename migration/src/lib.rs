@@ -6,6 +6,7 @@ mod m0002_executions;
 mod m0003_sessions_and_eras;
 mod m0004_tenant_changes;
 mod m0005_catalogs;
+mod m0006_tasks;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_sessions_and_eras::SessionsAndEras),
             Box::new(m0004_tenant_changes::TenantChanges),
             Box::new(m0005_catalogs::Catalogs),
+            Box::new(m0006_tasks::Tasks),
         ]
     }
 }

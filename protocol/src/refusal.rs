@@ -179,6 +179,12 @@ codes! {
     Conflict "conflict" 409 40900 ProtocolError;
     SlugTaken "slug_taken" 409 40900 ProtocolError;
     ManagedByConfig "managed_by_config" 409 40900 ProtocolError;
+    /// A path of a workspace that another agent holds a lease of.
+    LeaseHeld "lease_held" 409 40900 ProtocolError;
+    /// A task or file that is not in the version that the change builds on.
+    VersionConflict "version_conflict" 409 40900 ProtocolError;
+    /// A lease that was released or expired.
+    StaleToken "stale_token" 409 40900 ProtocolError;
     PreconditionFailed "precondition_failed" 412 40900 ProtocolError;
 
     RateLimited "rate_limited" 429 42900 Limited;

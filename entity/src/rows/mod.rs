@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod audit_events;
 pub(crate) mod catalogs;
 pub(crate) mod change_counter;
+pub(crate) mod collab;
 pub(crate) mod credentials;
 pub(crate) mod server_configs;
 pub(crate) mod servers;

@@ -4,6 +4,7 @@
 mod agents;
 mod audit_events;
 mod catalogs;
+mod collab;
 mod configs;
 mod credentials;
 mod declare;

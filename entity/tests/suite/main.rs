@@ -13,6 +13,7 @@ mod ground;
 mod audit;
 mod catalogs;
 mod changes;
+mod collab;
 mod configs;
 mod noted;
 mod opening;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         audit::tests(),
         catalogs::tests(),
         changes::tests(),
+        collab::tests(),
         configs::tests(),
         noted::tests(),
         opening::tests(),

@@ -1,0 +1,111 @@
+//! Rows that other programs write: each becomes one event, whatever the order of commits.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use super::{agent, replica, with_task};
+use crate::ground::Ground;
+
+tests!(
+    BOTH: rows_of_another_program_become_events, the_gateways_own_rows_do_not, a_deleted_task_leaves_nothing;
+    POSTGRES: every_outside_row_is_seen_once_whatever_the_order_of_commits;
+);
+
+const EVENT: &str = "INSERT INTO task_events (tenant_id, task_id, agent, data) \
+                     SELECT id, 't', 'script', '{\"step\": \"outside\"}' FROM tenants WHERE slug = 'default'";
+
+async fn rows_of_another_program_become_events(ground: Ground) {
+    let ours = ground.db.tenant(ground.ours);
+    let new = "INSERT INTO tasks (tenant_id, id, title) SELECT id, 't', 'Outside' FROM tenants WHERE slug = 'default'";
+    ground.execute(new).await;
+    ground.execute(EVENT).await;
+    let task = ours.find_task(&agent("ada"), "t").await.unwrap();
+    assert_eq!((task.status.as_str(), task.version, task.last_seq), ("pending", 1, 0));
+    let ingested = ground.db.operator().ingest_outbox().await.unwrap();
+    assert_eq!((ingested.len(), ingested[0].seq, ingested[0].rows), (1, 2, 2));
+    ground.execute("UPDATE tasks SET status = 'done' WHERE id = 't'").await;
+    assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 1);
+    assert_eq!(ground.db.operator().ingest_outbox().await.unwrap()[0].seq, 3);
+    assert_eq!(ground.db.operator().ingest_outbox().await.unwrap(), []);
+    let (events, newest) = ours.events_after(&agent("ada"), "t", 0, 9).await.unwrap();
+    let found: Vec<_> =
+        events.iter().map(|event| (event.seq, event.kind.as_str(), event.agent.as_deref())).collect();
+    let outside = "task_changed_outside";
+    assert_eq!(found, [(1, "step", Some("script")), (2, outside, None), (3, outside, None)]);
+    assert_eq!(
+        (newest, events[0].data["step"].as_str(), events[2].data["status"].as_str()),
+        (3, Some("outside"), Some("done"))
+    );
+    let age = jiff::Timestamp::now().duration_since(events[0].at).abs();
+    assert!(age < jiff::SignedDuration::from_secs(30), "{age:?}");
+    let task = ours.find_task(&agent("ada"), "t").await.unwrap();
+    assert_eq!((task.status.as_str(), task.version, task.last_seq), ("done", 3, 3));
+}
+
+async fn the_gateways_own_rows_do_not(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    let ours = ground.db.tenant(ground.ours);
+    ours.join_task(&ada, "t", Some("coder")).await.unwrap();
+    super::claim(&ground.db, ground.ours, &ada, "a").await.unwrap();
+    ours.next_task(&ada, &Default::default()).await.unwrap().unwrap();
+    assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 0);
+}
+
+async fn a_deleted_task_leaves_nothing(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    ground.execute(EVENT).await;
+    ground.db.tenant(ground.ours).delete_task(&ada, "t", &ground.actor).await.unwrap();
+    assert_eq!(ground.db.operator().ingest_outbox().await.unwrap(), []);
+    assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 0);
+    let events = ground.blobs("SELECT 'x' FROM task_events").await;
+    assert_eq!(events.len(), 0);
+}
+
+async fn every_outside_row_is_seen_once_whatever_the_order_of_commits(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    let held = ground.db.connection().begin().await.unwrap();
+    held.execute_unprepared(EVENT).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let db = replica(&ground).await;
+        writers.spawn(async move {
+            for at in 0..30 {
+                let tx = db.connection().begin().await.unwrap();
+                for _ in 0..3 {
+                    tx.execute_unprepared(EVENT).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis((number * 7 + at * 3) % 20)).await;
+                if at % 10 == 9 { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
+            }
+            db.close().await;
+        });
+    }
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let db = replica(&ground).await;
+        readers.spawn(async move {
+            let (started, mut rows) = (Instant::now(), 0);
+            while started.elapsed() < Duration::from_secs(6) {
+                rows +=
+                    db.operator().ingest_outbox().await.unwrap().iter().map(|task| task.rows).sum::<usize>();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            db.close().await;
+            rows
+        });
+    }
+    writers.join_all().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let ours = ground.db.tenant(ground.ours);
+    let (_, newest) = ours.events_after(&ada, "t", 0, 1).await.unwrap();
+    assert_eq!(newest, 325, "an open transaction delays nobody's rows but its own");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    held.commit().await.unwrap();
+    let taken: usize = readers.join_all().await.iter().sum();
+    assert_eq!(taken, 325, "each row by one replica");
+    let (events, newest) = ours.events_after(&ada, "t", 0, 500).await.unwrap();
+    assert_eq!((newest, events.len()), (326, 326));
+    assert!(events.iter().zip(1..).all(|(event, number)| event.seq == number));
+    assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 0);
+}
