@@ -17,11 +17,13 @@ use proxy::catalog::Catalog;
 use proxy::egress::{Egress, EgressSettings, Url};
 use proxy::pool::{Pool, PoolSettings};
 use proxy::state::{FallbackState, MemoryState, RedisSettings, RedisState, StateStore};
+use servers::collab::Collab;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::authn::oauth::Resources;
+use crate::collaboration::{builtins, collab};
 use crate::config;
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, remote_address, without_password};
@@ -54,6 +56,7 @@ pub struct App {
     /// The state store, if it is in Redis.
     pub fallback: Option<Arc<FallbackState>>,
     pub health: Health,
+    pub collab: Collab,
     /// Detached requests: they continue after the client disconnects.
     pub tasks: TaskTracker,
     /// Cancellation of open streams when the gateway stops.
@@ -90,12 +93,15 @@ impl App {
     pub async fn build(config: Arc<Config>, environment: Vec<(String, String)>) -> Result<App, StartError> {
         let secrets = SecretFiles::new(&config.server.data_dir);
         let db = connect(&config, &secrets).await?;
-        let tenant = prepare(&db, &config).await?;
+        let tenant = prepare(&db).await?;
+        let (state, fallback) = state_store(&config)?;
+        let collab = collab(&config, &db, &state, tenant)?;
+        let builtins = builtins(&collab);
+        declare(&db, &config, tenant, &builtins).await?;
         first_key(&db, &config, &secrets, tenant).await?;
 
-        let (state, fallback) = state_store(&config)?;
         let egress = egress_client(&config, Vec::new());
-        let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins());
+        let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins);
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
         let trusts_loopback = bound.is_loopback() && config.auth.loopback_role != config::LoopbackRole::None;
@@ -162,6 +168,7 @@ impl App {
             db,
             gateway,
             catalog_upkeep,
+            collab,
             resources,
             egress,
             state,
@@ -214,26 +221,36 @@ pub async fn connect(config: &Config, secrets: &SecretFiles) -> Result<Db, Start
     })
 }
 
-/// Migrates the database, and updates the rows of built-in and declared servers.
-async fn prepare(db: &Db, config: &Config) -> Result<TenantId, StartError> {
-    let failed = |error: DbError| {
-        StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()))
-    };
-    db.migrate().await.map_err(failed)?;
-    let tenant = db.ensure_default_tenant().await.map_err(failed)?.id;
+fn unprepared(error: DbError) -> StartError {
+    StartError::unavailable(format!("the database cannot be prepared: {}", error.detail()))
+}
+
+/// Migrates the database; returns the tenant `default`.
+async fn prepare(db: &Db) -> Result<TenantId, StartError> {
+    db.migrate().await.map_err(unprepared)?;
+    Ok(db.ensure_default_tenant().await.map_err(unprepared)?.id)
+}
+
+/// Updates the rows of built-in and declared servers.
+async fn declare(
+    db: &Db,
+    config: &Config,
+    tenant: TenantId,
+    builtins: &[Arc<dyn ToolProvider>],
+) -> Result<(), StartError> {
     let actor = Actor::gateway(tenant);
     let operator = db.operator();
-    let built_in = builtins().iter().map(|provider| built_in(provider.as_ref())).collect();
-    operator.declare_servers(ManagedBy::Builtin, built_in, &actor).await.map_err(failed)?;
+    let built_in = builtins.iter().map(|provider| built_in(provider.as_ref())).collect();
+    operator.declare_servers(ManagedBy::Builtin, built_in, &actor).await.map_err(unprepared)?;
     let declared = config.servers.iter().filter_map(config::DeclaredServer::server).collect();
     operator.declare_servers(ManagedBy::Config, declared, &actor).await.map_err(|error| match error {
         DbError::SlugTaken { slug } => StartError::usage(format!(
             "the configuration file declares the server `{slug}`, but a server of that slug is registered already; \
              delete it or choose another slug"
         )),
-        other => failed(other),
+        other => unprepared(other),
     })?;
-    Ok(tenant)
+    Ok(())
 }
 
 /// Creates an operator's key at first boot and keeps it in a file, since nobody has a credential yet.
@@ -265,11 +282,6 @@ async fn first_key(
     rows.create_credential(new, &Actor::gateway(tenant)).await.map_err(failed)?;
     tracing::info!(path = %secrets.operator_key().display(), "an operator key was made");
     Ok(())
-}
-
-/// Returns the servers that run in this process.
-pub fn builtins() -> Vec<Arc<dyn ToolProvider>> {
-    vec![Arc::new(servers::calculator::Calculator)]
 }
 
 fn built_in(provider: &dyn ToolProvider) -> NewServer {

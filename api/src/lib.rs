@@ -3,6 +3,7 @@
 mod app;
 mod authn;
 mod cli;
+mod collaboration;
 mod config;
 #[doc(hidden)]
 pub mod fuzzing;

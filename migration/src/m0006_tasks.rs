@@ -23,9 +23,9 @@ impl MigrationTrait for Tasks {
             _ => (&SQLITE, &SQLITE_ALONE),
         };
         for statement in TABLES.iter().chain(alone) {
-            let written = words
-                .iter()
-                .fold((*statement).to_owned(), |text, (name, word)| text.replace(&format!("{{{name}}}"), word));
+            let written = words.iter().fold((*statement).to_owned(), |text, (name, word)| {
+                text.replace(&format!("{{{name}}}"), word)
+            });
             connection.execute_unprepared(&written).await?;
         }
         Ok(())
@@ -186,7 +186,8 @@ const TABLES: [&str; 12] = [
         id {counter},
         tenant_id {uuid} NOT NULL,
         task_id text NOT NULL,
-        event_id {uuid}
+        event_id {uuid},
+        noted_at bigint NOT NULL DEFAULT {now}
     )",
 ];
 

@@ -1,5 +1,6 @@
 //! Interface of built-in MCP servers.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::{Caller, TenantId};
+use crate::{Caller, Refusal, TenantId};
 
 /// A built-in MCP server; the gateway does the rest of the protocol. Lists may depend on the tenant, its
 /// server's settings and the moment; the gateway keeps a list until the server is changed or asked again.
@@ -59,6 +60,27 @@ pub trait ToolProvider: Send + Sync + 'static {
         Err(ProviderError::NotFound)
     }
 
+    /// Returns whether the server reports changes of resources and of their list.
+    fn has_updates(&self) -> bool {
+        false
+    }
+
+    /// Calls `changed` after each change of one resource, until the watch is dropped. The changes are those
+    /// of all replicas. No caller is known here, so the resource is one that every agent of the tenant reads.
+    async fn watch_resource(
+        &self,
+        _context: &RequestContext<'_>,
+        _uri: &str,
+        _changed: Changed,
+    ) -> Result<Watch, ProviderError> {
+        Err(ProviderError::NotFound)
+    }
+
+    /// Calls `changed` after each change of a tenant's list of resources, until the watch is dropped.
+    fn watch_resource_list(&self, _tenant: TenantId, _changed: Changed) -> Option<Watch> {
+        None
+    }
+
     /// Returns whether the server has the capability `prompts`.
     fn has_prompts(&self) -> bool {
         false
@@ -77,6 +99,18 @@ pub trait ToolProvider: Send + Sync + 'static {
         _arguments: &RawValue,
     ) -> Result<Value, ProviderError> {
         Err(ProviderError::NotFound)
+    }
+}
+
+/// Callback of a watch; it returns at once.
+pub type Changed = Arc<dyn Fn() + Send + Sync>;
+
+/// Guard that ends a watch when it is dropped.
+pub struct Watch(#[expect(dead_code, reason = "only its drop counts")] Box<dyn Any + Send + Sync>);
+
+impl Watch {
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
     }
 }
 
@@ -167,4 +201,13 @@ pub enum ProviderError {
     /// Failure that the client, and for a tool the model, reads and may retry.
     #[error("{0}")]
     Failed(String),
+    /// Refusal with a code and facts, which a tool's result carries as structured content.
+    #[error("{}", .0.reason)]
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for ProviderError {
+    fn from(refusal: Refusal) -> Self {
+        ProviderError::Refused(Box::new(refusal))
+    }
 }

@@ -63,6 +63,15 @@ impl Refusal {
         self
     }
 
+    /// Returns the members of [`Refusal::data`] without a request's id.
+    pub fn members(&self) -> serde_json::Value {
+        let mut members = serde_json::to_value(self.data(&"")).unwrap_or_default();
+        if let Some(members) = members.as_object_mut() {
+            members.remove("requestId");
+        }
+        members
+    }
+
     /// Returns the members of a JSON-RPC error's `data`, with the request's id.
     pub fn data<'a>(&'a self, request: &'a dyn std::fmt::Display) -> RefusalData<'a> {
         RefusalData { refusal: self, request }

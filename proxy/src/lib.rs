@@ -20,7 +20,7 @@ pub mod server;
 pub mod splice;
 pub mod state;
 mod telling;
-mod tls;
+pub mod tls;
 pub mod transport;
 pub mod upstream;
 pub mod view;

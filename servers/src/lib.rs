@@ -1,5 +1,6 @@
 //! Built-in MCP servers, each a [`protocol::provider::ToolProvider`].
 
 pub mod calculator;
+pub mod collab;
 
 pub use calculator::Calculator;

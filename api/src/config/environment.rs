@@ -75,6 +75,14 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("SYNC_BATCH_SIZE", "collaboration", "sync_batch_size"),
     plain("TASK_CACHE_TTL", "collaboration", "task_cache_ttl"),
     plain("FILE_LOCK_TIMEOUT", "collaboration", "file_lock_timeout"),
+    plain("WORKSPACE_FILE_MAX_BYTES", "collaboration", "workspace_file_max_bytes"),
+    plain("WORKSPACE_DIR", "collaboration", "workspace_dir"),
+    plain("WORKSPACE_S3_BUCKET", "collaboration", "workspace_s3_bucket"),
+    plain("WORKSPACE_S3_ENDPOINT", "collaboration", "workspace_s3_endpoint"),
+    plain("WORKSPACE_S3_REGION", "collaboration", "workspace_s3_region"),
+    plain("WORKSPACE_S3_ACCESS_KEY", "collaboration", "workspace_s3_access_key"),
+    plain("WORKSPACE_S3_SECRET_KEY", "collaboration", "workspace_s3_secret_key"),
+    plain("REDIS_COMPAT_KEYS", "collaboration", "redis_compat_keys"),
 ];
 
 /// Variables that are joined into one setting when that setting is not given itself.

@@ -200,6 +200,14 @@ pub struct Collaboration {
     pub sync_batch_size: u64,
     pub task_cache_ttl: u64,
     pub file_lock_timeout: u64,
+    pub workspace_file_max_bytes: usize,
+    pub workspace_dir: PathBuf,
+    pub workspace_s3_bucket: String,
+    pub workspace_s3_endpoint: String,
+    pub workspace_s3_region: String,
+    pub workspace_s3_access_key: String,
+    pub workspace_s3_secret_key: String,
+    pub redis_compat_keys: bool,
 }
 
 impl Config {
@@ -239,6 +247,7 @@ impl Config {
         hide(&mut shown.auth.jwt_secret_previous);
         hide(&mut shown.auth.master_key);
         hide(&mut shown.auth.master_key_previous);
+        hide(&mut shown.collaboration.workspace_s3_secret_key);
         shown.database.url = without_password(&shown.database.url);
         shown.state.redis_url = without_password(&shown.state.redis_url);
         shown

@@ -83,6 +83,20 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         config.database.pool_max == 0 || config.database.pool_max < config.database.pool_min,
         "database.pool_max (DB_POOL_MAX): 1 or more, and no less than pool_min, is wanted",
     );
+    let shared = &config.collaboration;
+    refuse(
+        !(1..=600).contains(&shared.file_lock_timeout),
+        "collaboration.file_lock_timeout (FILE_LOCK_TIMEOUT): 1 to 600 seconds are wanted",
+    );
+    refuse(
+        !(1..=30 * 86_400).contains(&shared.task_cache_ttl),
+        "collaboration.task_cache_ttl (TASK_CACHE_TTL): 1 to 2592000 seconds are wanted",
+    );
+    refuse(
+        shared.workspace_s3_bucket.is_empty()
+            != (shared.workspace_s3_access_key.is_empty() || shared.workspace_s3_secret_key.is_empty()),
+        "collaboration.workspace_s3_bucket (WORKSPACE_S3_BUCKET): goes with an access key and a secret key",
+    );
     let database = &config.database.url;
     refuse(
         !["", "sqlite:", "postgres://", "postgresql://"]
@@ -109,8 +123,8 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
 
 /// Returns every time limit in milliseconds, with its name and minimum. `children.list_check_ms` is an age and has
 /// no bound.
-fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
-    let Config { server, database, calls, children, record, .. } = config;
+fn times(config: &Config) -> [(&'static str, u64, u64); 12] {
+    let Config { server, database, calls, children, record, collaboration, .. } = config;
     [
         ("server.shutdown_grace_ms (SHUTDOWN_GRACE_MS)", server.shutdown_grace_ms, 0),
         ("database.idle_timeout_ms (DB_IDLE_TIMEOUT_MS)", database.idle_timeout_ms, 0),
@@ -122,6 +136,16 @@ fn times(config: &Config) -> [(&'static str, u64, u64); 10] {
         ("children.start_timeout_ms (CHILD_START_TIMEOUT_MS)", children.start_timeout_ms, 1),
         ("children.stop_grace_ms (CHILD_STOP_GRACE_MS)", children.stop_grace_ms, 0),
         ("record.interval_ms (RECORD_INTERVAL_MS)", record.interval_ms, 1),
+        (
+            "collaboration.sync_from_postgres_interval (SYNC_FROM_POSTGRES_INTERVAL)",
+            collaboration.sync_from_postgres_interval,
+            10,
+        ),
+        (
+            "collaboration.sync_to_postgres_interval (SYNC_TO_POSTGRES_INTERVAL)",
+            collaboration.sync_to_postgres_interval,
+            10,
+        ),
     ]
 }
 

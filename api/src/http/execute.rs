@@ -34,7 +34,7 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
-    match app.gateway.handle(request::inbound(&app, &parts, body, read, &Endpoint::Plain)).await {
+    match app.gateway.handle(request::inbound(&app, &parts, body, &read, &Endpoint::Plain)).await {
         Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
             let mut response = answered(reply, connection.request);
             response::set_rate_limit(&mut response, rate_limit);
@@ -163,7 +163,7 @@ fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<&RawValue>) 
     .into_response()
 }
 
-fn refused(refusal: Refusal, request: RequestId) -> Response {
+pub fn refused(refusal: Refusal, request: RequestId) -> Response {
     metrics::refused(refusal.code);
     let mut response = Problem::new(refusal.clone(), request).into_response();
     response::set_refusal_headers(&mut response, &refusal);

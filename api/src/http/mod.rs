@@ -21,6 +21,7 @@ pub mod rpc;
 pub mod session_requests;
 pub mod sse;
 pub mod streamable;
+pub mod tools;
 
 use std::sync::Arc;
 
@@ -35,4 +36,5 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(streamable::call_mcp, session_requests::listen_mcp, session_requests::end_mcp))
         .routes(routes!(rpc::call_rpc))
         .routes(routes!(execute::execute_tool))
+        .routes(routes!(tools::call_tool))
 }

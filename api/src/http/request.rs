@@ -40,7 +40,7 @@ pub fn inbound<'a>(
     app: &'a App,
     parts: &'a Parts,
     body: Body,
-    reader: Reader,
+    reader: &'a Reader,
     endpoint: &'a Endpoint,
 ) -> Inbound<'a, JsonBody<'a>> {
     Inbound {

@@ -41,7 +41,7 @@ use crate::pipeline::refused::Refused;
 pub async fn call_rpc(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = request::connection_info(&parts);
-    match app.gateway.handle(request::inbound(&app, &parts, body, methods::read, &Endpoint::Plain)).await {
+    match app.gateway.handle(request::inbound(&app, &parts, body, &methods::read, &Endpoint::Plain)).await {
         Ok(handled) => {
             answered(&handled, |reply| reply.refusal().map_or(StatusCode::OK, |refusal| status(refusal.code)))
         }

@@ -61,7 +61,7 @@ pub async fn call_mcp(
     let handling: Handling = Box::pin({
         let (app, parts, stream) = (Arc::clone(&app), Arc::clone(&parts), Arc::clone(&stream));
         async move {
-            let inbound = request::inbound(&app, &parts, body, methods::read, &endpoint);
+            let inbound = request::inbound(&app, &parts, body, &methods::read, &endpoint);
             let stream = streams.then_some(&stream);
             app.gateway.handle(Inbound { stream, strict, ..inbound }).await
         }

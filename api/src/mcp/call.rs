@@ -18,7 +18,7 @@ use crate::mcp::request::{Call, Shape, Target};
 use crate::mcp::response::{Answer, Facts, Reply};
 use crate::mcp::sealed_tokens::RequestStateSeal;
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{execute, param_headers, resource_uris};
+use crate::mcp::{builtin_names, execute, param_headers, resource_uris};
 use crate::pipeline::upstreams::Upstreams;
 
 impl<'a> Call<'a> {
@@ -42,7 +42,10 @@ impl<'a> Call<'a> {
     /// Returns the name, or the task whose server must be found first.
     pub fn name(&self) -> Result<Name<'_>, &str> {
         Ok(match &self.target {
-            Target::Exposed(name) => Name::Exposed(name),
+            Target::Exposed(name) => match builtin_names::find(self.verb, name) {
+                Some(name) => Name::Own { server: builtin_names::COLLAB, name },
+                None => Name::Exposed(name),
+            },
             Target::Own { server, name } => Name::Own { server, name },
             Target::Operation { service, operation } => Name::Operation { server: service, name: operation },
             Target::Direct { server, name } => Name::Direct { server: server.as_str(), name },

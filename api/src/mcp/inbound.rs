@@ -20,7 +20,7 @@ pub struct Inbound<'a, B> {
     pub proof: Proof<'a>,
     /// The body, not read before the caller is known.
     pub body: B,
-    pub reader: Reader,
+    pub reader: &'a Reader,
     pub endpoint: &'a Endpoint,
     pub headers: McpHeaders<'a>,
     /// The stream for messages before the answer; none at endpoints that answer with JSON only.
@@ -31,7 +31,8 @@ pub struct Inbound<'a, B> {
 }
 
 /// Reader of a body with at most so many messages.
-pub type Reader = for<'b> fn(&Endpoint, &'b [u8], usize) -> Result<RequestBatch<'b>, Refused>;
+pub type Reader =
+    dyn for<'b> Fn(&Endpoint, &'b [u8], usize) -> Result<RequestBatch<'b>, Refused> + Send + Sync;
 
 /// The body of a request, not read yet.
 pub trait UnreadBody: Send {

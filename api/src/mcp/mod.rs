@@ -1,5 +1,6 @@
 //! MCP towards clients: requests, negotiation, and the methods that the gateway answers itself.
 
+pub mod builtin_names;
 pub mod call;
 pub mod context;
 pub mod endpoint;

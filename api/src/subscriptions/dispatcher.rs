@@ -113,7 +113,7 @@ impl Dispatcher {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut events = self.pool.events();
         let mut registry = self.directory.changes();
-        let mut gathered: HashMap<(PoolKey, String), Change> = HashMap::new();
+        let mut gathered: HashMap<(PoolKey, String), (Change, bool)> = HashMap::new();
         let mut ticks = tokio::time::interval(MOMENT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -123,7 +123,8 @@ impl Dispatcher {
                 event = events.recv() => match event {
                     Ok(event) if gathered.len() < MOST_GATHERED => {
                         let change = change(event.key, event.event);
-                        gathered.insert((event.key, change.what.name().to_owned()), change);
+                        let name = change.what.name().to_owned();
+                        gathered.insert((event.key, name), (change, event.in_each_replica));
                     }
                     Ok(_) => {}
                     Err(RecvError::Lagged(lost)) => {
@@ -142,9 +143,11 @@ impl Dispatcher {
                     Err(RecvError::Closed) => break,
                 },
                 _ = ticks.tick(), if !gathered.is_empty() => {
-                    for (_, change) in gathered.drain() {
+                    for (_, (change, in_each_replica)) in gathered.drain() {
                         self.pass(&change).await;
-                        self.bus.publish(Message::Changed(change)).await;
+                        if !in_each_replica {
+                            self.bus.publish(Message::Changed(change)).await;
+                        }
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! Events of a task, numbered without gaps from 1.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use protocol::TenantId;
 use serde::Serialize;
@@ -84,6 +86,8 @@ pub struct Ingested {
     pub seq: i64,
     /// Number of the rows.
     pub rows: usize,
+    /// Time from the first of the rows until now.
+    pub lag: Duration,
     /// Ids of the rows that are steps or other events; a change of the task's row has none.
     pub events: Vec<Uuid>,
 }

@@ -9,6 +9,8 @@ use crate::peer::events::UpstreamEvent;
 pub struct PoolEvent {
     pub key: PoolKey,
     pub event: UpstreamEvent,
+    /// Every replica has this event itself, so that it needs not be passed on.
+    pub in_each_replica: bool,
 }
 
 impl Pool {
@@ -20,7 +22,7 @@ impl Pool {
     /// Publishes an event that the gateway found itself.
     pub(crate) fn publish(&self, key: PoolKey, event: UpstreamEvent) {
         // Events need no receiver.
-        self.shared.events.send(PoolEvent { key, event }).ok();
+        self.shared.events.send(PoolEvent { key, event, in_each_replica: false }).ok();
     }
 
     /// Returns a receiver of the keys of upstreams that start. A slow reader loses the oldest and gets an

@@ -17,7 +17,7 @@ use crate::child::ChildPlan;
 use crate::http::{self, RemotePlan};
 use crate::logs::LogRing;
 use crate::peer::PeerPlan;
-use crate::peer::events::UpstreamEvent;
+use crate::peer::events::{Publish, UpstreamEvent};
 use crate::server::{BuiltinLaunch, Launch, ServerSpec, StdioLaunch};
 use crate::stdio::{self, NotStarted, StartedChild, StdioLimits, StdioPlan};
 use crate::upstream::ClientProfile;
@@ -48,7 +48,8 @@ fn start_builtin(entry: &Entry, launch: &BuiltinLaunch, generation: u64) -> Resu
         entry.pool.builtins.iter().find(|provider| provider.info().name == *name).ok_or_else(|| {
             Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
         })?;
-    let upstream = BuiltinUpstream::new(provider.clone(), entry.key, launch.clone(), generation);
+    let publish = publisher(entry, true);
+    let upstream = BuiltinUpstream::new(provider.clone(), entry.key, launch.clone(), generation, publish);
     let initialized = upstream.initialized().clone();
     Ok(Running {
         upstream: Arc::new(upstream),
@@ -73,13 +74,22 @@ pub fn running(entry: &Entry, child: StartedChild) -> Running {
     Running { upstream, initialized, pid, started: Instant::now(), is_child: true }
 }
 
-/// Returns the plan of an entry's upstream, which publishes to the pool's events and counts changes of lists.
-/// Changes of resources without a subscription are dropped, so that a server cannot fill the memory with
-/// them.
+/// Returns the plan of an entry's upstream.
 pub fn peer_plan(entry: &Entry) -> PeerPlan {
+    PeerPlan {
+        client: profile(entry),
+        serves_one_client: entry.key.owner != 0,
+        publish: publisher(entry, false),
+        ..silent_plan(&entry.pool, &entry.spec, entry.key.era, entry.logs.clone())
+    }
+}
+
+/// Returns what publishes an upstream's events to the pool and counts changes of lists. Changes of resources
+/// without a subscription are dropped, so that a server cannot fill the memory with them.
+fn publisher(entry: &Entry, in_each_replica: bool) -> Publish {
     let (key, changes, events) = (entry.key, entry.changes.clone(), entry.pool.events.clone());
     let subscriptions = entry.subscriptions.clone();
-    let publish = move |event: UpstreamEvent| {
+    Arc::new(move |event: UpstreamEvent| {
         match &event {
             UpstreamEvent::ResourceUpdated { uri, .. } if !subscriptions.contains(uri) => return,
             UpstreamEvent::ResourceUpdated { .. } => {}
@@ -89,14 +99,8 @@ pub fn peer_plan(entry: &Entry) -> PeerPlan {
             }
         }
         // Events need no receiver.
-        events.send(PoolEvent { key, event }).ok();
-    };
-    PeerPlan {
-        client: profile(entry),
-        serves_one_client: key.owner != 0,
-        publish: Arc::new(publish),
-        ..silent_plan(&entry.pool, &entry.spec, key.era, entry.logs.clone())
-    }
+        events.send(PoolEvent { key, event, in_each_replica }).ok();
+    })
 }
 
 /// Returns the profile of the client that an upstream serves alone, or that of all clients with the declared

@@ -21,6 +21,17 @@ impl StateKey {
         Self(format!("g:{name}").into())
     }
 
+    /// Returns a key under the name that earlier gateways gave it, without a tenant: for the tenant `default`
+    /// only.
+    pub fn bare(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Returns the channel that tells of changes of this value.
+    pub fn updates(&self) -> Self {
+        Self(format!("{}:updates", self.0).into())
+    }
+
     /// Returns the key of a channel name received from Redis.
     pub(super) fn received(name: &str) -> Self {
         Self(name.into())

@@ -10,6 +10,7 @@ pub struct Model {
     pub tenant_id: Uuid,
     pub task_id: String,
     pub event_id: Option<Uuid>,
+    pub noted_at: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

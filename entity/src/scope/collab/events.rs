@@ -1,12 +1,13 @@
 //! Queries of the events of tasks: steps in groups, and rows of other programs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use protocol::{Code, Refusal, TenantId};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -208,7 +209,6 @@ impl OperatorScope<'_> {
 
     /// Returns the number of rows of other programs that wait for their numbers.
     pub async fn outbox_depth(&self) -> Result<u64, DbError> {
-        use sea_orm::PaginatorTrait;
         Ok(outbox::Entity::find().count(self.db.reader()).await?)
     }
 
@@ -250,6 +250,7 @@ async fn ingest(
             _ => ids.push(id),
         }
     }
+    let oldest = rows.iter().map(|row| row.noted_at).min();
     let row_changed = rows.iter().any(|row| row.event_id.is_none());
     if row_changed {
         task.last_seq += 1;
@@ -276,6 +277,7 @@ async fn ingest(
         task: task.id.clone(),
         seq: task.last_seq,
         rows: rows.len(),
+        lag: Duration::from_micros(oldest.map_or(0, |noted| (now - noted).max(0).unsigned_abs())),
         events: ids,
     })
 }

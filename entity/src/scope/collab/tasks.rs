@@ -103,6 +103,18 @@ impl TenantScope<'_> {
         .map_err(refused)
     }
 
+    /// Returns ids and titles of the newest tasks that are open to every agent.
+    pub async fn newest_tasks(&self, most: u64) -> Result<Vec<(String, String)>, Refusal> {
+        let select = tasks::Entity::find()
+            .filter(tasks::Column::TenantId.eq(self.tenant.0))
+            .filter(tasks::Column::Access.ne(Access::Participants.as_str()))
+            .order_by_desc(tasks::Column::CreatedAt)
+            .order_by_asc(tasks::Column::Id)
+            .limit(most);
+        let rows = select.all(self.db.reader()).await.map_err(refused)?;
+        Ok(rows.into_iter().map(|row| (row.id, row.title)).collect())
+    }
+
     /// Changes a task.
     ///
     /// # Errors

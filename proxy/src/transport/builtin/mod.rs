@@ -13,9 +13,11 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use protocol::mcp::{Era, LEGACY_LATEST, MODERN, code, meta, method};
 use protocol::provider::{
-    Cancellation, Progress, ProviderError, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
+    Cancellation, Changed, Progress, ProviderError, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
+    Watch,
 };
 use protocol::{Code, Refusal, TenantId};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::child::Needed;
+use crate::peer::events::{Publish, UpstreamEvent};
 use crate::pool::PoolKey;
 use crate::server::BuiltinLaunch;
 use crate::upstream::{Failure, Initialized, Upstream, UpstreamAnswer, UpstreamRequest};
@@ -39,6 +42,10 @@ pub struct BuiltinUpstream {
     modern: Bytes,
     /// Argument schemas of the last `tools/list`.
     shapes: ArcSwap<HashMap<String, ArgumentShape>>,
+    publish: Publish,
+    /// Watches of the resources that are subscribed to.
+    watches: Mutex<HashMap<String, Watch>>,
+    _list_watch: Option<Watch>,
 }
 
 impl BuiltinUpstream {
@@ -48,6 +55,7 @@ impl BuiltinUpstream {
         key: PoolKey,
         launch: BuiltinLaunch,
         generation: u64,
+        publish: Publish,
     ) -> Self {
         let [legacy, modern] = introductions(&*provider);
         let (result, protocol_version) = match key.era {
@@ -55,8 +63,21 @@ impl BuiltinUpstream {
             Era::Modern => (modern.clone(), MODERN.to_owned()),
         };
         let initialized = Arc::new(Initialized { era: key.era, result, protocol_version, generation });
-        let shapes = ArcSwap::default();
-        Self { provider, tenant: key.tenant, launch, initialized, legacy, modern, shapes }
+        let list_changed = Arc::clone(&publish);
+        let _list_watch = provider
+            .watch_resource_list(key.tenant, Arc::new(move || list_changed(UpstreamEvent::ResourcesChanged)));
+        Self {
+            provider,
+            tenant: key.tenant,
+            launch,
+            initialized,
+            legacy,
+            modern,
+            shapes: ArcSwap::default(),
+            publish,
+            watches: Mutex::default(),
+            _list_watch,
+        }
     }
 
     pub fn initialized(&self) -> &Arc<Initialized> {
@@ -82,8 +103,9 @@ impl BuiltinUpstream {
             method::RESOURCES_READ if provider.has_resources() => {
                 let Read { uri } = read(asked, params)?;
                 let contents = provider.read_resource(context, &uri).await;
-                let missing = || Problem(code::RESOURCE_NOT_FOUND, format!("unknown resource `{uri}`"));
-                result(&json!({ "contents": contents.map_err(|error| found(error, missing))? }))
+                result(
+                    &json!({ "contents": contents.map_err(|error| found(error, || unknown_resource(&uri)))? }),
+                )
             }
             method::PROMPTS_LIST if provider.has_prompts() => {
                 result(&json!({ "prompts": provider.prompts(context).await? }))
@@ -124,6 +146,7 @@ impl BuiltinUpstream {
         match self.provider.call(context, &name, arguments).await {
             Ok(ToolOutput { text, structured }) => Ok(tool_answer(&text, structured.as_ref(), false)),
             Err(ProviderError::Failed(text)) => Ok(tool_answer(&text, None, true)),
+            Err(ProviderError::Refused(refusal)) => Ok(refused(&refusal)),
             Err(ProviderError::NotFound) => Err(unknown()),
         }
     }
@@ -160,13 +183,42 @@ impl Upstream for BuiltinUpstream {
     /// Ignores all notifications.
     fn notify(&self, _method: &str, _params: &[u8]) {}
 
-    /// Accepts no subscriptions: a built-in server never reports changes.
-    async fn subscribe(&self, _uri: &str, _deadline: Instant) -> Result<UpstreamAnswer, Failure> {
-        let Problem(code, message) = no_method(method::SUBSCRIBE);
-        Ok(UpstreamAnswer::error(code, &message))
+    async fn subscribe(&self, uri: &str, deadline: Instant) -> Result<UpstreamAnswer, Failure> {
+        if !self.provider.has_updates() {
+            let Problem(code, message) = no_method(method::SUBSCRIBE);
+            return Ok(UpstreamAnswer::error(code, &message));
+        }
+        let event = UpstreamEvent::ResourceUpdated {
+            uri: uri.into(),
+            params: json!({ "uri": uri }).to_string().into(),
+        };
+        let publish = Arc::clone(&self.publish);
+        let changed: Changed = Arc::new(move || publish(event.clone()));
+        let over = Over(Cancellation::default());
+        let context = RequestContext {
+            tenant: self.tenant,
+            caller: None,
+            deadline,
+            cancellation: over.0.clone(),
+            progress: &|_| {},
+            settings: &self.launch.settings,
+            secrets: &self.launch.secrets,
+        };
+        Ok(match self.provider.watch_resource(&context, uri, changed).await {
+            Ok(watch) => {
+                self.watches.lock().insert(uri.to_owned(), watch);
+                UpstreamAnswer::Result(Bytes::from_static(b"{}"))
+            }
+            Err(error) => {
+                let Problem(code, message) = found(error, || unknown_resource(uri));
+                UpstreamAnswer::error(code, &message)
+            }
+        })
     }
 
-    fn unsubscribe(&self, _uri: &str) {}
+    fn unsubscribe(&self, uri: &str) {
+        self.watches.lock().remove(uri);
+    }
 
     fn is_alive(&self) -> bool {
         true
@@ -203,7 +255,8 @@ fn introductions(provider: &dyn ToolProvider) -> [Bytes; 2] {
     let server = json!({ "name": info.name, "title": info.title, "version": info.version });
     let mut capabilities = json!({ "tools": { "listChanged": false } });
     if provider.has_resources() {
-        capabilities["resources"] = json!({ "listChanged": false });
+        let updates = provider.has_updates();
+        capabilities["resources"] = json!({ "subscribe": updates, "listChanged": updates });
     }
     if provider.has_prompts() {
         capabilities["prompts"] = json!({ "listChanged": false });
@@ -244,15 +297,24 @@ struct Problem(i32, String);
 
 impl From<ProviderError> for Problem {
     fn from(error: ProviderError) -> Self {
-        Problem(Code::Internal.rpc(), error.to_string())
+        let code = match &error {
+            ProviderError::Refused(refusal) => refusal.code,
+            ProviderError::NotFound | ProviderError::Failed(_) => Code::Internal,
+        };
+        Problem(code.rpc(), error.to_string())
     }
 }
 
 fn found(error: ProviderError, missing: impl Fn() -> Problem) -> Problem {
     match error {
         ProviderError::NotFound => missing(),
-        ProviderError::Failed(_) => error.into(),
+        ProviderError::Refused(refusal) if refusal.code == Code::NotFound => missing(),
+        ProviderError::Failed(_) | ProviderError::Refused(_) => error.into(),
     }
+}
+
+fn unknown_resource(uri: &str) -> Problem {
+    Problem(code::RESOURCE_NOT_FOUND, format!("unknown resource `{uri}`"))
 }
 
 fn read<'a, T: Deserialize<'a>>(asked: &str, params: &'a [u8]) -> Result<T, Problem> {
@@ -275,6 +337,15 @@ fn panicked(asked: &str) -> UpstreamAnswer {
         method::TOOLS_CALL => tool_answer(message, None, true),
         _ => UpstreamAnswer::error(Code::Internal.rpc(), message),
     }
+}
+
+/// Returns a failed tool's result: the sentence for the model, the code and the facts for programs.
+fn refused(refusal: &Refusal) -> UpstreamAnswer {
+    let text = match &refusal.hint {
+        Some(hint) => format!("{}: {} ({hint})", refusal.code.as_str(), refusal.reason),
+        None => refusal.to_string(),
+    };
+    tool_answer(&text, Some(&refusal.members()), true)
 }
 
 fn result(value: &Value) -> UpstreamAnswer {

@@ -1,0 +1,61 @@
+//! The built-in server `collab` from the configuration, and the other built-in servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::Db;
+use protocol::TenantId;
+use protocol::provider::ToolProvider;
+use proxy::state::StateStore;
+use servers::collab::{Blobs, Collab, CollabSettings, S3};
+
+use crate::app::StartError;
+use crate::config::Config;
+
+/// Returns the servers that run in this process.
+pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
+    vec![Arc::new(servers::calculator::Calculator), Arc::new(collab.clone())]
+}
+
+pub fn collab(
+    config: &Config,
+    db: &Db,
+    state: &Arc<dyn StateStore>,
+    default_tenant: TenantId,
+) -> Result<Collab, StartError> {
+    let given = &config.collaboration;
+    let settings = CollabSettings {
+        lease: Duration::from_secs(given.file_lock_timeout),
+        max_file_bytes: given.workspace_file_max_bytes,
+        cache_ttl: Duration::from_secs(given.task_cache_ttl),
+        sync_from: Duration::from_millis(given.sync_from_postgres_interval),
+        sync_to: Duration::from_millis(given.sync_to_postgres_interval),
+        compat_keys: given.redis_compat_keys.then_some(default_tenant),
+    };
+    Ok(Collab::new(db.clone(), Arc::clone(state), blobs(config)?, settings))
+}
+
+fn blobs(config: &Config) -> Result<Blobs, StartError> {
+    let given = &config.collaboration;
+    if !given.workspace_s3_bucket.is_empty() {
+        let s3 = S3 {
+            bucket: given.workspace_s3_bucket.clone(),
+            endpoint: given.workspace_s3_endpoint.clone(),
+            region: given.workspace_s3_region.clone(),
+            access_key: given.workspace_s3_access_key.clone(),
+            secret_key: given.workspace_s3_secret_key.clone(),
+        };
+        return Blobs::in_s3(&s3).map_err(|error| {
+            StartError::usage(format!(
+                "the store of workspaces (WORKSPACE_S3_BUCKET) cannot be used: {error}"
+            ))
+        });
+    }
+    let dir = match given.workspace_dir.as_os_str().is_empty() {
+        true => config.server.data_dir.join("blobs"),
+        false => given.workspace_dir.clone(),
+    };
+    Blobs::in_directory(&dir).map_err(|error| {
+        StartError::usage(format!("the directory of workspaces (WORKSPACE_DIR) cannot be used: {error}"))
+    })
+}

@@ -1,0 +1,74 @@
+//! The agent that acts: of the caller, or named in the arguments on a trusted connection.
+
+use entity::collab::Member;
+use protocol::provider::RequestContext;
+use protocol::{Caller, CallerKind, Code, Refusal, Scope, TenantId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// An agent in its tenant, with the scopes of its caller.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    pub tenant: TenantId,
+    pub member: Member,
+    caller: Caller,
+}
+
+impl Agent {
+    /// Returns the agent of a call, whose arguments may name it as `agent_id`.
+    ///
+    /// # Errors
+    /// [`Code::AgentMismatch`] for a name that the caller may not use.
+    pub(super) fn of(context: &RequestContext<'_>, arguments: &RawValue) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        struct Named {
+            agent_id: Option<String>,
+        }
+        let agent = Self::of_caller(context)?;
+        let named = serde_json::from_str::<Named>(arguments.get()).ok().and_then(|named| named.agent_id);
+        match named {
+            Some(name) => agent.named(name),
+            None => Ok(agent),
+        }
+    }
+
+    pub(super) fn of_caller(context: &RequestContext<'_>) -> Result<Self, Refusal> {
+        let caller =
+            context.caller.ok_or_else(|| Refusal::new(Code::Unauthenticated, "no caller is known"))?;
+        Ok(Self::of_known(caller))
+    }
+
+    pub fn of_known(caller: &Caller) -> Self {
+        let key = || caller.credential.map(|key| format!("key:{key}"));
+        let agent = caller.agent_slug.clone().or_else(key).unwrap_or_else(|| "local".to_owned());
+        // A tenant's administrator may change its configs, and no mere agent may.
+        let sees_all = caller.scopes.contains(Scope::ConfigsWrite);
+        Self { tenant: caller.tenant, member: Member { agent, sees_all }, caller: caller.clone() }
+    }
+
+    /// Returns the agent under another name, which only a trusted connection may give.
+    pub fn named(mut self, name: String) -> Result<Self, Refusal> {
+        if name == self.member.agent {
+            return Ok(self);
+        }
+        if self.caller.kind != CallerKind::Loopback {
+            return Err(Refusal::new(
+                Code::AgentMismatch,
+                format!("`agent_id` is `{name}`, and the caller is `{}`", self.member.agent),
+            )
+            .hint("leave `agent_id` out: the credential says who calls"));
+        }
+        if !entity::is_agent_slug(&name) {
+            return Err(Refusal::new(
+                Code::ValidationFailed,
+                "`agent_id` is 1 to 64 letters, digits and `_.:@-`",
+            ));
+        }
+        self.member.agent = name;
+        Ok(self)
+    }
+
+    pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
+        self.caller.require(scope)
+    }
+}

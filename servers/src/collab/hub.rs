@@ -1,0 +1,246 @@
+//! Notices of changed tasks within this process: who waits for a task, and what to tell other processes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use protocol::TenantId;
+use protocol::provider::Changed;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+/// A task of a tenant.
+pub type TaskKey = (TenantId, Arc<str>);
+
+/// What a change is about, as a set of bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct About(u8);
+
+impl About {
+    /// The task's own members.
+    pub const TASK: About = About(1);
+    pub const FILES: About = About(1 << 1);
+    /// Steps, and events in general.
+    pub const LOGS: About = About(1 << 2);
+    pub const LEASES: About = About(1 << 3);
+    pub const PEOPLE: About = About(1 << 4);
+    /// The list of tasks.
+    pub const LIST: About = About(1 << 5);
+    pub const ALL: About = About(0x3f);
+
+    pub const fn and(self, other: About) -> About {
+        About(self.0 | other.0)
+    }
+
+    fn meets(self, other: About) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// A change of a task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    pub key: TaskKey,
+    /// Number of the newest event; `None` for a deleted task.
+    pub seq: Option<i64>,
+    pub about: About,
+    /// The file that changed; `None` if it is not known, or another thing changed.
+    pub path: Option<Arc<str>>,
+}
+
+/// Registry of those who wait for changes.
+pub struct Hub {
+    followed: DashMap<TaskKey, Followed>,
+    watchers: DashMap<TenantId, HashMap<u64, Watcher>>,
+    next: AtomicU64,
+    outbound: mpsc::UnboundedSender<Notice>,
+}
+
+/// A task that somebody waits for.
+struct Followed {
+    newest: watch::Sender<i64>,
+    followers: usize,
+}
+
+struct Watcher {
+    /// `None` for all tasks of the tenant.
+    task: Option<Arc<str>>,
+    about: About,
+    path: Option<Arc<str>>,
+    changed: Changed,
+}
+
+impl Hub {
+    /// Returns the hub, and the notices that other processes need.
+    pub fn new() -> (Arc<Hub>, mpsc::UnboundedReceiver<Notice>) {
+        let (outbound, notices) = mpsc::unbounded_channel();
+        let hub =
+            Hub { followed: DashMap::new(), watchers: DashMap::new(), next: AtomicU64::new(0), outbound };
+        (Arc::new(hub), notices)
+    }
+
+    /// Tells everybody of a change that this process made.
+    pub fn changed(&self, notice: Notice) {
+        self.told(&notice);
+        // Without a receiver the gateway stops.
+        self.outbound.send(notice).ok();
+    }
+
+    /// Tells those in this process of a change.
+    pub fn told(&self, notice: &Notice) {
+        if let Some(followed) = self.followed.get(&notice.key) {
+            let seq = notice.seq.unwrap_or(i64::MAX);
+            followed.newest.send_if_modified(|newest| {
+                let grown = seq > *newest;
+                *newest = (*newest).max(seq);
+                grown
+            });
+        }
+        let Some(watchers) = self.watchers.get(&notice.key.0) else { return };
+        for watcher in watchers.values() {
+            let of_task = watcher.task.as_ref().is_none_or(|task| *task == notice.key.1);
+            let of_path = match (&watcher.path, &notice.path) {
+                (Some(wanted), Some(path)) => wanted == path,
+                _ => true,
+            };
+            if of_task && of_path && watcher.about.meets(notice.about) {
+                (watcher.changed)();
+            }
+        }
+    }
+
+    /// Follows a task. The receiver's value is the number of the newest event that is known, or 0.
+    pub fn follow(self: &Arc<Self>, key: TaskKey) -> Follower {
+        let mut followed = self
+            .followed
+            .entry(key.clone())
+            .or_insert_with(|| Followed { newest: watch::Sender::new(0), followers: 0 });
+        followed.followers += 1;
+        let newest = followed.newest.subscribe();
+        drop(followed);
+        Follower { hub: Arc::clone(self), key, newest }
+    }
+
+    /// Returns the tasks that somebody follows, with the newest event that they know of.
+    pub fn followed(&self) -> Vec<(TaskKey, i64)> {
+        self.followed.iter().map(|entry| (entry.key().clone(), *entry.newest.borrow())).collect()
+    }
+
+    pub fn followers(&self) -> usize {
+        self.followed.iter().map(|entry| entry.followers).sum()
+    }
+
+    /// Calls `changed` after each such change, until the guard is dropped.
+    pub fn watch(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        task: Option<&str>,
+        about: About,
+        path: Option<&str>,
+        changed: Changed,
+    ) -> WatchGuard {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let watcher = Watcher { task: task.map(Arc::from), about, path: path.map(Arc::from), changed };
+        self.watchers.entry(tenant).or_default().insert(number, watcher);
+        WatchGuard { hub: Arc::clone(self), tenant, number }
+    }
+}
+
+/// Guard of a followed task.
+pub struct Follower {
+    hub: Arc<Hub>,
+    key: TaskKey,
+    newest: watch::Receiver<i64>,
+}
+
+impl Follower {
+    /// Waits until there may be an event after the number.
+    pub async fn after(&mut self, seq: i64) {
+        // The sender lives as long as this guard.
+        self.newest.wait_for(|newest| *newest > seq).await.ok();
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.hub.followed.remove_if_mut(&self.key, |_, followed| {
+            followed.followers -= 1;
+            followed.followers == 0
+        });
+    }
+}
+
+/// Guard of [`Hub::watch`].
+pub struct WatchGuard {
+    hub: Arc<Hub>,
+    tenant: TenantId,
+    number: u64,
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        if let Some(mut watchers) = self.hub.watchers.get_mut(&self.tenant) {
+            watchers.remove(&self.number);
+        }
+        self.hub.watchers.remove_if(&self.tenant, |_, watchers| watchers.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn notice(tenant: TenantId, task: &str, seq: i64, about: About, path: Option<&str>) -> Notice {
+        Notice { key: (tenant, task.into()), seq: Some(seq), about, path: path.map(Arc::from) }
+    }
+
+    #[tokio::test]
+    async fn followers_wait_for_a_later_event_of_their_task() {
+        let (hub, mut outbound) = Hub::new();
+        let tenant = TenantId::new();
+        let mut follower = hub.follow((tenant, "t".into()));
+        let second = hub.follow((tenant, "t".into()));
+        hub.changed(notice(tenant, "u", 9, About::ALL, None));
+        hub.changed(notice(TenantId::new(), "t", 9, About::ALL, None));
+        hub.changed(notice(tenant, "t", 3, About::LOGS, None));
+        hub.told(&notice(tenant, "t", 2, About::LOGS, None));
+        assert_eq!(hub.followed(), [((tenant, "t".into()), 3)]);
+        follower.after(2).await;
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), follower.after(3)).await;
+        assert!(waits.is_err());
+        drop((follower, second));
+        assert_eq!((hub.followed().len(), hub.followers()), (0, 0));
+        assert_eq!(std::iter::from_fn(|| outbound.try_recv().ok()).count(), 3, "what others told stays here");
+    }
+
+    #[test]
+    fn watchers_hear_what_they_asked_for() {
+        let (hub, _outbound) = Hub::new();
+        let tenant = TenantId::new();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let heard = Arc::clone(&heard);
+            Arc::new(move || drop(heard.fetch_add(1, Ordering::Relaxed))) as Changed
+        };
+        let files = hub.watch(tenant, Some("t"), About::FILES, None, count());
+        let one = hub.watch(tenant, Some("t"), About::FILES, Some("a"), count());
+        let all = hub.watch(tenant, None, About::ALL, None, count());
+        for (notice, expected) in [
+            (notice(tenant, "t", 1, About::FILES, Some("a")), 3),
+            (notice(tenant, "t", 1, About::FILES, Some("b")), 2),
+            (notice(tenant, "t", 1, About::ALL, None), 3),
+            (notice(tenant, "t", 1, About::LOGS, None), 1),
+            (notice(tenant, "u", 1, About::ALL, None), 1),
+            (notice(TenantId::new(), "t", 1, About::ALL, None), 0),
+        ] {
+            heard.store(0, Ordering::Relaxed);
+            hub.told(&notice);
+            assert_eq!(heard.load(Ordering::Relaxed), expected, "{notice:?}");
+        }
+        drop((files, one, all));
+        assert!(hub.watchers.is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! What agents saw last: the versions of files that they read or wrote, and the tasks that they work in.
+//! Neither needs to be exact: a forgotten version is read again, a late heartbeat is late.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use protocol::TenantId;
+use proxy::state::{StateKey, StateStore};
+use sha2::{Digest, Sha256};
+
+use super::agent::Agent;
+
+pub struct Seen {
+    state: Arc<dyn StateStore>,
+    life: Duration,
+    /// Agents by task since the last [`Seen::take`].
+    present: Mutex<HashSet<(TenantId, String, String)>>,
+}
+
+impl Seen {
+    pub fn new(state: Arc<dyn StateStore>, life: Duration) -> Self {
+        Self { state, life, present: Mutex::default() }
+    }
+
+    /// Notes that an agent works in a task.
+    pub fn note(&self, tenant: TenantId, task: &str, agent: &str) {
+        self.present.lock().insert((tenant, task.to_owned(), agent.to_owned()));
+    }
+
+    /// Returns the agents noted since the last time.
+    pub fn take(&self) -> HashSet<(TenantId, String, String)> {
+        std::mem::take(&mut *self.present.lock())
+    }
+
+    /// Returns the version of a file that the agent saw last, if that is known.
+    pub async fn version(&self, agent: &Agent, task: &str, path: &str) -> Option<i64> {
+        let value = self.state.get(&key(agent, task, path)).await.ok()??;
+        std::str::from_utf8(&value).ok()?.parse().ok()
+    }
+
+    /// Notes the version of a file that the agent saw.
+    pub async fn saw(&self, agent: &Agent, task: &str, path: &str, version: i64) {
+        let value = version.to_string().into();
+        if let Err(error) = self.state.put_copy(&key(agent, task, path), value, self.life).await {
+            tracing::debug!(%error, "a seen version was not noted");
+        }
+    }
+}
+
+fn key(agent: &Agent, task: &str, path: &str) -> StateKey {
+    let mut hash = Sha256::new();
+    for part in [task, &agent.member.agent, path] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    StateKey::tenant(agent.tenant, &format!("seen:{:x}", hash.finalize()))
+}

@@ -1,0 +1,281 @@
+//! Tools for tasks and their participants.
+
+use entity::Page;
+use entity::collab::{Access, NewTask, Status, Task, TaskFilter, TaskPatch};
+use protocol::provider::{ProviderError, ToolOutput};
+use protocol::{Code, Refusal};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::hub::About;
+use super::path::check_task;
+use super::{Call, Collab, answer};
+
+/// Longest title, bytes.
+const TITLE: usize = 1000;
+
+/// Longest other text of a task, bytes.
+const TEXT: usize = 100_000;
+
+#[derive(Deserialize)]
+struct Create {
+    #[serde(alias = "id")]
+    task_id: Option<String>,
+    title: String,
+    description: Option<String>,
+    status: Option<String>,
+    assigned_to: Option<String>,
+    complexity: Option<i32>,
+    parent: Option<String>,
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    depends_on: Vec<String>,
+    access: Option<String>,
+    #[serde(default)]
+    participants: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    task_id: String,
+    title: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    description: Option<Option<String>>,
+    status: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    assigned_to: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    complexity: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "given")]
+    parent: Option<Option<String>>,
+    labels: Option<Vec<String>>,
+    depends_on: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    result: Option<Option<Value>>,
+    access: Option<String>,
+    #[serde(default)]
+    participants: Vec<String>,
+    expected_version: Option<i64>,
+    expected_status: Option<String>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OfTask {
+    task_id: String,
+}
+
+#[derive(Deserialize)]
+struct List {
+    status: Option<String>,
+    assigned_to: Option<String>,
+    parent: Option<String>,
+    page: Option<u64>,
+    page_size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Handoff {
+    task_id: String,
+    to: String,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Join {
+    task_id: String,
+    role: Option<String>,
+}
+
+impl Collab {
+    pub(super) async fn task_create(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let given: Create = call.read()?;
+        let id = given.task_id.unwrap_or_else(|| format!("task-{}", Uuid::now_v7().simple()));
+        check_task(&id)?;
+        if let Some(parent) = &given.parent {
+            check_task(parent)?;
+        }
+        check_texts(Some(&given.title), given.description.as_ref(), &given.labels)?;
+        let new = NewTask {
+            description: given.description,
+            status: given.status.as_deref().map(status).transpose()?.unwrap_or(Status::Pending),
+            assigned_to: given.assigned_to,
+            complexity: given.complexity,
+            parent: given.parent,
+            labels: given.labels,
+            depends_on: given.depends_on,
+            access: given.access.as_deref().map(access).transpose()?.unwrap_or(Access::Tenant),
+            participants: given.participants,
+            ..NewTask::new(id, given.title)
+        };
+        let task = self.create_task(call, new).await?;
+        Ok(answer(json!({ "task": task })))
+    }
+
+    async fn create_task(&self, call: &Call<'_>, new: NewTask) -> Result<Task, Refusal> {
+        let tenant = call.agent.tenant;
+        let made = self.db.tenant(tenant).create_task(&call.agent.member, new).await?;
+        self.changed(tenant, &made.value.id, made.seq, About::TASK.and(About::LIST));
+        Ok(made.value)
+    }
+
+    pub(super) async fn task_get(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let OfTask { task_id } = call.read()?;
+        let scope = self.db.tenant(call.agent.tenant);
+        let task = scope.find_task(&call.agent.member, &task_id).await?;
+        let participants = scope.participants(&call.agent.member, &task_id).await?;
+        Ok(answer(json!({ "task": task, "participants": participants })))
+    }
+
+    pub(super) async fn task_update(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let given: Update = call.read()?;
+        let description = given.description.as_ref().and_then(Option::as_ref);
+        check_texts(given.title.as_ref(), description, given.labels.as_deref().unwrap_or_default())?;
+        check_texts(None, given.note.as_ref(), &[])?;
+        let patch = TaskPatch {
+            title: given.title,
+            description: given.description,
+            status: given.status.as_deref().map(status).transpose()?,
+            assigned_to: given.assigned_to,
+            complexity: given.complexity,
+            parent: given.parent,
+            labels: given.labels,
+            depends_on: given.depends_on,
+            result: given.result,
+            access: given.access.as_deref().map(access).transpose()?,
+            participants: given.participants,
+            expected_version: given.expected_version,
+            expected_status: given.expected_status.as_deref().map(status).transpose()?,
+            note: given.note,
+        };
+        let task = self.update_task(call, &given.task_id, patch).await?;
+        Ok(answer(json!({ "task": task })))
+    }
+
+    async fn update_task(&self, call: &Call<'_>, id: &str, patch: TaskPatch) -> Result<Task, Refusal> {
+        let tenant = call.agent.tenant;
+        let listed = patch.title.is_some() || patch.access.is_some();
+        let changed = self.db.tenant(tenant).update_task(&call.agent.member, id, patch).await?;
+        let about = if listed { About::TASK.and(About::LIST) } else { About::TASK };
+        self.changed(tenant, id, changed.seq, about);
+        Ok(changed.value)
+    }
+
+    pub(super) async fn task_list(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let given: List = call.read()?;
+        let page = Page::new(given.page.unwrap_or(1), given.page_size.unwrap_or(50));
+        let filter = TaskFilter {
+            status: given.status.as_deref().map(status).transpose()?,
+            assigned_to: given.assigned_to,
+            parent: given.parent,
+        };
+        let found = self.db.tenant(call.agent.tenant).list_tasks(&call.agent.member, &filter, page).await?;
+        Ok(answer(json!({
+            "tasks": found.items, "page": found.page, "pageSize": found.page_size, "total": found.total,
+        })))
+    }
+
+    pub(super) async fn task_next(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let List { parent, .. } = call.read()?;
+        let filter = TaskFilter { parent, ..TaskFilter::default() };
+        let tenant = call.agent.tenant;
+        let next = self.db.tenant(tenant).next_task(&call.agent.member, &filter).await?;
+        Ok(answer(match next {
+            None => json!({ "task": null }),
+            Some(taken) => {
+                self.changed(tenant, &taken.value.id, taken.seq, About::TASK);
+                json!({ "task": taken.value })
+            }
+        }))
+    }
+
+    /// Assigns the task to another agent and ends the caller's leases in it.
+    pub(super) async fn task_handoff(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let Handoff { task_id, to, note } = call.read()?;
+        check_texts(None, note.as_ref(), &[])?;
+        let patch = TaskPatch {
+            assigned_to: Some(Some(to.clone())),
+            participants: vec![to],
+            note,
+            ..TaskPatch::default()
+        };
+        let task = self.update_task(call, &task_id, patch).await?;
+        let tenant = call.agent.tenant;
+        let released = self.db.tenant(tenant).release_all(&call.agent.member, &task_id).await?;
+        self.changed(tenant, &task_id, released.seq, About::LEASES.and(About::PEOPLE));
+        let paths: Vec<String> = released.value.into_iter().map(|lease| lease.path).collect();
+        Ok(answer(json!({ "task": task, "released": paths })))
+    }
+
+    pub(super) async fn join_collab(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let Join { task_id, role } = call.read()?;
+        check_texts(role.as_ref(), None, &[])?;
+        let (tenant, member) = (call.agent.tenant, &call.agent.member);
+        let scope = self.db.tenant(tenant);
+        let joined = scope.join_task(member, &task_id, role.as_deref()).await?;
+        self.changed(tenant, &task_id, joined.seq, About::PEOPLE);
+        let task = scope.find_task(member, &task_id).await?;
+        let leases = scope.leases(member, Some(&task_id)).await?;
+        Ok(answer(json!({
+            "agentId": member.agent, "task": task, "participants": joined.value, "leases": leases,
+        })))
+    }
+
+    pub(super) async fn leave_collab(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let OfTask { task_id } = call.read()?;
+        let (tenant, member) = (call.agent.tenant, &call.agent.member);
+        let scope = self.db.tenant(tenant);
+        let released = scope.release_all(member, &task_id).await?;
+        let left = scope.leave_task(member, &task_id).await?;
+        self.changed(tenant, &task_id, left.seq, About::PEOPLE.and(About::LEASES));
+        let paths: Vec<String> = released.value.into_iter().map(|lease| lease.path).collect();
+        Ok(answer(json!({ "agentId": member.agent, "participants": left.value, "released": paths })))
+    }
+
+    pub(super) async fn who(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
+        let OfTask { task_id } = call.read()?;
+        let scope = self.db.tenant(call.agent.tenant);
+        let participants = scope.participants(&call.agent.member, &task_id).await?;
+        let leases = scope.leases(&call.agent.member, Some(&task_id)).await?;
+        Ok(answer(json!({ "participants": participants, "leases": leases })))
+    }
+}
+
+fn status(text: &str) -> Result<Status, Refusal> {
+    let words = || Status::ALL.iter().map(|status| status.as_str());
+    Status::read(text).ok_or_else(|| unknown_word("status", text, words()))
+}
+
+fn access(text: &str) -> Result<Access, Refusal> {
+    let words = || Access::ALL.iter().map(|access| access.as_str());
+    Access::read(text).ok_or_else(|| unknown_word("access", text, words()))
+}
+
+fn unknown_word<'w>(what: &str, text: &str, words: impl Iterator<Item = &'w str>) -> Refusal {
+    let words: Vec<&str> = words.collect();
+    let text: String = text.chars().take(40).collect();
+    Refusal::new(Code::ValidationFailed, format!("{what} is one of {}, not {text:?}", words.join(", ")))
+}
+
+fn check_texts(title: Option<&String>, text: Option<&String>, labels: &[String]) -> Result<(), Refusal> {
+    let long = title.is_some_and(|title| title.len() > TITLE)
+        || text.is_some_and(|text| text.len() > TEXT)
+        || labels.len() > 100
+        || labels.iter().any(|label| label.len() > 200);
+    match long {
+        false => Ok(()),
+        true => Err(Refusal::new(
+            Code::ValidationFailed,
+            format!(
+                "a title has at most {TITLE} bytes, a text {TEXT}, and there are at most 100 labels of 200"
+            ),
+        )),
+    }
+}
+
+/// Reads a member that may be null apart from one that is not given.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}

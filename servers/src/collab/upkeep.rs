@@ -1,0 +1,247 @@
+//! Background work: other programs' rows, notices to and from other replicas, copies in Redis, heartbeats.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entity::collab::Member;
+use futures_util::StreamExt;
+use protocol::TenantId;
+use proxy::state::{Notice as Message, StateKey};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Collab;
+use super::hub::{About, Notice, TaskKey};
+use super::steps::StepCounts;
+
+/// Time for which notices of one task are gathered.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Pause after a lost connection.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Channel of all replicas.
+const CHANNEL: &str = "task-changes";
+
+/// Figures since the start, for the metrics.
+#[derive(Default)]
+pub struct Figures {
+    /// Longest time from another program's row to its number, of the last rows, microseconds.
+    sync_lag_us: AtomicU64,
+    ingested: AtomicU64,
+    outbox: AtomicU64,
+    leases: AtomicU64,
+    waiters: AtomicU64,
+}
+
+/// Figures of collaboration.
+#[derive(Clone, Copy, Debug)]
+pub struct CollabFigures {
+    pub steps: StepCounts,
+    pub sync_lag: Duration,
+    pub ingested: u64,
+    pub outbox: u64,
+    pub leases: u64,
+    pub waiters: u64,
+    pub followers: usize,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+}
+
+/// A notice as replicas send it to each other.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    from: Uuid,
+    tenant: TenantId,
+    task: Arc<str>,
+    seq: Option<i64>,
+    about: About,
+    path: Option<Arc<str>>,
+}
+
+impl Collab {
+    /// Returns the present figures.
+    pub fn figures(&self) -> CollabFigures {
+        let figures = &self.figures;
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let (cache_hits, cache_misses) = self.blobs.cache_counts();
+        CollabFigures {
+            steps: self.steps.counts(),
+            sync_lag: Duration::from_micros(of(&figures.sync_lag_us)),
+            ingested: of(&figures.ingested),
+            outbox: of(&figures.outbox),
+            leases: of(&figures.leases),
+            waiters: of(&figures.waiters),
+            followers: self.hub.followers(),
+            cache_hits,
+            cache_misses,
+        }
+    }
+
+    /// Runs until the gateway stops.
+    pub async fn run(self, stop: CancellationToken) {
+        let replica = Uuid::new_v4();
+        let outbound = self.outbound.lock().take();
+        let work = async {
+            let send = async {
+                match outbound {
+                    Some(notices) => self.send(replica, notices).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::join!(send, self.receive(replica), self.look(), self.beat())
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = work => {}
+        }
+    }
+
+    /// Looks for other programs' rows, and for events that nobody told of.
+    async fn look(&self) {
+        let mut ticks = tokio::time::interval(self.settings.sync_from);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.look_once().await {
+                tracing::warn!(error = error.detail(), "the tables of tasks cannot be read now");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    async fn look_once(&self) -> Result<(), entity::DbError> {
+        let operator = self.db.operator();
+        loop {
+            let ingested = operator.ingest_outbox().await?;
+            if ingested.is_empty() {
+                break;
+            }
+            let lag = ingested.iter().map(|task| task.lag).max().unwrap_or_default();
+            self.figures.sync_lag_us.store(lag.as_micros() as u64, Ordering::Relaxed);
+            for task in ingested {
+                self.figures.ingested.fetch_add(task.rows as u64, Ordering::Relaxed);
+                let key = (task.tenant, task.task.as_str().into());
+                self.hub.changed(Notice { key, seq: Some(task.seq), about: About::ALL, path: None });
+            }
+        }
+        self.figures.outbox.store(operator.outbox_depth().await?, Ordering::Relaxed);
+        let followed: HashMap<TaskKey, i64> = self.hub.followed().into_iter().collect();
+        let keys: Vec<(TenantId, String)> =
+            followed.keys().map(|(tenant, task)| (*tenant, task.to_string())).collect();
+        for ((tenant, task), newest) in operator.newest_events(&keys).await? {
+            let key: TaskKey = (tenant, task.as_str().into());
+            if followed.get(&key).is_some_and(|known| *known < newest) {
+                self.hub.told(&Notice { key, seq: Some(newest), about: About::ALL, path: None });
+            }
+        }
+        let (leases, waiters) = operator.lease_counts().await?;
+        self.figures.leases.store(leases, Ordering::Relaxed);
+        self.figures.waiters.store(waiters, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes heartbeats of agents.
+    async fn beat(&self) {
+        let mut ticks = tokio::time::interval(self.settings.sync_to);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let seen: Vec<_> = self.seen.take().into_iter().collect();
+            for seen in seen.chunks(200) {
+                if let Err(error) = self.db.operator().touch_participants(seen.iter().cloned()).await {
+                    tracing::debug!(error = error.detail(), "heartbeats were not written");
+                }
+            }
+        }
+    }
+
+    /// Sends notices of this process to other replicas and programs, and copies of tasks.
+    async fn send(&self, replica: Uuid, mut notices: UnboundedReceiver<Notice>) {
+        while let Some(first) = notices.recv().await {
+            if !self.state.is_shared() {
+                continue;
+            }
+            tokio::time::sleep(MOMENT).await;
+            let mut gathered = vec![first];
+            while let Ok(next) = notices.try_recv() {
+                gathered.push(next);
+            }
+            let mut newest: HashMap<TaskKey, Option<i64>> = HashMap::new();
+            for notice in gathered {
+                newest.insert(notice.key.clone(), notice.seq);
+                let (tenant, task) = notice.key;
+                let sent = Sent {
+                    from: replica,
+                    tenant,
+                    task,
+                    seq: notice.seq,
+                    about: notice.about,
+                    path: notice.path,
+                };
+                self.publish(&StateKey::global(CHANNEL), &json!(sent)).await;
+            }
+            for ((tenant, task), seq) in newest {
+                self.copy(tenant, &task, seq).await;
+            }
+        }
+    }
+
+    /// Writes the copy of a task, and tells the task's own channel.
+    async fn copy(&self, tenant: TenantId, task: &str, seq: Option<i64>) {
+        let everyone = Member { agent: String::new(), sees_all: true };
+        let found = match seq {
+            Some(_) => self.db.tenant(tenant).find_task(&everyone, task).await.ok(),
+            None => None,
+        };
+        let names = [StateKey::tenant(tenant, &format!("task:{task}"))].into_iter().chain(
+            (self.settings.compat_keys == Some(tenant)).then(|| StateKey::bare(&format!("task:{task}"))),
+        );
+        for key in names {
+            let written = match &found {
+                Some(found) => {
+                    let copy = Bytes::from(json!(found).to_string());
+                    self.state.put_copy(&key, copy, self.settings.cache_ttl).await
+                }
+                None => self.state.delete(&key).await.map(drop),
+            };
+            if let Err(error) = written {
+                tracing::debug!(%error, "a copy of a task was not written");
+            }
+            let topic = format!("task:{task}");
+            self.publish(&key.updates(), &json!({ "topic": topic, "seq": seq })).await;
+        }
+    }
+
+    async fn publish(&self, channel: &StateKey, message: &serde_json::Value) {
+        // Whoever misses it finds the event at the next look.
+        if let Err(error) = self.state.publish(channel, message.to_string().into()).await {
+            tracing::debug!(%error, "a change of a task was not published");
+        }
+    }
+
+    /// Takes notices of other replicas.
+    async fn receive(&self, replica: Uuid) {
+        loop {
+            if let Ok(mut messages) = self.state.subscribe(&StateKey::global(CHANNEL)).await {
+                while let Some(message) = messages.next().await {
+                    let Message::Message(message) = message else { continue };
+                    match serde_json::from_slice::<Sent>(&message) {
+                        Ok(sent) if sent.from == replica => {}
+                        Ok(Sent { tenant, task, seq, about, path, .. }) => {
+                            self.hub.told(&Notice { key: (tenant, task), seq, about, path });
+                        }
+                        Err(error) => tracing::debug!(%error, "a notice cannot be read"),
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
