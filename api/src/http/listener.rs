@@ -10,7 +10,6 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use protocol::RequestId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -49,7 +48,6 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(connections));
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -75,9 +73,18 @@ pub async fn serve(
         let service = service_fn(move |request| answer(router.clone(), request, peer));
         let stream = Connection::new(stream, stop.clone());
         http.timer(stream.head_timer());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let stop = stop.clone();
         tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, %peer, "a connection ended early");
             }
             drop(permit);
@@ -85,7 +92,7 @@ pub async fn serve(
     }
     drop(listener);
     tasks.close();
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
         tracing::warn!("some requests were still in flight when the time to finish them was over");
     }
 }

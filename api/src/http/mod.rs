@@ -20,6 +20,7 @@ pub mod routes;
 pub mod rpc;
 pub mod session_requests;
 pub mod sse;
+pub mod stream_credential;
 pub mod streamable;
 pub mod tools;
 

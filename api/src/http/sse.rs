@@ -10,7 +10,6 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use jiff::Timestamp;
 use protocol::Scope;
 use proxy::http::sse::{self, Outgoing};
 use tokio_util::sync::CancellationToken;
@@ -18,21 +17,12 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::authn::Owner;
 use crate::http::headers::ACCEL_BUFFERING;
-use crate::http::request;
+use crate::http::stream_credential::StreamCredential;
 use crate::session::stream::{Event, Reading, Stream};
 use crate::session::stream_quota::StreamPermit;
 
-/// Time without a message before a comment; the credential is checked as often.
+/// Time without a message before a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// Least time between two checks of a credential, however often the registry changes.
-const BETWEEN_CHECKS: Duration = Duration::from_millis(500);
-
-/// Time limit of a check; then messages go on, and the check is repeated later.
-const CHECK_WITHIN: Duration = Duration::from_secs(1);
-
-/// Time before a failed check is repeated.
-const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Time before a client reconnects.
 const RETRY: Duration = Duration::from_secs(1);
@@ -86,13 +76,9 @@ struct Reader {
     begun: bool,
     stopping: CancellationToken,
     watch: Watch,
-    /// Notifies of registry changes, which may revoke the credential.
-    registry: tokio::sync::watch::Receiver<()>,
+    credential: StreamCredential,
     /// Time of the last write.
     wrote_at: Instant,
-    /// Time of the last check of the credential, and of the next one.
-    checked: Option<Instant>,
-    due: Instant,
     /// Task that ends with its reader.
     _work: Option<AbortOnDrop>,
     _reading: Reading,
@@ -107,7 +93,8 @@ pub fn response(
     work: Option<AbortOnDrop>,
 ) -> Response {
     let mark = Arc::clone(&watch.app.gateway.dispatcher.bus.replica);
-    let registry = watch.app.gateway.upstreams.directory.registry();
+    let credential =
+        StreamCredential::new(Arc::clone(&watch.app), Arc::clone(&watch.parts), Scope::ToolsCall);
     let reader = Reader {
         mark,
         _reading: stream.reading(),
@@ -116,10 +103,8 @@ pub fn response(
         begun: false,
         stopping,
         watch,
-        registry,
+        credential,
         wrote_at: Instant::now(),
-        checked: None,
-        due: Instant::now(),
         _work: work,
     };
     let body = stream::unfold(reader, |mut reader| async move {
@@ -156,13 +141,14 @@ impl Reader {
         let ended = self.watch.ended.clone().unwrap_or_default();
         loop {
             let owner = self.watch.owner.or_else(|| self.stream.owner());
-            if let Some(owner) = owner {
-                self.follow_registry();
-                if self.due <= Instant::now() && !self.is_still_allowed(owner).await {
-                    return None;
-                }
+            // The stream of a call ends with its answer.
+            if let Some(owner) = owner
+                && !self.credential.is_still_allowed(owner).await
+            {
+                return None;
             }
-            let wake = owner.map_or(self.wrote_at + KEEP_ALIVE, |_| self.due.min(self.wrote_at + KEEP_ALIVE));
+            let quiet = self.wrote_at + KEEP_ALIVE;
+            let wake = owner.map_or(quiet, |_| self.credential.due().min(quiet));
             tokio::select! {
                 biased;
                 event = self.stream.next(self.after) => {
@@ -171,9 +157,7 @@ impl Reader {
                 }
                 () = ended.cancelled() => return None,
                 () = self.stopping.cancelled() => return None,
-                Ok(()) = self.registry.changed(), if owner.is_some() => {
-                    self.registry.mark_changed();
-                }
+                () = self.credential.changed(), if owner.is_some() => {}
                 () = tokio::time::sleep_until(wake.into()) => {
                     if self.wrote_at.elapsed() >= KEEP_ALIVE {
                         sse::comment(&mut out, "");
@@ -186,16 +170,6 @@ impl Reader {
         Some(out.into())
     }
 
-    /// Brings the next check forward after a change of the registry.
-    fn follow_registry(&mut self) {
-        if self.registry.has_changed().unwrap_or(false) {
-            self.registry.mark_unchanged();
-            let now = Instant::now();
-            let soon = self.checked.map_or(now, |checked| now.max(checked + BETWEEN_CHECKS));
-            self.due = self.due.min(soon);
-        }
-    }
-
     fn write(&mut self, out: &mut Vec<u8>, event: &Event) {
         self.after = event.number;
         let id = self.stream.number().map(|number| format!("{}-{number}-{}", self.mark, event.number));
@@ -204,35 +178,6 @@ impl Reader {
             Outgoing { event: Some("message"), id: id.as_deref(), data: Some(&data), ..Outgoing::default() };
         sse::write(out, &outgoing);
     }
-
-    /// Checks the credential of a long-lived stream; the stream of a call ends with its answer. A check that
-    /// cannot be made ends nothing.
-    async fn is_still_allowed(&mut self, owner: Owner) -> bool {
-        let Watch { app, parts, .. } = &self.watch;
-        // Boxed, since each of many streams would reserve the space.
-        let proof = request::proof(app, parts);
-        let check = Box::pin(app.gateway.authn.check_again(&proof, owner, Scope::ToolsCall));
-        let checked = tokio::time::timeout(CHECK_WITHIN, check).await;
-        let now = Instant::now();
-        self.checked = Some(now);
-        match checked {
-            Ok(Ok(until)) => {
-                self.due = now + until.map_or(KEEP_ALIVE, |until| KEEP_ALIVE.min(left(until)));
-                true
-            }
-            Ok(Err(refusal)) if matches!(refusal.code.http(), 401 | 403 | 404) => false,
-            Ok(Err(_)) | Err(_) => {
-                self.due = now + CHECK_AGAIN;
-                true
-            }
-        }
-    }
-}
-
-/// Returns the time until a credential expires, to the next millisecond.
-fn left(until: Timestamp) -> Duration {
-    let left = Timestamp::now().duration_until(until);
-    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1)
 }
 
 #[cfg(test)]

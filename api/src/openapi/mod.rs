@@ -25,7 +25,7 @@ use crate::rest::describe;
 use crate::{http, rest};
 
 /// Meanings of the document's tags, in their order.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("mcp", "For MCP clients: Streamable HTTP, revisions 2024-11-05 to 2026-07-28."),
     ("call", "Calling tools: JSON-RPC, and one call as plain REST."),
     ("servers", "The registry of MCP servers, and how each is doing."),
@@ -34,6 +34,7 @@ const TAGS: [(&str, &str); 10] = [
     ("tenants", "Tenants: the boundary nothing crosses."),
     ("agents", "Agents: the clients of a tenant."),
     ("keys", "API keys and tokens."),
+    ("tasks", "Tasks that agents share: workspaces, leases, logs."),
     ("audit", "Who changed what."),
     ("operations", "Whether the gateway lives and is ready."),
 ];

@@ -15,9 +15,13 @@ use crate::app::App;
 use crate::config::WithoutRedis;
 use crate::ops::health::{Dependency, HealthReport, ReadyReport};
 use crate::ops::metrics::Scrape;
+use proxy::state::{StateError, StoreMemory};
 
 /// Time for a dependency to answer.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Part of its memory that Redis may use before it counts as a problem.
+const MOST_MEMORY_PERCENT: u64 = 80;
 
 /// Returns the routes of the health endpoints.
 pub fn router() -> OpenApiRouter<Arc<App>> {
@@ -35,7 +39,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
         if find(name).is_some_and(|d| d.kind == kind) { connected(name) } else { "not_configured" }
     };
     Json(HealthReport {
-        status: if dependencies.iter().all(|dependency| dependency.ok) { "ok" } else { "degraded" },
+        status: if dependencies.iter().all(|dependency| dependency.ok) { "healthy" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
         timestamp: Timestamp::now(),
         database: connected("database"),
@@ -62,7 +66,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 /// Checks each dependency now.
 pub async fn check(app: &App) -> Vec<Dependency> {
     let database = tokio::time::timeout(CHECK_TIMEOUT, app.db.ping());
-    let state = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping());
+    let state = tokio::time::timeout(CHECK_TIMEOUT, async {
+        app.state.ping().await?;
+        // A Redis that does not tell its memory is no problem.
+        Ok::<_, StateError>(app.state.memory().await.unwrap_or(None))
+    });
     let (database, state) = tokio::join!(database, state);
     let database = match database {
         Ok(Ok(())) => None,
@@ -70,7 +78,7 @@ pub async fn check(app: &App) -> Vec<Dependency> {
         Err(_) => Some("no answer in time".to_owned()),
     };
     let state = match state {
-        Ok(Ok(())) => None,
+        Ok(Ok(memory)) => memory.and_then(nearly_full),
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("no answer in time".to_owned()),
     };
@@ -89,8 +97,17 @@ pub async fn check(app: &App) -> Vec<Dependency> {
     ]
 }
 
+/// Returns the problem of a store whose memory is nearly used up: keys that are needed may be evicted.
+fn nearly_full(memory: StoreMemory) -> Option<String> {
+    let percent = (memory.used * 100).checked_div(memory.allowed)?;
+    (percent > MOST_MEMORY_PERCENT).then(|| {
+        format!("Redis uses {percent} % of its memory ({} of {} bytes)", memory.used, memory.allowed)
+    })
+}
+
 /// Reads the current gauges.
 pub async fn scrape(app: &App) -> Scrape {
+    let memory = tokio::time::timeout(CHECK_TIMEOUT, app.state.memory()).await;
     let record = app.gateway.recorder.record.status();
     let pool = app.gateway.upstreams.pool.figures();
     let connections = app.db.connections();
@@ -103,6 +120,8 @@ pub async fn scrape(app: &App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
+        collab: app.collab.figures(),
+        state_memory: memory.ok().and_then(Result::ok).flatten(),
         alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
         dependencies: check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
     }

@@ -15,7 +15,7 @@ pub struct Health {
 /// The body of `/health`.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct HealthReport {
-    /// `ok`, or `degraded` when a dependency is unavailable.
+    /// `healthy`, or `degraded` when a dependency is unavailable.
     pub status: &'static str,
     pub version: &'static str,
     #[schema(value_type = String, format = DateTime)]

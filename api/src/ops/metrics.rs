@@ -10,7 +10,8 @@ use metrics::{Counter, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use protocol::Outcome;
 use proxy::route::Verb;
-use proxy::state::Alone;
+use proxy::state::{Alone, StoreMemory};
+use servers::collab::CollabFigures;
 
 /// Most servers with metrics of their own.
 const MAX_SERVERS: usize = 200;
@@ -51,6 +52,19 @@ metrics_list! {
     POOL_IDLE "mcp_connection_pool_idle" "gauge" "" "Database connections that are idle.";
     DEPENDENCY_UP "mcp_dependency_up" "gauge" "dependency" "1 while the dependency answers, else 0.";
     ALONE "mcp_decided_alone_total" "counter" "what" "What this replica decided alone while Redis was away: limits, copies (sessions, read from the database instead), values (whose a task is, kept in memory).";
+    SYNC_LAG "mcp_task_sync_lag_seconds" "gauge" "" "Longest time from a row of another program to its number, of the last such rows.";
+    OUTBOX "mcp_task_outbox" "gauge" "" "Rows of other programs that wait for their numbers.";
+    INGESTED "mcp_task_outbox_rows_total" "counter" "" "Rows of other programs that this replica numbered.";
+    STEPS "mcp_log_steps_total" "counter" "" "Log steps that this replica stored.";
+    STEP_TRANSACTIONS "mcp_log_step_transactions_total" "counter" "" "Database transactions that stored them.";
+    STEPS_WAITING "mcp_log_steps_waiting" "gauge" "" "Log steps that wait for the next transaction.";
+    LEASES "mcp_leases" "gauge" "" "Live leases of all replicas.";
+    LEASE_WAITERS "mcp_lease_waiters" "gauge" "" "Claims of all replicas that wait for a lease.";
+    REFUSED_WRITES "mcp_writes_refused_total" "counter" "reason" "Writes to workspaces that were refused: stale_token, lease_held or version_conflict.";
+    FOLLOWERS "mcp_task_followers" "gauge" "" "Calls and streams that follow a task at this replica.";
+    CONTENTS "mcp_task_cache_total" "counter" "result" "Contents of workspaces found in memory (hit), or read from their store (miss).";
+    STATE_USED "mcp_state_memory_used_bytes" "gauge" "" "Memory that Redis uses.";
+    STATE_ALLOWED "mcp_state_memory_allowed_bytes" "gauge" "" "Memory that Redis may use; 0 without a bound.";
     HTTP_SECONDS "http_request_duration_seconds" "histogram" "method, route, status" "Time of an HTTP request.";
     CPU_USER "process_cpu_user_seconds_total" "counter" "" "Processor time of this process in user mode, seconds.";
     CPU_SYSTEM "process_cpu_system_seconds_total" "counter" "" "Processor time of this process in the kernel, seconds.";
@@ -143,6 +157,9 @@ pub struct Scrape {
     pub pool_idle: u32,
     pub dependencies: Vec<(&'static str, bool)>,
     pub alone: Alone,
+    pub collab: CollabFigures,
+    /// Memory of Redis.
+    pub state_memory: Option<StoreMemory>,
 }
 
 impl Scrape {
@@ -159,6 +176,25 @@ impl Scrape {
         set(RECORD_JOURNAL, self.record_journal_bytes);
         set(POOL_SIZE, self.pool_size.into());
         set(POOL_IDLE, self.pool_idle.into());
+        let collab = &self.collab;
+        gauge!(SYNC_LAG).set(collab.sync_lag.as_secs_f64());
+        set(OUTBOX, collab.outbox);
+        counter!(INGESTED).absolute(collab.ingested);
+        counter!(STEPS).absolute(collab.steps.steps);
+        counter!(STEP_TRANSACTIONS).absolute(collab.steps.transactions);
+        set(STEPS_WAITING, collab.steps.waiting as u64);
+        set(LEASES, collab.leases);
+        set(LEASE_WAITERS, collab.waiters);
+        for (reason, count) in collab.refused {
+            counter!(REFUSED_WRITES, "reason" => reason).absolute(count);
+        }
+        set(FOLLOWERS, collab.followers as u64);
+        for (result, count) in [("hit", collab.cache_hits), ("miss", collab.cache_misses)] {
+            counter!(CONTENTS, "result" => result).absolute(count);
+        }
+        let memory = self.state_memory.unwrap_or(StoreMemory { used: 0, allowed: 0 });
+        set(STATE_USED, memory.used);
+        set(STATE_ALLOWED, memory.allowed);
         let Alone { limits, copies, values } = self.alone;
         for (what, count) in [("limits", limits), ("copies", copies), ("values", values)] {
             counter!(ALONE, "what" => what).absolute(count);

@@ -10,8 +10,10 @@ mod executions;
 mod find;
 mod input;
 mod keys;
+mod leases;
 mod listed;
 mod servers;
+mod tasks;
 mod tenancy;
 mod tenants;
 mod tokens;
@@ -48,5 +50,13 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(keys::list_keys, keys::create_key))
         .routes(routes!(keys::delete_key))
         .routes(routes!(tokens::create_token))
+        .routes(routes!(tasks::list_tasks, tasks::create_task))
+        .routes(routes!(tasks::find_task, tasks::update_task, tasks::delete_task))
+        .routes(routes!(tasks::events::follow_task))
+        .routes(routes!(tasks::list_files))
+        .route("/v1/tasks/{id}/files/{*path}", axum::routing::get(tasks::download_file))
+        .routes(routes!(tasks::download_workspace))
+        .routes(routes!(leases::list_leases))
+        .routes(routes!(leases::force_release))
         .routes(routes!(audit::list_audit_events))
 }

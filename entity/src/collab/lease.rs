@@ -43,11 +43,11 @@ pub struct Waiting {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claimed {
     Granted(Lease),
-    /// The path is leased by others, or others wait for it since earlier; here is whom to wait for.
+    /// The path is leased by others, or others wait for it since earlier.
     Held(Held),
 }
 
-/// What stands in the way of a claim or a write.
+/// Lease or earlier claim of another agent that stands in the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Held {
     pub holder: String,

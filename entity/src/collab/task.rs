@@ -47,7 +47,7 @@ words! {
 }
 
 words! {
-    /// Who finds a task: every agent of the tenant, or its creator, its assignee and its participants.
+    /// Agents that find a task: every agent of the tenant, or its creator, its assignee and its participants.
     Access {
         Tenant "tenant",
         Participants "participants",

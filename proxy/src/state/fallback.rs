@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Admission, Admitting, LimitKey, MemoryState, Quota, RedisState, StateError, StateKey, StateStore,
-    Subscription,
+    StoreMemory, Subscription,
 };
 
 /// Most unconfirmed writes; of further ones the copies expire by themselves.
@@ -225,6 +225,10 @@ impl StateStore for FallbackState {
 
     async fn ping(&self) -> Result<(), StateError> {
         self.inner.redis.ping().await
+    }
+
+    async fn memory(&self) -> Result<Option<StoreMemory>, StateError> {
+        self.inner.redis.memory().await
     }
 
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {

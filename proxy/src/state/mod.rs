@@ -39,6 +39,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// Checks that the store answers.
     async fn ping(&self) -> Result<(), StateError>;
 
+    /// Returns the memory that the store uses and may use, if it is one with such a bound.
+    async fn memory(&self) -> Result<Option<StoreMemory>, StateError> {
+        Ok(None)
+    }
+
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError>;
 
     /// Writes a new or existing key; the value is gone after `ttl`.
@@ -71,6 +76,14 @@ pub trait StateStore: Send + Sync + 'static {
 /// Future of [`StateStore::admit`]: ready at once from memory, later from Redis.
 pub type Admitting<'a> =
     Either<Ready<Result<Admission, StateError>>, BoxFuture<'a, Result<Admission, StateError>>>;
+
+/// Memory of a store, bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreMemory {
+    pub used: u64,
+    /// 0 without a bound.
+    pub allowed: u64,
+}
 
 /// Live messages of one channel, in order; ends only when the store goes away.
 pub type Subscription = BoxStream<'static, Notice>;

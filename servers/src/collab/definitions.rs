@@ -319,7 +319,7 @@ fn argument(name: &str) -> Value {
         "shared" => json!({ "type": "boolean", "description": "Beside other shared leases; for reading" }),
         "ttl_seconds" => seconds(super::leases::LONGEST_LEASE, "How long the lease lasts without a renewal"),
         "wait_seconds" => seconds(super::logs::LONGEST_WAIT, "How long to wait"),
-        "step" => json!({ "type": ["string", "object"], "description": "What you did or found" }),
+        "step" => json!({ "description": "What you did or found: a text, or any JSON" }),
         "message" => text("More words"),
         "data" => json!({ "description": "More facts; any JSON" }),
         "step_id" => text("An id of your own, so that a step that is sent again counts once"),

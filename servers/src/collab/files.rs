@@ -8,6 +8,7 @@ use protocol::{Code, Refusal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::agent::Agent;
 use super::edit::{Replacement, diff, patch, replace};
 use super::hub::{About, Notice};
 use super::path::{check_path, check_prefix};
@@ -56,7 +57,7 @@ struct Delete {
     expected: Expected,
 }
 
-/// What a write builds on.
+/// Version that a write builds on.
 #[derive(Deserialize)]
 struct Expected {
     expected_version: Option<i64>,
@@ -223,6 +224,19 @@ impl Collab {
         Ok(ToolOutput { text: changes, structured: Some(structured) })
     }
 
+    /// Returns a file and its contents.
+    pub async fn file_contents_of(
+        &self,
+        agent: &Agent,
+        task: &str,
+        path: &str,
+    ) -> Result<(File, Bytes), Refusal> {
+        check_path(path)?;
+        let file = self.db.tenant(agent.tenant).find_file(&agent.member, task, path).await?;
+        let contents = self.blobs.get(agent.tenant, &file.sha256).await?;
+        Ok((file, contents))
+    }
+
     async fn version_text(
         &self,
         call: &Call<'_>,
@@ -266,7 +280,8 @@ impl Collab {
         let sha256 = self.blobs.put(tenant, contents).await?;
         let token = expected.token;
         let write = FileWrite { path: path.to_owned(), sha256, size, deleted: false, condition, token };
-        let done = scope.write_file(&call.agent.member, task, write).await?;
+        let done = scope.write_file(&call.agent.member, task, write).await;
+        let done = done.inspect_err(|refusal| self.figures.refused(refusal.code))?;
         self.seen.saw(&call.agent, task, path, done.value.version).await;
         self.file_changed(call, task, path, done.seq);
         let mut written = of_path(task, path, &done.value);

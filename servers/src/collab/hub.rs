@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 /// A task of a tenant.
 pub type TaskKey = (TenantId, Arc<str>);
 
-/// What a change is about, as a set of bits.
+/// Subjects of a change, as a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct About(u8);
 

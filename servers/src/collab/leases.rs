@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use entity::collab::{Claim, Claimed, Held, Waiting};
+use entity::Actor;
+use entity::collab::{Claim, Claimed, Held, Lease, Waiting};
 use protocol::provider::{ProviderError, ToolOutput};
 use protocol::{Code, Refusal, TenantId};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ pub const LONGEST_LEASE: u64 = 600;
 /// Longest wait for a lease.
 pub const LONGEST_WAIT: u64 = 60;
 
-/// Time between attempts, though nobody told of a release.
+/// Longest time between attempts.
 const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Least time between attempts.
@@ -110,6 +111,15 @@ impl Collab {
             "path": released.value.path,
             "token": released.value.token,
         })))
+    }
+}
+
+impl Collab {
+    /// Ends a lease of any holder, and tells of it.
+    pub async fn force_release(&self, tenant: TenantId, id: Uuid, actor: &Actor) -> Result<Lease, Refusal> {
+        let released = self.db.tenant(tenant).force_release(id, actor).await?;
+        self.changed(tenant, &released.value.task_id, released.seq, About::LEASES);
+        Ok(released.value)
     }
 }
 

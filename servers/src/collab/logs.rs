@@ -20,7 +20,7 @@ const MOST: u64 = 500;
 /// Longest step, bytes of its JSON.
 const LONGEST_STEP: usize = 64 << 10;
 
-/// Least time between two looks for events that were told of.
+/// Least time between two reads of events.
 const BETWEEN: Duration = Duration::from_millis(10);
 
 #[derive(Deserialize)]

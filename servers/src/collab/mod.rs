@@ -2,9 +2,11 @@
 //! database is the authority; this process keeps contents by hash, and who waits for what.
 
 mod agent;
+mod archive;
 mod blobs;
 mod definitions;
 mod edit;
+mod feed;
 mod files;
 pub mod hub;
 mod leases;
@@ -36,10 +38,13 @@ use tokio_util::task::TaskTracker;
 
 pub use self::agent::Agent;
 pub use self::blobs::{Blobs, S3};
+pub use self::feed::Feed;
 use self::hub::{About, Hub, Notice};
 use self::seen::Seen;
 use self::steps::Steps;
+pub use self::tasks::new_task_id;
 pub use self::upkeep::CollabFigures;
+pub use path::is_task_id;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]

@@ -36,10 +36,15 @@ pub fn check_prefix(prefix: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Returns whether a text can be the id of a task.
+pub fn is_task_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@-".contains(&byte);
+    (1..=128).contains(&id.len()) && id.bytes().all(plain)
+}
+
 /// Checks the id of a task.
 pub fn check_task(id: &str) -> Result<(), Refusal> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@-".contains(&byte);
-    if (1..=128).contains(&id.len()) && id.bytes().all(plain) {
+    if is_task_id(id) {
         return Ok(());
     }
     let shown: String = id.chars().take(40).collect();

@@ -1,4 +1,4 @@
-//! What agents saw last: the versions of files that they read or wrote, and the tasks that they work in.
+//! Last sights of agents: versions of files that they read or wrote, and tasks that they work in.
 //! Neither needs to be exact: a forgotten version is read again, a late heartbeat is late.
 
 use std::collections::HashSet;
@@ -43,7 +43,7 @@ impl Seen {
     /// Notes the version of a file that the agent saw.
     pub async fn saw(&self, agent: &Agent, task: &str, path: &str, version: i64) {
         let value = version.to_string().into();
-        if let Err(error) = self.state.put_copy(&key(agent, task, path), value, self.life).await {
+        if let Err(error) = self.state.put(&key(agent, task, path), value, self.life).await {
             tracing::debug!(%error, "a seen version was not noted");
         }
     }

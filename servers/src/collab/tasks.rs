@@ -1,14 +1,15 @@
 //! Tools for tasks and their participants.
 
-use entity::Page;
 use entity::collab::{Access, NewTask, Status, Task, TaskFilter, TaskPatch};
+use entity::{Actor, Page};
 use protocol::provider::{ProviderError, ToolOutput};
 use protocol::{Code, Refusal};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::hub::About;
+use super::agent::Agent;
+use super::hub::{About, Notice};
 use super::path::check_task;
 use super::{Call, Collab, answer};
 
@@ -92,7 +93,7 @@ struct Join {
 impl Collab {
     pub(super) async fn task_create(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let given: Create = call.read()?;
-        let id = given.task_id.unwrap_or_else(|| format!("task-{}", Uuid::now_v7().simple()));
+        let id = given.task_id.unwrap_or_else(new_task_id);
         check_task(&id)?;
         if let Some(parent) = &given.parent {
             check_task(parent)?;
@@ -110,13 +111,14 @@ impl Collab {
             participants: given.participants,
             ..NewTask::new(id, given.title)
         };
-        let task = self.create_task(call, new).await?;
+        let task = self.create_task(&call.agent, new).await?;
         Ok(answer(json!({ "task": task })))
     }
 
-    async fn create_task(&self, call: &Call<'_>, new: NewTask) -> Result<Task, Refusal> {
-        let tenant = call.agent.tenant;
-        let made = self.db.tenant(tenant).create_task(&call.agent.member, new).await?;
+    /// Creates a task and tells of it.
+    pub async fn create_task(&self, agent: &Agent, new: NewTask) -> Result<Task, Refusal> {
+        let tenant = agent.tenant;
+        let made = self.db.tenant(tenant).create_task(&agent.member, new).await?;
         self.changed(tenant, &made.value.id, made.seq, About::TASK.and(About::LIST));
         Ok(made.value)
     }
@@ -150,17 +152,25 @@ impl Collab {
             expected_status: given.expected_status.as_deref().map(status).transpose()?,
             note: given.note,
         };
-        let task = self.update_task(call, &given.task_id, patch).await?;
+        let task = self.update_task(&call.agent, &given.task_id, patch).await?;
         Ok(answer(json!({ "task": task })))
     }
 
-    async fn update_task(&self, call: &Call<'_>, id: &str, patch: TaskPatch) -> Result<Task, Refusal> {
-        let tenant = call.agent.tenant;
+    /// Changes a task and tells of it.
+    pub async fn update_task(&self, agent: &Agent, id: &str, patch: TaskPatch) -> Result<Task, Refusal> {
+        let tenant = agent.tenant;
         let listed = patch.title.is_some() || patch.access.is_some();
-        let changed = self.db.tenant(tenant).update_task(&call.agent.member, id, patch).await?;
+        let changed = self.db.tenant(tenant).update_task(&agent.member, id, patch).await?;
         let about = if listed { About::TASK.and(About::LIST) } else { About::TASK };
         self.changed(tenant, id, changed.seq, about);
         Ok(changed.value)
+    }
+
+    /// Deletes a task and tells of it.
+    pub async fn delete_task(&self, agent: &Agent, id: &str, actor: &Actor) -> Result<(), Refusal> {
+        self.db.tenant(agent.tenant).delete_task(&agent.member, id, actor).await?;
+        self.hub.changed(Notice { key: (agent.tenant, id.into()), seq: None, about: About::ALL, path: None });
+        Ok(())
     }
 
     pub(super) async fn task_list(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
@@ -201,7 +211,7 @@ impl Collab {
             note,
             ..TaskPatch::default()
         };
-        let task = self.update_task(call, &task_id, patch).await?;
+        let task = self.update_task(&call.agent, &task_id, patch).await?;
         let tenant = call.agent.tenant;
         let released = self.db.tenant(tenant).release_all(&call.agent.member, &task_id).await?;
         self.changed(tenant, &task_id, released.seq, About::LEASES.and(About::PEOPLE));
@@ -241,6 +251,11 @@ impl Collab {
         let leases = scope.leases(&call.agent.member, Some(&task_id)).await?;
         Ok(answer(json!({ "participants": participants, "leases": leases })))
     }
+}
+
+/// Returns an id for a task whose maker chose none.
+pub fn new_task_id() -> String {
+    format!("task-{}", Uuid::now_v7().simple())
 }
 
 fn status(text: &str) -> Result<Status, Refusal> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entity::collab::Member;
 use futures_util::StreamExt;
-use protocol::TenantId;
+use protocol::{Code, TenantId};
 use proxy::state::{Notice as Message, StateKey};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -38,6 +38,19 @@ pub struct Figures {
     outbox: AtomicU64,
     leases: AtomicU64,
     waiters: AtomicU64,
+    refused: [AtomicU64; 3],
+}
+
+/// Refusals of writes that are counted.
+const REFUSED: [Code; 3] = [Code::StaleToken, Code::LeaseHeld, Code::VersionConflict];
+
+impl Figures {
+    /// Counts a refused write.
+    pub fn refused(&self, code: Code) {
+        if let Some(place) = REFUSED.iter().position(|counted| *counted == code) {
+            self.refused[place].fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Figures of collaboration.
@@ -49,6 +62,8 @@ pub struct CollabFigures {
     pub outbox: u64,
     pub leases: u64,
     pub waiters: u64,
+    /// Refused writes by the code.
+    pub refused: [(&'static str, u64); 3],
     pub followers: usize,
     pub cache_hits: u64,
     pub cache_misses: u64,
@@ -78,6 +93,7 @@ impl Collab {
             outbox: of(&figures.outbox),
             leases: of(&figures.leases),
             waiters: of(&figures.waiters),
+            refused: [0, 1, 2].map(|place| (REFUSED[place].as_str(), of(&figures.refused[place]))),
             followers: self.hub.followers(),
             cache_hits,
             cache_misses,
@@ -103,7 +119,7 @@ impl Collab {
         }
     }
 
-    /// Looks for other programs' rows, and for events that nobody told of.
+    /// Looks for other programs' rows, and for events without a notice.
     async fn look(&self) {
         let mut ticks = tokio::time::interval(self.settings.sync_from);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -60,8 +60,8 @@ async fn discovery_and_lists(backend: Backend) {
         assert!(uris.contains(&json!(door.uri("test://static-text")).to_string()), "{uris}");
         let templates = client.result("resources/templates/list", json!({})).await;
         is_cacheable(&templates);
-        let template = &templates["resourceTemplates"][0]["uriTemplate"];
-        assert_eq!(*template, door.uri("test://template/{id}/data"));
+        let template = json!(door.uri("test://template/{id}/data")).to_string();
+        assert!(templates.to_string().contains(&template), "{templates}");
         let prompts = client.result("prompts/list", json!({})).await;
         is_cacheable(&prompts);
         assert!(prompts.to_string().contains(&door.name("test_simple_prompt")), "{prompts}");

@@ -55,8 +55,8 @@ async fn handshakes_and_lists(backend: Backend) {
             let resources = client.result("resources/list", json!({})).await;
             assert!(resources.to_string().contains(&door.uri("test://static-text")), "{resources}");
             let templates = client.result("resources/templates/list", json!({})).await;
-            let template = &templates["resourceTemplates"][0]["uriTemplate"];
-            assert_eq!(*template, door.uri("test://template/{id}/data"));
+            let template = json!(door.uri("test://template/{id}/data")).to_string();
+            assert!(templates.to_string().contains(&template), "{templates}");
             let prompts = client.result("prompts/list", json!({})).await;
             assert!(prompts.to_string().contains(&door.name("test_simple_prompt")), "{prompts}");
         }

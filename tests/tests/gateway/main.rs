@@ -7,6 +7,7 @@ mod bridge_old_to_new;
 mod bytes;
 mod catalog;
 mod children;
+mod collab;
 mod configs;
 mod conformance;
 mod declared;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
         ("configs", configs::CASES),
+        ("collab", collab::cases()),
         ("tenants", tenants::CASES),
         ("operations", operations::CASES),
         ("declared", declared::CASES),

@@ -202,7 +202,9 @@ impl Fields {
         if !about.is_empty() {
             member["description"] = about.into();
         }
-        if is_nullable && member.get("type").is_some() {
+        if is_nullable && let Some(Value::Array(types)) = member.get_mut("type") {
+            types.push("null".into());
+        } else if is_nullable && member.get("type").is_some() {
             member["type"] = json!([member["type"], "null"]);
         } else if is_nullable {
             member = json!({"oneOf": [member, {"type": "null"}]});

@@ -1,4 +1,5 @@
-//! Rules of the queue for leases: who goes first, and who waits for whom. Knows no SQL beyond the rows.
+//! Rules of the queue for leases: order of claims, and circles of agents that wait for each other. Knows no
+//! SQL beyond the rows.
 
 use protocol::Refusal;
 use uuid::Uuid;
@@ -79,7 +80,7 @@ pub(super) fn held_by(row: &leases::Model, now: i64) -> Held {
     }
 }
 
-/// Adds whom to wait for, and how long.
+/// Adds the holder of a lease, and the time that it has left.
 pub(super) fn with_holder(refusal: Refusal, held: &Held) -> Refusal {
     refusal
         .fact("holder", held.holder.as_str())

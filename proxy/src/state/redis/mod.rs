@@ -22,7 +22,9 @@ pub use self::address::{InvalidRedisUrl, RedisSettings};
 use self::connect::Connector;
 use self::link::Link;
 use self::live::Live;
-use super::{Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, Subscription};
+use super::{
+    Admission, Admitting, LimitKey, Quota, StateError, StateKey, StateStore, StoreMemory, Subscription,
+};
 
 /// Store of several replicas.
 pub struct RedisState {
@@ -103,6 +105,17 @@ impl StateStore for RedisState {
 
     async fn ping(&self) -> Result<(), StateError> {
         self.link.query(&cmd("PING")).await
+    }
+
+    async fn memory(&self) -> Result<Option<StoreMemory>, StateError> {
+        let info: String = self.link.query(cmd("INFO").arg("memory")).await?;
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|value| value.trim().parse().ok())
+        };
+        let used = field("used_memory")
+            .ok_or_else(|| StateError::Unexpected { reason: "INFO names no used_memory".to_owned() })?;
+        Ok(Some(StoreMemory { used, allowed: field("maxmemory").unwrap_or(0) }))
     }
 
     async fn get(&self, key: &StateKey) -> Result<Option<Bytes>, StateError> {

@@ -255,8 +255,10 @@ fn introductions(provider: &dyn ToolProvider) -> [Bytes; 2] {
     let server = json!({ "name": info.name, "title": info.title, "version": info.version });
     let mut capabilities = json!({ "tools": { "listChanged": false } });
     if provider.has_resources() {
-        let updates = provider.has_updates();
-        capabilities["resources"] = json!({ "subscribe": updates, "listChanged": updates });
+        capabilities["resources"] = match provider.has_updates() {
+            true => json!({ "subscribe": true, "listChanged": true }),
+            false => json!({ "listChanged": false }),
+        };
     }
     if provider.has_prompts() {
         capabilities["prompts"] = json!({ "listChanged": false });

@@ -2,6 +2,7 @@
 
 mod connect;
 mod eras;
+pub mod server;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

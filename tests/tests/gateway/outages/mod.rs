@@ -27,7 +27,7 @@ fn outage() -> Duration {
     Duration::from_secs(seconds.unwrap_or(3))
 }
 
-fn redis_program() -> PathBuf {
+pub fn redis_program() -> PathBuf {
     match redis_source() {
         Ok(Source::Program(program)) => program,
         Ok(Source::Url(_)) => not_run("TEST_REDIS_URL is somebody else's, and not ours to stop"),
