@@ -83,7 +83,7 @@ pub async fn follow_task(
             app.tasks.spawn(follow.over_websocket(upgrade));
             switched(&accept)
         }
-        None => follow.as_sse(),
+        None => follow.into_sse(),
     })
 }
 
@@ -129,7 +129,7 @@ impl Follow {
         }
     }
 
-    fn as_sse(self) -> Response {
+    fn into_sse(self) -> Response {
         let body = stream::unfold((self, false), |(mut follow, begun)| async move {
             let mut out = Vec::new();
             if !begun {

@@ -97,7 +97,7 @@ async fn a_step_sent_again_is_the_same_step(ground: Ground) {
     let (one, two) = (step(&ground, "t", "1"), step(&ground, "t", "2"));
     let answers = append(&ground, &[one.clone(), two.clone(), one.clone()]).await;
     assert_eq!(answers, [Ok((2, false)), Ok((3, false)), Ok((2, true))]);
-    assert_eq!(append(&ground, &[two.clone()]).await, [Ok((3, true))]);
+    assert_eq!(append(&ground, std::slice::from_ref(&two)).await, [Ok((3, true))]);
     let other = NewStep { data: json!({ "step": "other" }), ..two.clone() };
     let stranger = NewStep { agent: "bob".to_owned(), ..two };
     assert_eq!(append(&ground, &[other, stranger]).await, [Err(Code::Conflict), Err(Code::Conflict)]);

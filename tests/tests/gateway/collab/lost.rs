@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::outages::redis_program;
+use crate::outages::{database, postgres_programs, redis_program};
 use protocol::Code;
 use tests::redis_server::RedisServer;
 use tests::{Actor, Backend, Case, Settings, TestApp, Value, cases, json};
@@ -12,7 +12,8 @@ use super::{done, make_task, metric, tool};
 
 pub const CASES: &[Case] = cases![
     Every: acknowledged_steps_and_tokens_survive_a_kill;
-    Postgres: two_gateways_are_one, outside_rows_are_seen_within_a_second, redis_is_not_needed;
+    Postgres: tokens_and_steps_survive_postgres_and_redis, copies_have_the_names_of_earlier_gateways,
+        two_gateways_are_one, outside_rows_are_seen_within_a_second, redis_is_not_needed;
 ];
 
 /// All events of a task, whose numbers have no gap.
@@ -98,6 +99,68 @@ async fn acknowledged_steps_and_tokens_survive_a_kill(backend: Backend) {
     );
     let renewed = done(&actor, "renew_file", json!({ "task_id": "t", "path": "0" })).await;
     assert!(renewed["token"].as_i64().unwrap() < last_token, "leases survive too");
+}
+
+async fn tokens_and_steps_survive_postgres_and_redis(_: Backend) {
+    let (programs, program) = (postgres_programs(), redis_program());
+    let mut postgres = database();
+    let mut redis = RedisServer::start(&program).unwrap();
+    let settings =
+        Settings::new().env("DATABASE_URL", postgres.url("postgres")).env("REDIS_URL", redis.url());
+    let app = TestApp::start(Backend::Sqlite, settings).await;
+    let local = app.anonymous_from_loopback();
+    make_task(&local, "t").await;
+    let claim = async |path: &str| {
+        let lease = done(&local, "claim_file", json!({ "task_id": "t", "path": path })).await;
+        lease["token"].as_i64().unwrap()
+    };
+    let mut tokens = vec![claim("a").await];
+    let written = json!({ "task_id": "t", "path": "a", "content": "x", "token": tokens[0] });
+    done(&local, "file_write", written.clone()).await;
+    let step = json!({ "task_id": "t", "step": "acknowledged", "step_id": "1" });
+    done(&local, "log_step", step).await;
+    let mut connection =
+        redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
+    tokens.push(claim("b").await);
+    redis.stop();
+    redis.start_again(&program).unwrap();
+    tokens.push(claim("c").await);
+    postgres.stop();
+    let refused = tool(&local, "claim_file", json!({ "task_id": "t", "path": "d" })).await;
+    refused.must(refused.status == 503, "there is no lease without the database");
+    postgres.start_again(&programs).unwrap();
+    local.until("/ready", Duration::from_secs(20), |answer| answer.status == 200).await;
+    tokens.push(claim("d").await);
+    assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "{tokens:?}");
+    assert_eq!(done(&local, "claim_file", json!({ "task_id": "t", "path": "a" })).await["token"], tokens[0]);
+    // Its lease and the version that it saw count as before.
+    assert_eq!(done(&local, "file_write", written).await["version"], 2);
+    assert!(steps_of(&local, "t").await.contains("1"));
+}
+
+async fn copies_have_the_names_of_earlier_gateways(backend: Backend) {
+    use futures_util::StreamExt;
+    let app = TestApp::start(backend, Settings::new().env("REDIS_COMPAT_KEYS", true)).await;
+    let url = app.storage.redis_url.clone().unwrap();
+    let client = redis::Client::open(url).unwrap();
+    let mut messages = client.get_async_pubsub().await.unwrap();
+    messages.subscribe("task:compat-1:updates").await.unwrap();
+    let ada = app.as_agent("ada").await;
+    make_task(&ada, "compat-1").await;
+    let mut messages = messages.into_on_message();
+    let message = tokio::time::timeout(Duration::from_secs(10), messages.next()).await.unwrap().unwrap();
+    let told: Value = serde_json::from_str(&message.get_payload::<String>().unwrap()).unwrap();
+    assert_eq!(told, json!({ "topic": "task:compat-1", "seq": 1 }));
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let copy: String = redis::cmd("GET").arg("task:compat-1").query_async(&mut connection).await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&copy).unwrap()["title"], "A task");
+    ada.delete("/v1/tasks/compat-1").await.status(204);
+    let gone = async || {
+        let mut connection = connection.clone();
+        redis::cmd("EXISTS").arg("task:compat-1").query_async::<i64>(&mut connection).await.unwrap() == 0
+    };
+    super::until(Duration::from_secs(10), gone).await;
 }
 
 async fn two_gateways_are_one(backend: Backend) {

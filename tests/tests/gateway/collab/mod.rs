@@ -3,6 +3,7 @@
 
 mod live;
 mod lost;
+mod model;
 mod rest;
 mod tools;
 
@@ -13,7 +14,7 @@ use tests::{Actor, Answer, Case, TestApp, Value, json};
 pub fn cases() -> &'static [Case] {
     use std::sync::OnceLock;
     static ALL: OnceLock<Vec<Case>> = OnceLock::new();
-    ALL.get_or_init(|| [tools::CASES, rest::CASES, live::CASES, lost::CASES].concat())
+    ALL.get_or_init(|| [tools::CASES, rest::CASES, live::CASES, lost::CASES, model::CASES].concat())
 }
 
 /// Calls a tool as plain JSON.

@@ -35,7 +35,7 @@ pub fn redis_program() -> PathBuf {
     }
 }
 
-fn postgres_programs() -> PathBuf {
+pub fn postgres_programs() -> PathBuf {
     match postgres_source() {
         Ok(Source::Program(programs)) => programs,
         Ok(Source::Url(_)) => not_run("TEST_DATABASE_URL is somebody else's, and not ours to stop"),
@@ -107,7 +107,7 @@ impl Bench {
 }
 
 /// A database that keeps what it acknowledged when it is killed.
-fn database() -> PostgresServer {
+pub fn database() -> PostgresServer {
     PostgresServer::start(&postgres_programs(), &["synchronous_commit = on"])
         .unwrap_or_else(|error| panic!("{error}"))
 }
