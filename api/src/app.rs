@@ -95,7 +95,7 @@ impl App {
         let db = connect(&config, &secrets).await?;
         let tenant = prepare(&db).await?;
         let (state, fallback) = state_store(&config)?;
-        let collab = collab(&config, &db, &state, tenant)?;
+        let collab = collab(&config, &db, &state, tenant).map_err(StartError::usage)?;
         let builtins = builtins(&collab);
         declare(&db, &config, tenant, &builtins).await?;
         first_key(&db, &config, &secrets, tenant).await?;

@@ -9,7 +9,6 @@ use protocol::provider::ToolProvider;
 use proxy::state::StateStore;
 use servers::collab::{Blobs, Collab, CollabSettings, S3};
 
-use crate::app::StartError;
 use crate::config::Config;
 
 /// Returns the servers that run in this process.
@@ -17,12 +16,13 @@ pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
     vec![Arc::new(servers::calculator::Calculator), Arc::new(collab.clone())]
 }
 
+/// Opens the server `collab`; the error is a sentence for the operator.
 pub fn collab(
     config: &Config,
     db: &Db,
     state: &Arc<dyn StateStore>,
     default_tenant: TenantId,
-) -> Result<Collab, StartError> {
+) -> Result<Collab, String> {
     let given = &config.collaboration;
     let settings = CollabSettings {
         lease: Duration::from_secs(given.file_lock_timeout),
@@ -35,7 +35,7 @@ pub fn collab(
     Ok(Collab::new(db.clone(), Arc::clone(state), blobs(config)?, settings))
 }
 
-fn blobs(config: &Config) -> Result<Blobs, StartError> {
+fn blobs(config: &Config) -> Result<Blobs, String> {
     let given = &config.collaboration;
     if !given.workspace_s3_bucket.is_empty() {
         let s3 = S3 {
@@ -46,16 +46,13 @@ fn blobs(config: &Config) -> Result<Blobs, StartError> {
             secret_key: given.workspace_s3_secret_key.clone(),
         };
         return Blobs::in_s3(&s3).map_err(|error| {
-            StartError::usage(format!(
-                "the store of workspaces (WORKSPACE_S3_BUCKET) cannot be used: {error}"
-            ))
+            format!("the store of workspaces (WORKSPACE_S3_BUCKET) cannot be used: {error}")
         });
     }
     let dir = match given.workspace_dir.as_os_str().is_empty() {
         true => config.server.data_dir.join("blobs"),
         false => given.workspace_dir.clone(),
     };
-    Blobs::in_directory(&dir).map_err(|error| {
-        StartError::usage(format!("the directory of workspaces (WORKSPACE_DIR) cannot be used: {error}"))
-    })
+    Blobs::in_directory(&dir)
+        .map_err(|error| format!("the directory of workspaces (WORKSPACE_DIR) cannot be used: {error}"))
 }

@@ -11,8 +11,8 @@ pub struct Replacement {
     pub old: String,
     #[serde(alias = "new_text", alias = "new_string", alias = "replace")]
     pub new: String,
-    #[serde(default, alias = "replace_all")]
-    pub all: bool,
+    #[serde(alias = "replace_all")]
+    pub all: Option<bool>,
 }
 
 /// Applies replacements one after the other.
@@ -23,7 +23,7 @@ pub fn replace(text: &str, edits: &[Replacement]) -> Result<String, Refusal> {
         if edit.old.is_empty() {
             return Err(refuse(format!("edit {number}: `old` is empty, so there is nothing to look for")));
         }
-        text = match (text.matches(&edit.old).count(), edit.all) {
+        text = match (text.matches(&edit.old).count(), edit.all.unwrap_or(false)) {
             (0, _) => return Err(not_found(number, &text, &edit.old)),
             (1, _) | (_, true) => text.replace(&edit.old, &edit.new),
             (count, false) => {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn edit(old: &str, new: &str) -> Replacement {
-        Replacement { old: old.to_owned(), new: new.to_owned(), all: false }
+        Replacement { old: old.to_owned(), new: new.to_owned(), all: None }
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
         let text = "fn a() {\n    one();\n}\nfn b() {\n    one();\n}\n";
         let done = replace(text, &[edit("fn a", "fn z"), edit("fn z() {\n", "fn y() {\n")]).unwrap();
         assert!(done.starts_with("fn y() {\n    one();"));
-        let all = Replacement { all: true, ..edit("one", "two") };
+        let all = Replacement { all: Some(true), ..edit("one", "two") };
         assert_eq!(replace(text, &[all]).unwrap().matches("two").count(), 2);
         for (old, part) in
             [("", "edit 1: `old` is empty"), ("one()", "2 times (lines 2, 5)"), ("three", "does not occur")]

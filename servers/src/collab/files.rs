@@ -42,8 +42,7 @@ struct Write {
 struct Edit {
     task_id: String,
     path: String,
-    #[serde(default)]
-    edits: Vec<Replacement>,
+    edits: Option<Vec<Replacement>>,
     diff: Option<String>,
     #[serde(flatten)]
     expected: Expected,
@@ -69,8 +68,7 @@ struct Expected {
 #[derive(Deserialize)]
 struct List {
     task_id: String,
-    #[serde(default)]
-    prefix: String,
+    prefix: Option<String>,
     after: Option<String>,
     limit: Option<u64>,
 }
@@ -146,10 +144,10 @@ impl Collab {
         let file = scope.find_file(&call.agent.member, &given.task_id, &given.path).await?;
         let contents = self.blobs.get(call.agent.tenant, &file.sha256).await?;
         let old = text(&given.path, &contents)?;
-        let new = match (&given.diff, given.edits.is_empty()) {
-            (None, false) => replace(old, &given.edits)?,
-            (Some(diff), true) => patch(old, diff)?,
-            (None, true) | (Some(_), false) => {
+        let new = match (&given.diff, &given.edits) {
+            (None, Some(edits)) => replace(old, edits)?,
+            (Some(diff), None) => patch(old, diff)?,
+            (None, None) | (Some(_), Some(_)) => {
                 return Err(Refusal::new(Code::ValidationFailed, "give either `edits` or `diff`").into());
             }
         };
@@ -183,6 +181,7 @@ impl Collab {
 
     pub(super) async fn file_list(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let List { task_id, prefix, after, limit } = call.read()?;
+        let prefix = prefix.unwrap_or_default();
         check_prefix(&prefix)?;
         let limit = limit.unwrap_or(MOST).clamp(1, MOST);
         let scope = self.db.tenant(call.agent.tenant);

@@ -33,8 +33,7 @@ const KEEP: Duration = Duration::from_secs(3);
 struct ClaimFile {
     task_id: String,
     path: String,
-    #[serde(default)]
-    shared: bool,
+    shared: Option<bool>,
     ttl_seconds: Option<f64>,
     wait_seconds: Option<f64>,
 }
@@ -60,7 +59,7 @@ impl Collab {
             QueuePlace { collab: self, tenant, task: &given.task_id, id: Uuid::now_v7(), taken: false };
         let mut claim = Claim {
             path: given.path,
-            shared: given.shared,
+            shared: given.shared.unwrap_or(false),
             ttl: seconds(given.ttl_seconds, self.settings.lease, LONGEST_LEASE),
             queue: None,
         };
@@ -151,7 +150,7 @@ fn refused(task: &str, path: &str, held: &Held, waited: Duration) -> Refusal {
     let Held { holder, path: leased, expires_in_ms, ahead, deadlock } = held;
     let reason = match expires_in_ms {
         0 => format!("`{path}` in task `{task}` is waited for by `{holder}` since earlier"),
-        left => format!("`{leased}` in task `{task}` is leased to `{holder}` for another {left} ms"),
+        left => format!("`{leased}` is leased to `{holder}` in task `{task}` for another {left} ms"),
     };
     let hint = match deadlock {
         true => "that agent waits for a lease of yours: release it, or come back later",

@@ -26,7 +26,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 #[derive(Deserialize)]
 struct LogStep {
     task_id: String,
-    step: Value,
+    step: String,
     status: Option<String>,
     message: Option<String>,
     data: Option<Value>,
@@ -36,8 +36,7 @@ struct LogStep {
 #[derive(Deserialize)]
 struct Subscribe {
     task_id: String,
-    #[serde(default, alias = "after_seq", alias = "cursor")]
-    after: i64,
+    after: Option<i64>,
     wait_seconds: Option<f64>,
     limit: Option<u64>,
 }
@@ -46,7 +45,7 @@ impl Collab {
     /// Answers when the step is stored.
     pub(super) async fn log_step(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let given: LogStep = call.read()?;
-        let mut data = Map::from_iter([("step".to_owned(), given.step)]);
+        let mut data = Map::from_iter([("step".to_owned(), Value::from(given.step))]);
         let texts = [("status", given.status), ("message", given.message)];
         data.extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))));
         if let Some(more) = given.data {
@@ -83,22 +82,23 @@ impl Collab {
     pub(super) async fn subscribe_logs(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let given: Subscribe = call.read()?;
         let (tenant, member) = (call.agent.tenant, &call.agent.member);
+        let after = given.after.unwrap_or_default();
         let wait = seconds(given.wait_seconds, Duration::ZERO, LONGEST_WAIT);
         let until = (Instant::now() + wait).min(call.answer_by());
         let limit = given.limit.unwrap_or(MOST).clamp(1, MOST);
         let mut follower = self.hub.follow((tenant, given.task_id.as_str().into()));
         loop {
             let (events, newest) =
-                self.db.tenant(tenant).events_after(member, &given.task_id, given.after, limit).await?;
+                self.db.tenant(tenant).events_after(member, &given.task_id, after, limit).await?;
             let left = until.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {
-                let after = events.last().map_or(given.after, |event| event.seq);
+                let after = events.last().map_or(after, |event| event.seq);
                 return Ok(answer(json!({
                     "taskId": given.task_id, "events": events, "after": after, "newest": newest,
                     "more": after < newest,
                 })));
             }
-            tokio::time::timeout(left, follower.after(given.after)).await.ok();
+            tokio::time::timeout(left, follower.after(after)).await.ok();
             tokio::time::sleep(BETWEEN).await;
         }
     }

@@ -39,7 +39,8 @@ pub fn check_prefix(prefix: &str) -> Result<(), Refusal> {
 /// Returns whether a text can be the id of a task.
 pub fn is_task_id(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@-".contains(&byte);
-    (1..=128).contains(&id.len()) && id.bytes().all(plain)
+    // `.` and `..` mean other things in the path of an address.
+    (1..=128).contains(&id.len()) && id.bytes().all(plain) && !id.starts_with('.')
 }
 
 /// Checks the id of a task.
@@ -50,7 +51,9 @@ pub fn check_task(id: &str) -> Result<(), Refusal> {
     let shown: String = id.chars().take(40).collect();
     Err(Refusal::new(
         Code::ValidationFailed,
-        format!("the task id {shown:?} is not 1 to 128 letters, digits and `_.:@-`"),
+        format!(
+            "the task id {shown:?} is not 1 to 128 letters, digits and `_.:@-`, without a dot at the beginning"
+        ),
     ))
 }
 
@@ -146,8 +149,15 @@ mod tests {
         for prefix in ["..", "/", "src//"] {
             assert_eq!(check_prefix(prefix).is_ok(), prefix == "/", "{prefix}");
         }
-        for (id, fits) in [("task-123", true), ("a:b@c.d_e", true), ("", false), ("a b", false), ("ä", false)]
-        {
+        for (id, fits) in [
+            ("task-123", true),
+            ("a:b@c.d_e", true),
+            ("", false),
+            ("a b", false),
+            ("ä", false),
+            ("..", false),
+            (".", false),
+        ] {
             assert_eq!(check_task(id).is_ok(), fits, "{id}");
         }
         check_task(&"x".repeat(129)).unwrap_err();

@@ -4,7 +4,7 @@ use entity::collab::{Access, NewTask, Status, Task, TaskFilter, TaskPatch};
 use entity::{Actor, Page};
 use protocol::provider::{ProviderError, ToolOutput};
 use protocol::{Code, Refusal};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -21,46 +21,60 @@ const TEXT: usize = 100_000;
 
 #[derive(Deserialize)]
 struct Create {
-    #[serde(alias = "id")]
     task_id: Option<String>,
     title: String,
-    description: Option<String>,
-    status: Option<String>,
-    assigned_to: Option<String>,
-    complexity: Option<i32>,
-    parent: Option<String>,
-    #[serde(default)]
-    labels: Vec<String>,
-    #[serde(default)]
-    depends_on: Vec<String>,
-    access: Option<String>,
-    #[serde(default)]
-    participants: Vec<String>,
+    #[serde(flatten)]
+    members: Members,
 }
 
 #[derive(Deserialize)]
 struct Update {
     task_id: String,
     title: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    description: Option<Option<String>>,
-    status: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    assigned_to: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
-    complexity: Option<Option<i32>>,
-    #[serde(default, deserialize_with = "given")]
-    parent: Option<Option<String>>,
-    labels: Option<Vec<String>>,
-    depends_on: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "given")]
-    result: Option<Option<Value>>,
-    access: Option<String>,
-    #[serde(default)]
-    participants: Vec<String>,
+    #[serde(flatten)]
+    members: Members,
+    result: Option<Value>,
     expected_version: Option<i64>,
     expected_status: Option<String>,
     note: Option<String>,
+    /// Members to remove: null means that an argument is left out, since some clients send it so.
+    clear: Option<Vec<String>>,
+}
+
+/// Members of a task that both tools take.
+#[derive(Deserialize)]
+struct Members {
+    description: Option<String>,
+    status: Option<String>,
+    assigned_to: Option<String>,
+    complexity: Option<i32>,
+    parent: Option<String>,
+    labels: Option<Vec<String>>,
+    depends_on: Option<Vec<String>>,
+    access: Option<String>,
+    participants: Option<Vec<String>>,
+}
+
+impl Members {
+    /// Returns the changes that the members are.
+    fn patch(self) -> Result<TaskPatch, Refusal> {
+        if let Some(parent) = &self.parent {
+            check_task(parent)?;
+        }
+        check_texts(None, self.description.as_ref(), self.labels.as_deref().unwrap_or_default())?;
+        Ok(TaskPatch {
+            description: self.description.map(Some),
+            status: self.status.as_deref().map(status).transpose()?,
+            assigned_to: self.assigned_to.map(Some),
+            complexity: self.complexity.map(Some),
+            parent: self.parent.map(Some),
+            labels: self.labels,
+            depends_on: self.depends_on,
+            access: self.access.as_deref().map(access).transpose()?,
+            participants: self.participants.unwrap_or_default(),
+            ..TaskPatch::default()
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,24 +106,22 @@ struct Join {
 
 impl Collab {
     pub(super) async fn task_create(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
-        let given: Create = call.read()?;
-        let id = given.task_id.unwrap_or_else(new_task_id);
+        let Create { task_id, title, members } = call.read()?;
+        let id = task_id.unwrap_or_else(new_task_id);
         check_task(&id)?;
-        if let Some(parent) = &given.parent {
-            check_task(parent)?;
-        }
-        check_texts(Some(&given.title), given.description.as_ref(), &given.labels)?;
+        check_texts(Some(&title), None, &[])?;
+        let members = members.patch()?;
         let new = NewTask {
-            description: given.description,
-            status: given.status.as_deref().map(status).transpose()?.unwrap_or(Status::Pending),
-            assigned_to: given.assigned_to,
-            complexity: given.complexity,
-            parent: given.parent,
-            labels: given.labels,
-            depends_on: given.depends_on,
-            access: given.access.as_deref().map(access).transpose()?.unwrap_or(Access::Tenant),
-            participants: given.participants,
-            ..NewTask::new(id, given.title)
+            description: members.description.flatten(),
+            status: members.status.unwrap_or(Status::Pending),
+            assigned_to: members.assigned_to.flatten(),
+            complexity: members.complexity.flatten(),
+            parent: members.parent.flatten(),
+            labels: members.labels.unwrap_or_default(),
+            depends_on: members.depends_on.unwrap_or_default(),
+            access: members.access.unwrap_or(Access::Tenant),
+            participants: members.participants,
+            ..NewTask::new(id, title)
         };
         let task = self.create_task(&call.agent, new).await?;
         Ok(answer(json!({ "task": task })))
@@ -133,25 +145,28 @@ impl Collab {
 
     pub(super) async fn task_update(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let given: Update = call.read()?;
-        let description = given.description.as_ref().and_then(Option::as_ref);
-        check_texts(given.title.as_ref(), description, given.labels.as_deref().unwrap_or_default())?;
-        check_texts(None, given.note.as_ref(), &[])?;
-        let patch = TaskPatch {
+        check_texts(given.title.as_ref(), given.note.as_ref(), &[])?;
+        let mut patch = TaskPatch {
             title: given.title,
-            description: given.description,
-            status: given.status.as_deref().map(status).transpose()?,
-            assigned_to: given.assigned_to,
-            complexity: given.complexity,
-            parent: given.parent,
-            labels: given.labels,
-            depends_on: given.depends_on,
-            result: given.result,
-            access: given.access.as_deref().map(access).transpose()?,
-            participants: given.participants,
+            result: given.result.map(Some),
             expected_version: given.expected_version,
             expected_status: given.expected_status.as_deref().map(status).transpose()?,
             note: given.note,
+            ..given.members.patch()?
         };
+        for name in given.clear.unwrap_or_default() {
+            match name.as_str() {
+                "description" => patch.description = Some(None),
+                "assigned_to" => patch.assigned_to = Some(None),
+                "complexity" => patch.complexity = Some(None),
+                "parent" => patch.parent = Some(None),
+                "result" => patch.result = Some(None),
+                _ => {
+                    let words = ["description", "assigned_to", "complexity", "parent", "result"];
+                    return Err(unknown_word("`clear`", &name, words.into_iter()).into());
+                }
+            }
+        }
         let task = self.update_task(&call.agent, &given.task_id, patch).await?;
         Ok(answer(json!({ "task": task })))
     }
@@ -288,9 +303,4 @@ fn check_texts(title: Option<&String>, text: Option<&String>, labels: &[String])
             ),
         )),
     }
-}
-
-/// Reads a member that may be null apart from one that is not given.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }

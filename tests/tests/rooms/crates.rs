@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str], &str); 7] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 36] = [
+const LODGERS: [(&str, &[&str], &str); 40] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -49,6 +49,10 @@ const LODGERS: [(&str, &[&str], &str); 36] = [
     ("libtest-mimic", &["tests"], "it is the harness of the tests"),
     ("insta", &["tests"], "it is a tool of the tests"),
     ("cargo_metadata", &["tests"], "it is a tool of the tests"),
+    ("object_store", &["servers"], "contents of workspaces are kept by `servers::collab`"),
+    ("diffy", &["servers"], "texts are compared and patched by `servers::collab`"),
+    ("zip", &["servers"], "archives are made by `servers::collab`"),
+    ("unicode-normalization", &["servers"], "paths of workspaces are checked by `servers::collab`"),
     ("anyhow", &[], "errors carry data: make an enum with `thiserror`"),
     ("eyre", &[], "errors carry data: make an enum with `thiserror`"),
     ("once_cell", &[], "std::sync::OnceLock and LazyLock do it"),

@@ -136,13 +136,17 @@ const HEADERS: [&str; 11] = [
 const MCP_HEADERS: [&str; 5] =
     ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 10] = [
     "mcp_servers",
     "mcp_server_configs",
     "mcp_sessions",
     "mcp_tool_executions",
     "mcp_registry_entries",
     "audit_events",
+    "task_events",
+    "task_leases",
+    "task_files",
+    "task_outbox",
 ];
 
 fn is_metric(text: &str) -> bool {

@@ -90,7 +90,9 @@ fn members(f: &mut Fields) -> (TaskPatch, Option<Status>, Option<Access>) {
 fn task_id() -> Form<String> {
     form::text(1, 128).then(|id| match servers::collab::is_task_id(&id) {
         true => Ok(id),
-        false => Err("is 1 to 128 of A-Z, a-z, 0-9, _ . : @ and -".to_owned()),
+        false => {
+            Err("is 1 to 128 of A-Z, a-z, 0-9, _ . : @ and -, without a dot at the beginning".to_owned())
+        }
     })
 }
 

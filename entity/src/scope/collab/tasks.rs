@@ -60,7 +60,10 @@ impl TenantScope<'_> {
         self.set_dependencies(&tx, member, &task.id, &new.depends_on).await?;
         let mut change = TaskChange { tx, task, now, events: Vec::new() };
         change.task.last_seq = 0;
-        change.event(EventKind::TaskCreated, Some(&member.agent), json!({ "title": change.task.title }));
+        let made = json!({
+            "title": change.task.title, "status": change.task.status, "assignedTo": change.task.assigned_to,
+        });
+        change.event(EventKind::TaskCreated, Some(&member.agent), made);
         self.add_participants(&mut change, &new.participants).await?;
         let value = shown(change.task, new.depends_on).map_err(refused)?;
         // The row has its number already: an update would look like another program's.

@@ -70,6 +70,10 @@ impl Member {
     fn check(&self, value: &str, mistakes: &mut Vec<String>) {
         let name = &self.name;
         let found = type_of(value);
+        // Some clients send null for each argument that they leave out (CrewAI, mcp-use).
+        if found == "null" && !self.required {
+            return;
+        }
         let fits = |wanted: &String| wanted == found || (wanted == "number" && found == "integer");
         if !self.types.is_empty() && !self.types.iter().any(fits) {
             mistakes.push(format!("`{name}` must be {}, not {found}", self.types.join(" or ")));
@@ -148,12 +152,15 @@ mod tests {
                 "a": { "type": "number", "minimum": 0 },
                 "b": { "type": ["string", "null"], "enum": ["x", null] },
                 "c": { "type": "integer", "maximum": 3 },
+                "e": { "type": "array" },
             },
             "required": ["a", "c"],
             "additionalProperties": false,
         }));
         assert_eq!(shape.check(r#"{"a": 1, "b": null, "c": 2}"#), Ok(()));
         assert_eq!(shape.check(r#"{"a": 1.5, "b": "x", "c": -2}"#), Ok(()));
+        assert_eq!(shape.check(r#"{"a": 1, "b": null, "c": 2, "e": null}"#), Ok(()), "null is left out");
+        assert!(shape.check(r#"{"a": null, "c": 2}"#).is_err(), "but for a required one");
         let mistakes = shape.check(r#"{"a": "1", "b": "y", "d": 1, "a": -1}"#).unwrap_err();
         assert_eq!(
             mistakes,

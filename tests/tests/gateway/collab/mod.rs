@@ -1,6 +1,7 @@
 //! Collaboration through the gateway: tools on every door, resources that tell of changes, REST, live
 //! events, and what stays after a kill.
 
+mod examples;
 mod live;
 mod lost;
 mod model;
@@ -14,7 +15,9 @@ use tests::{Actor, Answer, Case, TestApp, Value, json};
 pub fn cases() -> &'static [Case] {
     use std::sync::OnceLock;
     static ALL: OnceLock<Vec<Case>> = OnceLock::new();
-    ALL.get_or_init(|| [tools::CASES, rest::CASES, live::CASES, lost::CASES, model::CASES].concat())
+    ALL.get_or_init(|| {
+        [tools::CASES, rest::CASES, live::CASES, lost::CASES, model::CASES, examples::CASES].concat()
+    })
 }
 
 /// Calls a tool as plain JSON.
