@@ -23,6 +23,9 @@ use super::steps::StepCounts;
 /// Time for which notices of one task are gathered.
 const MOMENT: Duration = Duration::from_millis(10);
 
+/// Pause before another look, when rows were left.
+const LEFT: Duration = Duration::from_millis(50);
+
 /// Pause after a lost connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -125,14 +128,20 @@ impl Collab {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.look_once().await {
-                tracing::warn!(error = error.detail(), "the tables of tasks cannot be read now");
-                tokio::time::sleep(AGAIN).await;
+            match self.look_once().await {
+                Ok(0) => {}
+                // Rows of a task that another transaction holds for a moment.
+                Ok(_) => ticks.reset_after(LEFT.min(self.settings.sync_from)),
+                Err(error) => {
+                    tracing::warn!(error = error.detail(), "the tables of tasks cannot be read now");
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
     }
 
-    async fn look_once(&self) -> Result<(), entity::DbError> {
+    /// Returns the number of rows that are left for the next time.
+    async fn look_once(&self) -> Result<u64, entity::DbError> {
         let operator = self.db.operator();
         loop {
             let ingested = operator.ingest_outbox().await?;
@@ -147,7 +156,8 @@ impl Collab {
                 self.hub.changed(Notice { key, seq: Some(task.seq), about: About::ALL, path: None });
             }
         }
-        self.figures.outbox.store(operator.outbox_depth().await?, Ordering::Relaxed);
+        let left = operator.outbox_depth().await?;
+        self.figures.outbox.store(left, Ordering::Relaxed);
         let followed: HashMap<TaskKey, i64> = self.hub.followed().into_iter().collect();
         let keys: Vec<(TenantId, String)> =
             followed.keys().map(|(tenant, task)| (*tenant, task.to_string())).collect();
@@ -160,7 +170,7 @@ impl Collab {
         let (leases, waiters) = operator.lease_counts().await?;
         self.figures.leases.store(leases, Ordering::Relaxed);
         self.figures.waiters.store(waiters, Ordering::Relaxed);
-        Ok(())
+        Ok(left)
     }
 
     /// Writes heartbeats of agents.

@@ -12,7 +12,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{clock, insert_events, lock_tasks, no_task, refuse_nul_inside, refused};
+use super::{clock, insert_events, lock_tasks, no_task, refuse_nul_inside, refused, set_last_seq};
 use crate::change;
 use crate::collab::{Event, EventKind, Ingested, Member, NewStep, Numbered};
 use crate::error::DbError;
@@ -62,6 +62,9 @@ impl OperatorScope<'_> {
     /// # Errors
     /// A step's own: [`Code::NotFound`] for its task, [`Code::Conflict`] for an id that names another step.
     pub async fn append_steps(&self, steps: &[NewStep]) -> Result<Vec<Option<StepAnswer>>, DbError> {
+        if steps.is_empty() {
+            return Ok(Vec::new());
+        }
         let tx = change::begin(self.db).await?;
         let keys: BTreeSet<TaskKey> = steps.iter().map(NewStep::key).collect();
         let mut tasks = lock_tasks(&tx, keys.iter().cloned()).await?;
@@ -100,6 +103,9 @@ impl OperatorScope<'_> {
                     .add(Column::StepId.eq(step.step_id.as_str()));
                 any.add(this)
             });
+        if any.is_empty() {
+            return Ok(HashMap::new());
+        }
         let rows = Entity::find().filter(any).all(tx).await?;
         let step = |row: &Model| row.step_id.clone().unwrap_or_default();
         Ok(rows.into_iter().map(|row| ((key_of(&row), step(&row)), row)).collect())
@@ -226,8 +232,13 @@ async fn newest_events(db: &impl ConnectionTrait, keys: &[TaskKey]) -> Result<Ve
         let this = Condition::all().add(tasks::Column::TenantId.eq(tenant.0));
         any.add(this.add(tasks::Column::Id.eq(task.as_str())))
     });
-    let rows = tasks::Entity::find().filter(any).all(db).await?;
-    Ok(rows.into_iter().map(|row| ((TenantId(row.tenant_id), row.id), row.last_seq)).collect())
+    let select = tasks::Entity::find().filter(any).select_only().columns([
+        tasks::Column::TenantId,
+        tasks::Column::Id,
+        tasks::Column::LastSeq,
+    ]);
+    let rows: Vec<(Uuid, String, i64)> = select.into_tuple().all(db).await?;
+    Ok(rows.into_iter().map(|(tenant, task, seq)| ((TenantId(tenant), task), seq)).collect())
 }
 
 /// Numbers the rows of one locked task, in the order in which they were written.
@@ -285,16 +296,6 @@ async fn ingest(
 async fn delete_outbox(tx: &DatabaseTransaction, rows: &[outbox::Model]) -> Result<(), DbError> {
     let ids = rows.iter().map(|row| row.id);
     outbox::Entity::delete_many().filter(outbox::Column::Id.is_in(ids)).exec(tx).await?;
-    Ok(())
-}
-
-async fn set_last_seq(tx: &DatabaseTransaction, task: &tasks::Model) -> Result<(), DbError> {
-    let update = tasks::Entity::update_many()
-        .col_expr(tasks::Column::LastSeq, Expr::value(task.last_seq))
-        .col_expr(tasks::Column::Version, Expr::value(task.version))
-        .filter(tasks::Column::TenantId.eq(task.tenant_id))
-        .filter(tasks::Column::Id.eq(task.id.as_str()));
-    update.exec(tx).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ mod tasks;
 use std::collections::HashMap;
 
 use protocol::{Code, Refusal, TenantId};
-use sea_orm::sea_query::{LockBehavior, LockType};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
     Statement,
@@ -41,6 +41,8 @@ struct TaskChange {
     /// The database's time, after the row was locked.
     now: i64,
     events: Vec<event_rows::Model>,
+    /// Change of the task's own members, not only of the number of its newest event.
+    own_members: bool,
 }
 
 impl TaskChange {
@@ -60,13 +62,18 @@ impl TaskChange {
         });
     }
 
-    /// Writes the events and the task's row, and commits. Without an event nothing of the row has changed.
+    /// Writes the events and what changed of the task's row, and commits. Without an event nothing changed.
     async fn commit<T>(self, value: T) -> Result<Done<T>, DbError> {
         let seq = self.task.last_seq;
         if !self.events.is_empty() {
             insert_events(&self.tx, self.events).await?;
-            let row = all_set::<task_rows::ActiveModel>(self.task);
-            task_rows::Entity::update(row).exec(&self.tx).await?;
+            match self.own_members {
+                true => {
+                    let row = all_set::<task_rows::ActiveModel>(self.task);
+                    task_rows::Entity::update(row).exec(&self.tx).await?;
+                }
+                false => set_last_seq(&self.tx, &self.task).await?,
+            }
         }
         self.tx.commit().await?;
         Ok(Done { value, seq })
@@ -83,7 +90,7 @@ impl TenantScope<'_> {
             return Err(no_task(id));
         }
         let now = clock(&tx, self.db).await.map_err(refused)?;
-        Ok(TaskChange { tx, task, now, events: Vec::new() })
+        Ok(TaskChange { tx, task, now, events: Vec::new(), own_members: false })
     }
 
     /// Returns the task's row, unless the member may not find it.
@@ -142,9 +149,22 @@ async fn lock_tasks(
         let this = Condition::all().add(task_rows::Column::TenantId.eq(tenant.0));
         any.add(this.add(task_rows::Column::Id.eq(task)))
     });
+    if any.is_empty() {
+        return Ok(HashMap::new());
+    }
     let select = task_rows::Entity::find().filter(any);
     let rows = select.lock_with_behavior(LOCK, LockBehavior::SkipLocked).all(tx).await?;
     Ok(rows.into_iter().map(|row| ((TenantId(row.tenant_id), row.id.clone()), row)).collect())
+}
+
+async fn set_last_seq(tx: &DatabaseTransaction, task: &task_rows::Model) -> Result<(), DbError> {
+    let update = task_rows::Entity::update_many()
+        .col_expr(task_rows::Column::LastSeq, Expr::value(task.last_seq))
+        .col_expr(task_rows::Column::Version, Expr::value(task.version))
+        .filter(task_rows::Column::TenantId.eq(task.tenant_id))
+        .filter(task_rows::Column::Id.eq(task.id.as_str()));
+    update.exec(tx).await?;
+    Ok(())
 }
 
 fn no_task(id: &str) -> Refusal {

@@ -58,7 +58,7 @@ impl TenantScope<'_> {
             }
         })?;
         self.set_dependencies(&tx, member, &task.id, &new.depends_on).await?;
-        let mut change = TaskChange { tx, task, now, events: Vec::new() };
+        let mut change = TaskChange { tx, task, now, events: Vec::new(), own_members: true };
         change.task.last_seq = 0;
         let made = json!({
             "title": change.task.title, "status": change.task.status, "assignedTo": change.task.assigned_to,
@@ -168,7 +168,7 @@ impl TenantScope<'_> {
         let ready = self.ready_for(member, filter);
         let Some(task) = take_one(&tx, ready).await.map_err(refused)? else { return Ok(None) };
         let now = clock(&tx, self.db).await.map_err(refused)?;
-        let mut change = TaskChange { tx, task, now, events: Vec::new() };
+        let mut change = TaskChange { tx, task, now, events: Vec::new(), own_members: true };
         change.task.status = Status::InProgress.as_str().to_owned();
         change.task.assigned_to = Some(member.agent.clone());
         let changes = Map::from_iter([
@@ -281,6 +281,7 @@ async fn take_one(
 
 /// Notes a change of the task's row.
 fn changed(change: &mut TaskChange, member: &Member, changes: Map<String, Value>) {
+    change.own_members = true;
     change.task.version += 1;
     change.task.updated_at = change.now;
     change.event(EventKind::TaskUpdated, Some(&member.agent), Value::Object(changes));
