@@ -88,7 +88,29 @@ async fn killed_after(store: &Store, lines: usize) -> String {
     child.kill().unwrap();
     child.wait().unwrap();
     output.read_to_string(&mut printed).unwrap();
+    last_statement(store).await;
     printed
+}
+
+/// Waits until PostgreSQL has finished what the killed process sent last: its rows may be committed after its
+/// end, and are closed by the heartbeats then, a minute later.
+async fn last_statement(store: &Store) {
+    use sea_orm::{ConnectionTrait, Statement};
+    if store.url.starts_with("sqlite:") {
+        return;
+    }
+    let connection = store.db.connection();
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                  AND pid <> pg_backend_pid() AND state <> 'idle'";
+    for _ in 0..500 {
+        let statement = Statement::from_string(connection.get_database_backend(), active);
+        let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+        if row.try_get_by_index::<i64>(0).unwrap() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a statement of the killed process does not end");
 }
 
 async fn check(store: &Store, printed: &str, before: &HashSet<ExecutionId>) -> HashMap<ExecutionId, Outcome> {
