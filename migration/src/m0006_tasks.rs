@@ -23,9 +23,10 @@ impl MigrationTrait for Tasks {
             _ => (&SQLITE, &SQLITE_ALONE),
         };
         for statement in TABLES.iter().chain(alone) {
-            let written = words.iter().fold((*statement).to_owned(), |text, (name, word)| {
-                text.replace(&format!("{{{name}}}"), word)
-            });
+            let written =
+                OF_A_TASK.iter().chain(words).fold((*statement).to_owned(), |text, (name, word)| {
+                    text.replace(&format!("{{{name}}}"), word)
+                });
             connection.execute_unprepared(&written).await?;
         }
         Ok(())
@@ -54,6 +55,12 @@ impl MigrationTrait for Tasks {
         manager.get_connection().execute_unprepared(alone).await.map(drop)
     }
 }
+
+/// Columns and key that tables of a task have in common. They come first, since they hold words of the others.
+const OF_A_TASK: [(&str, &str); 2] = [
+    ("of_task", "tenant_id {uuid} NOT NULL, task_id text NOT NULL"),
+    ("goes_with_task", "FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE"),
+];
 
 /// Words that the databases spell differently.
 const POSTGRES: [(&str, &str); 6] = [
@@ -98,26 +105,23 @@ const TABLES: [&str; 12] = [
     )",
     "CREATE INDEX tasks_by_status ON tasks (tenant_id, status, created_at)",
     "CREATE TABLE task_dependencies (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         needs text NOT NULL,
         PRIMARY KEY (tenant_id, task_id, needs),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_participants (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         agent text NOT NULL,
         role text,
         joined_at bigint NOT NULL DEFAULT {now},
         seen_at bigint NOT NULL DEFAULT {now},
         left_at bigint,
         PRIMARY KEY (tenant_id, task_id, agent),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_leases (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         id {uuid} NOT NULL,
         path text NOT NULL,
         shared boolean NOT NULL,
@@ -126,11 +130,10 @@ const TABLES: [&str; 12] = [
         granted_at bigint NOT NULL,
         expires_at bigint NOT NULL,
         PRIMARY KEY (tenant_id, task_id, id),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_lease_waiters (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         id {uuid} NOT NULL,
         place bigint NOT NULL,
         path text NOT NULL,
@@ -138,11 +141,10 @@ const TABLES: [&str; 12] = [
         agent text NOT NULL,
         expires_at bigint NOT NULL,
         PRIMARY KEY (tenant_id, task_id, id),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_files (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         path text {by_bytes} NOT NULL,
         version bigint NOT NULL,
         sha256 text NOT NULL,
@@ -152,11 +154,10 @@ const TABLES: [&str; 12] = [
         author text NOT NULL,
         updated_at bigint NOT NULL,
         PRIMARY KEY (tenant_id, task_id, path),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_file_versions (
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         path text {by_bytes} NOT NULL,
         version bigint NOT NULL,
         sha256 text NOT NULL,
@@ -166,26 +167,24 @@ const TABLES: [&str; 12] = [
         author text NOT NULL,
         written_at bigint NOT NULL,
         PRIMARY KEY (tenant_id, task_id, path, version),
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE TABLE task_events (
         id {uuid} NOT NULL PRIMARY KEY DEFAULT {new_uuid},
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         seq bigint,
         kind text NOT NULL DEFAULT 'step',
         agent text,
         data {json} NOT NULL DEFAULT '{}',
         step_id text,
         at bigint NOT NULL DEFAULT {now},
-        FOREIGN KEY (tenant_id, task_id) REFERENCES tasks (tenant_id, id) ON DELETE CASCADE
+        {goes_with_task}
     )",
     "CREATE UNIQUE INDEX task_events_seq ON task_events (tenant_id, task_id, seq)",
     "CREATE UNIQUE INDEX task_events_step ON task_events (tenant_id, task_id, step_id)",
     "CREATE TABLE task_outbox (
         id {counter},
-        tenant_id {uuid} NOT NULL,
-        task_id text NOT NULL,
+        {of_task},
         event_id {uuid},
         noted_at bigint NOT NULL DEFAULT {now}
     )",

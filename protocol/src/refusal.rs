@@ -65,7 +65,7 @@ impl Refusal {
 
     /// Returns the members of [`Refusal::data`] without a request's id.
     pub fn members(&self) -> serde_json::Value {
-        let mut members = serde_json::to_value(self.data(&"")).unwrap_or_default();
+        let mut members = serde_json::to_value(self.data(&"")).expect("plain data");
         if let Some(members) = members.as_object_mut() {
             members.remove("requestId");
         }

@@ -17,6 +17,7 @@ use crate::config::MAX_MILLIS;
 use crate::http::problem::Problem;
 use crate::http::{request, response};
 use crate::mcp::endpoint::Endpoint;
+use crate::mcp::inbound::Reader;
 use crate::mcp::request::{Call, Request as McpRequest, RequestBatch, Target, short_enough};
 use crate::mcp::response::{Answer, Facts, Handled, Replies, Reply};
 use crate::ops::metrics;
@@ -32,21 +33,33 @@ use crate::rest::describe::{AgentSlug, Always, ExecutionIdText, Filtered, Named,
     responses((status = 200, description = "How it ended.", body = Executed), Always, Named, Filtered, Sent)
 )]
 pub async fn execute_tool(State(app): State<Arc<App>>, request: Request) -> Response {
+    call_once(&app, request, &read, answered).await
+}
+
+/// Serves a request that is one call, in the form that `answered` gives its reply.
+pub async fn call_once(
+    app: &App,
+    request: Request,
+    reader: &Reader,
+    answered: fn(Reply, RequestId) -> Response,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let connection = request::connection_info(&parts);
-    match app.gateway.handle(request::inbound(&app, &parts, body, &read, &Endpoint::Plain)).await {
-        Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
-            let mut response = answered(reply, connection.request);
-            response::set_rate_limit(&mut response, rate_limit);
-            response
-        }
-        Ok(_) => refused(Refusal::new(Code::Internal, "one call has one reply"), connection.request),
-        Err(Refused { refusal, rate_limit, .. }) => {
-            let mut response = refused(refusal, connection.request);
-            response::set_rate_limit(&mut response, rate_limit.unwrap_or_default());
-            response
-        }
-    }
+    let id = request::connection_info(&parts).request;
+    let (mut response, rate_limit) =
+        match app.gateway.handle(request::inbound(app, &parts, body, reader, &Endpoint::Plain)).await {
+            Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
+                (answered(reply, id), rate_limit)
+            }
+            Ok(handled) => {
+                let refusal = Refusal::new(Code::Internal, "one call has one reply");
+                (refused(refusal, id), handled.rate_limit)
+            }
+            Err(Refused { refusal, rate_limit, .. }) => {
+                (refused(refusal, id), rate_limit.unwrap_or_default())
+            }
+        };
+    response::set_rate_limit(&mut response, rate_limit);
+    response
 }
 
 /// The body of `POST /v1/mcp/execute`: one call.

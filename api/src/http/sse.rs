@@ -111,7 +111,12 @@ pub fn response(
         let bytes = reader.next().await?;
         Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    streaming(Body::from_stream(body))
+}
+
+/// Returns a response of server-sent events, which no proxy keeps back or stores.
+pub fn streaming(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

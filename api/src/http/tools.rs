@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use protocol::{Code, Refusal, RequestId};
 use serde::Deserialize;
@@ -12,14 +12,13 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::http::execute::refused;
-use crate::http::{request, response};
+use crate::http::execute::{call_once, refused};
 use crate::mcp::builtin_names::{COLLAB, earlier};
 use crate::mcp::endpoint::Endpoint;
-use crate::mcp::inbound::Reader;
 use crate::mcp::request::{Call, Request as McpRequest, RequestBatch, Target, short_enough};
-use crate::mcp::response::{Answer, Handled, Replies, Reply};
+use crate::mcp::response::{Answer, Reply};
 use crate::pipeline::refused::Refused;
+use crate::rest::Name;
 use crate::rest::describe::{Always, Filtered, Named, Sent};
 
 /// Calls one tool of the built-in server `collab`.
@@ -32,31 +31,16 @@ use crate::rest::describe::{Always, Filtered, Named, Sent};
     request_body = Object,
     responses((status = 200, description = "The tool's structured result.", body = Object), Always, Named, Filtered, Sent)
 )]
-pub async fn call_tool(State(app): State<Arc<App>>, Path(name): Path<String>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let connection = request::connection_info(&parts);
-    let reader: &Reader = &named(earlier(&name).unwrap_or(&name).to_owned());
-    let (mut answer, rate_limit) =
-        match app.gateway.handle(request::inbound(&app, &parts, body, reader, &Endpoint::Plain)).await {
-            Ok(Handled { rate_limit, replies: Replies::One(Some(reply)), .. }) => {
-                (answered(reply, connection.request), rate_limit)
-            }
-            Ok(_) => {
-                let refusal = Refusal::new(Code::Internal, "one call has one reply");
-                (refused(refusal, connection.request), Default::default())
-            }
-            Err(Refused { refusal, rate_limit, .. }) => {
-                (refused(refusal, connection.request), rate_limit.unwrap_or_default())
-            }
-        };
-    response::set_rate_limit(&mut answer, rate_limit);
-    answer
+pub async fn call_tool(State(app): State<Arc<App>>, Name(name): Name, request: Request) -> Response {
+    call_once(&app, request, &reader(earlier(&name).unwrap_or(&name)), answered).await
 }
 
 /// Returns the reader of a body that calls this tool.
-fn named(
-    name: String,
-) -> impl for<'b> Fn(&Endpoint, &'b [u8], usize) -> Result<RequestBatch<'b>, Refused> + Send + Sync {
+fn reader(
+    name: &str,
+) -> impl for<'b> Fn(&Endpoint, &'b [u8], usize) -> Result<RequestBatch<'b>, Refused> + Send + Sync + 'static
+{
+    let name = name.to_owned();
     move |_, body, _| read(&name, body)
 }
 

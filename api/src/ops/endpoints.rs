@@ -120,7 +120,7 @@ pub async fn scrape(app: &App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
-        collab: app.collab.figures(),
+        collab: app.collab.figures().await,
         state_memory: memory.ok().and_then(Result::ok).flatten(),
         alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
         dependencies: check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),

@@ -83,8 +83,11 @@ pub fn install() -> PrometheusHandle {
                 .expect("there are buckets");
             let handle = builder.install_recorder().expect("no other recorder is set up");
             describe();
-            // Registered at the start, since none may ever be dropped.
+            // Registered at the start, since none may ever be dropped, or known.
             counter!(DROPPED).absolute(0);
+            for name in [LEASES, LEASE_WAITERS, STATE_USED, STATE_ALLOWED] {
+                gauge!(name).set(0.0);
+            }
             handle
         })
         .clone()
@@ -183,8 +186,10 @@ impl Scrape {
         counter!(STEPS).absolute(collab.steps.steps);
         counter!(STEP_TRANSACTIONS).absolute(collab.steps.transactions);
         set(STEPS_WAITING, collab.steps.waiting as u64);
-        set(LEASES, collab.leases);
-        set(LEASE_WAITERS, collab.waiters);
+        if let Some((leases, waiters)) = collab.leases {
+            set(LEASES, leases);
+            set(LEASE_WAITERS, waiters);
+        }
         for (reason, count) in collab.refused {
             counter!(REFUSED_WRITES, "reason" => reason).absolute(count);
         }
@@ -192,9 +197,10 @@ impl Scrape {
         for (result, count) in [("hit", collab.cache_hits), ("miss", collab.cache_misses)] {
             counter!(CONTENTS, "result" => result).absolute(count);
         }
-        let memory = self.state_memory.unwrap_or(StoreMemory { used: 0, allowed: 0 });
-        set(STATE_USED, memory.used);
-        set(STATE_ALLOWED, memory.allowed);
+        if let Some(memory) = self.state_memory {
+            set(STATE_USED, memory.used);
+            set(STATE_ALLOWED, memory.allowed);
+        }
         let Alone { limits, copies, values } = self.alone;
         for (what, count) in [("limits", limits), ("copies", copies), ("values", values)] {
             counter!(ALONE, "what" => what).absolute(count);

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+pub use input::Name;
 pub use input::form::reference;
 
 /// Returns every route of the registry, the record and the identities. Authentication goes around it as a

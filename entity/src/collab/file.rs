@@ -30,7 +30,7 @@ pub struct FileVersion {
     /// The version is a deletion.
     pub deleted: bool,
     pub author: String,
-    /// Fencing token of the lease under which it was written.
+    /// Fencing token under which it was written: that of the lease, or of an earlier version if that is higher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<i64>,
     pub written_at: Timestamp,

@@ -25,8 +25,10 @@ impl Agent {
             agent_id: Option<String>,
         }
         let agent = Self::of_caller(context)?;
-        let named = serde_json::from_str::<Named>(arguments.get()).ok().and_then(|named| named.agent_id);
-        match named {
+        let Named { agent_id } = serde_json::from_str(arguments.get()).map_err(|error| {
+            Refusal::new(Code::ValidationFailed, format!("`agent_id` cannot be read: {error}"))
+        })?;
+        match agent_id {
             Some(name) => agent.named(name),
             None => Ok(agent),
         }

@@ -87,16 +87,20 @@ impl Hub {
         self.outbound.send(notice).ok();
     }
 
-    /// Tells those in this process of a change.
-    pub fn told(&self, notice: &Notice) {
-        if let Some(followed) = self.followed.get(&notice.key) {
-            let seq = notice.seq.unwrap_or(i64::MAX);
+    /// Wakes the followers of a task, if its newest event is later than the one that they know.
+    pub fn wake(&self, key: &TaskKey, seq: i64) {
+        if let Some(followed) = self.followed.get(key) {
             followed.newest.send_if_modified(|newest| {
                 let grown = seq > *newest;
                 *newest = (*newest).max(seq);
                 grown
             });
         }
+    }
+
+    /// Tells those in this process of a change.
+    pub fn told(&self, notice: &Notice) {
+        self.wake(&notice.key, notice.seq.unwrap_or(i64::MAX));
         let Some(watchers) = self.watchers.get(&notice.key.0) else { return };
         for watcher in watchers.values() {
             let of_task = watcher.task.as_ref().is_none_or(|task| *task == notice.key.1);
@@ -155,6 +159,13 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Notes the newest event of a task that nobody followed before, so that it is no change later.
+    pub fn begin_at(&self, seq: i64) {
+        if *self.newest.borrow() == 0 {
+            self.hub.wake(&self.key, seq);
+        }
+    }
+
     /// Waits until there may be an event after the number.
     pub async fn after(&mut self, seq: i64) {
         // The sender lives as long as this guard.
@@ -202,6 +213,9 @@ mod tests {
         let (hub, mut outbound) = Hub::new();
         let tenant = TenantId::new();
         let mut follower = hub.follow((tenant, "t".into()));
+        follower.begin_at(1);
+        follower.begin_at(5);
+        assert_eq!(hub.followed(), [((tenant, "t".into()), 1)], "only the first one counts");
         let second = hub.follow((tenant, "t".into()));
         hub.changed(notice(tenant, "u", 9, About::ALL, None));
         hub.changed(notice(TenantId::new(), "t", 9, About::ALL, None));

@@ -208,14 +208,15 @@ impl Collab {
             }
             _ => None,
         };
-        if let Some(task) = place.task() {
-            check_task(task)?;
-            let anyone = Member { agent: String::new(), sees_all: false };
-            self.db.tenant(tenant).find_task(&anyone, task).await?;
-        }
+        let Some(task) = place.task() else {
+            return Ok(Watch::new(self.hub.watch(tenant, None, place.about(), None, changed)));
+        };
+        check_task(task)?;
         // Followed, so that a lost message is made up for.
-        let follower = place.task().map(|task| self.hub.follow((tenant, task.into())));
-        let guard = self.hub.watch(tenant, place.task(), place.about(), path, changed);
+        let follower = self.hub.follow((tenant, task.into()));
+        let guard = self.hub.watch(tenant, Some(task), place.about(), path, changed);
+        let anyone = Member { agent: String::new(), sees_all: false };
+        follower.begin_at(self.db.tenant(tenant).find_task(&anyone, task).await?.last_seq);
         Ok(Watch::new((guard, follower)))
     }
 }

@@ -34,10 +34,16 @@ impl Seen {
         std::mem::take(&mut *self.present.lock())
     }
 
-    /// Returns the version of a file that the agent saw last, if that is known.
+    /// Returns the version of a file that the agent saw last, if that is known. Where the shared state cannot
+    /// say, the write is as one of an agent that saw nothing.
     pub async fn version(&self, agent: &Agent, task: &str, path: &str) -> Option<i64> {
-        let value = self.state.get(&key(agent, task, path)).await.ok()??;
-        std::str::from_utf8(&value).ok()?.parse().ok()
+        match self.state.get(&key(agent, task, path)).await {
+            Ok(value) => std::str::from_utf8(&value?).ok()?.parse().ok(),
+            Err(error) => {
+                tracing::debug!(%error, "a seen version is not known");
+                None
+            }
+        }
     }
 
     /// Notes the version of a file that the agent saw.

@@ -39,8 +39,6 @@ pub struct Figures {
     sync_lag_us: AtomicU64,
     ingested: AtomicU64,
     outbox: AtomicU64,
-    leases: AtomicU64,
-    waiters: AtomicU64,
     refused: [AtomicU64; 3],
 }
 
@@ -63,8 +61,8 @@ pub struct CollabFigures {
     pub sync_lag: Duration,
     pub ingested: u64,
     pub outbox: u64,
-    pub leases: u64,
-    pub waiters: u64,
+    /// Live leases and claims that wait, of all replicas; none while the database is away.
+    pub leases: Option<(u64, u64)>,
     /// Refused writes by the code.
     pub refused: [(&'static str, u64); 3],
     pub followers: usize,
@@ -85,7 +83,7 @@ struct Sent {
 
 impl Collab {
     /// Returns the present figures.
-    pub fn figures(&self) -> CollabFigures {
+    pub async fn figures(&self) -> CollabFigures {
         let figures = &self.figures;
         let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let (cache_hits, cache_misses) = self.blobs.cache_counts();
@@ -94,8 +92,7 @@ impl Collab {
             sync_lag: Duration::from_micros(of(&figures.sync_lag_us)),
             ingested: of(&figures.ingested),
             outbox: of(&figures.outbox),
-            leases: of(&figures.leases),
-            waiters: of(&figures.waiters),
+            leases: self.db.operator().lease_counts().await.ok(),
             refused: [0, 1, 2].map(|place| (REFUSED[place].as_str(), of(&figures.refused[place]))),
             followers: self.hub.followers(),
             cache_hits,
@@ -163,13 +160,15 @@ impl Collab {
             followed.keys().map(|(tenant, task)| (*tenant, task.to_string())).collect();
         for ((tenant, task), newest) in operator.newest_events(&keys).await? {
             let key: TaskKey = (tenant, task.as_str().into());
-            if followed.get(&key).is_some_and(|known| *known < newest) {
-                self.hub.told(&Notice { key, seq: Some(newest), about: About::ALL, path: None });
+            match followed.get(&key) {
+                // Just followed: the first look is the beginning, and no change.
+                Some(0) => self.hub.wake(&key, newest),
+                Some(known) if *known < newest => {
+                    self.hub.told(&Notice { key, seq: Some(newest), about: About::ALL, path: None });
+                }
+                _ => {}
             }
         }
-        let (leases, waiters) = operator.lease_counts().await?;
-        self.figures.leases.store(leases, Ordering::Relaxed);
-        self.figures.waiters.store(waiters, Ordering::Relaxed);
         Ok(left)
     }
 
@@ -223,6 +222,7 @@ impl Collab {
     async fn copy(&self, tenant: TenantId, task: &str, seq: Option<i64>) {
         let everyone = Member { agent: String::new(), sees_all: true };
         let found = match seq {
+            // A copy that cannot be renewed is deleted, like that of a deleted task.
             Some(_) => self.db.tenant(tenant).find_task(&everyone, task).await.ok(),
             None => None,
         };
@@ -255,17 +255,21 @@ impl Collab {
     /// Takes notices of other replicas.
     async fn receive(&self, replica: Uuid) {
         loop {
-            if let Ok(mut messages) = self.state.subscribe(&StateKey::global(CHANNEL)).await {
-                while let Some(message) = messages.next().await {
-                    let Message::Message(message) = message else { continue };
-                    match serde_json::from_slice::<Sent>(&message) {
-                        Ok(sent) if sent.from == replica => {}
-                        Ok(Sent { tenant, task, seq, about, path, .. }) => {
-                            self.hub.told(&Notice { key: (tenant, task), seq, about, path });
+            match self.state.subscribe(&StateKey::global(CHANNEL)).await {
+                Ok(mut messages) => {
+                    while let Some(message) = messages.next().await {
+                        // The next look finds what was missed.
+                        let Message::Message(message) = message else { continue };
+                        match serde_json::from_slice::<Sent>(&message) {
+                            Ok(sent) if sent.from == replica => {}
+                            Ok(Sent { tenant, task, seq, about, path, .. }) => {
+                                self.hub.told(&Notice { key: (tenant, task), seq, about, path });
+                            }
+                            Err(error) => tracing::debug!(%error, "a notice cannot be read"),
                         }
-                        Err(error) => tracing::debug!(%error, "a notice cannot be read"),
                     }
                 }
+                Err(error) => tracing::debug!(%error, "other replicas' notices cannot be received yet"),
             }
             tokio::time::sleep(AGAIN).await;
         }

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::authn::Owner;
-use crate::http::headers::{ACCEL_BUFFERING, LAST_EVENT_ID};
+use crate::http::headers::LAST_EVENT_ID;
 use crate::http::problem::Problem;
+use crate::http::sse::streaming;
 use crate::http::stream_credential::StreamCredential;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Filtered, Named};
@@ -144,12 +145,7 @@ impl Follow {
             }
             Some((Ok(out.into()), (follow, true)))
         });
-        let mut response = Response::new(Body::from_stream(body));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-        headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        response
+        streaming(Body::from_stream(body))
     }
 
     async fn over_websocket(mut self, upgrade: OnUpgrade) {
@@ -215,8 +211,6 @@ fn switched(accept: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.parse().expect("Base64 is plain text"));
     response
 }

@@ -31,7 +31,9 @@ impl TenantScope<'_> {
         let live = self.live_leases(&mut change).await.map_err(refused)?;
         let key = (self.tenant.0, task.to_owned(), write.path.clone());
         let current = files::Entity::find_by_id(key).one(&change.tx).await.map_err(refused)?;
-        let token = check_lease(&change, &live, member, &write, current.as_ref())?;
+        let last_token = current.as_ref().map_or(0, |row| row.last_token);
+        // An older lease of the same agent may outlive a newer one: tokens of a file do not fall for that.
+        let token = check_lease(&change, &live, member, &write)?.map(|token| token.max(last_token));
         check_version(&write, current.as_ref())?;
         if write.deleted && current.as_ref().is_none_or(|row| row.deleted) {
             return Err(no_file(&write.path));
@@ -44,7 +46,7 @@ impl TenantScope<'_> {
             version,
             sha256: write.sha256.clone(),
             size: write.size,
-            last_token: current.as_ref().map_or(0, |row| row.last_token).max(token.unwrap_or_default()),
+            last_token: token.unwrap_or(last_token),
             deleted: write.deleted,
             author: member.agent.clone(),
             updated_at: change.now,
@@ -153,15 +155,13 @@ fn check_lease(
     live: &[leases::Model],
     member: &Member,
     write: &FileWrite,
-    current: Option<&files::Model>,
 ) -> Result<Option<i64>, Refusal> {
     let mut of_path = live.iter().filter(|row| overlap(&row.path, &write.path));
     let own = of_path.clone().filter(|row| row.holder == member.agent);
     let fits = own.clone().filter(|row| write.token.is_none_or(|token| token == row.token));
     let token = fits.map(|row| row.token).max();
-    let last = current.map_or(0, |row| row.last_token);
     let other = of_path.find(|row| row.holder != member.agent);
-    if let Some(given) = write.token.filter(|given| token.is_none() || *given < last) {
+    if let Some(given) = write.token.filter(|_| token.is_none()) {
         let refusal = Refusal::new(
             Code::StaleToken,
             format!("the token {given} is not of a live lease of `{}` by `{}`", write.path, member.agent),
@@ -213,7 +213,7 @@ fn check_version(write: &FileWrite, current: Option<&files::Model>) -> Result<()
         .fact("currentVersion", version)
         .fact("etag", tag)
         .fact("author", row.author.as_str())
-        .hint("read the file again and repeat the change on what it holds now"))
+        .hint("read the file again and repeat the change on what it holds now; `expected_version` says what it builds on"))
 }
 
 fn no_file(path: &str) -> Refusal {

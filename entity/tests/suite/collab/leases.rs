@@ -13,7 +13,8 @@ use crate::ground::Ground;
 tests!(
     BOTH: tokens_are_unique_and_in_the_order_of_grants, no_token_comes_twice_after_a_rollback_or_a_reopening,
         a_stranger_changes_nothing, an_expired_lease_neither_writes_nor_comes_back,
-        patterns_and_shared_leases_exclude_each_other, whoever_waits_longest_is_next,
+        patterns_and_shared_leases_exclude_each_other, an_older_lease_of_the_same_agent_still_writes,
+        whoever_waits_longest_is_next,
         those_who_wait_for_each_other_are_told, a_forced_release_is_in_the_audit_log,
         leases_are_seen_by_their_tenant_only;
 );
@@ -177,6 +178,21 @@ async fn patterns_and_shared_leases_exclude_each_other(ground: Ground) {
         (Code::LeaseHeld, "ada".into(), "t".into())
     );
     assert!(fact(&refused, "expiresInMs").as_i64().unwrap() > 50_000);
+}
+
+async fn an_older_lease_of_the_same_agent_still_writes(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    let ours = ground.db.tenant(ground.ours);
+    let wide = claim(&ground.db, ground.ours, &ada, "**").await.unwrap();
+    let narrow = claim(&ground.db, ground.ours, &ada, "a").await.unwrap();
+    let first = ours.write_file(&ada, "t", write("a", "one", Condition::Version(0))).await.unwrap().value;
+    assert_eq!(first.token, Some(narrow.token));
+    ours.release(&ada, "t", "a", None).await.unwrap();
+    for (version, token) in [(1, None), (2, Some(wide.token))] {
+        let more = entity::collab::FileWrite { token, ..write("a", "more", Condition::Version(version)) };
+        let more = ours.write_file(&ada, "t", more).await.unwrap().value;
+        assert_eq!(more.token, Some(narrow.token), "tokens of a file never fall");
+    }
 }
 
 fn waiting(path: &str) -> Claim {

@@ -164,6 +164,8 @@ async fn resources_tell_of_changes(backend: Backend) {
         let updated = listening.next_of("notifications/resources/updated").await;
         assert_eq!(updated["params"]["uri"], uri("tasks://t/logs"));
         done(&ada, "file_write", json!({ "task_id": "t", "path": "other", "content": path })).await;
+        let silence = told.next_within(Duration::from_millis(1200)).await;
+        assert!(silence.is_err(), "another file changed: {silence:?}");
         done(&ada, "file_write", json!({ "task_id": "t", "path": "a b", "content": path })).await;
         let updated = told.next_of("notifications/resources/updated").await;
         assert_eq!(updated["params"]["uri"], file);
