@@ -46,12 +46,12 @@ impl<T> Paged<T> {
         Self { items, page: page.page.max(1), page_size: page.limit(), total }
     }
 
-    pub(crate) fn map<U>(self, convert: impl Fn(T) -> U) -> Paged<U> {
+    pub(crate) fn map<U>(self, convert: impl FnMut(T) -> U) -> Paged<U> {
         let items = self.items.into_iter().map(convert).collect();
         Paged { items, page: self.page, page_size: self.page_size, total: self.total }
     }
 
-    pub(crate) fn try_map<U, E>(self, convert: impl FnMut(T) -> Result<U, E>) -> Result<Paged<U>, E> {
+    pub(crate) fn try_map<U, E>(self, convert: impl Fn(T) -> Result<U, E>) -> Result<Paged<U>, E> {
         let items = self.items.into_iter().map(convert).collect::<Result<_, _>>()?;
         Ok(Paged { items, page: self.page, page_size: self.page_size, total: self.total })
     }

@@ -101,10 +101,8 @@ impl Steps {
                 queue.waiting.drain(..most).collect()
             };
             let busy = self.write(batch).await;
-            let mut queue = self.queue.lock();
-            for waiting in busy.into_iter().rev() {
-                queue.waiting.push_front(waiting);
-            }
+            // Behind the others: they must not wait for a task that is held.
+            self.queue.lock().waiting.extend(busy);
         }
     }
 

@@ -123,12 +123,16 @@ impl Collab {
     async fn look(&self) {
         let mut ticks = tokio::time::interval(self.settings.sync_from);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut soon = false;
         loop {
             ticks.tick().await;
             match self.look_once().await {
-                Ok(0) => {}
-                // Rows of a task that another transaction holds for a moment.
-                Ok(_) => ticks.reset_after(LEFT.min(self.settings.sync_from)),
+                // Rows of a task that another transaction holds, if only for a moment.
+                Ok(left) if left > 0 && !soon => {
+                    soon = true;
+                    ticks.reset_after(LEFT.min(self.settings.sync_from));
+                }
+                Ok(_) => soon = false,
                 Err(error) => {
                     tracing::warn!(error = error.detail(), "the tables of tasks cannot be read now");
                     tokio::time::sleep(AGAIN).await;

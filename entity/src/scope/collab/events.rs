@@ -7,7 +7,7 @@ use protocol::{Code, Refusal, TenantId};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    QueryOrder, QuerySelect, TransactionTrait,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -46,11 +46,12 @@ impl TenantScope<'_> {
             .filter(Column::TenantId.eq(self.tenant.0))
             .filter(Column::TaskId.eq(task))
             .filter(Column::Seq.gt(after))
+            // A number that another program chose is no event yet.
+            .filter(Column::Seq.lte(row.last_seq))
             .order_by_asc(Column::Seq)
             .limit(limit);
         let rows = select.all(self.db.reader()).await.map_err(refused)?;
-        let newest = rows.last().and_then(|row| row.seq).unwrap_or_default().max(row.last_seq);
-        Ok((rows.into_iter().map(Event::from).collect(), newest))
+        Ok((rows.into_iter().map(Event::from).collect(), row.last_seq))
     }
 }
 
@@ -62,6 +63,24 @@ impl OperatorScope<'_> {
     /// # Errors
     /// A step's own: [`Code::NotFound`] for its task, [`Code::Conflict`] for an id that names another step.
     pub async fn append_steps(&self, steps: &[NewStep]) -> Result<Vec<Option<StepAnswer>>, DbError> {
+        match self.append_together(steps).await {
+            // One of them meets a row of another program, and must not cost the others.
+            Err(DbError::Conflict(_)) if steps.len() > 1 => {
+                let mut answers = Vec::with_capacity(steps.len());
+                for step in steps.chunks(1) {
+                    answers.extend(match self.append_together(step).await {
+                        Err(error @ DbError::Conflict(_)) => vec![Some(Err(error.refusal()))],
+                        stored => stored?,
+                    });
+                }
+                Ok(answers)
+            }
+            Err(error @ DbError::Conflict(_)) => Ok(vec![Some(Err(error.refusal()))]),
+            stored => stored,
+        }
+    }
+
+    async fn append_together(&self, steps: &[NewStep]) -> Result<Vec<Option<StepAnswer>>, DbError> {
         if steps.is_empty() {
             return Ok(Vec::new());
         }
@@ -194,7 +213,19 @@ impl OperatorScope<'_> {
                 self.forget_deleted(&tx, &key, &rows).await?;
                 continue;
             };
-            ingested.push(ingest(&tx, task, now, rows).await?);
+            // A task whose rows cannot be numbered leaves the others as they are.
+            let part = tx.begin().await?;
+            match ingest(&part, task, now, rows).await {
+                Ok(done) => {
+                    part.commit().await?;
+                    ingested.push(done);
+                }
+                Err(error) => {
+                    part.rollback().await?;
+                    let (tenant, task) = key;
+                    tracing::error!(%tenant, task, error = error.detail(), "outside rows of a task are not numbered");
+                }
+            }
         }
         tx.commit().await?;
         Ok(ingested)

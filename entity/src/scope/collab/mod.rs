@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::change;
 use crate::collab::{Access, Done, EventKind, Member};
 use crate::db::{Backend, Db};
-use crate::error::DbError;
+use crate::error::{DbError, is_unique_violation};
 use crate::rows::all_set;
 use crate::rows::collab::{events as event_rows, participants as participant_rows, tasks as task_rows};
 use crate::scope::TenantScope;
@@ -110,7 +110,8 @@ impl TenantScope<'_> {
         task: &task_rows::Model,
     ) -> Result<bool, Refusal> {
         let named = [&task.created_by, &task.assigned_to].into_iter().flatten();
-        let restricted = task.access == Access::Participants.as_str();
+        // A word that another program wrote opens nothing.
+        let restricted = task.access != Access::Tenant.as_str();
         if !restricted || member.sees_all || named.into_iter().any(|agent| *agent == member.agent) {
             return Ok(true);
         }
@@ -130,12 +131,20 @@ async fn clock(tx: &impl ConnectionTrait, db: &Db) -> Result<i64, DbError> {
     Ok(row.try_get_by_index(0)?)
 }
 
+/// Inserts events.
+///
+/// # Errors
+/// [`DbError::Conflict`] for a number or an id that a row of another program has.
 async fn insert_events(tx: &DatabaseTransaction, events: Vec<event_rows::Model>) -> Result<(), DbError> {
     /// Most rows of one statement, within the number of parameters that SQLite takes.
     const ROWS: usize = 500;
     for rows in events.chunks(ROWS) {
         let rows = rows.iter().cloned().map(all_set::<event_rows::ActiveModel>);
-        event_rows::Entity::insert_many(rows).exec_without_returning(tx).await?;
+        let insert = event_rows::Entity::insert_many(rows).exec_without_returning(tx).await;
+        insert.map_err(|error| match is_unique_violation(&error) {
+            true => DbError::Conflict("another program wrote an event of the same number or id".to_owned()),
+            false => error.into(),
+        })?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use crate::change::{self, Change, Event as AuditEvent};
 use crate::collab::{Access, Done, EventKind, Member, NewTask, Status, Task, TaskFilter, TaskPatch};
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
+use crate::rows::all_set;
 use crate::rows::collab::{dependencies, participants, tasks};
-use crate::rows::{all_set, texts};
 use crate::scope::{TenantScope, paged, refuse_nul};
 use crate::time;
 
@@ -65,7 +65,7 @@ impl TenantScope<'_> {
         });
         change.event(EventKind::TaskCreated, Some(&member.agent), made);
         self.add_participants(&mut change, &new.participants).await?;
-        let value = shown(change.task, new.depends_on).map_err(refused)?;
+        let value = shown(change.task, new.depends_on);
         // The row has its number already: an update would look like another program's.
         insert_events(&change.tx, change.events).await.map_err(refused)?;
         change.tx.commit().await.map_err(refused)?;
@@ -75,7 +75,7 @@ impl TenantScope<'_> {
     pub async fn find_task(&self, member: &Member, id: &str) -> Result<Task, Refusal> {
         let row = self.open_task(member, id).await?;
         let needs = self.dependencies(&[row.id.as_str()]).await.map_err(refused)?.remove(id);
-        shown(row, needs.unwrap_or_default()).map_err(refused)
+        Ok(shown(row, needs.unwrap_or_default()))
     }
 
     /// Returns the tasks that the member may find, the oldest first.
@@ -99,18 +99,17 @@ impl TenantScope<'_> {
         let rows = paged(oldest_first(select), page, self.db.reader()).await.map_err(refused)?;
         let ids: Vec<&str> = rows.items.iter().map(|row| row.id.as_str()).collect();
         let mut needs = self.dependencies(&ids).await.map_err(refused)?;
-        rows.try_map(|row| {
+        Ok(rows.map(|row| {
             let needs = needs.remove(&row.id).unwrap_or_default();
             shown(row, needs)
-        })
-        .map_err(refused)
+        }))
     }
 
     /// Returns ids and titles of the newest tasks that are open to every agent.
     pub async fn newest_tasks(&self, most: u64) -> Result<Vec<(String, String)>, Refusal> {
         let select = tasks::Entity::find()
             .filter(tasks::Column::TenantId.eq(self.tenant.0))
-            .filter(tasks::Column::Access.ne(Access::Participants.as_str()))
+            .filter(tasks::Column::Access.eq(Access::Tenant.as_str()))
             .order_by_desc(tasks::Column::CreatedAt)
             .order_by_asc(tasks::Column::Id)
             .limit(most);
@@ -153,7 +152,7 @@ impl TenantScope<'_> {
         };
         changed(&mut change, member, changes);
         self.add_participants(&mut change, &participants).await?;
-        let task = shown(change.task.clone(), needs).map_err(refused)?;
+        let task = shown(change.task.clone(), needs);
         change.commit(task).await.map(with_seq).map_err(refused)
     }
 
@@ -178,7 +177,7 @@ impl TenantScope<'_> {
         changed(&mut change, member, changes);
         let id = change.task.id.clone();
         let needs = self.dependencies_in(&change.tx, &[&id]).await.map_err(refused)?.remove(&id);
-        let task = shown(change.task.clone(), needs.unwrap_or_default()).map_err(refused)?;
+        let task = shown(change.task.clone(), needs.unwrap_or_default());
         Ok(Some(change.commit(task).await.map(with_seq).map_err(refused)?))
     }
 
@@ -251,7 +250,7 @@ impl TenantScope<'_> {
             .to_owned();
         ours.add(
             Condition::any()
-                .add(tasks::Column::Access.ne(Access::Participants.as_str()))
+                .add(tasks::Column::Access.eq(Access::Tenant.as_str()))
                 .add(tasks::Column::CreatedBy.eq(member.agent.as_str()))
                 .add(tasks::Column::AssignedTo.eq(member.agent.as_str()))
                 .add(tasks::Column::Id.in_subquery(joined)),
@@ -357,8 +356,8 @@ fn apply(task: &mut tasks::Model, patch: &TaskPatch) -> Result<(Map<String, Valu
     Ok((changes, patch.participants.clone()))
 }
 
-fn shown(row: tasks::Model, depends_on: Vec<String>) -> Result<Task, DbError> {
-    Ok(Task {
+fn shown(row: tasks::Model, depends_on: Vec<String>) -> Task {
+    Task {
         id: row.id,
         title: row.title,
         description: row.description,
@@ -366,7 +365,7 @@ fn shown(row: tasks::Model, depends_on: Vec<String>) -> Result<Task, DbError> {
         assigned_to: row.assigned_to,
         complexity: row.complexity,
         parent: row.parent,
-        labels: texts(row.labels, "labels")?,
+        labels: labels(row.labels),
         depends_on,
         result: row.result,
         access: row.access,
@@ -375,7 +374,16 @@ fn shown(row: tasks::Model, depends_on: Vec<String>) -> Result<Task, DbError> {
         last_seq: row.last_seq,
         created_at: time::from_column(row.created_at),
         updated_at: time::from_column(row.updated_at),
-    })
+    }
+}
+
+/// Reads labels, also those of another program that are no list of texts.
+fn labels(column: Value) -> Vec<String> {
+    let text = |value: Value| value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
+    match column {
+        Value::Array(items) => items.into_iter().map(text).collect(),
+        other => vec![text(other)],
+    }
 }
 
 /// Brings the number of the newest event into the task.

@@ -8,7 +8,8 @@ use super::{agent, replica, with_task};
 use crate::ground::Ground;
 
 tests!(
-    BOTH: rows_of_another_program_become_events, the_gateways_own_rows_do_not, a_deleted_task_leaves_nothing;
+    BOTH: rows_of_another_program_become_events, the_gateways_own_rows_do_not, a_deleted_task_leaves_nothing,
+        wrong_rows_of_a_task_cost_no_other;
     POSTGRES: every_outside_row_is_seen_once_whatever_the_order_of_commits;
 );
 
@@ -60,6 +61,45 @@ async fn a_deleted_task_leaves_nothing(ground: Ground) {
     assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 0);
     let events = ground.blobs("SELECT 'x' FROM task_events").await;
     assert_eq!(events.len(), 0);
+}
+
+async fn wrong_rows_of_a_task_cost_no_other(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    with_task(&ground, "u").await;
+    let ours = ground.db.tenant(ground.ours);
+    // A number that is the gateway's to give, far ahead and as the next one.
+    for seq in [9, 2] {
+        let taken = format!(
+            "INSERT INTO task_events (tenant_id, task_id, seq) SELECT id, 't', {seq} FROM tenants WHERE slug = 'default'"
+        );
+        ground.execute(&taken).await;
+    }
+    let (events, newest) = ours.events_after(&ada, "t", 0, 9).await.unwrap();
+    assert_eq!((events.len(), newest), (1, 1), "no follower jumps over what comes");
+    let step = |task: &str| entity::collab::NewStep {
+        tenant: ground.ours,
+        task: task.to_owned(),
+        agent: "ada".to_owned(),
+        sees_all: false,
+        step_id: "1".to_owned(),
+        data: serde_json::json!({}),
+    };
+    let answers = ground.db.operator().append_steps(&[step("t"), step("u")]).await.unwrap();
+    let codes: Vec<_> =
+        answers.into_iter().map(|answer| answer.unwrap().map_err(|refusal| refusal.code)).collect();
+    assert_eq!(codes[0], Err(protocol::Code::Conflict));
+    assert!(codes[1].is_ok_and(|numbered| numbered.seq == 2), "{codes:?}");
+    ground.execute(EVENT).await;
+    ground.execute(&EVENT.replace("'t'", "'u'")).await;
+    let ingested = ground.db.operator().ingest_outbox().await.unwrap();
+    assert_eq!(ingested.iter().map(|task| (task.task.as_str(), task.seq)).collect::<Vec<_>>(), [("u", 3)]);
+    assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 1, "the other waits for the operator");
+    ground
+        .execute("UPDATE tasks SET labels = '\"x\"', access = 'nobody', status = 'odd' WHERE id = 'u'")
+        .await;
+    assert_eq!(super::code(ours.find_task(&super::agent("bob"), "u").await), protocol::Code::NotFound);
+    let task = ours.find_task(&ada, "u").await.unwrap();
+    assert_eq!((task.labels, task.status.as_str()), (vec!["x".to_owned()], "odd"), "its maker finds it");
 }
 
 async fn every_outside_row_is_seen_once_whatever_the_order_of_commits(ground: Ground) {
