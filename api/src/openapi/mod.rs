@@ -64,6 +64,7 @@ pub fn document() -> OpenApi {
     let shared = OpenApiBuilder::new().info(info).tags(Some(tags)).security(Some(security)).build();
     let routes = OpenApiRouter::with_openapi(shared).merge(http::router()).merge(endpoints::router());
     let (_, mut document) = routes.merge(rest::router()).split_for_parts();
+    name_wildcards(&mut document);
     add_one_server(&mut document);
     add_components(&mut document);
     document
@@ -110,6 +111,12 @@ fn add_one_server(document: &mut OpenApi) {
 }
 
 /// Adds the schemas and responses that routes refer to by name.
+/// Names the rest of a path as OpenAPI does: `{path}` and not `{*path}`.
+fn name_wildcards(document: &mut OpenApi) {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+}
+
 fn add_components(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.extend(describe::schemas().into_iter().chain(rpc::schemas()));

@@ -55,7 +55,7 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tasks::find_task, tasks::update_task, tasks::delete_task))
         .routes(routes!(tasks::events::follow_task))
         .routes(routes!(tasks::list_files))
-        .route("/v1/tasks/{id}/files/{*path}", axum::routing::get(tasks::download_file))
+        .routes(routes!(tasks::download_file))
         .routes(routes!(tasks::download_workspace))
         .routes(routes!(leases::list_leases))
         .routes(routes!(leases::force_release))

@@ -64,7 +64,7 @@ impl Collab {
             queue: None,
         };
         loop {
-            let waits = Instant::now() < until;
+            let waits = Instant::now() < until && !self.stopping.is_cancelled();
             claim.queue = (waits || place.taken).then_some(Waiting { id: place.id, keep: KEEP });
             let attempt = self.db.tenant(tenant).claim(member, &given.task_id, &claim).await?;
             let held = match attempt.value {
@@ -81,7 +81,7 @@ impl Collab {
             }
             let left = until.saturating_duration_since(Instant::now());
             let expires = Duration::from_millis(held.expires_in_ms.max(1).unsigned_abs());
-            tokio::time::timeout(ATTEMPT.min(left).min(expires), follower.after(attempt.seq)).await.ok();
+            self.wait(ATTEMPT.min(left).min(expires), follower.after(attempt.seq)).await;
             // Events of other kinds come often.
             tokio::time::sleep(BETWEEN).await;
         }

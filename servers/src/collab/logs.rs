@@ -91,14 +91,14 @@ impl Collab {
             let (events, newest) =
                 self.db.tenant(tenant).events_after(member, &given.task_id, after, limit).await?;
             let left = until.saturating_duration_since(Instant::now());
-            if !events.is_empty() || left.is_zero() {
+            if !events.is_empty() || left.is_zero() || self.stopping.is_cancelled() {
                 let after = events.last().map_or(after, |event| event.seq);
                 return Ok(answer(json!({
                     "taskId": given.task_id, "events": events, "after": after, "newest": newest,
                     "more": after < newest,
                 })));
             }
-            tokio::time::timeout(left, follower.after(after)).await.ok();
+            self.wait(left, follower.after(after)).await;
             tokio::time::sleep(BETWEEN).await;
         }
     }

@@ -34,6 +34,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::agent::Agent;
@@ -76,6 +77,8 @@ pub struct Collab {
     figures: Arc<upkeep::Figures>,
     outbound: Arc<Mutex<Option<mpsc::UnboundedReceiver<Notice>>>>,
     tasks: TaskTracker,
+    /// Ends waits when the gateway stops.
+    stopping: CancellationToken,
 }
 
 impl Collab {
@@ -92,11 +95,21 @@ impl Collab {
             figures: Arc::default(),
             outbound: Arc::new(Mutex::new(Some(outbound))),
             tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         }
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Waits for an event, at most so long, and not longer than the gateway runs.
+    async fn wait(&self, most: Duration, event: impl Future<Output = ()>) {
+        tokio::select! {
+            () = event => {}
+            () = tokio::time::sleep(most) => {}
+            () = self.stopping.cancelled() => {}
+        }
     }
 
     /// Tells of a committed change.

@@ -52,6 +52,20 @@ struct Waiting {
     answer: oneshot::Sender<Result<Numbered, Refusal>>,
 }
 
+/// The task that writes: after a panic, the next step starts another.
+struct Writer<'a> {
+    steps: &'a Steps,
+    over: bool,
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.steps.queue.lock().writes = false;
+        }
+    }
+}
+
 impl Steps {
     pub fn new(db: Db, hub: Arc<Hub>) -> Arc<Self> {
         Arc::new(Self { db, hub, tasks: TaskTracker::new(), queue: Mutex::default() })
@@ -76,7 +90,7 @@ impl Steps {
                 self.tasks.spawn(async move { steps.write_all().await });
             }
         }
-        let gone = || Refusal::new(Code::ShuttingDown, "the gateway stops and did not store the step");
+        let gone = || Refusal::new(Code::ShuttingDown, "the gateway stopped before it stored the step");
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -87,6 +101,7 @@ impl Steps {
 
     /// Writes until nothing waits.
     async fn write_all(&self) {
+        let mut writer = Writer { steps: self, over: false };
         loop {
             let pause = self.queue.lock().last.map(|last| PAUSE.saturating_sub(last.elapsed()));
             tokio::time::sleep(pause.unwrap_or_default()).await;
@@ -94,6 +109,7 @@ impl Steps {
                 let mut queue = self.queue.lock();
                 if queue.waiting.is_empty() {
                     queue.writes = false;
+                    writer.over = true;
                     return;
                 }
                 queue.last = Some(Instant::now());

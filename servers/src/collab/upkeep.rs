@@ -114,7 +114,7 @@ impl Collab {
             tokio::join!(send, self.receive(replica), self.look(), self.beat())
         };
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => self.stopping.cancel(),
             _ = work => {}
         }
     }

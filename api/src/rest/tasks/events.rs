@@ -63,11 +63,16 @@ pub async fn follow_task(
 ) -> Result<Response, Problem> {
     let agent = agent(&acting, Scope::TasksRead)?;
     let mut query = query.read()?;
-    let after = query.optional("after", |text| cursor(text).map_err(|refusal| refusal.reason.into_owned()));
+    let wanted = "is the number of the last event that is known";
+    let after = query.optional("after", |text| cursor(text).ok_or_else(|| wanted.to_owned()));
     query.finish()?;
     let (mut parts, _) = request.into_parts();
     let last = crate::http::headers::single(&parts.headers, &LAST_EVENT_ID)?;
-    let last = last.map(|last| cursor(last.to_str().unwrap_or_default())).transpose()?;
+    let last = last.map(|last| {
+        let number = last.to_str().ok().and_then(cursor);
+        number.ok_or_else(|| Refusal::new(Code::BadRequest, format!("Last-Event-ID {wanted}")))
+    });
+    let last = last.transpose()?;
     let feed = app.collab.feed(agent, &id, last.or(after).unwrap_or_default()).await?;
     let key = websocket_key(&parts.headers)?;
     let upgrade = key.and_then(|key| Some((server::accept(&key), parts.extensions.remove::<OnUpgrade>()?)));

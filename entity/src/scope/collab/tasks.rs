@@ -150,7 +150,9 @@ impl TenantScope<'_> {
                 self.dependencies_in(&change.tx, &[id]).await.map_err(refused)?.remove(id).unwrap_or_default()
             }
         };
-        changed(&mut change, member, changes);
+        if !changes.is_empty() {
+            changed(&mut change, member, changes);
+        }
         self.add_participants(&mut change, &participants).await?;
         let task = shown(change.task.clone(), needs);
         change.commit(task).await.map(with_seq).map_err(refused)
@@ -352,7 +354,9 @@ fn apply(task: &mut tasks::Model, patch: &TaskPatch) -> Result<(Map<String, Valu
     if let Some(note) = &patch.note {
         set("note", json!(note))?;
     }
-    refuse_nul(patch.participants.iter().map(String::as_str))?;
+    if !patch.participants.is_empty() {
+        set("participants", json!(patch.participants))?;
+    }
     Ok((changes, patch.participants.clone()))
 }
 

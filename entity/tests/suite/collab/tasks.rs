@@ -120,6 +120,8 @@ async fn a_change_is_from_a_known_version(ground: Ground) {
         (changed.version, changed.title.as_str(), changed.result),
         (3, "New", Some(json!({ "ok": [1, null] })))
     );
+    let nothing = ours.update_task(&ada, "t", TaskPatch::default()).await.unwrap();
+    assert_eq!((nothing.value.version, nothing.seq), (3, 3), "nothing changes nothing");
     let none = TaskPatch { result: Some(None), assigned_to: Some(None), ..TaskPatch::default() };
     let changed = ours.update_task(&ada, "t", none).await.unwrap().value;
     assert_eq!((changed.result, changed.assigned_to, changed.complexity), (None, None, Some(3)));

@@ -13,7 +13,7 @@ use super::{done, make_task, until};
 
 pub const CASES: &[Case] = cases![
     Every: events_are_followed_and_resumed, a_websocket_has_the_same_events, resources_tell_of_changes,
-        a_stream_ends_with_its_task_and_its_key;
+        a_stream_ends_with_its_task_and_its_key, a_stop_ends_streams_and_waits;
 ];
 
 const SOON: Duration = Duration::from_secs(10);
@@ -176,6 +176,29 @@ async fn resources_tell_of_changes(backend: Backend) {
     }
     let missing = McpClient::legacy(&ada, "/mcp/s/collab", "2025-11-25", everything()).await;
     missing.error("resources/subscribe", json!({ "uri": "tasks://nothing/state" })).await;
+}
+
+async fn a_stop_ends_streams_and_waits(backend: Backend) {
+    let mut app = TestApp::start(backend, Settings::new()).await;
+    let (ada, bob) = (app.as_agent("ada").await, app.as_agent("bob").await);
+    make_task(&ada, "t").await;
+    done(&ada, "claim_file", json!({ "task_id": "t", "path": "a" })).await;
+    let mut events = Sse::open(&ada, "/v1/tasks/t/events?after=2", None).await;
+    let waits = tokio::spawn({
+        let bob = bob.clone();
+        async move {
+            let follow = json!({ "task_id": "t", "after": 2, "wait_seconds": 60 });
+            let claim = json!({ "task_id": "t", "path": "a", "wait_seconds": 60 });
+            tokio::join!(super::tool(&bob, "subscribe_logs", follow), super::tool(&bob, "claim_file", claim))
+        }
+    });
+    until(SOON, async || super::metric(&app, "mcp_lease_waiters").await == 1.0).await;
+    until(SOON, async || super::metric(&app, "mcp_task_followers").await == 3.0).await;
+    assert!(app.terminate(Duration::from_secs(5)).await.success());
+    let (followed, claimed) = waits.await.unwrap();
+    assert_eq!(followed.json_of(200)["events"], json!([]));
+    claimed.problem(Code::LeaseHeld);
+    assert_eq!(events.next().await, None);
 }
 
 async fn a_stream_ends_with_its_task_and_its_key(backend: Backend) {

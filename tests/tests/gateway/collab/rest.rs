@@ -87,6 +87,7 @@ async fn workspaces_are_downloaded(backend: Backend) {
     assert!(html.header("etag").is_some_and(|etag| etag.starts_with("\"1-")));
     ada.get("/v1/tasks/t/files/c").await.problem(Code::NotFound);
     ada.get("/v1/tasks/t/files/..%2f..%2fa").await.problem(Code::ValidationFailed);
+    ada.get("/v1/tasks/t/files/%ff").await.problem(Code::NotFound);
     let archive = ada.get("/v1/tasks/t/archive").await;
     assert_eq!((archive.status, archive.header("content-type")), (200, Some("application/zip")));
     let place = app.path("t.zip");
