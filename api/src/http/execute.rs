@@ -178,6 +178,11 @@ fn executed(facts: &Facts, result: Option<&RawValue>, error: Option<&RawValue>) 
 
 pub fn refused(refusal: Refusal, request: RequestId) -> Response {
     metrics::refused(refusal.code);
+    failed(refusal, request)
+}
+
+/// Returns the problem of a tool that failed, which is no refusal of the request.
+pub fn failed(refusal: Refusal, request: RequestId) -> Response {
     let mut response = Problem::new(refusal.clone(), request).into_response();
     response::set_refusal_headers(&mut response, &refusal);
     response

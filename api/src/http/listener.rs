@@ -9,11 +9,12 @@ use axum::Router;
 use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use protocol::RequestId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -70,7 +71,9 @@ pub async fn serve(
             tracing::debug!(%error, "a connection cannot be set to send at once");
         }
         let router = router.clone();
-        let service = service_fn(move |request| answer(router.clone(), request, peer));
+        let permit = Arc::new(permit);
+        let held = Arc::clone(&permit);
+        let service = service_fn(move |request| answer(router.clone(), request, peer, Arc::clone(&held)));
         let stream = Connection::new(stream, stop.clone());
         http.timer(stream.head_timer());
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -97,12 +100,12 @@ pub async fn serve(
     }
 }
 
+/// Place of a connection among the most. A WebSocket keeps it after its request.
+pub type ConnectionPermit = Arc<OwnedSemaphorePermit>;
+
 type Accepted = std::io::Result<(tokio::net::TcpStream, SocketAddr)>;
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (tokio::sync::OwnedSemaphorePermit, Accepted) {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (OwnedSemaphorePermit, Accepted) {
     let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     (permit, listener.accept().await)
 }
@@ -111,8 +114,12 @@ async fn answer(
     mut router: Router,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
+    permit: ConnectionPermit,
 ) -> Result<axum::response::Response, Infallible> {
     let (mut head, incoming) = request.into_parts();
+    if head.extensions.get::<OnUpgrade>().is_some() {
+        head.extensions.insert(permit);
+    }
     head.extensions.insert(ConnectionInfo { peer, request: RequestId::new() });
     if incoming.is_end_stream() {
         return router.call(hyper::Request::from_parts(head, Body::empty())).await;

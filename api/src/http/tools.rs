@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::http::execute::{call_once, refused};
+use crate::http::execute::{call_once, failed, refused};
 use crate::mcp::builtin_names::{COLLAB, earlier};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::request::{Call, Request as McpRequest, RequestBatch, Target, short_enough};
 use crate::mcp::response::{Answer, Reply};
 use crate::pipeline::refused::Refused;
 use crate::rest::Name;
-use crate::rest::describe::{Always, Filtered, Named, Sent};
+use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, Sent};
 
 /// Calls one tool of the built-in server `collab`.
 ///
@@ -29,7 +29,7 @@ use crate::rest::describe::{Always, Filtered, Named, Sent};
     post, path = "/tools/{name}", tag = "tasks",
     params(("name" = String, Path, description = "The tool, such as `file_read`.")),
     request_body = Object,
-    responses((status = 200, description = "The tool's structured result.", body = Object), Always, Named, Filtered, Sent)
+    responses((status = 200, description = "The tool's structured result.", body = Object), Always, Named, Filtered, Sent, Contested, Asked)
 )]
 pub async fn call_tool(State(app): State<Arc<App>>, Name(name): Name, request: Request) -> Response {
     call_once(&app, request, &reader(earlier(&name).unwrap_or(&name)), answered).await
@@ -93,11 +93,11 @@ fn answered(reply: Reply, request: RequestId) -> Response {
                 Json(content).into_response()
             }
             Ok(ToolResult { structured_content: Some(Value::Object(facts)), is_error: true, .. }) => {
-                refused(of_facts(facts), request)
+                failed(of_facts(facts), request)
             }
             Ok(ToolResult { content, .. }) => {
                 let text = content.first().and_then(|block| block["text"].as_str()).unwrap_or_default();
-                refused(Refusal::new(Code::ValidationFailed, text.to_owned()), request)
+                failed(Refusal::new(Code::ValidationFailed, text.to_owned()), request)
             }
             Err(error) => unreadable(error),
         },

@@ -110,13 +110,13 @@ fn add_one_server(document: &mut OpenApi) {
     document.paths.paths.insert(format!("{}{{slug}}", paths::SERVER), item);
 }
 
-/// Adds the schemas and responses that routes refer to by name.
 /// Names the rest of a path as OpenAPI does: `{path}` and not `{*path}`.
 fn name_wildcards(document: &mut OpenApi) {
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
 }
 
+/// Adds the schemas and responses that routes refer to by name.
 fn add_components(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.extend(describe::schemas().into_iter().chain(rpc::schemas()));

@@ -31,7 +31,7 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
 /// Reports liveness and dependencies.
 #[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "It lives.", body = HealthReport)))]
 pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
-    let dependencies = check(&app).await;
+    let (dependencies, _) = check(&app).await;
     let find = |name| dependencies.iter().find(|dependency| dependency.name == name);
     let connected =
         |name| if find(name).is_some_and(|dependency| dependency.ok) { "connected" } else { "disconnected" };
@@ -39,7 +39,10 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
         if find(name).is_some_and(|d| d.kind == kind) { connected(name) } else { "not_configured" }
     };
     Json(HealthReport {
-        status: if dependencies.iter().all(|dependency| dependency.ok) { "healthy" } else { "degraded" },
+        status: match dependencies.iter().all(|dependency| dependency.detail.is_none()) {
+            true => "healthy",
+            false => "degraded",
+        },
         version: env!("CARGO_PKG_VERSION"),
         timestamp: Timestamp::now(),
         database: connected("database"),
@@ -56,15 +59,16 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
         (status = 503, description = "A dependency is away.", body = ReadyReport)
     ))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
-    let dependencies = check(&app).await;
+    let (dependencies, _) = check(&app).await;
     let ready = dependencies.iter().all(|dependency| dependency.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyReport { status: if ready { "ok" } else { "degraded" }, ready, dependencies }))
+    let is_whole = dependencies.iter().all(|dependency| dependency.detail.is_none());
+    (status, Json(ReadyReport { status: if is_whole { "ok" } else { "degraded" }, ready, dependencies }))
         .into_response()
 }
 
-/// Checks each dependency now.
-pub async fn check(app: &App) -> Vec<Dependency> {
+/// Checks each dependency now; returns also the memory of Redis, where it is known.
+pub async fn check(app: &App) -> (Vec<Dependency>, Option<StoreMemory>) {
     let database = tokio::time::timeout(CHECK_TIMEOUT, app.db.ping());
     let state = tokio::time::timeout(CHECK_TIMEOUT, async {
         app.state.ping().await?;
@@ -77,10 +81,10 @@ pub async fn check(app: &App) -> Vec<Dependency> {
         Ok(Err(error)) => Some(error.detail()),
         Err(_) => Some("no answer in time".to_owned()),
     };
-    let state = match state {
-        Ok(Ok(memory)) => memory.and_then(nearly_full),
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("no answer in time".to_owned()),
+    let (state, memory) = match state {
+        Ok(Ok(memory)) => (None, memory),
+        Ok(Err(error)) => (Some(error.to_string()), None),
+        Err(_) => (Some("no answer in time".to_owned()), None),
     };
     let goes_on = |problem| format!("{problem}; calls go on, and this replica decides limits alone");
     let alone = app.config.limits.without_redis == WithoutRedis::Local && app.fallback.is_some();
@@ -90,11 +94,16 @@ pub async fn check(app: &App) -> Vec<Dependency> {
         entity::Backend::Sqlite => "sqlite",
         entity::Backend::Postgres => "postgres",
     };
-    vec![
+    let mut dependencies = vec![
         app.health.note("database", kind, database),
         app.health.note("state", app.state.name(), state),
         app.health.note("record", "journal", record),
-    ]
+    ];
+    if let Some(full) = memory.and_then(nearly_full) {
+        // It still answers: replicas are degraded and ready.
+        dependencies[1].detail.get_or_insert(full);
+    }
+    (dependencies, memory)
 }
 
 /// Returns the problem of a store whose memory is nearly used up: keys that are needed may be evicted.
@@ -107,7 +116,7 @@ fn nearly_full(memory: StoreMemory) -> Option<String> {
 
 /// Reads the current gauges.
 pub async fn scrape(app: &App) -> Scrape {
-    let memory = tokio::time::timeout(CHECK_TIMEOUT, app.state.memory()).await;
+    let ((dependencies, state_memory), collab) = tokio::join!(check(app), app.collab.figures(CHECK_TIMEOUT));
     let record = app.gateway.recorder.record.status();
     let pool = app.gateway.upstreams.pool.figures();
     let connections = app.db.connections();
@@ -120,9 +129,9 @@ pub async fn scrape(app: &App) -> Scrape {
         record_journal_bytes: record.journal_bytes,
         pool_size: connections.open,
         pool_idle: connections.idle,
-        collab: app.collab.figures().await,
-        state_memory: memory.ok().and_then(Result::ok).flatten(),
+        collab,
+        state_memory,
         alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
-        dependencies: check(app).await.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
+        dependencies: dependencies.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
     }
 }

@@ -83,7 +83,7 @@ pub fn install() -> PrometheusHandle {
                 .expect("there are buckets");
             let handle = builder.install_recorder().expect("no other recorder is set up");
             describe();
-            // Registered at the start, since none may ever be dropped, or known.
+            // Registered at the start: a figure that is 0 or not known is shown too.
             counter!(DROPPED).absolute(0);
             for name in [LEASES, LEASE_WAITERS, STATE_USED, STATE_ALLOWED] {
                 gauge!(name).set(0.0);

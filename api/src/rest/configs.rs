@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use entity::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig, TenantScope};
 use protocol::{AgentId, ConfigId, Scope, ServerId};
 use proxy::policy::Patterns;
@@ -23,10 +23,7 @@ use crate::rest::find;
 use crate::rest::input::form::Form;
 use crate::rest::input::parameters::any;
 use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
-use crate::rest::listed::{Created, PageOf, created};
-
-/// An answer with the row's ETag.
-type Tagged<T> = ([(HeaderName, String); 1], T);
+use crate::rest::listed::{Created, PageOf, Tagged, created};
 
 body!(NewConfigBody as "NewConfig", new_config, "A config to be made.", {
     "serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000

@@ -145,7 +145,7 @@ statuses! {
     }
     /// Problems of changes that conflict with other rows.
     Contested {
-        409 "Conflict" "It is taken, exists already, or is changed elsewhere: `slug_taken`, `conflict`, `managed_by_config`.";
+        409 "Conflict" "It is taken, exists already, or is changed elsewhere: `slug_taken`, `conflict`, `managed_by_config`; of tasks `lease_held`, `version_conflict`, `stale_token`.";
     }
     /// Problems of conditional changes.
     Conditional {

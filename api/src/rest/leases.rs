@@ -8,7 +8,6 @@ use entity::collab::Lease;
 use protocol::Scope;
 use serde::Serialize;
 use serde_json::json;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -17,6 +16,7 @@ use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Filtered, Named, Sent, described};
 use crate::rest::input::parameters::any;
 use crate::rest::input::{Name, NoBody, Parameters};
+use crate::rest::listed::PageOf;
 use crate::rest::tasks::agent;
 use crate::rest::tenancy;
 
@@ -39,31 +39,29 @@ described!(LeaseBody as "Lease", json!({
     },
 }));
 
-/// The live leases.
-#[derive(Serialize, ToSchema)]
-pub struct LeaseList {
-    items: Vec<LeaseBody>,
-}
-
 /// Lists the live leases, the oldest first.
 ///
 /// Needs `tasks:read`.
 #[utoipa::path(
     get, path = "/v1/leases", tag = "tasks",
-    params(("taskId" = Option<String>, Query, description = "Leases in this task.")),
-    responses((status = 200, description = "The leases.", body = LeaseList), Always, Filtered)
+    params(
+        ("taskId" = Option<String>, Query, description = "Leases in this task."),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
+    ),
+    responses((status = 200, description = "The leases.", body = PageOf<LeaseBody>), Always, Filtered)
 )]
 pub async fn list_leases(
     acting: Acting,
     State(app): State<Arc<App>>,
     query: Parameters,
-) -> Result<Json<LeaseList>, Problem> {
+) -> Result<Json<PageOf<LeaseBody>>, Problem> {
     let agent = agent(&acting, Scope::TasksRead)?;
     let mut query = query.read()?;
     let task = query.optional("taskId", any);
+    let page = query.page();
     query.finish()?;
-    let leases = acting.rows(&app).leases(&agent.member, task.as_deref()).await?;
-    Ok(Json(LeaseList { items: leases.into_iter().map(LeaseBody).collect() }))
+    Ok(PageOf::of(acting.rows(&app).lease_page(&agent.member, task.as_deref(), page).await?, LeaseBody))
 }
 
 /// Ends a lease whoever holds it, and writes an audit event.

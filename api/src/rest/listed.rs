@@ -38,6 +38,9 @@ impl<T> PageOf<T> {
     }
 }
 
+/// An answer with the row's ETag.
+pub type Tagged<T> = ([(HeaderName, String); 1], T);
+
 /// 201 with the path of the created row.
 pub type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 

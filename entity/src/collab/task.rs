@@ -120,6 +120,24 @@ impl NewTask {
     }
 }
 
+impl NewTask {
+    /// Returns a task with the members that a patch sets.
+    pub fn of(id: impl Into<String>, title: impl Into<String>, members: TaskPatch) -> Self {
+        Self {
+            description: members.description.flatten(),
+            status: members.status.unwrap_or(Status::Pending),
+            assigned_to: members.assigned_to.flatten(),
+            complexity: members.complexity.flatten(),
+            parent: members.parent.flatten(),
+            labels: members.labels.unwrap_or_default(),
+            depends_on: members.depends_on.unwrap_or_default(),
+            access: members.access.unwrap_or(Access::Tenant),
+            participants: members.participants,
+            ..Self::new(id, title)
+        }
+    }
+}
+
 /// Changes of a task: `None` leaves a member, `Some(None)` removes it.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct TaskPatch {

@@ -1,8 +1,8 @@
-//! The agent that acts: of the caller, or named in the arguments on a trusted connection.
+//! The agent that acts: of the caller, or named in the arguments by a caller without one of its own.
 
 use entity::collab::Member;
 use protocol::provider::RequestContext;
-use protocol::{Caller, CallerKind, Code, Refusal, Scope, TenantId};
+use protocol::{Caller, Code, Refusal, Scope, TenantId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -48,12 +48,12 @@ impl Agent {
         Self { tenant: caller.tenant, member: Member { agent, sees_all }, caller: caller.clone() }
     }
 
-    /// Returns the agent under another name, which only a trusted connection may give.
+    /// Returns the agent under another name, which a caller without an agent of its own may give.
     pub fn named(mut self, name: String) -> Result<Self, Refusal> {
         if name == self.member.agent {
             return Ok(self);
         }
-        if self.caller.kind != CallerKind::Loopback {
+        if self.caller.own_agent {
             return Err(Refusal::new(
                 Code::AgentMismatch,
                 format!("`agent_id` is `{name}`, and the caller is `{}`", self.member.agent),

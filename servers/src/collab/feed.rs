@@ -10,7 +10,7 @@ use super::agent::Agent;
 use super::hub::Follower;
 
 /// Most events of one read.
-const MOST: u64 = 200;
+const MOST: u64 = 50;
 
 /// Least time between two reads that found nothing.
 const BETWEEN: Duration = Duration::from_millis(10);

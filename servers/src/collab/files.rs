@@ -181,16 +181,31 @@ impl Collab {
 
     pub(super) async fn file_list(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let List { task_id, prefix, after, limit } = call.read()?;
-        let prefix = prefix.unwrap_or_default();
-        check_prefix(&prefix)?;
         let limit = limit.unwrap_or(MOST).clamp(1, MOST);
-        let scope = self.db.tenant(call.agent.tenant);
-        let mut files =
-            scope.list_files(&call.agent.member, &task_id, &prefix, after.as_deref(), limit + 1).await?;
+        let prefix = prefix.unwrap_or_default();
+        let (files, next) = self.list_files(&call.agent, &task_id, &prefix, after.as_deref(), limit).await?;
+        Ok(answer(json!({ "taskId": task_id, "files": files, "next": next })))
+    }
+
+    /// Returns a page of files by path, and the `after` of the next page.
+    pub async fn list_files(
+        &self,
+        agent: &Agent,
+        task: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<(Vec<File>, Option<String>), Refusal> {
+        check_prefix(prefix)?;
+        if let Some(after) = after {
+            check_path(after)?;
+        }
+        let scope = self.db.tenant(agent.tenant);
+        let mut files = scope.list_files(&agent.member, task, prefix, after, limit + 1).await?;
         let more = files.len() as u64 > limit;
         files.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let next = files.last().filter(|_| more).map(|file| file.path.clone());
-        Ok(answer(json!({ "taskId": task_id, "files": files, "next": next })))
+        Ok((files, next))
     }
 
     pub(super) async fn file_history(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {

@@ -59,8 +59,15 @@ pub struct Hub {
 
 /// A task that somebody waits for.
 struct Followed {
-    newest: watch::Sender<i64>,
+    newest: watch::Sender<Newest>,
     followers: usize,
+}
+
+/// Newest event that is known, 0 for none, and the number of the task's deletions meanwhile.
+#[derive(Clone, Copy, Default)]
+struct Newest {
+    seq: i64,
+    deletions: u64,
 }
 
 struct Watcher {
@@ -91,8 +98,8 @@ impl Hub {
     pub fn wake(&self, key: &TaskKey, seq: i64) {
         if let Some(followed) = self.followed.get(key) {
             followed.newest.send_if_modified(|newest| {
-                let grown = seq > *newest;
-                *newest = (*newest).max(seq);
+                let grown = seq > newest.seq;
+                newest.seq = newest.seq.max(seq);
                 grown
             });
         }
@@ -100,7 +107,17 @@ impl Hub {
 
     /// Tells those in this process of a change.
     pub fn told(&self, notice: &Notice) {
-        self.wake(&notice.key, notice.seq.unwrap_or(i64::MAX));
+        match notice.seq {
+            Some(seq) => self.wake(&notice.key, seq),
+            None => {
+                if let Some(followed) = self.followed.get(&notice.key) {
+                    // A task of the same name begins again.
+                    followed.newest.send_modify(|newest| {
+                        *newest = Newest { seq: 0, deletions: newest.deletions + 1 };
+                    });
+                }
+            }
+        }
         let Some(watchers) = self.watchers.get(&notice.key.0) else { return };
         for watcher in watchers.values() {
             let of_task = watcher.task.as_ref().is_none_or(|task| *task == notice.key.1);
@@ -119,16 +136,17 @@ impl Hub {
         let mut followed = self
             .followed
             .entry(key.clone())
-            .or_insert_with(|| Followed { newest: watch::Sender::new(0), followers: 0 });
+            .or_insert_with(|| Followed { newest: watch::Sender::new(Newest::default()), followers: 0 });
         followed.followers += 1;
         let newest = followed.newest.subscribe();
+        let deletions = newest.borrow().deletions;
         drop(followed);
-        Follower { hub: Arc::clone(self), key, newest }
+        Follower { hub: Arc::clone(self), key, newest, deletions }
     }
 
     /// Returns the tasks that somebody follows, with the newest event that they know of.
     pub fn followed(&self) -> Vec<(TaskKey, i64)> {
-        self.followed.iter().map(|entry| (entry.key().clone(), *entry.newest.borrow())).collect()
+        self.followed.iter().map(|entry| (entry.key().clone(), entry.newest.borrow().seq)).collect()
     }
 
     pub fn followers(&self) -> usize {
@@ -155,21 +173,24 @@ impl Hub {
 pub struct Follower {
     hub: Arc<Hub>,
     key: TaskKey,
-    newest: watch::Receiver<i64>,
+    newest: watch::Receiver<Newest>,
+    deletions: u64,
 }
 
 impl Follower {
     /// Notes the newest event of a task that nobody followed before, so that it is no change later.
     pub fn begin_at(&self, seq: i64) {
-        if *self.newest.borrow() == 0 {
+        if self.newest.borrow().seq == 0 {
             self.hub.wake(&self.key, seq);
         }
     }
 
-    /// Waits until there may be an event after the number.
+    /// Waits until there may be an event after the number, or the task was deleted.
     pub async fn after(&mut self, seq: i64) {
+        let deletions = self.deletions;
+        let later = self.newest.wait_for(|newest| newest.seq > seq || newest.deletions != deletions).await;
         // The sender lives as long as this guard.
-        self.newest.wait_for(|newest| *newest > seq).await.ok();
+        self.deletions = later.map_or(deletions, |newest| newest.deletions);
     }
 }
 
@@ -225,6 +246,10 @@ mod tests {
         follower.after(2).await;
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), follower.after(3)).await;
         assert!(waits.is_err());
+        hub.told(&Notice { seq: None, ..notice(tenant, "t", 0, About::ALL, None) });
+        follower.after(9).await;
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), follower.after(0)).await;
+        assert!(waits.is_err(), "a deletion wakes once");
         drop((follower, second));
         assert_eq!((hub.followed().len(), hub.followers()), (0, 0));
         assert_eq!(std::iter::from_fn(|| outbound.try_recv().ok()).count(), 3, "what others told stays here");

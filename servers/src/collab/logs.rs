@@ -15,10 +15,10 @@ use super::{Call, Collab, answer, seconds};
 pub const LONGEST_WAIT: u64 = 60;
 
 /// Most events of one answer.
-const MOST: u64 = 500;
+const MOST: u64 = 200;
 
 /// Longest step, bytes of its JSON.
-const LONGEST_STEP: usize = 64 << 10;
+pub const LONGEST_STEP: usize = 64 << 10;
 
 /// Least time between two reads of events.
 const BETWEEN: Duration = Duration::from_millis(10);

@@ -8,7 +8,7 @@ mod definitions;
 mod edit;
 mod feed;
 mod files;
-pub mod hub;
+mod hub;
 mod leases;
 mod logs;
 mod path;
@@ -97,10 +97,6 @@ impl Collab {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
-    }
-
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
     }
 
     /// Waits for an event, at most so long, and not longer than the gateway runs.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::agent::Agent;
 use super::hub::{About, Notice};
+use super::logs::LONGEST_STEP;
 use super::path::check_task;
 use super::{Call, Collab, answer};
 
@@ -110,19 +111,7 @@ impl Collab {
         let id = task_id.unwrap_or_else(new_task_id);
         check_task(&id)?;
         check_texts(Some(&title), None, &[])?;
-        let members = members.patch()?;
-        let new = NewTask {
-            description: members.description.flatten(),
-            status: members.status.unwrap_or(Status::Pending),
-            assigned_to: members.assigned_to.flatten(),
-            complexity: members.complexity.flatten(),
-            parent: members.parent.flatten(),
-            labels: members.labels.unwrap_or_default(),
-            depends_on: members.depends_on.unwrap_or_default(),
-            access: members.access.unwrap_or(Access::Tenant),
-            participants: members.participants,
-            ..NewTask::new(id, title)
-        };
+        let new = NewTask::of(id, title, members.patch()?);
         let task = self.create_task(&call.agent, new).await?;
         Ok(answer(json!({ "task": task })))
     }
@@ -174,6 +163,12 @@ impl Collab {
     /// Changes a task and tells of it.
     pub async fn update_task(&self, agent: &Agent, id: &str, patch: TaskPatch) -> Result<Task, Refusal> {
         let tenant = agent.tenant;
+        let bytes = patch.result.as_ref().map_or(0, |result| json!(result).to_string().len());
+        if bytes > LONGEST_STEP {
+            let reason = format!("the result has {bytes} bytes, and at most {LONGEST_STEP} are taken");
+            return Err(Refusal::new(Code::ValidationFailed, reason)
+                .hint("write what is long into a file of the task"));
+        }
         let listed = patch.title.is_some() || patch.access.is_some();
         let changed = self.db.tenant(tenant).update_task(&agent.member, id, patch).await?;
         let about = if listed { About::TASK.and(About::LIST) } else { About::TASK };

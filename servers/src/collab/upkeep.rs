@@ -82,8 +82,8 @@ struct Sent {
 }
 
 impl Collab {
-    /// Returns the present figures.
-    pub async fn figures(&self) -> CollabFigures {
+    /// Returns the present figures; those of the database within this time, or not.
+    pub async fn figures(&self, within: Duration) -> CollabFigures {
         let figures = &self.figures;
         let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let (cache_hits, cache_misses) = self.blobs.cache_counts();
@@ -92,7 +92,10 @@ impl Collab {
             sync_lag: Duration::from_micros(of(&figures.sync_lag_us)),
             ingested: of(&figures.ingested),
             outbox: of(&figures.outbox),
-            leases: self.db.operator().lease_counts().await.ok(),
+            leases: tokio::time::timeout(within, self.db.operator().lease_counts())
+                .await
+                .ok()
+                .and_then(Result::ok),
             refused: [0, 1, 2].map(|place| (REFUSED[place].as_str(), of(&figures.refused[place]))),
             followers: self.hub.followers(),
             cache_hits,

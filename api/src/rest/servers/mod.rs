@@ -15,7 +15,7 @@ use std::sync::Arc;
 use answer::{ServerBody, Showing, etag};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use entity::{Page, Paged, Server, ServerFilter, Transport};
 use forms::{NewServerBody, ServerPatchBody};
 use protocol::Scope;
@@ -28,10 +28,7 @@ use crate::rest::describe::{Always, Conditional, Contested, Filtered, Named, Sen
 use crate::rest::find;
 use crate::rest::input::parameters::{any, one_of};
 use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
-use crate::rest::listed::{Created, PageOf, created};
-
-/// An answer with the row's ETag.
-type Tagged<T> = ([(HeaderName, String); 1], T);
+use crate::rest::listed::{Created, PageOf, Tagged, created};
 
 const STATES: [Health; 6] = [
     Health::Healthy,

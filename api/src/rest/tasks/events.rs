@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use entity::collab::Event;
 use futures_util::stream;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::authn::Owner;
 use crate::http::headers::LAST_EVENT_ID;
+use crate::http::listener::ConnectionPermit;
 use crate::http::problem::Problem;
 use crate::http::sse::streaming;
 use crate::http::stream_credential::StreamCredential;
@@ -74,7 +77,8 @@ pub async fn follow_task(
     });
     let last = last.transpose()?;
     let feed = app.collab.feed(agent, &id, last.or(after).unwrap_or_default()).await?;
-    let key = websocket_key(&parts.headers)?;
+    let key = websocket_key(&parts.method, &parts.headers)?;
+    let connection = parts.extensions.remove::<ConnectionPermit>();
     let upgrade = key.and_then(|key| Some((server::accept(&key), parts.extensions.remove::<OnUpgrade>()?)));
     let permit = app.gateway.sessions.stream_quota.open(&acting.caller)?;
     let follow = Follow {
@@ -82,7 +86,7 @@ pub async fn follow_task(
         owner: Owner { tenant: acting.tenant(), agent: acting.caller.agent },
         credential: StreamCredential::new(Arc::clone(&app), Arc::new(parts), Scope::TasksRead),
         stopping: app.stopping.clone(),
-        _permit: permit,
+        _permit: (permit, connection),
     };
     Ok(match upgrade {
         Some((accept, upgrade)) => {
@@ -99,7 +103,7 @@ struct Follow {
     owner: Owner,
     credential: StreamCredential,
     stopping: CancellationToken,
-    _permit: StreamPermit,
+    _permit: (StreamPermit, Option<ConnectionPermit>),
 }
 
 /// Next message of a reader.
@@ -195,7 +199,7 @@ fn json(event: &Event) -> String {
 }
 
 /// Returns the key of a request that asks for a WebSocket (RFC 6455, section 4.2.1); none of any other.
-fn websocket_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
+fn websocket_key(method: &Method, headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
     let has = |name: HeaderName, word: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
@@ -204,9 +208,13 @@ fn websocket_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
         return Ok(None);
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().to_vec());
-    let fits = has(header::CONNECTION, "upgrade") && has(header::SEC_WEBSOCKET_VERSION, "13");
-    key.filter(|_| fits).map(Some).ok_or_else(|| {
-        Refusal::new(Code::BadRequest, "a WebSocket needs `Connection: Upgrade`, a key and version 13")
+    let fits = method == Method::GET
+        && has(header::CONNECTION, "upgrade")
+        && has(header::SEC_WEBSOCKET_VERSION, "13");
+    let is_key = |key: &Vec<u8>| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
+    key.filter(|key| fits && is_key(key)).map(Some).ok_or_else(|| {
+        let reason = "a WebSocket needs GET, `Connection: Upgrade`, a key of 16 bytes and version 13";
+        Refusal::new(Code::BadRequest, reason)
     })
 }
 

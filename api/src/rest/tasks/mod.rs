@@ -8,10 +8,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use entity::collab::{Access, File, NewTask, Participant, Status, Task, TaskFilter, TaskPatch};
-use protocol::Scope;
+use protocol::{Code, Refusal, Scope};
 use serde::Serialize;
 use serde_json::{Value, json};
 use servers::collab::Agent;
@@ -20,11 +20,11 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
-use crate::rest::describe::{Always, Contested, Filtered, Named, Sent, body, described};
+use crate::rest::describe::{Always, Conditional, Contested, Filtered, Named, Sent, body, described};
 use crate::rest::input::form::{Form, words};
 use crate::rest::input::parameters::{any, one_of};
 use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
-use crate::rest::listed::{Created, PageOf, created};
+use crate::rest::listed::{Created, PageOf, Tagged, created};
 
 body!(NewTaskBody as "NewTask", new_task, "A task to be made.", {
     "id": "task-123", "title": "Write the parser", "dependsOn": ["task-122"]
@@ -36,56 +36,47 @@ body!(TaskPatchBody as "TaskPatch", task_patch, "What changes of a task.", {
 fn new_task(f: &mut Fields) -> Option<NewTask> {
     let id = f.optional("id", task_id(), "Chosen by the caller; made when not given.");
     let title = f.required("title", form::text(1, 1000), "1 to 1000 characters.");
-    let (members, status, access) = members(f);
-    let new = NewTask {
-        status: status.unwrap_or(Status::Pending),
-        access: access.unwrap_or(Access::Tenant),
-        description: members.description.flatten(),
-        assigned_to: members.assigned_to.flatten(),
-        complexity: members.complexity.flatten(),
-        parent: members.parent.flatten(),
-        labels: members.labels.unwrap_or_default(),
-        depends_on: members.depends_on.unwrap_or_default(),
-        participants: members.participants,
-        ..NewTask::new(id.unwrap_or_else(servers::collab::new_task_id), title?)
-    };
-    Some(new)
+    let members = members(f);
+    Some(NewTask::of(id.unwrap_or_else(servers::collab::new_task_id), title?, members))
 }
 
 fn task_patch(f: &mut Fields) -> Option<TaskPatch> {
     f.patching();
     f.fixed(&["id", "version", "lastSeq", "createdBy", "createdAt", "updatedAt"], "cannot be set");
     let title = f.optional("title", form::text(1, 1000), "1 to 1000 characters.");
-    let (members, status, access) = members(f);
-    let result = f.clearing("result", anything(), "What came out: any JSON.");
+    let members = members(f);
+    let about = "What came out: any JSON of at most 64 KiB, which takes the place of an earlier one.";
+    let result = f.clearing("result", anything(), about);
     let expected_version =
         f.optional("expectedVersion", form::whole(1, i64::MAX), "The version that the change builds on.");
     let expected_status =
         f.optional("expectedStatus", status_form(), "The status that the change builds on.");
     let note = f.optional("note", form::text(1, 10_000), "Words for those who follow the task.");
-    Some(TaskPatch { title, status, access, result, expected_version, expected_status, note, ..members })
+    Some(TaskPatch { title, result, expected_version, expected_status, note, ..members })
 }
 
 /// Reads the members that both bodies have.
-fn members(f: &mut Fields) -> (TaskPatch, Option<Status>, Option<Access>) {
+fn members(f: &mut Fields) -> TaskPatch {
     let agents = || form::list(100, form::agent_slug());
-    let patch = TaskPatch {
+    let access = [("tenant", Access::Tenant), ("participants", Access::Participants)];
+    TaskPatch {
         description: f.clearing("description", form::text(0, 100_000), "What is to be done."),
+        status: f.optional("status", status_form(), ""),
         assigned_to: f.clearing("assignedTo", form::agent_slug(), "The agent that does it."),
         complexity: f.clearing("complexity", form::whole(0, 1000), "How hard it is."),
         parent: f.clearing("parent", task_id(), "The task that this one is a part of."),
         labels: f.optional("labels", form::list(100, form::text(1, 200)), "Words to sort tasks by."),
         depends_on: f.optional("dependsOn", form::list(100, task_id()), "Tasks that must be done before."),
+        access: f.optional(
+            "access",
+            form::word(access),
+            "Who finds the task: the tenant's agents, or its own.",
+        ),
         participants: f
             .optional("participants", agents(), "Agents that become participants.")
             .unwrap_or_default(),
         ..TaskPatch::default()
-    };
-    let status = f.optional("status", status_form(), "");
-    let access = [("tenant", Access::Tenant), ("participants", Access::Participants)];
-    let access =
-        f.optional("access", form::word(access), "Who finds the task: the tenant's agents, or its own.");
-    (patch, status, access)
+    }
 }
 
 fn task_id() -> Form<String> {
@@ -216,11 +207,11 @@ pub async fn create_task(
     acting: Acting,
     State(app): State<Arc<App>>,
     payload: Payload,
-) -> Result<Created<TaskBody>, Problem> {
+) -> Result<Tagged<Created<TaskBody>>, Problem> {
     let agent = agent(&acting, Scope::TasksWrite)?;
     let new = payload.read(new_task)?;
     let task = app.collab.create_task(&agent, new).await?;
-    Ok(created("/v1/tasks", task.id.clone(), TaskBody(task)))
+    Ok((tag(&task), created("/v1/tasks", task.id.clone(), TaskBody(task))))
 }
 
 /// Finds a task, with its participants.
@@ -235,38 +226,51 @@ pub async fn find_task(
     acting: Acting,
     State(app): State<Arc<App>>,
     Name(id): Name,
-) -> Result<Json<TaskView>, Problem> {
+) -> Result<Tagged<Json<TaskView>>, Problem> {
     let agent = agent(&acting, Scope::TasksRead)?;
     let rows = acting.rows(&app);
-    let task = TaskBody(rows.find_task(&agent.member, &id).await?);
+    let task = rows.find_task(&agent.member, &id).await?;
     let participants = rows.participants(&agent.member, &id).await?;
-    Ok(Json(TaskView { task, participants }))
+    Ok((tag(&task), Json(TaskView { task: TaskBody(task), participants })))
 }
 
-/// Changes a task (RFC 7396). `If-Match` and `expectedVersion` refuse the change of another version.
+/// Changes a task (RFC 7396, but that `result` is replaced as a whole). `If-Match` and `expectedVersion` refuse
+/// the change of another version.
 ///
 /// Needs `tasks:write`.
 #[utoipa::path(
     patch, path = "/v1/tasks/{id}", tag = "tasks", request_body = TaskPatchBody,
-    params(("id" = String, Path, description = "The task's id."), ("If-Match" = Option<String>, Header, description = "The version, in quotes.")),
-    responses((status = 200, description = "The task.", body = TaskBody), Always, Named, Filtered, Sent, Contested)
+    params(("id" = String, Path, description = "The task's id."), ("If-Match" = Option<String>, Header, description = "The ETag: the version, in quotes.")),
+    responses((status = 200, description = "The task.", body = TaskBody), Always, Named, Filtered, Sent, Contested, Conditional)
 )]
 pub async fn update_task(
     acting: Acting,
     State(app): State<Arc<App>>,
     Name(id): Name,
-    matches: IfMatch,
+    condition: IfMatch,
     payload: Payload,
-) -> Result<Json<TaskBody>, Problem> {
+) -> Result<Tagged<Json<TaskBody>>, Problem> {
     let agent = agent(&acting, Scope::TasksWrite)?;
-    let patch = payload.read(task_patch)?;
-    if matches.is_exact() {
-        let version = acting.rows(&app).find_task(&agent.member, &id).await?.version;
-        matches.check(&format!("\"{version}\""))?;
-        let patch = TaskPatch { expected_version: Some(version), ..patch };
-        return Ok(Json(TaskBody(app.collab.update_task(&agent, &id, patch).await?)));
+    let mut patch = payload.read(task_patch)?;
+    let mut by_header = false;
+    if condition.is_exact() {
+        let before = acting.rows(&app).find_task(&agent.member, &id).await?;
+        condition.check(&tag(&before)[0].1)?;
+        by_header = patch.expected_version.is_none();
+        patch.expected_version.get_or_insert(before.version);
     }
-    Ok(Json(TaskBody(app.collab.update_task(&agent, &id, patch).await?)))
+    let changed = app.collab.update_task(&agent, &id, patch).await.map_err(|refusal| match refusal.code {
+        // It changed between the check and the change.
+        Code::VersionConflict if by_header => Refusal { code: Code::PreconditionFailed, ..refusal },
+        _ => refusal,
+    });
+    let task = changed?;
+    Ok((tag(&task), Json(TaskBody(task))))
+}
+
+/// Returns the ETag of a task's version.
+fn tag(task: &Task) -> [(HeaderName, String); 1] {
+    [(header::ETAG, format!("\"{}\"", task.version))]
 }
 
 /// Deletes a task with its workspace, its leases and its log.
@@ -316,12 +320,8 @@ pub async fn list_files(
     let long = |text: &str| Ok(text.to_owned());
     let (prefix, after) = (query.optional("prefix", long), query.optional("after", long));
     query.finish()?;
-    let prefix = prefix.unwrap_or_default();
-    let mut items =
-        acting.rows(&app).list_files(&agent.member, &id, &prefix, after.as_deref(), PAGE + 1).await?;
-    let more = items.len() as u64 > PAGE;
-    items.truncate(PAGE as usize);
-    let next_cursor = items.last().filter(|_| more).map(|file| file.path.clone());
+    let (items, next_cursor) =
+        app.collab.list_files(&agent, &id, &prefix.unwrap_or_default(), after.as_deref(), PAGE).await?;
     Ok(Json(FileList { items, next_cursor }))
 }
 
@@ -334,7 +334,7 @@ pub async fn list_files(
         ("id" = String, Path, description = "The task's id."),
         ("path" = String, Path, description = "The file's path; it may have slashes."),
     ),
-    responses((status = 200, description = "The contents; `ETag` names the version.", content_type = "application/octet-stream"), Always, Named)
+    responses((status = 200, description = "The contents; `ETag` names the version.", content_type = "application/octet-stream"), Always, Named, Filtered)
 )]
 pub async fn download_file(
     acting: Acting,
@@ -356,7 +356,7 @@ pub async fn download_file(
 #[utoipa::path(
     get, path = "/v1/tasks/{id}/archive", tag = "tasks",
     params(("id" = String, Path, description = "The task's id.")),
-    responses((status = 200, description = "The archive.", content_type = "application/zip"), Always, Named)
+    responses((status = 200, description = "The archive.", content_type = "application/zip"), (status = 413, description = "The workspace is larger: `body_too_large`."), Always, Named)
 )]
 pub async fn download_workspace(
     acting: Acting,

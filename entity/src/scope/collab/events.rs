@@ -24,13 +24,18 @@ use crate::time;
 /// Rows of other programs that one transaction takes.
 const INGESTED: u64 = 500;
 
+/// Data of one page of events after which it ends, bytes.
+const PAGE_BYTES: usize = 1 << 20;
+
 type TaskKey = (TenantId, String);
 
 /// Number of a step, or why it is refused.
 type StepAnswer = Result<Numbered, Refusal>;
 
 impl TenantScope<'_> {
-    /// Returns at most `limit` events after the number, in order, and the number of the newest event.
+    /// Returns at most `limit` events after the number, in order, and the number of the newest event. A number
+    /// that the task has not reached is of an earlier task of the same name, and counts as 0. A page ends
+    /// early after about 1 MB of data.
     pub async fn events_after(
         &self,
         member: &Member,
@@ -39,6 +44,7 @@ impl TenantScope<'_> {
         limit: u64,
     ) -> Result<(Vec<Event>, i64), Refusal> {
         let row = self.open_task(member, task).await?;
+        let after = if row.last_seq < after { 0 } else { after };
         if row.last_seq <= after {
             return Ok((Vec::new(), row.last_seq));
         }
@@ -51,7 +57,13 @@ impl TenantScope<'_> {
             .order_by_asc(Column::Seq)
             .limit(limit);
         let rows = select.all(self.db.reader()).await.map_err(refused)?;
-        Ok((rows.into_iter().map(Event::from).collect(), row.last_seq))
+        let mut bytes = 0;
+        let mut in_page = |row: &Model| {
+            let fits = bytes < PAGE_BYTES;
+            bytes += row.data.to_string().len();
+            fits
+        };
+        Ok((rows.into_iter().take_while(|row| in_page(row)).map(Event::from).collect(), row.last_seq))
     }
 }
 

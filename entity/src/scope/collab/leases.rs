@@ -8,7 +8,7 @@ use protocol::{Code, Refusal};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, Statement,
+    QueryOrder, QuerySelect, Select, Statement,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -20,9 +20,10 @@ use crate::change::{self, Event as AuditEvent};
 use crate::collab::{Claim, Claimed, Done, EventKind, Held, Lease, Member, overlap};
 use crate::db::{Backend, Db};
 use crate::error::DbError;
+use crate::page::{Page, Paged};
 use crate::rows::all_set;
 use crate::rows::collab::{leases, waiters};
-use crate::scope::{OperatorScope, TenantScope, refuse_nul};
+use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 
 /// Most live leases, and most places in the queue, of one task.
 const MOST: usize = 1000;
@@ -153,22 +154,42 @@ impl TenantScope<'_> {
         change.commit(released).await.map_err(refused)
     }
 
-    /// Returns the live leases of one task, or of all tasks that the member may find.
+    /// Returns the live leases of one task, or of all tasks that the member may find: the oldest, at most 1000.
     pub async fn leases(&self, member: &Member, task: Option<&str>) -> Result<Vec<Lease>, Refusal> {
+        let (select, now) = self.select_leases(member, task).await?;
+        let rows = select.limit(MOST as u64).all(self.db.reader()).await.map_err(refused)?;
+        Ok(rows.into_iter().map(|row| shown(row, now)).collect())
+    }
+
+    /// Returns a page of [`TenantScope::leases`].
+    pub async fn lease_page(
+        &self,
+        member: &Member,
+        task: Option<&str>,
+        page: Page,
+    ) -> Result<Paged<Lease>, Refusal> {
+        let (select, now) = self.select_leases(member, task).await?;
+        Ok(paged(select, page, self.db.reader()).await.map_err(refused)?.map(|row| shown(row, now)))
+    }
+
+    async fn select_leases(
+        &self,
+        member: &Member,
+        task: Option<&str>,
+    ) -> Result<(Select<leases::Entity>, i64), Refusal> {
         let now = clock(self.db.reader(), self.db).await.map_err(refused)?;
-        let mut select = leases::Entity::find()
+        let select = leases::Entity::find()
             .filter(leases::Column::TenantId.eq(self.tenant.0))
             .filter(leases::Column::ExpiresAt.gt(now))
             .order_by_asc(leases::Column::Token);
-        select = match task {
+        let select = match task {
             Some(task) => {
                 self.open_task(member, task).await?;
                 select.filter(leases::Column::TaskId.eq(task))
             }
             None => select.filter(leases::Column::TaskId.in_subquery(self.found_ids(member))),
         };
-        let rows = select.all(self.db.reader()).await.map_err(refused)?;
-        Ok(rows.into_iter().map(|row| shown(row, now)).collect())
+        Ok((select, now))
     }
 
     /// Ends a lease of any holder, and writes an audit event.

@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod leases;
 mod participants;
+mod patch;
 mod queue;
 mod tasks;
 

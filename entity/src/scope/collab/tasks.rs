@@ -8,7 +8,8 @@ use sea_orm::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{LOCK, TaskChange, clock, insert_events, no_task, refuse_nul_inside, refused};
+use super::patch::apply;
+use super::{LOCK, TaskChange, clock, insert_events, no_task, refused};
 use crate::actor::Actor;
 use crate::change::{self, Change, Event as AuditEvent};
 use crate::collab::{Access, Done, EventKind, Member, NewTask, Status, Task, TaskFilter, TaskPatch};
@@ -128,7 +129,7 @@ impl TenantScope<'_> {
         patch: TaskPatch,
     ) -> Result<Done<Task>, Refusal> {
         let mut change = self.change_task(member, id).await?;
-        let task = &mut change.task;
+        let task = &change.task;
         let expected = patch.expected_version.is_none_or(|version| version == task.version)
             && patch.expected_status.is_none_or(|status| status.as_str() == task.status);
         if !expected {
@@ -140,16 +141,13 @@ impl TenantScope<'_> {
             .fact("status", task.status.as_str())
             .hint("read the task again and repeat the change if it still makes sense"));
         }
-        let (changes, participants) = apply(task, &patch).map_err(refused)?;
-        let needs = match &patch.depends_on {
-            Some(needs) => {
-                self.set_dependencies(&change.tx, member, id, needs).await?;
-                needs.clone()
-            }
-            None => {
-                self.dependencies_in(&change.tx, &[id]).await.map_err(refused)?.remove(id).unwrap_or_default()
-            }
-        };
+        let mut needs = self.dependencies_in(&change.tx, &[id]).await.map_err(refused)?;
+        let mut needs = needs.remove(id).unwrap_or_default();
+        let participants = patch.participants.clone();
+        let changes = apply(&mut change.task, &mut needs, patch).map_err(refused)?;
+        if changes.contains_key("dependsOn") {
+            self.set_dependencies(&change.tx, member, id, &needs).await?;
+        }
         if !changes.is_empty() {
             changed(&mut change, member, changes);
         }
@@ -302,62 +300,6 @@ fn check_texts(new: &NewTask) -> Result<(), DbError> {
             .chain(lists.into_iter().flatten())
             .map(String::as_str),
     )
-}
-
-/// Applies a patch to a row; returns the changed members, and the agents that become participants.
-fn apply(task: &mut tasks::Model, patch: &TaskPatch) -> Result<(Map<String, Value>, Vec<String>), DbError> {
-    let mut changes = Map::new();
-    let mut set = |name: &str, value: Value| {
-        refuse_nul_inside(&value)?;
-        changes.insert(name.to_owned(), value);
-        Ok::<_, DbError>(())
-    };
-    if let Some(title) = &patch.title {
-        set("title", json!(title))?;
-        task.title = title.clone();
-    }
-    if let Some(description) = &patch.description {
-        set("description", json!(description))?;
-        task.description = description.clone();
-    }
-    if let Some(status) = patch.status {
-        set("status", json!(status))?;
-        task.status = status.as_str().to_owned();
-    }
-    if let Some(agent) = &patch.assigned_to {
-        set("assignedTo", json!(agent))?;
-        task.assigned_to = agent.clone();
-    }
-    if let Some(complexity) = patch.complexity {
-        set("complexity", json!(complexity))?;
-        task.complexity = complexity;
-    }
-    if let Some(parent) = &patch.parent {
-        set("parent", json!(parent))?;
-        task.parent = parent.clone();
-    }
-    if let Some(labels) = &patch.labels {
-        set("labels", json!(labels))?;
-        task.labels = json!(labels);
-    }
-    if let Some(needs) = &patch.depends_on {
-        set("dependsOn", json!(needs))?;
-    }
-    if let Some(result) = &patch.result {
-        set("result", json!(result))?;
-        task.result = crate::rows::some_json(result.clone());
-    }
-    if let Some(access) = patch.access {
-        set("access", json!(access))?;
-        task.access = access.as_str().to_owned();
-    }
-    if let Some(note) = &patch.note {
-        set("note", json!(note))?;
-    }
-    if !patch.participants.is_empty() {
-        set("participants", json!(patch.participants))?;
-    }
-    Ok((changes, patch.participants.clone()))
 }
 
 fn shown(row: tasks::Model, depends_on: Vec<String>) -> Task {

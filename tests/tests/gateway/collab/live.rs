@@ -13,7 +13,7 @@ use super::{done, make_task, until};
 
 pub const CASES: &[Case] = cases![
     Every: events_are_followed_and_resumed, a_websocket_has_the_same_events, resources_tell_of_changes,
-        a_stream_ends_with_its_task_and_its_key, a_stop_ends_streams_and_waits;
+        a_stream_ends_with_its_task_and_its_key, a_stop_ends_streams_and_waits, a_task_of_the_same_name_begins_again;
 ];
 
 const SOON: Duration = Duration::from_secs(10);
@@ -129,6 +129,11 @@ async fn a_websocket_has_the_same_events(backend: Backend) {
     until(SOON, async || super::metric(&app, "mcp_task_followers").await == 0.0).await;
     let plain = ada.header("Upgrade", "websocket").get("/v1/tasks/t/events").await;
     plain.problem(Code::BadRequest);
+    let odd = ada
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header("Sec-WebSocket-Version", 13);
+    odd.header("Sec-WebSocket-Key", "x").get("/v1/tasks/t/events").await.problem(Code::BadRequest);
 }
 
 async fn resources_tell_of_changes(backend: Backend) {
@@ -176,6 +181,29 @@ async fn resources_tell_of_changes(backend: Backend) {
     }
     let missing = McpClient::legacy(&ada, "/mcp/s/collab", "2025-11-25", everything()).await;
     missing.error("resources/subscribe", json!({ "uri": "tasks://nothing/state" })).await;
+}
+
+async fn a_task_of_the_same_name_begins_again(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    let ada = app.as_agent("ada").await;
+    for round in 0..3 {
+        make_task(&ada, "t").await;
+        for number in 0..5 {
+            done(&ada, "log_step", json!({ "task_id": "t", "step": format!("{round} {number}") })).await;
+        }
+        let mut events = Sse::open(&ada, "/v1/tasks/t/events?after=5", None).await;
+        assert_eq!(events.next().await.unwrap().0, 6);
+        // At once, so that the reader may not see that it was gone.
+        ada.delete("/v1/tasks/t").await.status(204);
+        make_task(&ada, "t").await;
+        if let Some((seq, kind, _)) = events.next().await {
+            assert_eq!((seq, kind.as_str()), (1, "task_created"), "the new one from its begin");
+        }
+        let later =
+            done(&ada, "subscribe_logs", json!({ "task_id": "t", "after": 6, "wait_seconds": 5 })).await;
+        assert_eq!((later["events"][0]["seq"].as_i64(), later["after"].as_i64()), (Some(1), Some(1)));
+        ada.delete("/v1/tasks/t").await.status(204);
+    }
 }
 
 async fn a_stop_ends_streams_and_waits(backend: Backend) {

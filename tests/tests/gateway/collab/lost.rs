@@ -12,7 +12,7 @@ use super::{done, make_task, metric, tool};
 
 pub const CASES: &[Case] = cases![
     Every: acknowledged_steps_and_tokens_survive_a_kill;
-    Postgres: tokens_and_steps_survive_postgres_and_redis, copies_have_the_names_of_earlier_gateways,
+    Postgres: a_full_redis_is_degraded_and_ready, tokens_and_steps_survive_postgres_and_redis, copies_have_the_names_of_earlier_gateways,
         two_gateways_are_one, outside_rows_are_seen_within_a_second, redis_is_not_needed;
 ];
 
@@ -137,6 +137,21 @@ async fn tokens_and_steps_survive_postgres_and_redis(_: Backend) {
     // Its lease and the version that it saw count as before.
     assert_eq!(done(&local, "file_write", written).await["version"], 2);
     assert!(steps_of(&local, "t").await.contains("1"));
+}
+
+async fn a_full_redis_is_degraded_and_ready(backend: Backend) {
+    let redis = RedisServer::start_with(&redis_program(), &["--maxmemory", "1mb"]).unwrap();
+    let app = TestApp::start(backend, Settings::new().env("REDIS_URL", redis.url())).await;
+    let local = app.anonymous_from_loopback();
+    let ready = local.get("/ready").await.json_of(200);
+    assert_eq!((ready["status"].as_str(), ready["ready"].as_bool()), (Some("degraded"), Some(true)));
+    let state = ready["dependencies"].as_array().unwrap().iter().find(|one| one["name"] == "state").unwrap();
+    assert!(state["ok"] == true && state["detail"].as_str().unwrap().contains("of its memory"), "{state}");
+    let health = local.get("/health").await.json_of(200);
+    assert_eq!((health["status"].as_str(), health["redis"].as_str()), (Some("degraded"), Some("connected")));
+    assert_eq!(metric(&app, "mcp_dependency_up{dependency=\"state\"}").await, 1.0);
+    assert_eq!(metric(&app, "mcp_state_memory_allowed_bytes").await, 1_048_576.0);
+    assert!(metric(&app, "mcp_state_memory_used_bytes").await > 800_000.0);
 }
 
 async fn copies_have_the_names_of_earlier_gateways(backend: Backend) {

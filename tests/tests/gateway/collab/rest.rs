@@ -47,6 +47,14 @@ async fn tasks_are_made_changed_and_deleted(backend: Backend) {
     assert_eq!(conflict.problem(Code::VersionConflict)["currentVersion"], 2);
     let stale = ada.header("If-Match", "\"1\"").patch("/v1/tasks/task-1", json!({ "title": "x" })).await;
     stale.problem(Code::PreconditionFailed);
+    let both = ada.header("If-Match", "\"2\"");
+    let both = both.patch("/v1/tasks/task-1", json!({ "title": "x", "expectedVersion": 7 })).await;
+    both.problem(Code::VersionConflict);
+    let same = json!({ "status": "in_progress", "description": null, "result": [1], "dependsOn": [] });
+    let same = ada.patch("/v1/tasks/task-1", same).await;
+    assert_eq!(same.header("etag"), Some("\"2\""), "what is so already is no change");
+    let long = ada.patch("/v1/tasks/task-1", json!({ "result": "x".repeat(70_000) })).await;
+    long.problem(Code::ValidationFailed);
     let fresh = ada
         .header("If-Match", "\"2\"")
         .patch("/v1/tasks/task-1", json!({ "title": "New", "result": null }))

@@ -215,6 +215,16 @@ async fn the_agent_is_the_callers_own(backend: Backend) {
     assert_eq!(claimed["structuredContent"]["holder"], "coder-8");
     let named = local.header("X-Agent-Id", "coder-9");
     assert_eq!(done(&named, "claim_file", json!({ "task_id": "t", "path": "e" })).await["holder"], "coder-9");
+    let (shared, _) = app.as_operator().make_key(json!({ "name": "shared", "role": "agent" })).await;
+    let shared = app.with_key(&shared);
+    for (place, agent) in [("f", "eve"), ("g", "mal")] {
+        assert_eq!(done(&shared, "claim_file", claim(place, agent)).await["holder"], agent);
+        let claimed = shared.call("collab__claim_file", claim(place, agent)).await.result();
+        assert_eq!(
+            claimed["structuredContent"]["holder"], agent,
+            "a key for no agent names one at each door"
+        );
+    }
     let (reader, _) =
         app.as_operator().make_key(json!({ "name": "reader", "scopes": ["tools:call", "tasks:read"] })).await;
     let reader = app.with_key(&reader);
