@@ -26,7 +26,8 @@ pub fn collab(
     let given = &config.collaboration;
     let settings = CollabSettings {
         lease: Duration::from_secs(given.file_lock_timeout),
-        max_file_bytes: given.workspace_file_max_bytes,
+        // A file comes in Base64, four bytes for three.
+        max_file_bytes: given.workspace_file_max_bytes.min(config.server.max_body_bytes / 4 * 3),
         cache_ttl: Duration::from_secs(given.task_cache_ttl),
         sync_from: Duration::from_millis(given.sync_from_postgres_interval),
         sync_to: Duration::from_millis(given.sync_to_postgres_interval),

@@ -92,13 +92,9 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
         !(1..=30 * 86_400).contains(&shared.task_cache_ttl),
         "collaboration.task_cache_ttl (TASK_CACHE_TTL): 1 to 2592000 seconds are wanted",
     );
-    let most = config.server.max_body_bytes / 4 * 3;
     refuse(
-        !(1..=most).contains(&shared.workspace_file_max_bytes),
-        &format!(
-            "collaboration.workspace_file_max_bytes (WORKSPACE_FILE_MAX_BYTES): 1 to {most} is wanted, three quarters of \
-             server.max_body_bytes (MAX_BODY_BYTES), since a file comes in Base64"
-        ),
+        shared.workspace_file_max_bytes == 0,
+        "collaboration.workspace_file_max_bytes (WORKSPACE_FILE_MAX_BYTES): 1 or more is wanted",
     );
     refuse(
         shared.workspace_s3_bucket.is_empty()

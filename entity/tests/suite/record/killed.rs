@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use entity::record::{RecordSettings, Recorder};
 use protocol::{ExecutionId, Outcome, TenantId};
@@ -35,7 +36,7 @@ async fn what_the_database_never_got_comes_from_the_journal_with_its_ends(store:
     // From here on the database is away for the child.
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     read_lines(&mut output, &mut printed, 20_000);
-    std::thread::sleep(Duration::from_millis(2_500));
+    journal_rests(&store.dir.path().join("journal"));
     child.kill().unwrap();
     child.wait().unwrap();
     output.read_to_string(&mut printed).unwrap();
@@ -111,6 +112,25 @@ async fn last_statement(store: &Store) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a statement of the killed process does not end");
+}
+
+/// Waits until the journal has not grown for 2.5 s: the ends of what has begun are in it.
+fn journal_rests(journal: &Path) {
+    let size = || -> u64 {
+        let files = std::fs::read_dir(journal).unwrap();
+        files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
+    };
+    let (mut last, mut since) = (size(), Instant::now());
+    for _ in 0..600 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = size();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() > Duration::from_millis(2_500) {
+            return;
+        }
+    }
+    panic!("the journal grows for a minute");
 }
 
 async fn check(store: &Store, printed: &str, before: &HashSet<ExecutionId>) -> HashMap<ExecutionId, Outcome> {
