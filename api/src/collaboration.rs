@@ -7,7 +7,7 @@ use entity::Db;
 use protocol::TenantId;
 use protocol::provider::ToolProvider;
 use proxy::state::StateStore;
-use servers::collab::{Blobs, Collab, CollabSettings, S3};
+use servers::collab::{Blobs, Checkouts, Collab, CollabSettings, S3};
 
 use crate::config::Config;
 
@@ -33,7 +33,14 @@ pub fn collab(
         sync_to: Duration::from_millis(given.sync_to_postgres_interval),
         compat_keys: given.redis_compat_keys.then_some(default_tenant),
     };
-    Ok(Collab::new(db.clone(), Arc::clone(state), blobs(config)?, settings))
+    let dir = &given.workspace_checkout_dir;
+    let checkouts = match dir.as_os_str().is_empty() {
+        true => None,
+        false => Some(Checkouts::open(dir).map_err(|error| {
+            format!("the directory of checkouts (WORKSPACE_CHECKOUT_DIR) cannot be used: {error}")
+        })?),
+    };
+    Ok(Collab::new(db.clone(), Arc::clone(state), blobs(config)?, checkouts, settings))
 }
 
 fn blobs(config: &Config) -> Result<Blobs, String> {

@@ -77,6 +77,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("FILE_LOCK_TIMEOUT", "collaboration", "file_lock_timeout"),
     plain("WORKSPACE_FILE_MAX_BYTES", "collaboration", "workspace_file_max_bytes"),
     plain("WORKSPACE_DIR", "collaboration", "workspace_dir"),
+    plain("WORKSPACE_CHECKOUT_DIR", "collaboration", "workspace_checkout_dir"),
     plain("WORKSPACE_S3_BUCKET", "collaboration", "workspace_s3_bucket"),
     plain("WORKSPACE_S3_ENDPOINT", "collaboration", "workspace_s3_endpoint"),
     plain("WORKSPACE_S3_REGION", "collaboration", "workspace_s3_region"),

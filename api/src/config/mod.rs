@@ -202,6 +202,7 @@ pub struct Collaboration {
     pub file_lock_timeout: u64,
     pub workspace_file_max_bytes: usize,
     pub workspace_dir: PathBuf,
+    pub workspace_checkout_dir: PathBuf,
     pub workspace_s3_bucket: String,
     pub workspace_s3_endpoint: String,
     pub workspace_s3_region: String,

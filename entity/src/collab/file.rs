@@ -1,6 +1,7 @@
 //! Files of a task's workspace: pointers to immutable contents.
 
 use jiff::Timestamp;
+use protocol::TenantId;
 use serde::Serialize;
 
 /// The current version of a file.
@@ -17,6 +18,17 @@ pub struct File {
     pub size: i64,
     pub author: String,
     pub updated_at: Timestamp,
+}
+
+/// A file of any workspace, for those who keep copies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlacedFile {
+    pub tenant: TenantId,
+    pub task: String,
+    pub path: String,
+    pub deleted: bool,
+    /// Time of the current version or of the deletion.
+    pub changed_at: Timestamp,
 }
 
 /// A version of a file.

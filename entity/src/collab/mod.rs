@@ -8,7 +8,7 @@ mod task;
 
 pub use event::{Event, EventKind, Ingested, NewStep, Numbered};
 pub(crate) use file::etag;
-pub use file::{Condition, File, FileVersion, FileWrite};
+pub use file::{Condition, File, FileVersion, FileWrite, PlacedFile};
 pub use lease::{Claim, Claimed, Held, Lease, Waiting};
 pub(crate) use pattern::overlap;
 pub use task::{Access, Member, NewTask, Participant, Status, Task, TaskFilter, TaskPatch};

@@ -20,7 +20,10 @@ struct Tool {
     optional: &'static [&'static str],
 }
 
-const TOOLS: [Tool; 21] = [
+/// The tool that needs workspaces as directories.
+const FILE_IMPORT: &str = "file_import";
+
+const TOOLS: [Tool; 22] = [
     Tool {
         name: "task_create",
         title: "Create a task",
@@ -157,6 +160,14 @@ const TOOLS: [Tool; 21] = [
         optional: &["expected_version", "etag", "token"],
     },
     Tool {
+        name: FILE_IMPORT,
+        title: "Take over a file",
+        description: "Writes a file with what another server left in the directory of the workspace.",
+        effect: Write,
+        required: &["task_id", "path"],
+        optional: &["expected_version", "etag", "token"],
+    },
+    Tool {
         name: "file_list",
         title: "List files",
         description: "Lists the files of a task's workspace by path; `next` continues a long list.",
@@ -230,8 +241,9 @@ pub fn is_read(name: &str) -> Option<bool> {
     TOOLS.iter().find(|tool| tool.name == name).map(|tool| tool.effect == Read)
 }
 
-pub fn all() -> Vec<ToolDefinition> {
-    TOOLS.iter().map(Tool::definition).collect()
+/// Returns the definitions; `checkouts` if workspaces are kept as directories.
+pub fn all(checkouts: bool) -> Vec<ToolDefinition> {
+    TOOLS.iter().filter(|tool| checkouts || tool.name != FILE_IMPORT).map(Tool::definition).collect()
 }
 
 impl Tool {
@@ -336,7 +348,7 @@ mod tests {
 
     #[test]
     fn every_argument_has_a_schema_and_every_tool_is_known() {
-        for tool in all() {
+        for tool in all(true) {
             let properties = tool.input_schema["properties"].as_object().unwrap();
             for (name, schema) in properties {
                 // Some clients refuse the whole list for a list of types, or none (AutoGen).

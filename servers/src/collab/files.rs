@@ -58,7 +58,7 @@ struct Delete {
 
 /// Version that a write builds on.
 #[derive(Deserialize)]
-struct Expected {
+pub(super) struct Expected {
     expected_version: Option<i64>,
     #[serde(alias = "expected_etag")]
     etag: Option<String>,
@@ -176,7 +176,10 @@ impl Collab {
         };
         let done = self.db.tenant(call.agent.tenant).write_file(&call.agent.member, &task_id, write).await?;
         self.file_changed(call, &task_id, &path, done.seq);
-        Ok(answer(json!({ "taskId": task_id, "path": path, "deleted": true, "version": done.value.version })))
+        let mut deleted =
+            json!({ "taskId": task_id, "path": path, "deleted": true, "version": done.value.version });
+        self.mirror_into(&mut deleted, call.agent.tenant, &task_id, &path).await;
+        Ok(answer(deleted))
     }
 
     pub(super) async fn file_list(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
@@ -270,7 +273,8 @@ impl Collab {
         text(path, &contents).map(str::to_owned)
     }
 
-    async fn write(
+    /// Stores a version of a file.
+    pub(super) async fn write(
         &self,
         call: &Call<'_>,
         task: &str,
@@ -300,6 +304,7 @@ impl Collab {
         self.file_changed(call, task, path, done.seq);
         let mut written = of_path(task, path, &done.value);
         written["taskId"] = task.into();
+        self.mirror_into(&mut written, tenant, task, path).await;
         Ok(written)
     }
 

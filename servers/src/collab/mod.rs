@@ -4,6 +4,7 @@
 mod agent;
 mod archive;
 mod blobs;
+mod checkout;
 mod definitions;
 mod edit;
 mod feed;
@@ -11,6 +12,7 @@ mod files;
 mod hub;
 mod leases;
 mod logs;
+mod mirror;
 mod path;
 mod resources;
 mod seen;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::agent::Agent;
 pub use self::blobs::{Blobs, S3};
+pub use self::checkout::Checkouts;
 pub use self::feed::Feed;
 use self::hub::{About, Hub, Notice};
 use self::seen::Seen;
@@ -70,6 +73,7 @@ pub struct Collab {
     db: Db,
     state: Arc<dyn StateStore>,
     blobs: Arc<Blobs>,
+    checkouts: Option<Arc<Checkouts>>,
     hub: Arc<Hub>,
     steps: Arc<Steps>,
     seen: Arc<Seen>,
@@ -82,7 +86,13 @@ pub struct Collab {
 }
 
 impl Collab {
-    pub fn new(db: Db, state: Arc<dyn StateStore>, blobs: Blobs, settings: CollabSettings) -> Self {
+    pub fn new(
+        db: Db,
+        state: Arc<dyn StateStore>,
+        blobs: Blobs,
+        checkouts: Option<Checkouts>,
+        settings: CollabSettings,
+    ) -> Self {
         let (hub, outbound) = Hub::new();
         Self {
             steps: Steps::new(db.clone(), Arc::clone(&hub)),
@@ -90,6 +100,7 @@ impl Collab {
             db,
             state,
             blobs: Arc::new(blobs),
+            checkouts: checkouts.map(Arc::new),
             hub,
             settings: Arc::new(settings),
             figures: Arc::default(),
@@ -134,6 +145,7 @@ impl Collab {
             "file_write" => self.file_write(call).await,
             "file_edit" => self.file_edit(call).await,
             "file_delete" => self.file_delete(call).await,
+            "file_import" => self.file_import(call).await,
             "file_list" => self.file_list(call).await,
             "file_history" => self.file_history(call).await,
             "file_diff" => self.file_diff(call).await,
@@ -194,7 +206,7 @@ impl ToolProvider for Collab {
     }
 
     async fn tools(&self, _context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {
-        Ok(definitions::all())
+        Ok(definitions::all(self.checkouts.is_some()))
     }
 
     async fn call(

@@ -180,6 +180,11 @@ impl Collab {
     pub async fn delete_task(&self, agent: &Agent, id: &str, actor: &Actor) -> Result<(), Refusal> {
         self.db.tenant(agent.tenant).delete_task(&agent.member, id, actor).await?;
         self.hub.changed(Notice { key: (agent.tenant, id.into()), seq: None, about: About::ALL, path: None });
+        if let Some(checkouts) = &self.checkouts
+            && let Err(reason) = self.mirror_deleted(checkouts, agent.tenant, id).await
+        {
+            tracing::warn!(tenant = %agent.tenant, task = id, reason, "the directory of a deleted task stays");
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use protocol::{Code, TenantId};
 use proxy::state::{Notice as Message, StateKey};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -114,7 +114,8 @@ impl Collab {
                     None => std::future::pending().await,
                 }
             };
-            tokio::join!(send, self.receive(replica), self.look(), self.beat())
+            let (copies, changes) = unbounded_channel();
+            tokio::join!(send, self.receive(replica, &copies), self.mirror(changes), self.look(), self.beat())
         };
         tokio::select! {
             () = stop.cancelled() => self.stopping.cancel(),
@@ -260,17 +261,21 @@ impl Collab {
     }
 
     /// Takes notices of other replicas.
-    async fn receive(&self, replica: Uuid) {
+    async fn receive(&self, replica: Uuid, copies: &UnboundedSender<Option<Notice>>) {
         loop {
             match self.state.subscribe(&StateKey::global(CHANNEL)).await {
                 Ok(mut messages) => {
+                    // Also what was missed before this connection.
+                    self.mirrored(copies, None);
                     while let Some(message) = messages.next().await {
                         // The next look finds what was missed.
                         let Message::Message(message) = message else { continue };
                         match serde_json::from_slice::<Sent>(&message) {
                             Ok(sent) if sent.from == replica => {}
                             Ok(Sent { tenant, task, seq, about, path, .. }) => {
-                                self.hub.told(&Notice { key: (tenant, task), seq, about, path });
+                                let notice = Notice { key: (tenant, task), seq, about, path };
+                                self.hub.told(&notice);
+                                self.mirrored(copies, Some(notice));
                             }
                             Err(error) => tracing::debug!(%error, "a notice cannot be read"),
                         }

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str], &str); 7] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 40] = [
+const LODGERS: [(&str, &[&str], &str); 42] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -52,6 +52,8 @@ const LODGERS: [(&str, &[&str], &str); 40] = [
     ("object_store", &["servers"], "contents of workspaces are kept by `servers::collab`"),
     ("diffy", &["servers"], "texts are compared and patched by `servers::collab`"),
     ("zip", &["servers"], "archives are made by `servers::collab`"),
+    ("cap-std", &["servers"], "directories of workspaces are written by `servers::collab`"),
+    ("cap-fs-ext", &["servers"], "directories of workspaces are written by `servers::collab`"),
     ("unicode-normalization", &["servers"], "paths of workspaces are checked by `servers::collab`"),
     ("anyhow", &[], "errors carry data: make an enum with `thiserror`"),
     ("eyre", &[], "errors carry data: make an enum with `thiserror`"),

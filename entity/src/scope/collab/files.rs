@@ -1,16 +1,20 @@
 //! Queries of workspace files. A write moves the pointer to contents that are stored already, in one
 //! transaction that checks the fencing token, the version and the contents' hash.
 
-use protocol::{Code, Refusal};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use protocol::{Code, Refusal, TenantId};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use serde_json::json;
 
 use super::queue::{held_by, with_holder};
 use super::{TaskChange, refused};
-use crate::collab::{Condition, Done, EventKind, File, FileVersion, FileWrite, Member, etag, overlap};
+use crate::collab::{
+    Condition as Builds, Done, EventKind, File, FileVersion, FileWrite, Member, PlacedFile, etag, overlap,
+};
+use crate::error::DbError;
 use crate::rows::all_set;
 use crate::rows::collab::{file_versions, files, leases};
-use crate::scope::{TenantScope, refuse_nul};
+use crate::scope::{OperatorScope, TenantScope, refuse_nul};
 use crate::time;
 
 impl TenantScope<'_> {
@@ -37,6 +41,9 @@ impl TenantScope<'_> {
         check_version(&write, current.as_ref())?;
         if write.deleted && current.as_ref().is_none_or(|row| row.deleted) {
             return Err(no_file(&write.path));
+        }
+        if !write.deleted && current.as_ref().is_none_or(|row| row.deleted) {
+            check_place(&change, &write.path).await?;
         }
         let version = current.as_ref().map_or(0, |row| row.version) + 1;
         let row = files::Model {
@@ -149,6 +156,31 @@ impl TenantScope<'_> {
     }
 }
 
+impl OperatorScope<'_> {
+    /// Returns at most `limit` files of all workspaces after this one, deleted ones too.
+    pub async fn files_after(
+        &self,
+        after: Option<&PlacedFile>,
+        limit: u64,
+    ) -> Result<Vec<PlacedFile>, DbError> {
+        let key = [files::Column::TenantId, files::Column::TaskId, files::Column::Path];
+        let place = |file: &PlacedFile| {
+            use sea_orm::sea_query::ExprTrait;
+            let start =
+                [Expr::val(file.tenant.0), Expr::val(file.task.as_str()), Expr::val(file.path.as_str())];
+            Expr::tuple(key.map(|column| Expr::col((files::Entity, column)))).gt(Expr::tuple(start))
+        };
+        let select = files::Entity::find()
+            .apply_if(after, |select, after| select.filter(place(after)))
+            .order_by_asc(files::Column::TenantId)
+            .order_by_asc(files::Column::TaskId)
+            .order_by_asc(files::Column::Path)
+            .limit(limit);
+        let rows = select.all(self.db.reader()).await?;
+        Ok(rows.into_iter().map(PlacedFile::from).collect())
+    }
+}
+
 /// Returns the token of the caller's lease of the path, if it has one.
 fn check_lease(
     change: &TaskChange,
@@ -186,15 +218,41 @@ fn check_lease(
     }
 }
 
+/// Refuses a new file in the place of a directory, or below a file.
+async fn check_place(change: &TaskChange, path: &str) -> Result<(), Refusal> {
+    let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+    let below = Condition::all()
+        .add(files::Column::Path.gt(format!("{path}/")))
+        // The character after the slash.
+        .add(files::Column::Path.lt(format!("{path}0")));
+    let select = files::Entity::find()
+        .filter(files::Column::TenantId.eq(change.task.tenant_id))
+        .filter(files::Column::TaskId.eq(change.task.id.as_str()))
+        .filter(files::Column::Deleted.eq(false))
+        .filter(Condition::any().add(files::Column::Path.is_in(above)).add(below))
+        .order_by_asc(files::Column::Path)
+        .limit(1);
+    match select.one(&change.tx).await.map_err(refused)? {
+        None => Ok(()),
+        Some(other) => {
+            let reason = match other.path.len() < path.len() {
+                true => format!("`{}` is a file, so there is no `{path}`", other.path),
+                false => format!("`{path}` is a directory: it has `{}`", other.path),
+            };
+            Err(Refusal::new(Code::Conflict, reason).hint("choose another path, or delete the other file"))
+        }
+    }
+}
+
 fn check_version(write: &FileWrite, current: Option<&files::Model>) -> Result<(), Refusal> {
     let live = current.filter(|row| !row.deleted);
     let version = live.map_or(0, |row| row.version);
     let tag = live.map(|row| etag(row.version, &row.sha256));
     let (fits, builds_on) = match &write.condition {
-        Condition::Version(expected) => (*expected == version, format!("version {expected}")),
-        Condition::Etag(expected) => (tag.as_deref() == Some(expected), format!("etag {expected}")),
-        Condition::Seen(Some(seen)) => (*seen == version || version == 0, format!("version {seen}")),
-        Condition::Seen(None) => (version == 0, "a version that you have not read".to_owned()),
+        Builds::Version(expected) => (*expected == version, format!("version {expected}")),
+        Builds::Etag(expected) => (tag.as_deref() == Some(expected), format!("etag {expected}")),
+        Builds::Seen(Some(seen)) => (*seen == version || version == 0, format!("version {seen}")),
+        Builds::Seen(None) => (version == 0, "a version that you have not read".to_owned()),
     };
     if fits {
         return Ok(());
@@ -231,6 +289,18 @@ impl From<files::Model> for File {
             size: row.size,
             author: row.author,
             updated_at: time::from_column(row.updated_at),
+        }
+    }
+}
+
+impl From<files::Model> for PlacedFile {
+    fn from(row: files::Model) -> Self {
+        PlacedFile {
+            tenant: TenantId(row.tenant_id),
+            task: row.task_id,
+            path: row.path,
+            deleted: row.deleted,
+            changed_at: time::from_column(row.updated_at),
         }
     }
 }

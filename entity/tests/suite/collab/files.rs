@@ -8,7 +8,8 @@ use crate::ground::Ground;
 
 tests!(
     BOTH: of_writers_on_one_version_one_wins, tokens_of_a_file_never_fall, a_write_builds_on_what_it_says,
-        deleted_files_are_gone_and_have_a_history, files_are_listed_by_path;
+        deleted_files_are_gone_and_have_a_history, files_are_listed_by_path,
+        a_file_is_no_directory;
 );
 
 async fn of_writers_on_one_version_one_wins(ground: Ground) {
@@ -155,4 +156,30 @@ async fn files_are_listed_by_path(ground: Ground) {
     assert_eq!(list("docs/100%", None, 9).await, ["docs/100%"], "no wildcard");
     assert_eq!(list("docs_", None, 9).await, ["docs_x"]);
     assert_eq!(list("DOCS", None, 9).await, [""; 0]);
+}
+
+async fn a_file_is_no_directory(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    let ours = ground.db.tenant(ground.ours);
+    let put = async |path: &str| {
+        let written = ours.write_file(&ada, "t", write(path, "x", Condition::Version(0))).await;
+        written.map_err(|refusal| refusal.code)
+    };
+    for path in ["a/b/c", "d", "a-b", "a0"] {
+        put(path).await.unwrap();
+    }
+    for path in ["a", "a/b", "a/b/c/d", "d/e/f"] {
+        assert_eq!(put(path).await.unwrap_err(), Code::Conflict, "{path}");
+    }
+    let delete = FileWrite { deleted: true, ..write("a/b/c", "", Condition::Version(1)) };
+    ours.write_file(&ada, "t", delete).await.unwrap();
+    put("a").await.unwrap();
+    assert_eq!(put("a/b/c").await.unwrap_err(), Code::Conflict);
+    let all = ground.db.operator();
+    let mut paths = Vec::new();
+    while let Some(file) = all.files_after(paths.last(), 1).await.unwrap().pop() {
+        paths.push(file);
+    }
+    let paths: Vec<(&str, bool)> = paths.iter().map(|file| (file.path.as_str(), file.deleted)).collect();
+    assert_eq!(paths, [("a", false), ("a-b", false), ("a/b/c", true), ("a0", false), ("d", false)]);
 }

@@ -1,6 +1,8 @@
 //! Collaboration through the gateway: tools on every door, resources that tell of changes, REST, live
 //! events, and what stays after a kill.
 
+mod away;
+mod checkout;
 mod examples;
 mod live;
 mod lost;
@@ -16,7 +18,17 @@ pub fn cases() -> &'static [Case] {
     use std::sync::OnceLock;
     static ALL: OnceLock<Vec<Case>> = OnceLock::new();
     ALL.get_or_init(|| {
-        [tools::CASES, rest::CASES, live::CASES, lost::CASES, model::CASES, examples::CASES].concat()
+        [
+            tools::CASES,
+            rest::CASES,
+            live::CASES,
+            lost::CASES,
+            away::CASES,
+            checkout::CASES,
+            model::CASES,
+            examples::CASES,
+        ]
+        .concat()
     })
 }
 

@@ -168,31 +168,50 @@ async fn redis_behind(what: &str, line: Line) {
     counts.none_refused().none_waits();
 }
 
-async fn sentinels_fail_over(_: Backend) {
-    let program = redis_program();
-    let mut master = RedisServer::start(&program).unwrap();
-    let port = master.port.to_string();
-    let _replica = RedisServer::start_with(&program, &["--replicaof", "127.0.0.1", &port]).unwrap();
-    let sentinel = RedisServer::start_sentinel(&program, &port).unwrap();
-    let client = redis::Client::open(sentinel.url()).unwrap();
-    let mut asking = client.get_multiplexed_async_connection().await.unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let replicas = redis::cmd("SENTINEL").arg("REPLICAS").arg("main").to_owned();
-        let known: Vec<std::collections::HashMap<String, String>> =
-            replicas.query_async(&mut asking).await.unwrap();
-        if known.iter().any(|replica| replica.get("master-link-status").is_some_and(|status| status == "ok"))
-        {
-            break;
+/// A Redis with a replica and a sentinel that watches both.
+pub struct Watched {
+    pub master: RedisServer,
+    sentinel: RedisServer,
+    _replica: RedisServer,
+}
+
+impl Watched {
+    pub async fn start() -> Watched {
+        let program = redis_program();
+        let master = RedisServer::start(&program).unwrap();
+        let port = master.port.to_string();
+        let replica = RedisServer::start_with(&program, &["--replicaof", "127.0.0.1", &port]).unwrap();
+        let sentinel = RedisServer::start_sentinel(&program, &port).unwrap();
+        let client = redis::Client::open(sentinel.url()).unwrap();
+        let mut asking = client.get_multiplexed_async_connection().await.unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let replicas = redis::cmd("SENTINEL").arg("REPLICAS").arg("main").to_owned();
+            let known: Vec<std::collections::HashMap<String, String>> =
+                replicas.query_async(&mut asking).await.unwrap();
+            let linked = |replica: &std::collections::HashMap<String, String>| {
+                replica.get("master-link-status").is_some_and(|status| status == "ok")
+            };
+            if known.iter().any(linked) {
+                return Watched { master, sentinel, _replica: replica };
+            }
+            assert!(Instant::now() < until, "the sentinel does not find the replica: {known:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        assert!(Instant::now() < until, "the sentinel does not find the replica: {known:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let bench = Bench::with_redis(&format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port)).await;
+
+    pub fn url(&self) -> String {
+        format!("redis+sentinel://127.0.0.1:{}/main", self.sentinel.port)
+    }
+}
+
+async fn sentinels_fail_over(_: Backend) {
+    let mut watched = Watched::start().await;
+    let bench = Bench::with_redis(&watched.url()).await;
     bench.redis_is_back().await;
     let counts = bench
         .under_load("Redis killed with a sentinel and a replica", async {
-            master.stop();
+            watched.master.stop();
             tokio::time::sleep(outage()).await;
             bench.redis_is_back().await;
         })
