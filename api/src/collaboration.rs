@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entity::Db;
-use protocol::TenantId;
 use protocol::provider::ToolProvider;
+use protocol::{Caller, Refusal, Scope, TenantId};
+use proxy::catalog::ListKind;
+use proxy::server::{Launch, ServerSpec};
 use proxy::state::StateStore;
 use servers::collab::{Blobs, Checkouts, Collab, CollabSettings, S3};
 
@@ -14,6 +16,19 @@ use crate::config::Config;
 /// Returns the servers that run in this process.
 pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
     vec![Arc::new(servers::calculator::Calculator), Arc::new(collab.clone())]
+}
+
+/// Checks whether a caller's scopes open a list of a server: the resources of `collab` name tasks.
+///
+/// # Errors
+/// [`protocol::Code::MissingScope`].
+pub fn may_list(caller: &Caller, kind: ListKind, spec: &ServerSpec) -> Result<(), Refusal> {
+    match (&spec.launch, kind) {
+        (Launch::Builtin(launch), ListKind::Resources) if launch.provider == "collab" => {
+            caller.require(Scope::TasksRead)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the server `collab`; the error is a sentence for the operator.

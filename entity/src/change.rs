@@ -172,6 +172,7 @@ pub(crate) async fn begin(db: &Db) -> Result<DatabaseTransaction, DbError> {
 pub(crate) async fn begin_alone(db: &Db) -> Result<DatabaseTransaction, DbError> {
     let tx = begin(db).await?;
     if db.backend() == Backend::Postgres {
+        tx.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
         tx.execute_unprepared(INSTALLATION_LOCK).await?;
     }
     Ok(tx)

@@ -13,6 +13,9 @@ use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use crate::db::{Backend, DatabaseSettings};
 use crate::error::{DbError, from_sqlx};
 
+/// Longest wait for a row that another transaction holds.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// Time that SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
 /// Pause before another attempt to open a busy file.
@@ -148,8 +151,12 @@ async fn open_postgres(url: &str, settings: &DatabaseSettings) -> Result<Opened,
             )));
         }
     }
-    let limit =
-        format!("SET statement_timeout = {}", settings.query_timeout.as_millis().clamp(1, i32::MAX as u128));
+    // Whoever waits for a row keeps a connection meanwhile.
+    let limit = format!(
+        "SET statement_timeout = {}; SET lock_timeout = {}",
+        settings.query_timeout.as_millis().clamp(1, i32::MAX as u128),
+        LOCK_WAIT.as_millis()
+    );
     let pool = PgPoolOptions::new()
         .min_connections(settings.pool_min.min(settings.pool_max.max(1)))
         .max_connections(settings.pool_max.max(1))
@@ -157,7 +164,7 @@ async fn open_postgres(url: &str, settings: &DatabaseSettings) -> Result<Opened,
         .acquire_timeout(acquire)
         .after_connect(move |connection, _| {
             let limit = sqlx::AssertSqlSafe(limit.clone());
-            Box::pin(async move { sqlx::query(limit).execute(connection).await.map(drop) })
+            Box::pin(async move { sqlx::raw_sql(limit).execute(connection).await.map(drop) })
         })
         .connect_lazy_with(options);
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);

@@ -1,6 +1,7 @@
 //! Database handle with two scopes of rows: a tenant's and the operator's.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +11,11 @@ use migration::{Migrator, MigratorTrait};
 use parking_lot::RwLock;
 use protocol::TenantId;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::actor::Actor;
 use crate::change;
-use crate::connect::{self, Opened};
+use crate::connect::{self, LOCK_WAIT, Opened};
 use crate::error::DbError;
 use crate::scope::{OperatorScope, TenantScope};
 use crate::seal::Seal;
@@ -70,7 +72,11 @@ struct Inner {
     opened: Opened,
     seal: RwLock<Arc<Seal>>,
     follow: OnceLock<Follow>,
+    turns: [Arc<Mutex<()>>; TURNS],
 }
+
+/// Locks within this process; two tasks may share one.
+const TURNS: usize = 256;
 
 type Follow = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -79,9 +85,9 @@ impl Db {
     /// operator and comes within 5 s or `query_timeout`.
     pub async fn connect(settings: &DatabaseSettings, seal: Seal) -> Result<Db, DbError> {
         let opened = connect::open(settings).await?;
-        Ok(Db {
-            inner: Arc::new(Inner { opened, seal: RwLock::new(Arc::new(seal)), follow: OnceLock::new() }),
-        })
+        let turns = std::array::from_fn(|_| Arc::default());
+        let (seal, follow) = (RwLock::new(Arc::new(seal)), OnceLock::new());
+        Ok(Db { inner: Arc::new(Inner { opened, seal, follow, turns }) })
     }
 
     /// Brings the schema to this program's version: all steps in one transaction, one replica at a
@@ -89,7 +95,7 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), DbError> {
         let tx = change::begin_alone(self).await?;
         if self.backend() == Backend::Postgres {
-            tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+            tx.execute_unprepared("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
         }
         Migrator::up(&tx, None).await?;
         Ok(tx.commit().await?)
@@ -103,6 +109,16 @@ impl Db {
 
     pub fn backend(&self) -> Backend {
         self.inner.opened.backend
+    }
+
+    /// Waits for the turn to change something, so that its changes in this process take one connection and not
+    /// each one of their own while another program holds the row.
+    pub(crate) async fn turn(&self, of: impl Hash) -> Result<OwnedMutexGuard<()>, DbError> {
+        let mut hasher = DefaultHasher::new();
+        of.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
+        let turn = Arc::clone(&self.inner.turns[place]).lock_owned();
+        tokio::time::timeout(LOCK_WAIT, turn).await.map_err(|_| DbError::Busy)
     }
 
     /// Asks the database for an answer, at most 2 s.

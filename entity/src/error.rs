@@ -29,6 +29,9 @@ pub enum DbError {
     /// A sealed value that could not be opened, or a row that could not be sealed again.
     #[error("a sealed value could not be opened")]
     Sealed(#[from] SealError),
+    /// A row that another transaction has held for longer than a change waits.
+    #[error("another transaction holds a row that this change needs: try again in a moment")]
+    Busy,
     /// A database out of reach, busy beyond the time allowed, or refusing the connection.
     #[error("the database is unavailable")]
     Unavailable(String),
@@ -48,6 +51,7 @@ impl DbError {
             | DbError::RevisionMismatch
             | DbError::ManagedByConfig
             | DbError::OperatorOnly
+            | DbError::Busy
             | DbError::Invalid(_) => self.to_string(),
         }
     }
@@ -57,7 +61,7 @@ impl DbError {
         let code = match self {
             DbError::NotFound => Code::NotFound,
             DbError::SlugTaken { .. } => Code::SlugTaken,
-            DbError::Conflict(_) => Code::Conflict,
+            DbError::Conflict(_) | DbError::Busy => Code::Conflict,
             DbError::RevisionMismatch => Code::PreconditionFailed,
             DbError::ManagedByConfig => Code::ManagedByConfig,
             DbError::OperatorOnly => Code::MissingScope,
@@ -95,6 +99,7 @@ pub(crate) fn from_sqlx(error: &SqlxError) -> DbError {
                 "22021" | "22P05" => {
                     DbError::Invalid("a text holds a character that the database refuses".to_owned())
                 }
+                "55P03" => DbError::Busy,
                 "XX001" | "XX002" => DbError::Corrupt(message),
                 code if is_damaged_file(code) => DbError::Corrupt(message),
                 _ => DbError::Unavailable(message),

@@ -7,6 +7,7 @@ mod m0003_sessions_and_eras;
 mod m0004_tenant_changes;
 mod m0005_catalogs;
 mod m0006_tasks;
+mod m0007_outside_rows;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_tenant_changes::TenantChanges),
             Box::new(m0005_catalogs::Catalogs),
             Box::new(m0006_tasks::Tasks),
+            Box::new(m0007_outside_rows::OutsideRows),
         ]
     }
 }

@@ -13,6 +13,7 @@ use proxy::catalog::ListKind;
 use proxy::policy::Policy;
 use serde_json::{Value, json};
 
+use crate::collaboration::may_list;
 use crate::mcp::context::Context;
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::lifecycle::server_info;
@@ -58,7 +59,10 @@ async fn merged(
         let policy = member.policy(context.caller.agent);
         let (tenant, client) = (view.tenant, &context.protocol.client);
         async move {
-            let listing = upstreams.list(tenant, &policy, client, list.kind, deadline).await;
+            let listing = match may_list(context.caller, list.kind, &policy.spec) {
+                Ok(()) => upstreams.list(tenant, &policy, client, list.kind, deadline).await,
+                Err(refusal) => Err(refusal),
+            };
             (policy, listing)
         }
     });

@@ -19,6 +19,7 @@ use proxy::{header_params, message};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::collaboration::may_list;
 use crate::mcp::context::Context;
 use crate::mcp::request::List;
 use crate::mcp::response::Answer;
@@ -42,6 +43,7 @@ pub async fn answer(
     let member = find_server(&view, slug)?;
     let policy = member.policy(context.caller.agent);
     let spec = &policy.spec;
+    may_list(context.caller, list.kind, spec)?;
     let client = &context.protocol.client;
     if list.cursor.is_none() {
         let known = upstreams.bridge.select_known(view.tenant, &policy, client)?;

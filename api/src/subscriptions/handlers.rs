@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::mcp::{Era, meta};
-use protocol::{AgentId, Code, Refusal, TenantId};
+use protocol::{AgentId, Caller, Code, Refusal, TenantId};
 use proxy::bridge::Client;
+use proxy::catalog::ListKind;
 use proxy::peer::listen::DeclaredLists;
 use proxy::pool::Subscribed;
 use proxy::route::{Name, Verb, find_member};
 use proxy::upstream::Initialized;
 use serde_json::value::RawValue;
 
+use crate::collaboration::may_list;
 use crate::mcp::context::Context;
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::response::Answer;
@@ -27,6 +29,8 @@ struct Subscriber<'a> {
     agent: Option<AgentId>,
     endpoint: &'a Endpoint,
     client: &'a Client,
+    /// `None` for a subscription that the session's caller made earlier.
+    caller: Option<&'a Caller>,
 }
 
 impl Subscriber<'_> {
@@ -44,6 +48,9 @@ impl Subscriber<'_> {
         };
         let (member, own) = find_member(&view, Verb::ReadResource, name)?;
         let policy = member.policy(self.agent);
+        if let Some(caller) = self.caller {
+            may_list(caller, ListKind::Resources, &policy.spec)?;
+        }
         let deadline = Instant::now() + policy.spec.start_timeout.value;
         let selected = upstreams.bridge.select(view.tenant, &policy, self.client, deadline).await?;
         // A modern client's requests are not bound to an upstream of its own.
@@ -63,6 +70,7 @@ pub async fn restore(upstreams: &Upstreams, dispatcher: &Dispatcher, session: &S
         agent: session.agent,
         endpoint: &session.endpoint,
         client: &session.client,
+        caller: None,
     };
     for uri in &session.facts.subscriptions {
         if session.state.is_subscribed(uri) {
@@ -85,6 +93,7 @@ fn subscriber<'a>(context: Context<'a>) -> Subscriber<'a> {
         agent: context.caller.agent,
         endpoint: context.protocol.endpoint,
         client: &context.protocol.client,
+        caller: Some(context.caller),
     }
 }
 

@@ -66,8 +66,8 @@ pub enum Condition {
     /// This version; 0 for a file that does not exist.
     Version(i64),
     Etag(String),
-    /// A new file, or this version that the caller saw last.
-    Seen(Option<i64>),
+    /// A new file, or the version with this etag, which the caller saw last.
+    Seen(Option<String>),
 }
 
 /// Returns the entity tag of a version.

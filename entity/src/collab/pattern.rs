@@ -3,6 +3,9 @@
 
 /// Returns whether one path can match both patterns. A path without wildcards matches itself.
 pub fn overlap(one: &str, other: &str) -> bool {
+    if !one.contains(['*', '?']) && !other.contains(['*', '?']) {
+        return one == other;
+    }
     let one: Vec<&str> = one.split('/').collect();
     let other: Vec<&str> = other.split('/').collect();
     meet(
@@ -28,7 +31,7 @@ fn meet<T>(one: &[T], other: &[T], many: impl Fn(&T) -> bool, equal: impl Fn(&T,
             next[place] = match many(item) || many(beside) {
                 // It stands for nothing here, or takes the item of the other list.
                 true => row[place] || next[place + 1],
-                false => equal(item, beside) && row[place + 1],
+                false => row[place + 1] && equal(item, beside),
             };
         }
         row = next;

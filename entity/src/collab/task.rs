@@ -166,6 +166,8 @@ pub struct TaskFilter {
     pub status: Option<Status>,
     pub assigned_to: Option<String>,
     pub parent: Option<String>,
+    /// The newest tasks first, instead of the oldest.
+    pub newest_first: bool,
 }
 
 /// An agent that joined a task.

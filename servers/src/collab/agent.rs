@@ -60,12 +60,7 @@ impl Agent {
             )
             .hint("leave `agent_id` out: the credential says who calls"));
         }
-        if !entity::is_agent_slug(&name) {
-            return Err(Refusal::new(
-                Code::ValidationFailed,
-                "`agent_id` is 1 to 64 letters, digits and `_.:@-`",
-            ));
-        }
+        check_agent(&name)?;
         self.member.agent = name;
         Ok(self)
     }
@@ -73,4 +68,14 @@ impl Agent {
     pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
         self.caller.require(scope)
     }
+}
+
+/// Checks the name of an agent.
+pub fn check_agent(name: &str) -> Result<(), Refusal> {
+    if entity::is_agent_slug(name) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    let reason = format!("the agent {shown:?} is not 1 to 64 letters, digits and `_.:@-`");
+    Err(Refusal::new(Code::ValidationFailed, reason))
 }

@@ -158,10 +158,17 @@ impl Checkouts {
         let list = move || -> std::io::Result<Vec<(TenantId, String)>> {
             let mut found = Vec::new();
             for tenant in root.entries()? {
-                let tenant = tenant?.file_name();
-                let Some(id) = tenant.to_str().and_then(|name| name.parse().ok()) else { continue };
-                for task in root.open_dir_nofollow(&tenant)?.entries()? {
-                    found.extend(task?.file_name().into_string().ok().map(|task| (id, task)));
+                let tenant = tenant?;
+                let name = tenant.file_name();
+                let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+                if !tenant.file_type()?.is_dir() {
+                    continue;
+                }
+                for task in root.open_dir_nofollow(&name)?.entries()? {
+                    let task = task?;
+                    if task.file_type()?.is_dir() {
+                        found.extend(task.file_name().into_string().ok().map(|task| (id, task)));
+                    }
                 }
             }
             Ok(found)

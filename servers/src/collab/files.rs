@@ -18,9 +18,6 @@ use super::{Call, Collab, answer, encoded, too_large};
 /// Most files of one list, and versions of one history.
 const MOST: u64 = 1000;
 
-/// Longest diff that is made, bytes of both sides.
-const DIFFED: usize = 1 << 20;
-
 #[derive(Deserialize)]
 struct Read {
     task_id: String,
@@ -65,6 +62,27 @@ pub(super) struct Expected {
     token: Option<i64>,
 }
 
+impl Expected {
+    /// Checks that the version that was read is the expected one.
+    fn check(&self, path: &str, file: &File) -> Result<(), Refusal> {
+        let etag = self.etag.as_deref().map(|etag| etag.trim_matches('"'));
+        let other = match (self.expected_version, etag) {
+            (Some(version), _) if version != file.version => format!("version {version}"),
+            (None, Some(etag)) if etag != file.etag => format!("etag {etag}"),
+            _ => return Ok(()),
+        };
+        let reason = format!(
+            "`{path}` is at version {} by `{}`, and the edit builds on {other}",
+            file.version, file.author
+        );
+        Err(Refusal::new(Code::VersionConflict, reason)
+            .fact("currentVersion", file.version)
+            .fact("etag", file.etag.as_str())
+            .fact("author", file.author.as_str())
+            .hint("read the file again and repeat the change on what it holds now"))
+    }
+}
+
 #[derive(Deserialize)]
 struct List {
     task_id: String,
@@ -105,7 +123,7 @@ impl Collab {
             }
             None => {
                 let file = scope.find_file(&call.agent.member, &task_id, &path).await?;
-                self.seen.saw(&call.agent, &task_id, &path, file.version).await;
+                self.seen.saw(&call.agent, &task_id, &path, &file.etag).await;
                 let sha256 = file.sha256.clone();
                 (json!(file), sha256)
             }
@@ -143,9 +161,10 @@ impl Collab {
         let scope = self.db.tenant(call.agent.tenant);
         let file = scope.find_file(&call.agent.member, &given.task_id, &given.path).await?;
         let contents = self.blobs.get(call.agent.tenant, &file.sha256).await?;
+        given.expected.check(&given.path, &file)?;
         let old = text(&given.path, &contents)?;
         let new = match (&given.diff, &given.edits) {
-            (None, Some(edits)) => replace(old, edits)?,
+            (None, Some(edits)) => replace(old, edits, self.settings.max_file_bytes)?,
             (Some(diff), None) => patch(old, diff)?,
             (None, None) | (Some(_), Some(_)) => {
                 return Err(Refusal::new(Code::ValidationFailed, "give either `edits` or `diff`").into());
@@ -153,13 +172,14 @@ impl Collab {
         };
         let changes = diff(&format!("a/{}", given.path), &format!("b/{}", given.path), old, &new);
         // The edit fits the contents that were read: they need not have been read by the agent before.
-        if given.expected.expected_version.is_none() && given.expected.etag.is_none() {
-            given.expected.expected_version = Some(file.version);
-        }
+        given.expected = Expected { expected_version: Some(file.version), etag: None, ..given.expected };
         let mut written =
             self.write(call, &given.task_id, &given.path, new.into(), given.expected, Some(&file)).await?;
-        written["diff"] = changes.clone().into();
-        Ok(ToolOutput { text: changes, structured: Some(written) })
+        written["diff"] = json!(changes);
+        let text = changes.unwrap_or_else(|| {
+            format!("version {} is written; too many lines changed to show them", written["version"])
+        });
+        Ok(ToolOutput { text, structured: Some(written) })
     }
 
     pub(super) async fn file_delete(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
@@ -230,12 +250,11 @@ impl Collab {
         let from = from_version.unwrap_or(to - 1);
         let old = self.version_text(call, &task_id, &path, from).await?;
         let new = self.version_text(call, &task_id, &path, to).await?;
-        if old.len() + new.len() > DIFFED {
-            let reason = format!("the versions have more than {DIFFED} bytes together, too many to compare");
-            return Err(Refusal::new(Code::ValidationFailed, reason).into());
-        }
-        let changes =
-            diff(&format!("{path} (version {from})"), &format!("{path} (version {to})"), &old, &new);
+        let names = [from, to].map(|version| format!("{path} (version {version})"));
+        let changes = diff(&names[0], &names[1], &old, &new).ok_or_else(|| {
+            Refusal::new(Code::ValidationFailed, "too many lines differ between the versions to compare them")
+                .hint("`file_read` with `version` reads each of them")
+        })?;
         let structured =
             json!({ "taskId": task_id, "path": path, "fromVersion": from, "toVersion": to, "diff": changes });
         Ok(ToolOutput { text: changes, structured: Some(structured) })
@@ -300,7 +319,7 @@ impl Collab {
         let write = FileWrite { path: path.to_owned(), sha256, size, deleted: false, condition, token };
         let done = scope.write_file(&call.agent.member, task, write).await;
         let done = done.inspect_err(|refusal| self.figures.refused(refusal.code))?;
-        self.seen.saw(&call.agent, task, path, done.value.version).await;
+        self.seen.saw(&call.agent, task, path, &done.value.etag).await;
         self.file_changed(call, task, path, done.seq);
         let mut written = of_path(task, path, &done.value);
         written["taskId"] = task.into();
@@ -312,7 +331,7 @@ impl Collab {
         match (expected.expected_version, &expected.etag) {
             (Some(version), _) => Condition::Version(version),
             (None, Some(etag)) => Condition::Etag(etag.trim_matches('"').to_owned()),
-            (None, None) => Condition::Seen(self.seen.version(&call.agent, task, path).await),
+            (None, None) => Condition::Seen(self.seen.etag(&call.agent, task, path).await),
         }
     }
 

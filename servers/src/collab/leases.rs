@@ -80,7 +80,11 @@ impl Collab {
                 return Err(refused(&given.task_id, &claim.path, &held, started.elapsed()).into());
             }
             let left = until.saturating_duration_since(Instant::now());
-            let expires = Duration::from_millis(held.expires_in_ms.max(1).unsigned_abs());
+            // A claim that is ahead has no time left to wait for.
+            let expires = match held.expires_in_ms {
+                0 => ATTEMPT,
+                left => Duration::from_millis(left.unsigned_abs()),
+            };
             self.wait(ATTEMPT.min(left).min(expires), follower.after(attempt.seq)).await;
             // Events of other kinds come often.
             tokio::time::sleep(BETWEEN).await;

@@ -94,7 +94,9 @@ impl Collab {
     async fn mirror_each(&self, checkouts: &Checkouts) -> Result<(), String> {
         let operator = self.db.operator();
         for (tenant, task) in checkouts.tasks().await? {
-            self.mirror_deleted(checkouts, tenant, &task).await?;
+            if let Err(reason) = self.mirror_deleted(checkouts, tenant, &task).await {
+                tracing::warn!(%tenant, task, reason, "the directory of a deleted task stays");
+            }
         }
         let mut after: Option<PlacedFile> = None;
         loop {

@@ -6,6 +6,9 @@ use unicode_normalization::is_nfc;
 /// Longest path, bytes.
 const LONGEST: usize = 1024;
 
+/// Most names of a pattern.
+const LONGEST_PATTERN: usize = 32;
+
 /// Longest name within a path, bytes, as file systems have it.
 const LONGEST_NAME: usize = 255;
 
@@ -21,6 +24,10 @@ pub fn check_path(path: &str) -> Result<(), Refusal> {
 /// Checks a path, or a pattern with `*`, `?` and `**`.
 pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
     check(pattern, "path")?;
+    // Two patterns are compared name by name.
+    if pattern.contains(['*', '?']) && pattern.split('/').count() > LONGEST_PATTERN {
+        return Err(refuse("path", pattern, "a pattern has at most 32 names"));
+    }
     let half = |name: &str| name.contains("**") && name != "**";
     match pattern.split('/').any(half) {
         true => Err(refuse("path", pattern, "`**` stands alone between slashes")),
@@ -140,7 +147,8 @@ mod tests {
         for pattern in ["**", "src/**/*.rs", "a?b", "*"] {
             check_pattern(pattern).unwrap();
         }
-        for pattern in ["a**", "**.rs", "/**", "../**", ""] {
+        let deep = format!("{}*", "a/".repeat(32));
+        for pattern in ["a**", "**.rs", "/**", "../**", "", &deep] {
             check_pattern(pattern).unwrap_err();
         }
         for prefix in ["", "src", "src/"] {

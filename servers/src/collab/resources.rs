@@ -17,7 +17,7 @@ use super::{Collab, encoded};
 const LISTED: u64 = 100;
 
 /// Newest events that a log resource shows.
-const EVENTS: i64 = 200;
+const EVENTS: u64 = 200;
 
 /// Characters of a URI's path that stand for themselves (RFC 3986, section 3.3), and `/`.
 const PATH: AsciiSet = NON_ALPHANUMERIC
@@ -147,9 +147,7 @@ impl Collab {
                 json!({ "taskId": task, "files": scope.list_files(member, task, "", None, 1000).await? })
             }
             Place::Logs(task) => {
-                let newest = scope.find_task(member, task).await?.last_seq;
-                let (events, newest) =
-                    scope.events_after(member, task, (newest - EVENTS).max(0), EVENTS.unsigned_abs()).await?;
+                let (events, newest) = scope.last_events(member, task, EVENTS).await?;
                 json!({ "taskId": task, "events": events, "newest": newest })
             }
             Place::Whole(task) => json!({
@@ -159,10 +157,10 @@ impl Collab {
                 "files": scope.list_files(member, task, "", None, 1000).await?,
             }),
             Place::Agent(of) => {
-                let filter = TaskFilter { assigned_to: Some(of.clone()), ..TaskFilter::default() };
+                let filter =
+                    TaskFilter { assigned_to: Some(of.clone()), newest_first: true, ..TaskFilter::default() };
                 let tasks = scope.list_tasks(member, &filter, Page::new(1, 100)).await?.items;
-                let mut leases = scope.leases(member, None).await?;
-                leases.retain(|lease| lease.holder == *of);
+                let leases = scope.leases_of(member, of).await?;
                 json!({ "agentId": of, "tasks": tasks, "leases": leases })
             }
             Place::File(task, path) => return self.file_contents(agent, uri, task, path).await,
@@ -179,7 +177,7 @@ impl Collab {
     ) -> Result<Vec<Value>, ProviderError> {
         check_path(path)?;
         let file = self.db.tenant(agent.tenant).find_file(&agent.member, task, path).await?;
-        self.seen.saw(agent, task, path, file.version).await;
+        self.seen.saw(agent, task, path, &file.etag).await;
         let contents = self.blobs.get(agent.tenant, &file.sha256).await?;
         let version = json!({ "version": file.version, "etag": file.etag, "author": file.author });
         Ok(vec![match encoded(&contents) {

@@ -34,11 +34,11 @@ impl Seen {
         std::mem::take(&mut *self.present.lock())
     }
 
-    /// Returns the version of a file that the agent saw last, if that is known. Where the shared state cannot
+    /// Returns the etag of the version of a file that the agent saw last, if that is known. Where the shared state cannot
     /// say, the write is as one of an agent that saw nothing.
-    pub async fn version(&self, agent: &Agent, task: &str, path: &str) -> Option<i64> {
+    pub async fn etag(&self, agent: &Agent, task: &str, path: &str) -> Option<String> {
         match self.state.get(&key(agent, task, path)).await {
-            Ok(value) => std::str::from_utf8(&value?).ok()?.parse().ok(),
+            Ok(value) => String::from_utf8(value?.to_vec()).ok(),
             Err(error) => {
                 tracing::debug!(%error, "a seen version is not known");
                 None
@@ -47,8 +47,8 @@ impl Seen {
     }
 
     /// Notes the version of a file that the agent saw.
-    pub async fn saw(&self, agent: &Agent, task: &str, path: &str, version: i64) {
-        let value = version.to_string().into();
+    pub async fn saw(&self, agent: &Agent, task: &str, path: &str, etag: &str) {
+        let value = etag.to_owned().into();
         if let Err(error) = self.state.put(&key(agent, task, path), value, self.life).await {
             tracing::debug!(%error, "a seen version was not noted");
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::agent::Agent;
+use super::agent::{Agent, check_agent};
 use super::hub::{About, Notice};
 use super::logs::LONGEST_STEP;
 use super::path::check_task;
@@ -63,6 +63,8 @@ impl Members {
             check_task(parent)?;
         }
         check_texts(None, self.description.as_ref(), self.labels.as_deref().unwrap_or_default())?;
+        let named = self.participants.iter().flatten().chain(&self.assigned_to);
+        named.into_iter().try_for_each(|agent| check_agent(agent))?;
         Ok(TaskPatch {
             description: self.description.map(Some),
             status: self.status.as_deref().map(status).transpose()?,
@@ -195,6 +197,7 @@ impl Collab {
             status: given.status.as_deref().map(status).transpose()?,
             assigned_to: given.assigned_to,
             parent: given.parent,
+            newest_first: false,
         };
         let found = self.db.tenant(call.agent.tenant).list_tasks(&call.agent.member, &filter, page).await?;
         Ok(answer(json!({
@@ -220,16 +223,25 @@ impl Collab {
     pub(super) async fn task_handoff(&self, call: &Call<'_>) -> Result<ToolOutput, ProviderError> {
         let Handoff { task_id, to, note } = call.read()?;
         check_texts(None, note.as_ref(), &[])?;
+        check_agent(&to)?;
+        let task = self.db.tenant(call.agent.tenant).find_task(&call.agent.member, &task_id).await?;
+        if ["done", "cancelled"].contains(&task.status.as_str()) {
+            let reason = format!("the task is `{}`, so there is nothing to hand off", task.status);
+            return Err(Refusal::new(Code::Conflict, reason)
+                .hint("`task_update` with another `status` opens it again")
+                .into());
+        }
         let patch = TaskPatch {
             assigned_to: Some(Some(to.clone())),
             participants: vec![to],
             note,
             ..TaskPatch::default()
         };
-        let task = self.update_task(&call.agent, &task_id, patch).await?;
         let tenant = call.agent.tenant;
+        // First: afterwards an agent that was only the assignee may not find the task any more.
         let released = self.db.tenant(tenant).release_all(&call.agent.member, &task_id).await?;
         self.changed(tenant, &task_id, released.seq, About::LEASES.and(About::PEOPLE));
+        let task = self.update_task(&call.agent, &task_id, patch).await?;
         let paths: Vec<String> = released.value.into_iter().map(|lease| lease.path).collect();
         Ok(answer(json!({ "task": task, "released": paths })))
     }

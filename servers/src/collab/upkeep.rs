@@ -166,7 +166,16 @@ impl Collab {
         let followed: HashMap<TaskKey, i64> = self.hub.followed().into_iter().collect();
         let keys: Vec<(TenantId, String)> =
             followed.keys().map(|(tenant, task)| (*tenant, task.to_string())).collect();
-        for ((tenant, task), newest) in operator.newest_events(&keys).await? {
+        let newest: HashMap<_, _> = operator.newest_events(&keys).await?.into_iter().collect();
+        for key in keys {
+            let known = followed.get(&(key.0, key.1.as_str().into())).copied().unwrap_or_default();
+            // Deleted, and maybe made again, without a notice.
+            if known > 0 && newest.get(&key).is_none_or(|newest| *newest < known) {
+                let key = (key.0, key.1.as_str().into());
+                self.hub.told(&Notice { key, seq: None, about: About::ALL, path: None });
+            }
+        }
+        for ((tenant, task), newest) in newest {
             let key: TaskKey = (tenant, task.as_str().into());
             match followed.get(&key) {
                 // Just followed: the first look is the beginning, and no change.
@@ -268,8 +277,11 @@ impl Collab {
                     // Also what was missed before this connection.
                     self.mirrored(copies, None);
                     while let Some(message) = messages.next().await {
-                        // The next look finds what was missed.
-                        let Message::Message(message) = message else { continue };
+                        let Message::Message(message) = message else {
+                            // The next look finds what followers missed.
+                            self.mirrored(copies, None);
+                            continue;
+                        };
                         match serde_json::from_slice::<Sent>(&message) {
                             Ok(sent) if sent.from == replica => {}
                             Ok(Sent { tenant, task, seq, about, path, .. }) => {

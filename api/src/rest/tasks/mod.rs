@@ -189,6 +189,7 @@ pub async fn list_tasks(
         status: query.optional("status", one_of(Status::read, &all)),
         assigned_to: query.optional("assignedTo", any),
         parent: query.optional("parent", any),
+        newest_first: false,
     };
     let page = query.page();
     query.finish()?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use protocol::{Code, Refusal};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::refused;
 use crate::collab::Member;
@@ -27,12 +27,13 @@ impl TenantScope<'_> {
         }
         let select = dependencies::Entity::find()
             .filter(dependencies::Column::TenantId.eq(self.tenant.0))
-            .filter(dependencies::Column::TaskId.is_in(ids.iter().copied()))
-            .order_by_asc(dependencies::Column::Needs);
+            .filter(dependencies::Column::TaskId.is_in(ids.iter().copied()));
         let mut needs: HashMap<String, Vec<String>> = HashMap::new();
         for row in select.all(db).await? {
             needs.entry(row.task_id).or_default().push(row.needs);
         }
+        // By bytes, whatever the collation of the database is.
+        needs.values_mut().for_each(|needs| needs.sort_unstable());
         Ok(needs)
     }
 
@@ -48,6 +49,9 @@ impl TenantScope<'_> {
             .filter(dependencies::Column::TenantId.eq(self.tenant.0))
             .filter(dependencies::Column::TaskId.eq(id));
         old.exec(tx).await.map_err(refused)?;
+        if needs.is_empty() {
+            return Ok(());
+        }
         let known = tasks::Entity::find()
             .filter(self.found_by(member))
             .filter(tasks::Column::Id.is_in(needs.iter().map(String::as_str)));

@@ -1,33 +1,31 @@
-//! Queries of the events of tasks: steps in groups, and rows of other programs.
+//! Queries of the events of tasks: pages of them, and steps in groups.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use protocol::{Code, Refusal, TenantId};
-use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, TransactionTrait,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{clock, insert_events, lock_tasks, no_task, refuse_nul_inside, refused, set_last_seq};
+use super::{Head, clock, insert_events, lock_tasks, no_task, refuse_nul_inside, refused, set_last_seq};
 use crate::change;
-use crate::collab::{Event, EventKind, Ingested, Member, NewStep, Numbered};
+use crate::collab::{Event, EventKind, Member, NewStep, Numbered};
+use crate::db::Backend;
 use crate::error::DbError;
 use crate::rows::collab::events::{Column, Entity, Model};
-use crate::rows::collab::{outbox, tasks};
+use crate::rows::collab::tasks;
 use crate::scope::{OperatorScope, TenantScope, refuse_nul};
 use crate::time;
 
-/// Rows of other programs that one transaction takes.
-const INGESTED: u64 = 500;
+/// Tasks of one query, within the depth of expressions that SQLite takes.
+const ASKED: usize = 400;
 
 /// Data of one page of events after which it ends, bytes.
 const PAGE_BYTES: usize = 1 << 20;
 
-type TaskKey = (TenantId, String);
+pub(super) type TaskKey = (TenantId, String);
 
 /// Number of a step, or why it is refused.
 type StepAnswer = Result<Numbered, Refusal>;
@@ -57,13 +55,27 @@ impl TenantScope<'_> {
             .order_by_asc(Column::Seq)
             .limit(limit);
         let rows = select.all(self.db.reader()).await.map_err(refused)?;
-        let mut bytes = 0;
-        let mut in_page = |row: &Model| {
-            let fits = bytes < PAGE_BYTES;
-            bytes += row.data.to_string().len();
-            fits
-        };
-        Ok((rows.into_iter().take_while(|row| in_page(row)).map(Event::from).collect(), row.last_seq))
+        Ok((in_page(rows), row.last_seq))
+    }
+
+    /// Returns at most `limit` of the newest events, in order, and the number of the newest. Older ones are left
+    /// out after about 1 MB of data.
+    pub async fn last_events(
+        &self,
+        member: &Member,
+        task: &str,
+        limit: u64,
+    ) -> Result<(Vec<Event>, i64), Refusal> {
+        let row = self.open_task(member, task).await?;
+        let select = Entity::find()
+            .filter(Column::TenantId.eq(self.tenant.0))
+            .filter(Column::TaskId.eq(task))
+            .filter(Column::Seq.lte(row.last_seq))
+            .order_by_desc(Column::Seq)
+            .limit(limit);
+        let mut events = in_page(select.all(self.db.reader()).await.map_err(refused)?);
+        events.reverse();
+        Ok((events, row.last_seq))
     }
 }
 
@@ -77,17 +89,14 @@ impl OperatorScope<'_> {
     pub async fn append_steps(&self, steps: &[NewStep]) -> Result<Vec<Option<StepAnswer>>, DbError> {
         match self.append_together(steps).await {
             // One of them meets a row of another program, and must not cost the others.
-            Err(DbError::Conflict(_)) if steps.len() > 1 => {
+            Err(DbError::Conflict(_) | DbError::Busy) if steps.len() > 1 => {
                 let mut answers = Vec::with_capacity(steps.len());
                 for step in steps.chunks(1) {
-                    answers.extend(match self.append_together(step).await {
-                        Err(error @ DbError::Conflict(_)) => vec![Some(Err(error.refusal()))],
-                        stored => stored?,
-                    });
+                    answers.extend(self.append_together(step).await.unwrap_or_else(alone));
                 }
                 Ok(answers)
             }
-            Err(error @ DbError::Conflict(_)) => Ok(vec![Some(Err(error.refusal()))]),
+            Err(error @ (DbError::Conflict(_) | DbError::Busy)) => Ok(alone(error)),
             stored => stored,
         }
     }
@@ -97,6 +106,10 @@ impl OperatorScope<'_> {
             return Ok(Vec::new());
         }
         let tx = change::begin(self.db).await?;
+        if self.db.backend() == Backend::Postgres {
+            // A step that another program writes too is waited for only shortly.
+            tx.execute_unprepared("SET LOCAL lock_timeout = 200").await?;
+        }
         let keys: BTreeSet<TaskKey> = steps.iter().map(NewStep::key).collect();
         let mut tasks = lock_tasks(&tx, keys.iter().cloned()).await?;
         let locked: HashSet<TaskKey> = tasks.keys().cloned().collect();
@@ -147,7 +160,7 @@ impl OperatorScope<'_> {
         tx: &DatabaseTransaction,
         step: &NewStep,
         now: i64,
-        tasks: &mut HashMap<TaskKey, tasks::Model>,
+        tasks: &mut HashMap<TaskKey, Head>,
         known: &mut HashMap<(TaskKey, String), Model>,
         events: &mut Vec<Model>,
     ) -> Result<StepAnswer, DbError> {
@@ -201,66 +214,6 @@ impl OperatorScope<'_> {
         Ok(Ok(Numbered { seq: task.last_seq, repeated: false }))
     }
 
-    /// Gives numbers to rows that other programs wrote, each once, and returns their tasks. Rows of a task
-    /// that another transaction holds are left for the next time.
-    pub async fn ingest_outbox(&self) -> Result<Vec<Ingested>, DbError> {
-        if outbox::Entity::find().limit(1).one(self.db.reader()).await?.is_none() {
-            return Ok(Vec::new());
-        }
-        let tx = change::begin(self.db).await?;
-        let select = outbox::Entity::find()
-            .order_by_asc(outbox::Column::Id)
-            .limit(INGESTED)
-            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
-        let rows = select.all(&tx).await?;
-        let mut by_task: BTreeMap<TaskKey, Vec<outbox::Model>> = BTreeMap::new();
-        for row in rows {
-            by_task.entry((TenantId(row.tenant_id), row.task_id.clone())).or_default().push(row);
-        }
-        let mut tasks = lock_tasks(&tx, by_task.keys().cloned()).await?;
-        let now = clock(&tx, self.db).await?;
-        let mut ingested = Vec::new();
-        for (key, rows) in by_task {
-            let Some(task) = tasks.get_mut(&key) else {
-                self.forget_deleted(&tx, &key, &rows).await?;
-                continue;
-            };
-            // A task whose rows cannot be numbered leaves the others as they are.
-            let part = tx.begin().await?;
-            match ingest(&part, task, now, rows).await {
-                Ok(done) => {
-                    part.commit().await?;
-                    ingested.push(done);
-                }
-                Err(error) => {
-                    part.rollback().await?;
-                    let (tenant, task) = key;
-                    tracing::error!(%tenant, task, error = error.detail(), "outside rows of a task are not numbered");
-                }
-            }
-        }
-        tx.commit().await?;
-        Ok(ingested)
-    }
-
-    /// Deletes rows of a task that exists no more; rows of a locked one stay.
-    async fn forget_deleted(
-        &self,
-        tx: &DatabaseTransaction,
-        (tenant, task): &TaskKey,
-        rows: &[outbox::Model],
-    ) -> Result<(), DbError> {
-        if tasks::Entity::find_by_id((tenant.0, task.clone())).one(tx).await?.is_none() {
-            delete_outbox(tx, rows).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns the number of rows of other programs that wait for their numbers.
-    pub async fn outbox_depth(&self) -> Result<u64, DbError> {
-        Ok(outbox::Entity::find().count(self.db.reader()).await?)
-    }
-
     /// Returns the numbers of the newest events of these tasks, without those that do not exist.
     pub async fn newest_events(&self, keys: &[(TenantId, String)]) -> Result<Vec<(TaskKey, i64)>, DbError> {
         newest_events(self.db.reader(), keys).await
@@ -268,78 +221,40 @@ impl OperatorScope<'_> {
 }
 
 async fn newest_events(db: &impl ConnectionTrait, keys: &[TaskKey]) -> Result<Vec<(TaskKey, i64)>, DbError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    let mut newest = Vec::new();
+    for keys in keys.chunks(ASKED) {
+        let any = keys.iter().fold(Condition::any(), |any, (tenant, task)| {
+            let this = Condition::all().add(tasks::Column::TenantId.eq(tenant.0));
+            any.add(this.add(tasks::Column::Id.eq(task.as_str())))
+        });
+        let select = tasks::Entity::find().filter(any).select_only().columns([
+            tasks::Column::TenantId,
+            tasks::Column::Id,
+            tasks::Column::LastSeq,
+        ]);
+        let rows: Vec<(Uuid, String, i64)> = select.into_tuple().all(db).await?;
+        newest.extend(rows.into_iter().map(|(tenant, task, seq)| ((TenantId(tenant), task), seq)));
     }
-    let any = keys.iter().fold(Condition::any(), |any, (tenant, task)| {
-        let this = Condition::all().add(tasks::Column::TenantId.eq(tenant.0));
-        any.add(this.add(tasks::Column::Id.eq(task.as_str())))
-    });
-    let select = tasks::Entity::find().filter(any).select_only().columns([
-        tasks::Column::TenantId,
-        tasks::Column::Id,
-        tasks::Column::LastSeq,
-    ]);
-    let rows: Vec<(Uuid, String, i64)> = select.into_tuple().all(db).await?;
-    Ok(rows.into_iter().map(|(tenant, task, seq)| ((TenantId(tenant), task), seq)).collect())
+    Ok(newest)
 }
 
-/// Numbers the rows of one locked task, in the order in which they were written.
-async fn ingest(
-    tx: &DatabaseTransaction,
-    task: &mut tasks::Model,
-    now: i64,
-    rows: Vec<outbox::Model>,
-) -> Result<Ingested, DbError> {
-    let mut ids = Vec::new();
-    for id in rows.iter().filter_map(|row| row.event_id) {
-        task.last_seq += 1;
-        let update = Entity::update_many()
-            .col_expr(Column::Seq, Expr::value(task.last_seq))
-            .filter(Column::Id.eq(id))
-            .filter(Column::Seq.is_null());
-        match update.exec(tx).await?.rows_affected {
-            // The event was deleted since.
-            0 => task.last_seq -= 1,
-            _ => ids.push(id),
-        }
-    }
-    let oldest = rows.iter().map(|row| row.noted_at).min();
-    let row_changed = rows.iter().any(|row| row.event_id.is_none());
-    if row_changed {
-        task.last_seq += 1;
-        task.version += 1;
-        let event = Model {
-            id: Uuid::now_v7(),
-            tenant_id: task.tenant_id,
-            task_id: task.id.clone(),
-            seq: Some(task.last_seq),
-            kind: EventKind::TaskChangedOutside.as_str().to_owned(),
-            agent: None,
-            data: json!({ "status": task.status, "version": task.version }),
-            step_id: None,
-            at: now,
-        };
-        insert_events(tx, vec![event]).await?;
-    }
-    delete_outbox(tx, &rows).await?;
-    if row_changed || !ids.is_empty() {
-        set_last_seq(tx, task).await?;
-    }
-    Ok(Ingested {
-        tenant: TenantId(task.tenant_id),
-        task: task.id.clone(),
-        seq: task.last_seq,
-        rows: rows.len(),
-        lag: Duration::from_micros(oldest.map_or(0, |noted| (now - noted).max(0).unsigned_abs())),
-        events: ids,
-    })
+/// Returns the first events, at least one, until they have a page's size.
+fn in_page(rows: Vec<Model>) -> Vec<Event> {
+    let mut bytes = 0;
+    let mut fits = |row: &Model| {
+        let fits = bytes < PAGE_BYTES;
+        bytes += row.data.to_string().len();
+        fits
+    };
+    rows.into_iter().take_while(|row| fits(row)).map(Event::from).collect()
 }
 
-async fn delete_outbox(tx: &DatabaseTransaction, rows: &[outbox::Model]) -> Result<(), DbError> {
-    let ids = rows.iter().map(|row| row.id);
-    outbox::Entity::delete_many().filter(outbox::Column::Id.is_in(ids)).exec(tx).await?;
-    Ok(())
+/// Answers the only step of a transaction that failed: one that meets a held row is tried again.
+fn alone(error: DbError) -> Vec<Option<StepAnswer>> {
+    vec![match error {
+        DbError::Busy => None,
+        error => Some(Err(error.refusal())),
+    }]
 }
 
 impl NewStep {

@@ -251,7 +251,9 @@ fn check_version(write: &FileWrite, current: Option<&files::Model>) -> Result<()
     let (fits, builds_on) = match &write.condition {
         Builds::Version(expected) => (*expected == version, format!("version {expected}")),
         Builds::Etag(expected) => (tag.as_deref() == Some(expected), format!("etag {expected}")),
-        Builds::Seen(Some(seen)) => (*seen == version || version == 0, format!("version {seen}")),
+        Builds::Seen(Some(seen)) => {
+            (version == 0 || tag.as_ref() == Some(seen), format!("the etag {seen} that you saw last"))
+        }
         Builds::Seen(None) => (version == 0, "a version that you have not read".to_owned()),
     };
     if fits {

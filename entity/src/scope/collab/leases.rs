@@ -25,8 +25,11 @@ use crate::rows::all_set;
 use crate::rows::collab::{leases, waiters};
 use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 
-/// Most live leases, and most places in the queue, of one task.
+/// Most live leases of one task.
 const MOST: usize = 1000;
+
+/// Most claims that wait in one task; each is compared with all others.
+const MOST_WAITING: usize = 200;
 
 impl TenantScope<'_> {
     /// Grants a lease, renews the member's own lease of the same path, or tells who holds the path. With
@@ -35,7 +38,8 @@ impl TenantScope<'_> {
         refuse_nul([claim.path.as_str()]).map_err(refused)?;
         let mut change = self.change_task(member, task).await?;
         let live = self.live_leases(&mut change).await.map_err(refused)?;
-        let queue = self.live_waiters(&change).await.map_err(refused)?;
+        let queue =
+            self.live_waiters(&change, claim.queue.map(|waiting| waiting.id)).await.map_err(refused)?;
         let own = |lease: &&leases::Model| {
             lease.holder == member.agent && lease.path == claim.path && lease.shared == claim.shared
         };
@@ -43,14 +47,17 @@ impl TenantScope<'_> {
             let expires_at = change.now + micros(claim.ttl);
             self.set_expiry(&change.tx, own, expires_at).await.map_err(refused)?;
             let lease = shown(leases::Model { expires_at, ..own.clone() }, change.now);
+            if let Some(waiting) = claim.queue {
+                self.leave_queue_in(&change.tx, task, waiting.id).await.map_err(refused)?;
+            }
             return change.commit(Claimed::Granted(lease)).await.map_err(refused);
         }
         let place = claim.queue.and_then(|waiting| queue.iter().find(|row| row.id == waiting.id));
         let held = held(&live, &queue, member, claim, place.map(|row| row.place), change.now);
         if let Some(held) = held {
             if let Some(waiting) = claim.queue.filter(|_| !held.deadlock) {
-                if place.is_none() && queue.len() >= MOST {
-                    return Err(full("claims wait", &held));
+                if place.is_none() && queue.len() >= MOST_WAITING {
+                    return Err(full(&held));
                 }
                 let next = queue.iter().map(|row| row.place).max().unwrap_or_default() + 1;
                 let row = waiters::Model {
@@ -115,14 +122,14 @@ impl TenantScope<'_> {
         ttl: Duration,
     ) -> Result<Done<Lease>, Refusal> {
         let mut change = self.change_task(member, task).await?;
-        let row = self.own_lease(&mut change, member, path, token).await?;
+        let row = self.own_leases(&mut change, member, path, token).await?.remove(0);
         let expires_at = change.now + micros(ttl);
         self.set_expiry(&change.tx, &row, expires_at).await.map_err(refused)?;
         let lease = shown(leases::Model { expires_at, ..row }, change.now);
         change.commit(lease).await.map_err(refused)
     }
 
-    /// Ends the member's live lease of this path.
+    /// Ends the member's live lease of this path; without a token, a shared and an exclusive one together.
     ///
     /// # Errors
     /// Those of [`TenantScope::renew`].
@@ -134,10 +141,12 @@ impl TenantScope<'_> {
         token: Option<i64>,
     ) -> Result<Done<Lease>, Refusal> {
         let mut change = self.change_task(member, task).await?;
-        let row = self.own_lease(&mut change, member, path, token).await?;
-        delete_lease(&change.tx, &row).await.map_err(refused)?;
-        change.event(EventKind::LeaseReleased, Some(&member.agent), told(&row));
-        let lease = shown(row, change.now);
+        let mut rows = self.own_leases(&mut change, member, path, token).await?;
+        for row in &rows {
+            delete_lease(&change.tx, row).await.map_err(refused)?;
+            change.event(EventKind::LeaseReleased, Some(&member.agent), told(row));
+        }
+        let lease = shown(rows.remove(0), change.now);
         change.commit(lease).await.map_err(refused)
     }
 
@@ -170,6 +179,14 @@ impl TenantScope<'_> {
     ) -> Result<Paged<Lease>, Refusal> {
         let (select, now) = self.select_leases(member, task).await?;
         Ok(paged(select, page, self.db.reader()).await.map_err(refused)?.map(|row| shown(row, now)))
+    }
+
+    /// Returns the live leases of one agent in the tasks that the member may find: the oldest, at most 1000.
+    pub async fn leases_of(&self, member: &Member, holder: &str) -> Result<Vec<Lease>, Refusal> {
+        let (select, now) = self.select_leases(member, None).await?;
+        let select = select.filter(leases::Column::Holder.eq(holder)).limit(MOST as u64);
+        let rows = select.all(self.db.reader()).await.map_err(refused)?;
+        Ok(rows.into_iter().map(|row| shown(row, now)).collect())
     }
 
     async fn select_leases(
@@ -216,17 +233,21 @@ impl TenantScope<'_> {
         change.commit(lease).await.map_err(refused)
     }
 
-    async fn own_lease(
+    /// Returns the member's live leases of this path, at least one: an exclusive one first, then the newest.
+    async fn own_leases(
         &self,
         change: &mut TaskChange,
         member: &Member,
         path: &str,
         token: Option<i64>,
-    ) -> Result<leases::Model, Refusal> {
+    ) -> Result<Vec<leases::Model>, Refusal> {
         let live = self.live_leases(change).await.map_err(refused)?;
         let own = live.iter().filter(|row| row.holder == member.agent && row.path == path);
-        if let Some(row) = own.clone().find(|row| token.is_none_or(|token| token == row.token)) {
-            return Ok(row.clone());
+        let meant = own.clone().filter(|row| token.is_none_or(|token| token == row.token));
+        let mut meant: Vec<leases::Model> = meant.cloned().collect();
+        meant.sort_by_key(|row| (row.shared, std::cmp::Reverse(row.token)));
+        if !meant.is_empty() {
+            return Ok(meant);
         }
         let refusal = Refusal::new(
             Code::StaleToken,
@@ -259,11 +280,18 @@ impl TenantScope<'_> {
         Ok(live)
     }
 
-    async fn live_waiters(&self, change: &TaskChange) -> Result<Vec<waiters::Model>, DbError> {
+    /// Returns the claims that wait, and deletes those that gave up, except the caller's own.
+    async fn live_waiters(
+        &self,
+        change: &TaskChange,
+        own: Option<Uuid>,
+    ) -> Result<Vec<waiters::Model>, DbError> {
         let of_task = Condition::all()
             .add(waiters::Column::TenantId.eq(self.tenant.0))
             .add(waiters::Column::TaskId.eq(change.task.id.as_str()));
-        let gone = of_task.clone().add(waiters::Column::ExpiresAt.lte(change.now));
+        // Nobody could renew a place while this change waited for the task.
+        let gone = of_task.clone().add(waiters::Column::ExpiresAt.lte(change.now - micros(change.waited)));
+        let gone = own.into_iter().fold(gone, |gone, own| gone.add(waiters::Column::Id.ne(own)));
         waiters::Entity::delete_many().filter(gone).exec(&change.tx).await?;
         let select = waiters::Entity::find().filter(of_task).order_by_asc(waiters::Column::Place);
         Ok(select.all(&change.tx).await?)
@@ -313,8 +341,9 @@ impl OperatorScope<'_> {
     }
 }
 
-fn full(what: &str, held: &Held) -> Refusal {
-    let refusal = Refusal::new(Code::LeaseHeld, format!("{MOST} {what} in this task, and no more can"));
+fn full(held: &Held) -> Refusal {
+    let reason = format!("{MOST_WAITING} claims wait in this task, and no more can");
+    let refusal = Refusal::new(Code::LeaseHeld, reason);
     with_holder(refusal, held)
 }
 

@@ -6,20 +6,23 @@ mod dependencies;
 mod events;
 mod files;
 mod leases;
+mod outbox;
 mod participants;
 mod patch;
 mod queue;
 mod tasks;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use protocol::{Code, Refusal, TenantId};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
-    Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DerivePartialModel, EntityTrait,
+    QueryFilter, QuerySelect, Statement,
 };
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use crate::change;
@@ -44,6 +47,39 @@ struct TaskChange {
     events: Vec<event_rows::Model>,
     /// Change of the task's own members, not only of the number of its newest event.
     own_members: bool,
+    /// Time for which the row was waited for.
+    waited: Duration,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// The columns that number a task's events and decide who finds it. What another program wrote into the others
+/// is not read.
+#[derive(Clone, Debug, DerivePartialModel)]
+#[sea_orm(entity = "task_rows::Entity")]
+struct Head {
+    tenant_id: Uuid,
+    id: String,
+    status: String,
+    access: String,
+    created_by: Option<String>,
+    assigned_to: Option<String>,
+    version: i64,
+    last_seq: i64,
+}
+
+impl From<&task_rows::Model> for Head {
+    fn from(row: &task_rows::Model) -> Self {
+        Head {
+            tenant_id: row.tenant_id,
+            id: row.id.clone(),
+            status: row.status.clone(),
+            access: row.access.clone(),
+            created_by: row.created_by.clone(),
+            assigned_to: row.assigned_to.clone(),
+            version: row.version,
+            last_seq: row.last_seq,
+        }
+    }
 }
 
 impl TaskChange {
@@ -73,7 +109,7 @@ impl TaskChange {
                     let row = all_set::<task_rows::ActiveModel>(self.task);
                     task_rows::Entity::update(row).exec(&self.tx).await?;
                 }
-                false => set_last_seq(&self.tx, &self.task).await?,
+                false => set_last_seq(&self.tx, &Head::from(&self.task)).await?,
             }
         }
         self.tx.commit().await?;
@@ -84,19 +120,23 @@ impl TaskChange {
 impl TenantScope<'_> {
     /// Begins a change of a task that the member may find.
     async fn change_task(&self, member: &Member, id: &str) -> Result<TaskChange, Refusal> {
+        let begun = Instant::now();
+        let turn = self.db.turn((self.tenant, id)).await.map_err(refused)?;
         let tx = change::begin(self.db).await.map_err(refused)?;
         let select = task_rows::Entity::find_by_id((self.tenant.0, id.to_owned())).lock(LOCK);
         let task = select.one(&tx).await.map_err(refused)?.ok_or_else(|| no_task(id))?;
-        if !self.is_open(&tx, member, &task).await? {
+        let waited = begun.elapsed();
+        if !self.is_open(&tx, member, &Head::from(&task)).await? {
             return Err(no_task(id));
         }
         let now = clock(&tx, self.db).await.map_err(refused)?;
-        Ok(TaskChange { tx, task, now, events: Vec::new(), own_members: false })
+        Ok(TaskChange { tx, task, now, events: Vec::new(), own_members: false, waited, _turn: Some(turn) })
     }
 
-    /// Returns the task's row, unless the member may not find it.
-    async fn open_task(&self, member: &Member, id: &str) -> Result<task_rows::Model, Refusal> {
-        let select = task_rows::Entity::find_by_id((self.tenant.0, id.to_owned()));
+    /// Returns the task, unless the member may not find it.
+    async fn open_task(&self, member: &Member, id: &str) -> Result<Head, Refusal> {
+        let select =
+            task_rows::Entity::find_by_id((self.tenant.0, id.to_owned())).into_partial_model::<Head>();
         let task = select.one(self.db.reader()).await.map_err(refused)?.ok_or_else(|| no_task(id))?;
         match self.is_open(self.db.reader(), member, &task).await? {
             true => Ok(task),
@@ -108,7 +148,7 @@ impl TenantScope<'_> {
         &self,
         db: &impl ConnectionTrait,
         member: &Member,
-        task: &task_rows::Model,
+        task: &Head,
     ) -> Result<bool, Refusal> {
         let named = [&task.created_by, &task.assigned_to].into_iter().flatten();
         // A word that another program wrote opens nothing.
@@ -154,7 +194,7 @@ async fn insert_events(tx: &DatabaseTransaction, events: Vec<event_rows::Model>)
 async fn lock_tasks(
     tx: &DatabaseTransaction,
     tasks: impl IntoIterator<Item = (TenantId, String)>,
-) -> Result<HashMap<(TenantId, String), task_rows::Model>, DbError> {
+) -> Result<HashMap<(TenantId, String), Head>, DbError> {
     let any = tasks.into_iter().fold(Condition::any(), |any, (tenant, task)| {
         let this = Condition::all().add(task_rows::Column::TenantId.eq(tenant.0));
         any.add(this.add(task_rows::Column::Id.eq(task)))
@@ -162,12 +202,12 @@ async fn lock_tasks(
     if any.is_empty() {
         return Ok(HashMap::new());
     }
-    let select = task_rows::Entity::find().filter(any);
-    let rows = select.lock_with_behavior(LOCK, LockBehavior::SkipLocked).all(tx).await?;
+    let select = task_rows::Entity::find().filter(any).lock_with_behavior(LOCK, LockBehavior::SkipLocked);
+    let rows = select.into_partial_model::<Head>().all(tx).await?;
     Ok(rows.into_iter().map(|row| ((TenantId(row.tenant_id), row.id.clone()), row)).collect())
 }
 
-async fn set_last_seq(tx: &DatabaseTransaction, task: &task_rows::Model) -> Result<(), DbError> {
+async fn set_last_seq(tx: &DatabaseTransaction, task: &Head) -> Result<(), DbError> {
     let update = task_rows::Entity::update_many()
         .col_expr(task_rows::Column::LastSeq, Expr::value(task.last_seq))
         .col_expr(task_rows::Column::Version, Expr::value(task.version))

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::refuse_nul_inside;
+use super::tasks::check_names;
 use crate::collab::TaskPatch;
 use crate::error::DbError;
 use crate::rows::collab::tasks;
@@ -43,6 +44,7 @@ pub(super) fn apply(
     needs: &mut Vec<String>,
     patch: TaskPatch,
 ) -> Result<Map<String, Value>, DbError> {
+    check_names(patch.depends_on.as_deref().unwrap_or_default(), &patch.participants)?;
     let mut changes = Changes::default();
     if let Some(title) = patch.title {
         changes.set("title", &mut task.title, title)?;

@@ -19,7 +19,8 @@ pub(super) fn held(
     let excludes = |path: &str, shared: bool, agent: &str| {
         agent != member.agent && !(shared && claim.shared) && overlap(path, &claim.path)
     };
-    let leased = live.iter().find(|row| excludes(&row.path, row.shared, &row.holder));
+    let leased: Vec<&leases::Model> =
+        live.iter().filter(|row| excludes(&row.path, row.shared, &row.holder)).collect();
     let ahead: Vec<&waiters::Model> = queue
         .iter()
         .filter(|row| place.is_none_or(|place| row.place < place))
@@ -27,7 +28,7 @@ pub(super) fn held(
         // Whoever waits for the claimer itself would wait for ever.
         .filter(|row| !waits_for(live, queue, row, &member.agent, &mut Vec::new()))
         .collect();
-    let mut held = match (leased, ahead.first()) {
+    let mut held = match (leased.first(), ahead.first()) {
         (Some(row), _) => held_by(row, now),
         (None, Some(first)) => Held {
             holder: first.agent.clone(),
@@ -39,14 +40,16 @@ pub(super) fn held(
         (None, None) => return None,
     };
     held.ahead = ahead.len();
-    held.deadlock = leased.is_some_and(|lease| {
-        let waits = queue.iter().filter(|row| row.agent == lease.holder);
-        waits.into_iter().any(|row| waits_for(live, queue, row, &member.agent, &mut Vec::new()))
-    });
+    let mut seen = Vec::new();
+    held.deadlock = queue
+        .iter()
+        .filter(|row| leased.iter().any(|lease| lease.holder == row.agent))
+        .any(|row| waits_for(live, queue, row, &member.agent, &mut seen));
     Some(held)
 }
 
-/// Returns whether a claim that waits needs a lease of `agent`, directly or over the holders between.
+/// Returns whether a claim that waits needs a lease of `agent`, or its place in the queue, directly or over the
+/// holders and waiters between.
 fn waits_for<'r>(
     live: &'r [leases::Model],
     queue: &'r [waiters::Model],
@@ -58,14 +61,20 @@ fn waits_for<'r>(
         return false;
     }
     seen.push(waiter.id);
-    let needed = live.iter().filter(|lease| {
-        lease.holder != waiter.agent && !(lease.shared && waiter.shared) && overlap(&lease.path, &waiter.path)
-    });
-    needed.into_iter().any(|lease| {
-        lease.holder == agent
+    let excludes = |path: &str, shared: bool, of: &str| {
+        of != waiter.agent && !(shared && waiter.shared) && overlap(path, &waiter.path)
+    };
+    let holders =
+        live.iter().filter(|row| excludes(&row.path, row.shared, &row.holder)).map(|row| &row.holder);
+    let ahead = queue
+        .iter()
+        .filter(|row| row.place < waiter.place && excludes(&row.path, row.shared, &row.agent))
+        .map(|row| &row.agent);
+    holders.chain(ahead).any(|needed| {
+        needed == agent
             || queue
                 .iter()
-                .filter(|row| row.agent == lease.holder)
+                .filter(|row| row.agent == *needed)
                 .any(|row| waits_for(live, queue, row, agent, seen))
     })
 }

@@ -1,5 +1,7 @@
 //! Queries of tasks themselves.
 
+use std::time::Duration;
+
 use protocol::{Code, Refusal};
 use sea_orm::sea_query::{LockBehavior, Query, SelectStatement};
 use sea_orm::{
@@ -9,14 +11,15 @@ use sea_orm::{
 use serde_json::{Map, Value, json};
 
 use super::patch::apply;
-use super::{LOCK, TaskChange, clock, insert_events, no_task, refused};
+use super::{Head, LOCK, TaskChange, clock, insert_events, no_task, refused};
 use crate::actor::Actor;
 use crate::change::{self, Change, Event as AuditEvent};
 use crate::collab::{Access, Done, EventKind, Member, NewTask, Status, Task, TaskFilter, TaskPatch};
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
 use crate::rows::all_set;
-use crate::rows::collab::{dependencies, participants, tasks};
+use crate::rows::collab::{dependencies, outbox, participants, tasks};
+use crate::rows::tenants;
 use crate::scope::{TenantScope, paged, refuse_nul};
 use crate::time;
 
@@ -59,7 +62,15 @@ impl TenantScope<'_> {
             }
         })?;
         self.set_dependencies(&tx, member, &task.id, &new.depends_on).await?;
-        let mut change = TaskChange { tx, task, now, events: Vec::new(), own_members: true };
+        let mut change = TaskChange {
+            tx,
+            task,
+            now,
+            events: Vec::new(),
+            own_members: true,
+            waited: Duration::ZERO,
+            _turn: None,
+        };
         change.task.last_seq = 0;
         let made = json!({
             "title": change.task.title, "status": change.task.status, "assignedTo": change.task.assigned_to,
@@ -74,12 +85,16 @@ impl TenantScope<'_> {
     }
 
     pub async fn find_task(&self, member: &Member, id: &str) -> Result<Task, Refusal> {
-        let row = self.open_task(member, id).await?;
+        let select = tasks::Entity::find_by_id((self.tenant.0, id.to_owned()));
+        let row = select.one(self.db.reader()).await.map_err(refused)?.ok_or_else(|| no_task(id))?;
+        if !self.is_open(self.db.reader(), member, &Head::from(&row)).await? {
+            return Err(no_task(id));
+        }
         let needs = self.dependencies(&[row.id.as_str()]).await.map_err(refused)?.remove(id);
         Ok(shown(row, needs.unwrap_or_default()))
     }
 
-    /// Returns the tasks that the member may find, the oldest first.
+    /// Returns the tasks that the member may find, in the order that the filter names.
     pub async fn list_tasks(
         &self,
         member: &Member,
@@ -97,7 +112,11 @@ impl TenantScope<'_> {
             .apply_if(filter.parent.as_ref(), |select, parent| {
                 select.filter(tasks::Column::Parent.eq(parent.as_str()))
             });
-        let rows = paged(oldest_first(select), page, self.db.reader()).await.map_err(refused)?;
+        let select = match filter.newest_first {
+            true => select.order_by_desc(tasks::Column::CreatedAt).order_by_asc(tasks::Column::Id),
+            false => oldest_first(select),
+        };
+        let rows = paged(select, page, self.db.reader()).await.map_err(refused)?;
         let ids: Vec<&str> = rows.items.iter().map(|row| row.id.as_str()).collect();
         let mut needs = self.dependencies(&ids).await.map_err(refused)?;
         Ok(rows.map(|row| {
@@ -146,6 +165,9 @@ impl TenantScope<'_> {
         let participants = patch.participants.clone();
         let changes = apply(&mut change.task, &mut needs, patch).map_err(refused)?;
         if changes.contains_key("dependsOn") {
+            // One at a time per tenant: two changes that do not see each other could close a circle.
+            let one = tenants::Entity::find_by_id(self.tenant.0).lock(LOCK);
+            one.one(&change.tx).await.map_err(refused)?;
             self.set_dependencies(&change.tx, member, id, &needs).await?;
         }
         if !changes.is_empty() {
@@ -167,7 +189,15 @@ impl TenantScope<'_> {
         let ready = self.ready_for(member, filter);
         let Some(task) = take_one(&tx, ready).await.map_err(refused)? else { return Ok(None) };
         let now = clock(&tx, self.db).await.map_err(refused)?;
-        let mut change = TaskChange { tx, task, now, events: Vec::new(), own_members: true };
+        let mut change = TaskChange {
+            tx,
+            task,
+            now,
+            events: Vec::new(),
+            own_members: true,
+            waited: Duration::ZERO,
+            _turn: None,
+        };
         change.task.status = Status::InProgress.as_str().to_owned();
         change.task.assigned_to = Some(member.agent.clone());
         let changes = Map::from_iter([
@@ -218,6 +248,15 @@ impl TenantScope<'_> {
         if gone.map_err(refused)?.rows_affected == 0 {
             return Err(no_task(id));
         }
+        // No task waits for what no longer exists, and a later task of the same name has no rows of this one.
+        let needed = dependencies::Entity::delete_many()
+            .filter(dependencies::Column::TenantId.eq(self.tenant.0))
+            .filter(dependencies::Column::Needs.eq(id));
+        needed.exec(&change.tx).await.map_err(refused)?;
+        let noted = outbox::Entity::delete_many()
+            .filter(outbox::Column::TenantId.eq(self.tenant.0))
+            .filter(outbox::Column::TaskId.eq(id));
+        noted.exec(&change.tx).await.map_err(refused)?;
         let event = AuditEvent {
             tenant: Some(self.tenant),
             action: "task.delete",
@@ -265,14 +304,20 @@ async fn take_one(
 ) -> Result<Option<tasks::Model>, DbError> {
     loop {
         let free = ready.clone().limit(1).lock_with_behavior(LOCK, LockBehavior::SkipLocked);
-        if let Some(task) = free.one(tx).await? {
-            return Ok(Some(task));
-        }
-        if ready.clone().limit(1).one(tx).await?.is_none() {
-            return Ok(None);
-        }
-        // All are locked, if only for a log step. A task that is not ready after the wait is not returned.
-        if let Some(task) = ready.clone().limit(1).lock(LOCK).one(tx).await? {
+        let taken = match free.one(tx).await? {
+            Some(task) => task,
+            None => {
+                if ready.clone().limit(1).one(tx).await?.is_none() {
+                    return Ok(None);
+                }
+                // All are locked, if only for a log step.
+                let Some(task) = ready.clone().limit(1).lock(LOCK).one(tx).await? else { continue };
+                task
+            }
+        };
+        // What it depends on may have changed before it was locked; its own statement sees that.
+        let still = ready.clone().filter(tasks::Column::Id.eq(taken.id.as_str()));
+        if let Some(task) = still.one(tx).await? {
             return Ok(Some(task));
         }
     }
@@ -290,7 +335,22 @@ fn oldest_first(select: Select<tasks::Entity>) -> Select<tasks::Entity> {
     select.order_by_asc(tasks::Column::CreatedAt).order_by_asc(tasks::Column::Id)
 }
 
+/// Most tasks that one depends on, and most participants of one call.
+const MOST_NAMED: usize = 100;
+
+pub(super) fn check_names(depends_on: &[String], participants: &[String]) -> Result<(), DbError> {
+    for (what, names) in
+        [("tasks that one depends on", depends_on), ("participants of one call", participants)]
+    {
+        if names.len() > MOST_NAMED {
+            return Err(DbError::Invalid(format!("{} {what} are more than {MOST_NAMED}", names.len())));
+        }
+    }
+    Ok(())
+}
+
 fn check_texts(new: &NewTask) -> Result<(), DbError> {
+    check_names(&new.depends_on, &new.participants)?;
     let optional = [&new.description, &new.assigned_to, &new.parent];
     let lists = [&new.labels, &new.depends_on, &new.participants];
     refuse_nul(

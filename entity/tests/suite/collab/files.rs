@@ -89,9 +89,9 @@ async fn tokens_of_a_file_never_fall(ground: Ground) {
 async fn a_write_builds_on_what_it_says(ground: Ground) {
     let ada = with_task(&ground, "t").await;
     let ours = ground.db.tenant(ground.ours);
-    let seen = |version| Condition::Seen(version);
-    let etag = |text: &str| Condition::Etag(text.to_owned());
     let zeros = "0".repeat(16);
+    let seen = |version: Option<i64>| Condition::Seen(version.map(|version| format!("{version}-{zeros}")));
+    let etag = |text: &str| Condition::Etag(text.to_owned());
     for (condition, outcome) in [
         (Condition::Version(1), Err(Code::VersionConflict)),
         (etag(&format!("1-{zeros}")), Err(Code::VersionConflict)),

@@ -16,7 +16,9 @@ tests!(
         patterns_and_shared_leases_exclude_each_other, an_older_lease_of_the_same_agent_still_writes,
         whoever_waits_longest_is_next,
         those_who_wait_for_each_other_are_told, a_forced_release_is_in_the_audit_log,
-        leases_are_seen_by_their_tenant_only;
+        leases_are_seen_by_their_tenant_only, a_shared_and_an_exclusive_lease_end_together,
+        circles_over_the_queue_are_none;
+    POSTGRES: places_outlast_a_held_task;
 );
 
 async fn granted_tokens(ground: &Ground, path: &str) -> Vec<i64> {
@@ -272,4 +274,52 @@ async fn leases_are_seen_by_their_tenant_only(ground: Ground) {
     let tenant: TenantId = ground.theirs;
     assert!(claim(&ground.db, tenant, &agent("bob"), "a.txt").await.is_some(), "their task is another");
     assert_eq!(ground.db.tenant(ground.ours).leases(&ada, None).await.unwrap().len(), 1);
+}
+
+async fn a_shared_and_an_exclusive_lease_end_together(ground: Ground) {
+    with_task(&ground, "t").await;
+    let ours = ground.db.tenant(ground.ours);
+    assert_eq!(held(&ground, "ada", &Claim { shared: true, ..exclusive("a") }).await, None);
+    assert_eq!(held(&ground, "ada", &exclusive("a")).await, None);
+    let renewed = ours.renew(&agent("ada"), "t", "a", None, Duration::from_secs(9)).await.unwrap();
+    assert!(!renewed.value.shared, "the one that keeps others out");
+    ours.release(&agent("ada"), "t", "a", None).await.unwrap();
+    assert_eq!(held(&ground, "bob", &exclusive("a")).await, None);
+}
+
+/// Leases of two agents, and a claim that waits for each; then each of the two claims what is behind the claim
+/// that waits for the other one.
+async fn circles_over_the_queue_are_none(ground: Ground) {
+    with_task(&ground, "t").await;
+    for (member, path) in [("ada", "a/1"), ("bob", "b/1")] {
+        assert_eq!(held(&ground, member, &exclusive(path)).await, None);
+    }
+    assert!(!held(&ground, "xi", &waiting("b/*")).await.unwrap().deadlock);
+    assert!(!held(&ground, "yu", &waiting("a/*")).await.unwrap().deadlock);
+    assert_eq!(held(&ground, "ada", &waiting("b/2")).await.unwrap().holder, "xi");
+    assert_eq!(held(&ground, "bob", &waiting("a/2")).await, None, "yu waits for bob, over ada and xi");
+}
+
+async fn places_outlast_a_held_task(ground: Ground) {
+    use sea_orm::{ConnectionTrait, TransactionTrait};
+    with_task(&ground, "t").await;
+    assert_eq!(held(&ground, "ada", &exclusive("a")).await, None);
+    let keep = |claim: Claim| Claim {
+        queue: claim.queue.map(|waiting| Waiting { keep: Duration::from_millis(300), ..waiting }),
+        ..claim
+    };
+    let (first, second) = (keep(waiting("a")), keep(waiting("a")));
+    held(&ground, "bob", &first).await.unwrap();
+    held(&ground, "eve", &second).await.unwrap();
+    ground.db.tenant(ground.ours).release(&agent("ada"), "t", "a", None).await.unwrap();
+    let outside = replica(&ground).await;
+    let row = outside.connection().begin().await.unwrap();
+    row.execute_unprepared("SELECT 1 FROM tasks WHERE id = 't' FOR UPDATE").await.unwrap();
+    let (db, tenant) = (ground.db.clone(), ground.ours);
+    let late = tokio::spawn(async move { db.tenant(tenant).claim(&agent("eve"), "t", &second).await });
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    row.rollback().await.unwrap();
+    let Claimed::Held(held_by) = late.await.unwrap().unwrap().value else { panic!("eve passed bob") };
+    assert_eq!(held_by.holder, "bob");
+    assert_eq!(held(&ground, "bob", &first).await, None);
 }

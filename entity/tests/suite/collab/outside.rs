@@ -10,7 +10,8 @@ use crate::ground::Ground;
 tests!(
     BOTH: rows_of_another_program_become_events, the_gateways_own_rows_do_not, a_deleted_task_leaves_nothing,
         wrong_rows_of_a_task_cost_no_other;
-    POSTGRES: every_outside_row_is_seen_once_whatever_the_order_of_commits;
+    SQLITE: what_is_no_json_is_refused;
+    POSTGRES: a_held_task_costs_no_other, many_rows_of_a_held_task_keep_their_order, every_outside_row_is_seen_once_whatever_the_order_of_commits;
 );
 
 const EVENT: &str = "INSERT INTO task_events (tenant_id, task_id, agent, data) \
@@ -148,4 +149,83 @@ async fn every_outside_row_is_seen_once_whatever_the_order_of_commits(ground: Gr
     assert_eq!((newest, events.len()), (326, 326));
     assert!(events.iter().zip(1..).all(|(event, number)| event.seq == number));
     assert_eq!(ground.db.operator().outbox_depth().await.unwrap(), 0);
+}
+
+async fn what_is_no_json_is_refused(ground: Ground) {
+    with_task(&ground, "t").await;
+    let tables = ground.db.connection();
+    for wrong in [
+        "UPDATE tasks SET labels = 'urgent'",
+        "UPDATE tasks SET result = '{'",
+        "INSERT INTO tasks (tenant_id, id, labels) SELECT tenant_id, 'u', 'x' FROM tasks",
+        "INSERT INTO task_events (tenant_id, task_id, data) SELECT tenant_id, id, 'x' FROM tasks",
+    ] {
+        let error = tables.execute_unprepared(wrong).await.unwrap_err();
+        assert!(error.to_string().contains("JSON"), "{error}");
+    }
+    tables.execute_unprepared("UPDATE tasks SET labels = '[\"x\"]', result = NULL").await.unwrap();
+}
+
+/// Another program holds the task's row: changes of it are refused within seconds, and hold no connection that
+/// others need.
+async fn a_held_task_costs_no_other(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    with_task(&ground, "u").await;
+    // A number that serde_json cannot read, in a column that numbering does not need.
+    ground.execute("UPDATE tasks SET labels = '[1e400]' WHERE id = 't'").await;
+    ground.execute(&EVENT.replace("'t'", "'u'")).await;
+    let ingested = ground.db.operator().ingest_outbox().await.unwrap();
+    assert_eq!(ingested.len(), 2, "{ingested:?}");
+    let outside = replica(&ground).await;
+    let held = outside.connection().begin().await.unwrap();
+    held.execute_unprepared("UPDATE tasks SET title = 'held' WHERE id = 't'").await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let (db, tenant, ada) = (ground.db.clone(), ground.ours, ada.clone());
+        waiting.spawn(async move { db.tenant(tenant).join_task(&ada, "t", None).await });
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let ours = ground.db.tenant(ground.ours);
+    for _ in 0..50 {
+        ours.join_task(&ada, "u", None).await.unwrap();
+    }
+    for joined in waiting.join_all().await {
+        let refusal = joined.unwrap_err();
+        assert_eq!(refusal.code, protocol::Code::Conflict);
+        assert!(refusal.reason.contains("try again"), "{}", refusal.reason);
+    }
+    held.rollback().await.unwrap();
+    ours.leave_task(&ada, "u").await.unwrap();
+}
+
+async fn many_rows_of_a_held_task_keep_their_order(ground: Ground) {
+    let ada = with_task(&ground, "t").await;
+    with_task(&ground, "u").await;
+    let many = "INSERT INTO task_events (tenant_id, task_id, data) SELECT tenant_id, id, to_jsonb(n) FROM tasks, \
+                generate_series(1, 1200) n WHERE id = 't' ORDER BY n";
+    ground.execute(many).await;
+    ground.execute(&EVENT.replace("'t'", "'u'")).await;
+    let other = replica(&ground).await;
+    let held = other.connection().begin().await.unwrap();
+    held.execute_unprepared("SELECT 1 FROM tasks WHERE id = 't' FOR UPDATE").await.unwrap();
+    let operator = ground.db.operator();
+    let ingested = operator.ingest_outbox().await.unwrap();
+    assert_eq!(ingested.iter().map(|task| task.task.as_str()).collect::<Vec<_>>(), ["u"]);
+    assert_eq!(operator.ingest_outbox().await.unwrap(), [], "what is left is no progress");
+    held.rollback().await.unwrap();
+    let there = other.operator();
+    loop {
+        let both = tokio::join!(operator.ingest_outbox(), there.ingest_outbox());
+        if both.0.unwrap().is_empty() && both.1.unwrap().is_empty() {
+            break;
+        }
+    }
+    let (mut after, ours) = (1, ground.db.tenant(ground.ours));
+    while let events @ [_, ..] = &*ours.events_after(&ada, "t", after, 500).await.unwrap().0 {
+        for event in events {
+            assert_eq!((event.seq, event.data.as_i64()), (after + 1, Some(after)));
+            after += 1;
+        }
+    }
+    assert_eq!(after, 1201);
 }

@@ -11,7 +11,8 @@ use crate::ground::Ground;
 tests!(
     BOTH: a_task_reads_back_as_it_was_made, a_tasks_own_agents_find_it, a_change_is_from_a_known_version,
         each_ready_task_is_taken_once, a_task_waits_for_what_it_depends_on, participants_come_and_go,
-        a_deleted_task_is_audited;
+        dependencies_close_no_circle, lists_of_names_have_a_length, a_deleted_task_is_audited;
+    POSTGRES: the_next_task_is_ready;
 );
 
 async fn a_task_reads_back_as_it_was_made(ground: Ground) {
@@ -212,4 +213,50 @@ async fn a_deleted_task_is_audited(ground: Ground) {
     ground.only_audits("task.delete", deleted).await;
     assert_eq!(code(ours.find_task(&ada, "t").await), Code::NotFound);
     assert_eq!(code(ours.delete_task(&ada, "t", &ground.actor).await), Code::NotFound);
+}
+
+async fn dependencies_close_no_circle(ground: Ground) {
+    let ada = with_task(&ground, "a").await;
+    with_task(&ground, "b").await;
+    let other = replica(&ground).await;
+    for _ in 0..20 {
+        let depends = async |db: &entity::Db, id: &str, on: &str| {
+            let patch = TaskPatch { depends_on: Some(vec![on.to_owned()]), ..TaskPatch::default() };
+            db.tenant(ground.ours).update_task(&ada, id, patch).await.map_err(|refusal| refusal.code)
+        };
+        let (one, two) = tokio::join!(depends(&ground.db, "a", "b"), depends(&other, "b", "a"));
+        let refused = [one.err(), two.err()];
+        assert!(refused.contains(&None) && refused.contains(&Some(Code::ValidationFailed)), "{refused:?}");
+        for id in ["a", "b"] {
+            let patch = TaskPatch { depends_on: Some(Vec::new()), ..TaskPatch::default() };
+            ground.db.tenant(ground.ours).update_task(&ada, id, patch).await.unwrap();
+        }
+    }
+}
+
+async fn lists_of_names_have_a_length(ground: Ground) {
+    let (ada, ours) = (with_task(&ground, "t").await, ground.db.tenant(ground.ours));
+    let many = vec!["x".to_owned(); 101];
+    let new = NewTask { participants: many.clone(), ..NewTask::new("u", "U") };
+    assert_eq!(code(ours.create_task(&ada, new).await), Code::ValidationFailed);
+    let patch = TaskPatch { depends_on: Some(many), ..TaskPatch::default() };
+    assert_eq!(code(ours.update_task(&ada, "t", patch).await), Code::ValidationFailed);
+}
+
+/// A dependency that is added while the next task is looked for.
+async fn the_next_task_is_ready(ground: Ground) {
+    use sea_orm::{ConnectionTrait, TransactionTrait};
+    let ada = with_task(&ground, "t").await;
+    let ours = ground.db.tenant(ground.ours);
+    ours.create_task(&ada, NewTask { status: Status::InProgress, ..NewTask::new("u", "U") }).await.unwrap();
+    let other = replica(&ground).await;
+    let held = other.connection().begin().await.unwrap();
+    let depends = "INSERT INTO task_dependencies (tenant_id, task_id, needs) SELECT tenant_id, 't', 'u' FROM tasks WHERE id = 't'";
+    held.execute_unprepared("UPDATE tasks SET last_seq = last_seq + 1 WHERE id = 't'").await.unwrap();
+    held.execute_unprepared(depends).await.unwrap();
+    let (db, tenant) = (ground.db.clone(), ground.ours);
+    let next = tokio::spawn(async move { db.tenant(tenant).next_task(&ada, &TaskFilter::default()).await });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    held.commit().await.unwrap();
+    assert_eq!(next.await.unwrap().unwrap(), None);
 }

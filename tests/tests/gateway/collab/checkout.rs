@@ -67,6 +67,7 @@ async fn a_workspace_is_a_directory_too(backend: Backend) {
     app.kill().await;
     std::fs::remove_file(dir.join("c")).unwrap();
     std::fs::write(dir.join("made"), "changed again").unwrap();
+    std::fs::write(dir.with_file_name("notes.txt"), "no task").unwrap();
     app.boot(None).await;
     until(Duration::from_secs(10), async || copy("c").as_deref() == Some("3")).await;
     assert_eq!(copy("made").as_deref(), Some("changed again"));

@@ -3,6 +3,7 @@
 
 mod away;
 mod checkout;
+mod corners;
 mod examples;
 mod live;
 mod lost;
@@ -25,6 +26,7 @@ pub fn cases() -> &'static [Case] {
             lost::CASES,
             away::CASES,
             checkout::CASES,
+            corners::CASES,
             model::CASES,
             examples::CASES,
         ]

@@ -341,6 +341,9 @@ async fn tasks_go_from_hand_to_hand(backend: Backend) {
     let listed = done(&ada, "task_list", json!({ "assigned_to": "bob", "status": "in_progress" })).await;
     assert_eq!((listed["total"].as_i64(), listed["tasks"][0]["id"].as_str()), (Some(1), Some("second")));
     done(&ada, "leave_collab", json!({ "task_id": "first" })).await;
+    done(&ada, "task_update", json!({ "task_id": "second", "status": "done" })).await;
+    let late = json!({ "task_id": "second", "to": "ada" });
+    refused(&bob, "task_handoff", late, Code::Conflict, "`done`").await;
     let wrong = tool(&ada, "task_update", json!({ "task_id": "first", "status": "finished" })).await;
     assert!(wrong.problem(Code::ValidationFailed)["detail"].as_str().unwrap().contains("in_progress"));
     let made = done(&ada, "task_create", json!({ "title": "No id" })).await;
