@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # diffy 0.5.2 (Rust): a hunk ends when the numbers of its `@@` line are reached, and what follows is left out
 # without an error, until the next `@@`. A unified diff whose header counts one added line where two are given,
-# as language models often write it, is applied in part, and `apply` says Ok. (git apply 2.39 and GNU patch 2.7.6,
+# as language models often write it, is applied in part, and `apply` says Ok. (git apply 2.47 and GNU patch 2.7.6,
 # tried by hand, do the same.) Whoever takes diffs from a model has to count the lines.
 #
 # Seen: "hunks: 1, applied: \"A\\n\"" for a diff that removes `a` and adds `A` and `B` under `@@ -1 +1 @@`.
