@@ -38,7 +38,7 @@ pub use scope::{OperatorScope, TenantScope};
 pub use seal::{Seal, SealError};
 pub use secrets::{Secrets, SecretsPatch};
 pub use server::{ErasFound, ManagedBy, NewServer, Server, ServerFilter, Transport};
-pub use server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
+pub use server_config::{ConfigFilter, ConfigPatch, ConfigSettings, NewConfig, ServerConfig};
 pub use server_settings::{ServerPatch, ServerSettings};
 pub use session::{NewSession, SessionRow};
 pub use tenant::{NewTenant, Tenant};

@@ -1,19 +1,18 @@
-//! Configs: settings of one server for a tenant or for one of its agents.
+//! Configs: settings of one server for a tenant or for one of its agents. Settings, their patch and their names
+//! are generated from one list.
 
 use jiff::Timestamp;
 use protocol::{AgentId, ConfigId, ServerId, TenantId};
+use serde::{Deserialize, Serialize};
 
-/// Settings of one server for a tenant (`agent` is `None`) or one of its agents. `None` inherits.
+/// Settings of one server for a tenant (`agent` is `None`) or one of its agents.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     pub id: ConfigId,
     pub tenant: TenantId,
     pub server: ServerId,
     pub agent: Option<AgentId>,
-    pub enabled: Option<bool>,
-    pub allowed_tools: Option<Vec<String>>,
-    pub blocked_tools: Option<Vec<String>>,
-    pub timeout_ms: Option<i64>,
+    pub settings: ConfigSettings,
     /// Number from 1, raised by each change.
     pub revision: i32,
     pub created_at: Timestamp,
@@ -24,26 +23,68 @@ pub struct ServerConfig {
 pub struct NewConfig {
     pub server: ServerId,
     pub agent: Option<AgentId>,
-    pub enabled: Option<bool>,
-    pub allowed_tools: Option<Vec<String>>,
-    pub blocked_tools: Option<Vec<String>>,
-    pub timeout_ms: Option<i64>,
+    pub settings: ConfigSettings,
 }
 
 impl NewConfig {
     /// Returns a config that inherits everything.
     pub fn new(server: ServerId, agent: Option<AgentId>) -> Self {
-        Self { server, agent, enabled: None, allowed_tools: None, blocked_tools: None, timeout_ms: None }
+        Self { server, agent, settings: ConfigSettings::default() }
     }
 }
 
-/// A change of a config: `None` keeps a value, `Some(None)` inherits again.
-#[derive(Clone, Debug, Default)]
-pub struct ConfigPatch {
-    pub enabled: Option<Option<bool>>,
-    pub allowed_tools: Option<Option<Vec<String>>>,
-    pub blocked_tools: Option<Option<Vec<String>>>,
-    pub timeout_ms: Option<Option<i64>>,
+macro_rules! settings {
+    ($($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
+        /// Settings of a config; `None` inherits. The row holds them as JSON.
+        #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct ConfigSettings {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
+        }
+
+        /// A change of a config: `None` keeps a value, `Some(None)` inherits again.
+        #[derive(Clone, Debug, Default)]
+        pub struct ConfigPatch {
+            $(pub $field: Option<Option<$type>>,)*
+        }
+
+        impl ConfigPatch {
+            /// Applies the change.
+            pub fn apply(self, settings: &mut ConfigSettings) {
+                $(if let Some(value) = self.$field {
+                    settings.$field = value;
+                })*
+            }
+        }
+    };
+}
+
+settings! {
+    enabled: bool;
+    /// Names and globs of the server's own tools.
+    allowed_tools: Vec<String>;
+    blocked_tools: Vec<String>;
+    /// URIs and globs of the server's own resources.
+    allowed_resources: Vec<String>;
+    /// Names and globs of the server's own prompts.
+    allowed_prompts: Vec<String>;
+    timeout_ms: i64;
+    /// Calls at the same time, per replica.
+    max_concurrency: u32;
+    /// 0 for no limit.
+    calls_per_minute: u32;
+    max_result_bytes: u64;
+    /// Further attempts of requests that only read.
+    retries: u8;
+}
+
+impl ConfigSettings {
+    /// Returns all texts.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let lists =
+            [&self.allowed_tools, &self.blocked_tools, &self.allowed_resources, &self.allowed_prompts];
+        lists.into_iter().flatten().flatten().map(String::as_str)
+    }
 }
 
 /// Filter of a list of configs.

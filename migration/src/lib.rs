@@ -8,6 +8,7 @@ mod m0004_tenant_changes;
 mod m0005_catalogs;
 mod m0006_tasks;
 mod m0007_outside_rows;
+mod m0008_config_settings;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_catalogs::Catalogs),
             Box::new(m0006_tasks::Tasks),
             Box::new(m0007_outside_rows::OutsideRows),
+            Box::new(m0008_config_settings::ConfigSettings),
         ]
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobMatcher};
 use protocol::{Code, ConfigId, Refusal};
 
+use crate::catalog::ListKind;
 use crate::effective::{Effective, Source};
 use crate::server::ServerSpec;
 
@@ -19,11 +20,19 @@ pub struct ConfigSpec {
     pub enabled: Option<bool>,
     pub allowed_tools: Option<Patterns>,
     pub blocked_tools: Option<Patterns>,
+    pub allowed_resources: Option<Patterns>,
+    pub allowed_prompts: Option<Patterns>,
     pub timeout: Option<Duration>,
+    /// Calls at the same time, in this process.
+    pub max_concurrency: Option<u32>,
+    /// 0 for no limit.
+    pub calls_per_minute: Option<u32>,
+    pub max_result_bytes: Option<u64>,
+    pub retries: Option<u8>,
     pub updated_at: jiff::Timestamp,
 }
 
-/// Names and globs (`*`, `?`, `[a-z]`, `{a,b}`) over a server's own tool names.
+/// Names and globs (`*`, `?`, `[a-z]`, `{a,b}`) over a server's own names of tools or prompts, or over URIs.
 #[derive(Debug, Default)]
 pub struct Patterns(Vec<GlobMatcher>);
 
@@ -35,9 +44,14 @@ impl Patterns {
                 .backslash_escape(true)
                 .build()
                 .map(|glob| glob.compile_matcher())
-                .map_err(|error| format!("`{pattern}` is not a tool name or glob: {}", error.kind()))
+                .map_err(|error| format!("`{pattern}` is neither a name nor a glob: {}", error.kind()))
         };
         patterns.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns the patterns as they were written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|matcher| matcher.glob().glob())
     }
 
     /// Returns the first pattern that matches.
@@ -47,9 +61,13 @@ impl Patterns {
 }
 
 impl ConfigSpec {
+    /// Returns the row as the source of a value.
+    pub fn source(&self) -> Source {
+        Source::Config { id: self.id, for_agent: self.for_agent, updated_at: self.updated_at }
+    }
+
     fn sets<T>(&self, value: Option<T>) -> Option<Effective<T>> {
-        let source = Source::Config { id: self.id, for_agent: self.for_agent, updated_at: self.updated_at };
-        value.map(|value| Effective { value, source })
+        value.map(|value| Effective { value, source: self.source() })
     }
 }
 
@@ -67,7 +85,11 @@ pub struct Settings<'a> {
     pub enabled: Effective<bool>,
     pub blocked_tools: [Option<Effective<&'a Patterns>>; 2],
     pub allowed_tools: Option<Effective<&'a Patterns>>,
+    pub allowed_resources: Option<Effective<&'a Patterns>>,
+    pub allowed_prompts: Option<Effective<&'a Patterns>>,
     pub timeout: Effective<Duration>,
+    pub retries: Effective<u8>,
+    pub max_result_bytes: Option<Effective<u64>>,
 }
 
 impl Policy {
@@ -81,8 +103,17 @@ impl Policy {
             enabled: off.unwrap_or(self.spec.enabled),
             blocked_tools: rows.map(|row| row.and_then(|row| row.sets(row.blocked_tools.as_ref()))),
             allowed_tools: configs().find_map(|row| row.sets(row.allowed_tools.as_ref())),
+            allowed_resources: configs().find_map(|row| row.sets(row.allowed_resources.as_ref())),
+            allowed_prompts: configs().find_map(|row| row.sets(row.allowed_prompts.as_ref())),
             timeout: configs().find_map(|row| row.sets(row.timeout)).unwrap_or(self.spec.timeout),
+            retries: configs().find_map(|row| row.sets(row.retries)).unwrap_or(self.spec.retries),
+            max_result_bytes: configs().find_map(|row| row.sets(row.max_result_bytes)),
         }
+    }
+
+    /// Returns the rows whose limits hold: both do, so that an agent's limit does not lift its tenant's.
+    pub fn limiting(&self) -> impl Iterator<Item = &Arc<ConfigSpec>> {
+        [&self.agent, &self.tenant].into_iter().flatten()
     }
 
     /// Checks whether the server may be used at all.
@@ -130,16 +161,77 @@ impl Policy {
         }
     }
 
-    /// Returns whether a tool is shown to the caller; one without a name if no row says which tools are.
-    pub fn shows_tool(&self, name: Option<&str>) -> bool {
-        name.map_or_else(|| !self.selects_tools(), |name| self.tool(name).is_ok())
+    /// Checks whether an item of a list may be seen and used, by the server's own name, URI or URI template. A
+    /// resource of a template is checked by its own URI when it is read.
+    ///
+    /// # Errors
+    /// Those of [`Policy::tool`].
+    pub fn item(&self, kind: ListKind, name: &str) -> Result<(), Refusal> {
+        let settings = self.settings();
+        let (allowed, what, field) = match kind {
+            ListKind::Tools => return self.tool(name),
+            ListKind::Resources => (settings.allowed_resources, "resource", "allowedResources"),
+            ListKind::ResourceTemplates => {
+                (settings.allowed_resources, "resource template", "allowedResources")
+            }
+            ListKind::Prompts => (settings.allowed_prompts, "prompt", "allowedPrompts"),
+        };
+        match allowed {
+            // What a server makes of `..` cannot be known from the pattern.
+            Some(Effective { value, source }) if value.find(name).is_none() || climbs(name) => {
+                let slug = &self.spec.slug;
+                Err(denied(
+                    source,
+                    format!("{what} `{name}` of server `{slug}` is not among the allowed ones"),
+                    field,
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Returns whether any row says which tools may be used.
-    pub fn selects_tools(&self) -> bool {
-        let Settings { blocked_tools, allowed_tools, .. } = self.settings();
-        allowed_tools.is_some() || blocked_tools.iter().any(Option::is_some)
+    /// Checks the size of a result.
+    ///
+    /// # Errors
+    /// [`Code::ResultTooLarge`], with both sizes.
+    pub fn result(&self, bytes: usize) -> Result<(), Refusal> {
+        match self.settings().max_result_bytes {
+            Some(Effective { value, source }) if bytes as u64 > value => {
+                let slug = &self.spec.slug;
+                let reason = format!("the result of `{slug}` has {bytes} bytes, and {value} are allowed");
+                let refusal =
+                    Refusal { code: Code::ResultTooLarge, ..denied(source, reason, "maxResultBytes") };
+                Err(refusal
+                    .fact("bytes", bytes)
+                    .fact("limit", value)
+                    .hint("the call was carried out; ask for less at once, or for a higher `maxResultBytes`"))
+            }
+            _ => Ok(()),
+        }
     }
+
+    /// Returns whether an item of a list is shown to the caller; one without a name if no row selects items.
+    pub fn shows(&self, kind: ListKind, name: Option<&str>) -> bool {
+        name.map_or_else(|| !self.selects(kind), |name| self.item(kind, name).is_ok())
+    }
+
+    /// Returns whether any row says which items of this kind may be used.
+    pub fn selects(&self, kind: ListKind) -> bool {
+        let settings = self.settings();
+        match kind {
+            ListKind::Tools => {
+                settings.allowed_tools.is_some() || settings.blocked_tools.iter().any(Option::is_some)
+            }
+            ListKind::Resources | ListKind::ResourceTemplates => settings.allowed_resources.is_some(),
+            ListKind::Prompts => settings.allowed_prompts.is_some(),
+        }
+    }
+}
+
+/// Returns whether a URI has a segment `..`, plain or percent-encoded.
+fn climbs(uri: &str) -> bool {
+    let plain = uri.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    plain.split(['/', '\\', '?', '#']).any(|segment| segment == "..")
 }
 
 fn denied(source: Source, reason: String, field: &str) -> Refusal {

@@ -36,7 +36,13 @@ fn config(for_agent: bool) -> ConfigSpec {
         enabled: None,
         allowed_tools: None,
         blocked_tools: None,
+        allowed_resources: None,
+        allowed_prompts: None,
         timeout: None,
+        max_concurrency: None,
+        calls_per_minute: None,
+        max_result_bytes: None,
+        retries: None,
         updated_at: Timestamp::UNIX_EPOCH,
     }
 }
@@ -94,4 +100,32 @@ fn a_block_wins_wherever_it_stands() {
     let agent = ConfigSpec { enabled: Some(true), ..config(true) };
     let refusal = policy_of(off, config(false), agent).server().unwrap_err();
     assert_eq!((refusal.code, refusal.rule), (Code::ServerDisabled, rule), "a config switches nothing on");
+}
+
+#[test]
+fn resources_and_prompts_are_selected_like_tools() {
+    let (mut tenant, mut agent) = (config(false), config(true));
+    tenant.allowed_resources = patterns("file:///docs/**");
+    tenant.allowed_prompts = patterns("none");
+    agent.allowed_prompts = patterns("greet*");
+    agent.retries = Some(2);
+    let policy = policy_of(server(ONE.into(), true), tenant, agent);
+    for (kind, name, shown) in [
+        (ListKind::Resources, "file:///docs/a/b", true),
+        (ListKind::Resources, "file:///etc/passwd", false),
+        (ListKind::Resources, "file:///docs/../etc/passwd", false),
+        (ListKind::Resources, "file:///docs/%2E%2e%2fetc/passwd", false),
+        (ListKind::Resources, "file:///docs/a..b", true),
+        (ListKind::ResourceTemplates, "file:///docs/{name}", true),
+        (ListKind::ResourceTemplates, "file:///{name}", false),
+        (ListKind::Prompts, "greeting", true),
+        (ListKind::Prompts, "none", false),
+        (ListKind::Tools, "any", true),
+    ] {
+        assert_eq!(policy.shows(kind, Some(name)), shown, "{name}");
+    }
+    let refusal = policy.item(ListKind::Prompts, "none").unwrap_err();
+    assert!(refusal.rule.unwrap().ends_with(" allowedPrompts"));
+    assert!(!policy.shows(ListKind::Resources, None) && policy.shows(ListKind::Tools, None));
+    assert_eq!(policy.settings().retries.value, 2);
 }

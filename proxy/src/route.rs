@@ -81,6 +81,11 @@ impl Permit {
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
+
+    /// Returns the route, for the record of a refusal.
+    pub fn into_route(self) -> Route {
+        self.route
+    }
 }
 
 impl Route {
@@ -102,7 +107,14 @@ impl Route {
     fn allows_name(&self) -> Result<(), Refusal> {
         match self.verb {
             Verb::CallTool => self.policy.tool(&self.name),
-            Verb::ReadResource | Verb::GetPrompt | Verb::Complete | Verb::Pass => Ok(()),
+            Verb::ReadResource => self.policy.item(ListKind::Resources, &self.name),
+            Verb::GetPrompt => self.policy.item(ListKind::Prompts, &self.name),
+            // A URI, maybe a template, or the name of a prompt.
+            Verb::Complete if self.name.contains("://") => {
+                self.policy.item(ListKind::ResourceTemplates, &self.name)
+            }
+            Verb::Complete => self.policy.item(ListKind::Prompts, &self.name),
+            Verb::Pass => Ok(()),
         }
     }
 
@@ -269,15 +281,17 @@ fn unknown_exposed(view: &TenantView, verb: Verb, exposed: &str) -> Refusal {
 }
 
 fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> Refusal {
-    let (code, what) = match verb {
-        Verb::CallTool => (Code::UnknownTool, "tool"),
-        Verb::ReadResource | Verb::GetPrompt | Verb::Complete | Verb::Pass => (Code::UnknownItem, "prompt"),
+    let (code, what, kind) = match verb {
+        Verb::CallTool => (Code::UnknownTool, "tool", ListKind::Tools),
+        Verb::ReadResource | Verb::GetPrompt | Verb::Complete | Verb::Pass => {
+            (Code::UnknownItem, "prompt", ListKind::Prompts)
+        }
     };
     let visible: Vec<&str> = listing
         .items
         .iter()
         .map(|item| &*item.name)
-        .filter(|name| policy.tool(name).is_ok())
+        .filter(|name| policy.shows(kind, Some(name)))
         .take(30)
         .collect();
     let slug = &policy.spec.slug;

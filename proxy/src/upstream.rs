@@ -55,6 +55,8 @@ pub struct UpstreamRequest<'a> {
     pub headers: &'a [(String, String)],
     /// The sender, for a built-in server; `None` for the gateway's own requests.
     pub caller: Option<&'a Caller>,
+    /// Further attempts of a request that only reads; `None` for those of the server's row.
+    pub retries: Option<u8>,
     /// False for upkeep, which does not keep an idle upstream running.
     pub is_use: bool,
 }
@@ -70,6 +72,7 @@ impl<'a> UpstreamRequest<'a> {
             progress: None,
             headers: &[],
             caller: None,
+            retries: None,
             is_use: true,
         }
     }

@@ -61,8 +61,8 @@ pub struct ProblemBody<'a> {
     #[schema(example = "validation_failed")]
     code: &'static str,
     /// The suggested next step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
+    #[schema(example = "correct the members that the reason names")]
+    hint: &'a str,
     /// The row or rule that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
@@ -123,7 +123,7 @@ impl Problem {
             status: status.as_u16(),
             detail: &refusal.reason,
             code: refusal.code.as_str(),
-            hint: refusal.hint.as_deref(),
+            hint: refusal.remedy(),
             rule: refusal.rule.as_deref(),
             since: refusal.since,
             retry_after_ms: refusal.retry_after.map(|wait| wait.as_millis() as u64),

@@ -111,8 +111,12 @@ impl<'a> Call<'a> {
             },
             headers: &headers,
             caller: Some(context.caller),
+            retries: Some(route.policy.settings().retries.value),
         };
         let delivered = bridge.deliver(&selected, call).await?;
+        if let UpstreamAnswer::Result(result) = &delivered.answer {
+            route.policy.result(result.len())?;
+        }
         if let (Verb::CallTool, UpstreamAnswer::Result(result)) = (self.verb, &delivered.answer) {
             tasks.note(context, &permit.spec().slug, result).await;
         }

@@ -99,7 +99,7 @@ impl Page<'_> {
                 }
             };
             for item in &listing.items {
-                if self.kind == ListKind::Tools && policy.tool(&item.name).is_err() {
+                if !policy.shows(self.kind, Some(&item.name)) {
                     continue;
                 }
                 if let Some(after) = skipping {
@@ -167,6 +167,6 @@ fn explained(policy: &Policy, refusal: &Refusal) -> Value {
         "reason": refusal.reason,
         "rule": refusal.rule,
         "since": refusal.since,
-        "hint": refusal.hint,
+        "hint": refusal.remedy(),
     })
 }

@@ -69,6 +69,7 @@ pub async fn answer(
         sealer: cursors,
         headers: &[],
         caller: Some(context.caller),
+        retries: Some(policy.settings().retries.value),
     };
     match upstreams.bridge.deliver(&selected, call).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
@@ -129,8 +130,8 @@ impl Shown<'_> {
     }
 
     fn is_edited(&self, result: &[u8]) -> bool {
-        let is_filtered = self.policy.selects_tools() || mirrors(&self.policy.spec, result);
-        self.context.strict || (self.kind == ListKind::Tools && is_filtered)
+        let mirrored = self.kind == ListKind::Tools && mirrors(&self.policy.spec, result);
+        self.context.strict || self.policy.selects(self.kind) || mirrored
     }
 
     /// Leaves out what the caller may not use and, if asked for, what strict clients refuse.
@@ -147,10 +148,8 @@ impl Shown<'_> {
                 members.edit("_meta", |about| about.set(LEFT_OUT, raw(json!(left_out).to_string())));
             }
         }
-        if self.kind == ListKind::Tools {
-            items = visible(self.policy, &items)
-                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
-        }
+        items = visible(self.policy, self.kind, &items)
+            .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
         members.set(member, items);
         Ok(())
     }
@@ -187,33 +186,39 @@ fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
     matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
 }
 
-/// Returns the tools without those that the policy hides, those with an invalid header mapping of a remote
-/// server, and those without a name.
-fn visible(policy: &Policy, tools: &RawValue) -> Option<Box<RawValue>> {
+/// Returns the items without those that the policy hides, tools with an invalid header mapping of a remote
+/// server, and those without a name or address.
+fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<Box<RawValue>> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Tool<'a> {
-        name: String,
+    struct Item<'a> {
+        name: Option<String>,
+        uri: Option<String>,
+        uri_template: Option<String>,
         #[serde(borrow)]
         input_schema: Option<&'a RawValue>,
     }
-    let remote = matches!(policy.spec.launch, Launch::Http(_));
-    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
-    let seen = |tool: &&RawValue| {
-        serde_json::from_str::<Tool<'_>>(tool.get()).is_ok_and(|tool| {
+    let remote = kind == ListKind::Tools && matches!(policy.spec.launch, Launch::Http(_));
+    let items: Vec<&RawValue> = serde_json::from_str(items.get()).ok()?;
+    let seen = |item: &&RawValue| {
+        serde_json::from_str::<Item<'_>>(item.get()).is_ok_and(|item| {
             let mirrored =
-                tool.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
-            mirrored && policy.tool(&tool.name).is_ok()
+                item.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
+            let name = match kind {
+                ListKind::Tools | ListKind::Prompts => item.name,
+                ListKind::Resources => item.uri,
+                ListKind::ResourceTemplates => item.uri_template,
+            };
+            mirrored && name.is_some_and(|name| policy.item(kind, &name).is_ok())
         })
     };
-    let kept: Vec<&str> = tools.iter().filter(|tool| seen(tool)).map(|tool| tool.get()).collect();
+    let kept: Vec<&str> = items.iter().filter(|item| seen(item)).map(|item| item.get()).collect();
     Some(raw(format!("[{}]", kept.join(","))))
 }
 
 /// Names the definitions that are left out, as far as the policy shows them.
 pub fn left_out_of(policy: &Policy, kind: ListKind, left_out: &[LeftOut]) -> Vec<Value> {
-    let is_shown =
-        |left_out: &&LeftOut| kind != ListKind::Tools || policy.shows_tool(left_out.name.as_deref());
+    let is_shown = |left_out: &&LeftOut| policy.shows(kind, left_out.name.as_deref());
     let server = &policy.spec.slug;
     let shown = left_out.iter().filter(is_shown);
     shown

@@ -365,13 +365,21 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
             Patterns::parse(otherwise.iter().copied()).expect("`*` is a pattern")
         })
     };
+    let settings = &row.settings;
+    let allowed = |set: &Option<Vec<String>>| set.as_ref().map(|allowed| patterns(allowed, &[]));
     ConfigSpec {
         id: row.id,
         for_agent: row.agent.is_some(),
-        enabled: row.enabled,
-        allowed_tools: row.allowed_tools.as_ref().map(|allowed| patterns(allowed, &[])),
-        blocked_tools: row.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
-        timeout: row.timeout_ms.and_then(from_millis),
+        enabled: settings.enabled,
+        allowed_tools: allowed(&settings.allowed_tools),
+        blocked_tools: settings.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
+        allowed_resources: allowed(&settings.allowed_resources),
+        allowed_prompts: allowed(&settings.allowed_prompts),
+        timeout: settings.timeout_ms.and_then(from_millis),
+        max_concurrency: settings.max_concurrency,
+        calls_per_minute: settings.calls_per_minute,
+        max_result_bytes: settings.max_result_bytes,
+        retries: settings.retries,
         updated_at: row.updated_at,
     }
 }

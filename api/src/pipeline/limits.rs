@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Caller, Code, Refusal};
+use dashmap::DashMap;
+use protocol::{Caller, Code, ConfigId, Refusal};
+use proxy::route::Permit;
 use proxy::state::{self, Admission, LimitKey, Quota, StateStore};
 
 use crate::config;
@@ -20,6 +22,8 @@ pub enum Bucket {
     /// REST.
     Rest,
 }
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Ratio of the limit of protocol messages to that of calls. A client framework that opens a session for each
 /// call spends five of them on it.
@@ -54,9 +58,11 @@ impl std::iter::Sum for Cost {
     }
 }
 
-/// The agent's and the tenant's limits.
+/// The agent's and the tenant's limits, and those of config rows.
 pub struct Limits {
     store: Arc<dyn StateStore>,
+    /// Calls that run now under a config with `maxConcurrency`, in this process.
+    running: Arc<DashMap<ConfigId, u32>>,
     agent: Option<Quota>,
     tenant: Option<Quota>,
 }
@@ -64,7 +70,54 @@ pub struct Limits {
 impl Limits {
     pub fn new(store: Arc<dyn StateStore>, limits: &config::Limits) -> Self {
         let quota = |max| (max > 0).then(|| Quota { max, window: Duration::from_millis(limits.window_ms) });
-        Self { store, agent: quota(limits.max_requests), tenant: quota(limits.tenant_max_requests) }
+        Self {
+            store,
+            running: Arc::default(),
+            agent: quota(limits.max_requests),
+            tenant: quota(limits.tenant_max_requests),
+        }
+    }
+
+    /// Counts a call under the limits of the configs that apply to it; its places are free again when they are
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Code::ConcurrencyLimited`], [`Code::RateLimited`], with the row that decided.
+    pub async fn admit_call(&self, caller: &Caller, permit: &Permit) -> Result<Vec<Place>, Refusal> {
+        let policy = &permit.route().policy;
+        let slug = policy.spec.slug.as_str();
+        let mut places = Vec::new();
+        for row in policy.limiting() {
+            if let Some(most) = row.max_concurrency {
+                let place = Place::take(&self.running, row.id, most).ok_or_else(|| {
+                    let reason =
+                        format!("{most} calls of `{slug}` run already, and no more may at the same time");
+                    Refusal::new(Code::ConcurrencyLimited, reason)
+                        .rule(format!("config {} maxConcurrency", row.id))
+                        .since(row.updated_at)
+                        .retry_after(Duration::from_secs(1))
+                        .hint("call again when one of them has ended")
+                })?;
+                places.push(place);
+            }
+        }
+        for row in policy.limiting() {
+            let Some(max) = row.calls_per_minute.filter(|max| *max > 0) else { continue };
+            let quota = Quota { max, window: MINUTE };
+            let key = LimitKey::new(caller.tenant, state::Bucket::Config, row.id.0);
+            let admission = self.store.admit(key, &quota, 1).await.map_err(Refusal::from)?;
+            if !admission.allowed {
+                let max = admission.share.unwrap_or(max);
+                let reason = format!("the limit of {max} calls per minute of `{slug}` is used up");
+                let wait = with_jitter(admission.retry_after.unwrap_or(MINUTE));
+                return Err(Refusal::new(Code::RateLimited, reason)
+                    .rule(format!("config {} callsPerMinute", row.id))
+                    .since(row.updated_at)
+                    .retry_after(wait)
+                    .hint(format!("try again in {}", readable(wait))));
+            }
+        }
+        Ok(places)
     }
 
     /// Counts the messages of a request, or refuses them all. A request without a cost passes.
@@ -125,6 +178,32 @@ impl Limits {
             rate_limit: Some(rate_limit),
             ..Refused::from(used_up(quota, &admission, cost, whose))
         })
+    }
+}
+
+/// Place of a call among those that run at the same time under a config.
+pub struct Place {
+    running: Arc<DashMap<ConfigId, u32>>,
+    config: ConfigId,
+}
+
+impl Place {
+    fn take(running: &Arc<DashMap<ConfigId, u32>>, config: ConfigId, most: u32) -> Option<Self> {
+        let mut now = running.entry(config).or_default();
+        if *now >= most {
+            return None;
+        }
+        *now += 1;
+        Some(Self { running: Arc::clone(running), config })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.remove_if_mut(&self.config, |_, now| {
+            *now -= 1;
+            *now == 0
+        });
     }
 }
 

@@ -150,6 +150,12 @@ impl Gateway {
             Err(refused) => return self.recorder.denied(context, &call, *refused),
         };
 
+        // Count: the limits of the configs that apply. A refusal is recorded too.
+        let _places = match self.limits.admit_call(context.caller, &permit).await {
+            Ok(places) => places,
+            Err(refusal) => return self.recorder.denied(context, &call, (permit.into_route(), refusal)),
+        };
+
         // Record: durable before the upstream is called.
         let record = match self.recorder.begin(context, &call, &permit).await {
             Ok(record) => record,

@@ -51,7 +51,13 @@ pub struct ConfigBody {
     enabled: Option<bool>,
     allowed_tools: Option<Vec<String>>,
     blocked_tools: Option<Vec<String>>,
+    allowed_resources: Option<Vec<String>>,
+    allowed_prompts: Option<Vec<String>>,
     timeout_ms: Option<i64>,
+    max_concurrency: Option<u32>,
+    calls_per_minute: Option<u32>,
+    max_result_bytes: Option<u64>,
+    retries: Option<u8>,
     /// Raised by each change.
     revision: i32,
     #[schema(value_type = Moment)]
@@ -62,14 +68,21 @@ pub struct ConfigBody {
 
 impl From<ServerConfig> for ConfigBody {
     fn from(row: ServerConfig) -> Self {
+        let settings = row.settings;
         Self {
             id: row.id,
             server_id: row.server,
             agent_id: row.agent,
-            enabled: row.enabled,
-            allowed_tools: row.allowed_tools,
-            blocked_tools: row.blocked_tools,
-            timeout_ms: row.timeout_ms,
+            enabled: settings.enabled,
+            allowed_tools: settings.allowed_tools,
+            blocked_tools: settings.blocked_tools,
+            allowed_resources: settings.allowed_resources,
+            allowed_prompts: settings.allowed_prompts,
+            timeout_ms: settings.timeout_ms,
+            max_concurrency: settings.max_concurrency,
+            calls_per_minute: settings.calls_per_minute,
+            max_result_bytes: settings.max_result_bytes,
+            retries: settings.retries,
             revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -102,16 +115,37 @@ fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
 fn settings(f: &mut Fields) -> ConfigPatch {
     let allowed = "The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.";
     let blocked = "Likewise; these are refused, whatever else allows them.";
+    let resources = "URIs of the server's own resources, or globs; others are neither listed nor read. A template is \
+                     listed if its text matches, and what it makes is read if its URI does.";
+    let prompts = "Names of the server's own prompts, or globs; others are refused.";
+    let concurrency = "How many calls may run at the same time, on each replica. One more is refused.";
+    let per_minute = "How many calls may come within a minute, on all replicas together; 0 for no limit.";
+    let bytes = "The longest result, bytes; a longer one is an error.";
+    let retries = "How often a request that only reads is tried again when the server ends during it.";
     ConfigPatch {
         enabled: f.clearing("enabled", form::flag(), "False switches the server off."),
         allowed_tools: f.clearing("allowedTools", patterns(), allowed),
         blocked_tools: f.clearing("blockedTools", patterns(), blocked),
+        allowed_resources: f.clearing("allowedResources", addresses(), resources),
+        allowed_prompts: f.clearing("allowedPrompts", patterns(), prompts),
         timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
+        max_concurrency: f.clearing("maxConcurrency", form::whole(1, 10_000), concurrency),
+        calls_per_minute: f.clearing("callsPerMinute", form::whole(0, 1_000_000), per_minute),
+        max_result_bytes: f.clearing("maxResultBytes", form::whole(1, 1 << 30), bytes),
+        retries: f.clearing("retries", form::whole(0, 5), retries),
     }
 }
 
+fn addresses() -> Form<Vec<String>> {
+    globs(1024)
+}
+
 fn patterns() -> Form<Vec<String>> {
-    form::list(1000, form::text(1, 256)).then(|patterns| {
+    globs(256)
+}
+
+fn globs(longest: usize) -> Form<Vec<String>> {
+    form::list(1000, form::text(1, longest)).then(|patterns| {
         match Patterns::parse(patterns.iter().map(String::as_str)) {
             Ok(_) => Ok(patterns),
             Err(problem) => Err(format!("has a pattern that cannot be read: {problem}")),
@@ -172,13 +206,8 @@ pub async fn create_config(
     let rows = acting.rows(&app);
     let server = find::server(rows, &server).await?.id;
     let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
-    let new = NewConfig {
-        enabled: patch.enabled.flatten(),
-        allowed_tools: patch.allowed_tools.flatten(),
-        blocked_tools: patch.blocked_tools.flatten(),
-        timeout_ms: patch.timeout_ms.flatten(),
-        ..NewConfig::new(server, agent)
-    };
+    let mut new = NewConfig::new(server, agent);
+    patch.apply(&mut new.settings);
     let config = rows.create_config(new, &acting.actor()).await.map_err(Problem::of("server or agent"))?;
     Ok(([(header::ETAG, etag(&config))], created("/v1/mcp/configs", config.id, config.into())))
 }

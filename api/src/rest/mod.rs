@@ -6,7 +6,9 @@ mod agents;
 mod audit;
 mod configs;
 pub mod describe;
+mod effective;
 mod executions;
+mod explain;
 mod find;
 mod input;
 mod keys;
@@ -41,6 +43,8 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(process::restart_server))
         .routes(routes!(process::list_server_logs))
         .routes(routes!(configs::list_configs, configs::create_config))
+        .routes(routes!(effective::effective_config))
+        .routes(routes!(explain::explain))
         .routes(routes!(configs::find_config, configs::update_config, configs::delete_config))
         .routes(routes!(executions::list_executions))
         .routes(routes!(executions::find_execution))

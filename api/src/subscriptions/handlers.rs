@@ -51,6 +51,7 @@ impl Subscriber<'_> {
         if let Some(caller) = self.caller {
             may_list(caller, ListKind::Resources, &policy.spec)?;
         }
+        policy.item(ListKind::Resources, &own)?;
         let deadline = Instant::now() + policy.spec.start_timeout.value;
         let selected = upstreams.bridge.select(view.tenant, &policy, self.client, deadline).await?;
         // A modern client's requests are not bound to an upstream of its own.

@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::*;
 
 use crate::error::DbError;
 use crate::server_config::ServerConfig;
-use crate::{rows, time};
+use crate::time;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "mcp_server_configs")]
@@ -15,10 +15,7 @@ pub struct Model {
     pub tenant_id: Uuid,
     pub server_id: Uuid,
     pub agent_id: Option<Uuid>,
-    pub enabled: Option<bool>,
-    pub allowed_tools: Option<Json>,
-    pub blocked_tools: Option<Json>,
-    pub timeout_ms: Option<i64>,
+    pub settings: Json,
     pub revision: i32,
     pub created_at: i64,
     pub updated_at: i64,
@@ -38,10 +35,8 @@ impl TryFrom<Model> for ServerConfig {
             tenant: TenantId(row.tenant_id),
             server: ServerId(row.server_id),
             agent: row.agent_id.map(AgentId),
-            enabled: row.enabled,
-            allowed_tools: row.allowed_tools.map(|list| rows::texts(list, "allowed_tools")).transpose()?,
-            blocked_tools: row.blocked_tools.map(|list| rows::texts(list, "blocked_tools")).transpose()?,
-            timeout_ms: row.timeout_ms,
+            settings: serde_json::from_value(row.settings)
+                .map_err(|error| DbError::Corrupt(format!("settings of config {}: {error}", row.id)))?,
             revision: row.revision,
             created_at: time::from_column(row.created_at),
             updated_at: time::from_column(row.updated_at),

@@ -4,7 +4,7 @@ use protocol::{AgentId, ConfigId};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::actor::Actor;
 use crate::change::Event;
@@ -42,6 +42,7 @@ impl TenantScope<'_> {
     /// Creates the one config of a server (own or global) for the tenant or one of its agents; a second one
     /// is `Conflict`.
     pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
+        refuse_nul(new.settings.texts())?;
         let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         self.hold_parties(&new, &change.tx).await?;
@@ -51,15 +52,11 @@ impl TenantScope<'_> {
             tenant_id: self.tenant.0,
             server_id: new.server.0,
             agent_id: new.agent.map(|agent| agent.0),
-            enabled: new.enabled,
-            allowed_tools: new.allowed_tools.map(|tools| json!(tools)),
-            blocked_tools: new.blocked_tools.map(|tools| json!(tools)),
-            timeout_ms: new.timeout_ms,
+            settings: json!(new.settings),
             revision: 1,
             created_at: now,
             updated_at: now,
         };
-        check(&row)?;
         Entity::insert::<ActiveModel>(all_set(row.clone()))
             .exec_without_returning(&change.tx)
             .await
@@ -85,21 +82,14 @@ impl TenantScope<'_> {
         if expected_revision.is_some_and(|expected| expected != before.revision) {
             return Err(DbError::RevisionMismatch);
         }
-        let mut row = Model {
-            enabled: patch.enabled.unwrap_or(before.enabled),
-            timeout_ms: patch.timeout_ms.unwrap_or(before.timeout_ms),
-            ..before.clone()
-        };
-        if let Some(tools) = patch.allowed_tools {
-            row.allowed_tools = tools.map(|tools| json!(tools));
+        let config = ServerConfig::try_from(before.clone())?;
+        let mut settings = config.settings.clone();
+        patch.apply(&mut settings);
+        if settings == config.settings {
+            return Ok(config);
         }
-        if let Some(tools) = patch.blocked_tools {
-            row.blocked_tools = tools.map(|tools| json!(tools));
-        }
-        if row == before {
-            return row.try_into();
-        }
-        check(&row)?;
+        refuse_nul(settings.texts())?;
+        let mut row = Model { settings: json!(settings), ..before };
         row.revision += 1;
         row.updated_at = time::to_column(time::now());
         Entity::update::<ActiveModel>(all_set(row.clone())).exec(&change.tx).await?;
@@ -140,17 +130,9 @@ impl TenantScope<'_> {
         let details = json!({
             "server": protocol::ServerId(row.server_id),
             "agent": row.agent_id.map(AgentId),
-            "enabled": row.enabled,
-            "allowedTools": row.allowed_tools,
-            "blockedTools": row.blocked_tools,
-            "timeoutMs": row.timeout_ms,
+            "settings": row.settings,
             "revision": row.revision,
         });
         Event { tenant: Some(self.tenant), action, target: ConfigId(row.id).to_string(), details }
     }
-}
-
-fn check(row: &Model) -> Result<(), DbError> {
-    let tools = [&row.allowed_tools, &row.blocked_tools].into_iter().flatten().filter_map(Value::as_array);
-    refuse_nul(tools.flatten().filter_map(Value::as_str))
 }

@@ -1,7 +1,7 @@
 //! API keys of a tenant, and their lookup by hash for authentication.
 
 use jiff::Timestamp;
-use protocol::CredentialId;
+use protocol::{AgentId, CredentialId, Scopes};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde_json::json;
@@ -26,6 +26,21 @@ impl TenantScope<'_> {
         let row =
             self.own_credentials().filter(credentials::Column::Id.eq(id.0)).one(self.db.reader()).await?;
         row.ok_or(DbError::NotFound)?.try_into()
+    }
+
+    /// Returns the scopes of each key of an agent that is neither revoked nor expired.
+    pub async fn agent_scopes(&self, agent: AgentId) -> Result<Vec<Scopes>, DbError> {
+        let now = time::to_column(time::now());
+        let live = Condition::any()
+            .add(credentials::Column::ExpiresAt.is_null())
+            .add(credentials::Column::ExpiresAt.gt(now));
+        let select = self
+            .own_credentials()
+            .filter(credentials::Column::AgentId.eq(agent.0))
+            .filter(credentials::Column::RevokedAt.is_null())
+            .filter(live);
+        let rows = select.all(self.db.reader()).await?;
+        rows.into_iter().map(|row| Credential::try_from(row).map(|key| key.scopes)).collect()
     }
 
     pub async fn create_credential(&self, new: NewCredential, actor: &Actor) -> Result<Credential, DbError> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use entity::{Changes, Db, NewAgent, NewConfig, NewTenant, Page, ServerPatch};
+use entity::{Changes, ConfigSettings, Db, NewAgent, NewConfig, NewTenant, Page, ServerPatch};
 use migration::{Migrator, MigratorTrait};
 use protocol::TenantId;
 
@@ -103,7 +103,14 @@ async fn a_process_follows_its_own_changes(ground: Ground) {
 async fn an_old_database_is_migrated(ground: Ground) {
     let ours = ground.db.tenant(ground.ours);
     let server = ours.create_server(stdio("time"), &ground.actor).await.unwrap().id;
-    let config = ours.create_config(NewConfig::new(server, None), &ground.actor).await.unwrap();
+    let settings = ConfigSettings {
+        enabled: Some(false),
+        blocked_tools: Some(vec!["a\"b".to_owned()]),
+        timeout_ms: Some(7),
+        ..ConfigSettings::default()
+    };
+    let new = NewConfig { settings, ..NewConfig::new(server, None) };
+    let config = ours.create_config(new, &ground.actor).await.unwrap();
     let earlier = ground.newest_change().await;
     // Back to before changes were numbered by tenant.
     let steps = u32::try_from(Migrator::migrations().len()).unwrap() - 3;

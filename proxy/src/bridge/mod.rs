@@ -90,6 +90,8 @@ pub struct UpstreamCall<'a> {
     pub headers: &'a [(String, String)],
     /// The sender, for a built-in server.
     pub caller: Option<&'a Caller>,
+    /// As in [`UpstreamRequest`].
+    pub retries: Option<u8>,
 }
 
 /// Seals a text for one caller, server and request, for a limited time.
@@ -190,6 +192,7 @@ impl Bridge {
             let request = UpstreamRequest {
                 headers: call.headers,
                 caller: call.caller,
+                retries: call.retries,
                 ..UpstreamRequest::new(call.method, params, deadline)
             };
             return self.pool.send(key, spec, request).await;
@@ -215,6 +218,7 @@ impl Bridge {
             progress,
             headers: call.headers,
             caller: call.caller,
+            retries: call.retries,
             is_use: true,
         };
         tokio::select! {

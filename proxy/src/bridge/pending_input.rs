@@ -183,6 +183,7 @@ async fn begin(
             progress,
             headers: &[],
             caller: None,
+            retries: None,
             is_use: true,
         };
         let delivered = tokio::select! {

@@ -55,7 +55,7 @@ impl Entry {
                     self.check(request.method, &answer)?;
                     return Ok(Delivered { answer, queue, upstream, attempts });
                 }
-                Err(failure) if self.may_retry(&failure, request.method, attempts, &running) => {}
+                Err(failure) if self.may_retry(&failure, request, attempts, &running) => {}
                 Err(failure) => {
                     return Err(Unavailable::Refused(self.went_wrong(failure, upstream, running)));
                 }
@@ -88,12 +88,19 @@ impl Entry {
 
     /// Returns true if the upstream died before anything was sent, or, for requests that only read, while
     /// retries are left.
-    fn may_retry(&self, failure: &Failure, asked: &str, attempts: u8, running: &Running) -> bool {
+    fn may_retry(
+        &self,
+        failure: &Failure,
+        request: &UpstreamRequest<'_>,
+        attempts: u8,
+        running: &Running,
+    ) -> bool {
         if running.upstream.is_alive() || failure.refusal.code == Code::TimedOut {
             return false;
         }
-        let reads = !matches!(asked, method::TOOLS_CALL);
-        (!failure.sent && attempts < 3) || (reads && attempts <= self.spec.retries.value)
+        let reads = !matches!(request.method, method::TOOLS_CALL);
+        let retries = request.retries.unwrap_or(self.spec.retries.value);
+        (!failure.sent && attempts < 3) || (reads && attempts <= retries)
     }
 
     /// Refuses a result that no client can read, without counting a failure of the upstream.

@@ -71,9 +71,7 @@ pub enum Bucket {
     Tenant,
     /// Protocol messages of all callers of a tenant that request nothing.
     TenantUpkeep,
-    /// Calls of a tenant to one server.
-    Server,
-    /// Calls under one config row: of an agent to a server.
+    /// Calls under one config row: of a tenant, or of one of its agents, to a server.
     Config,
 }
 
@@ -85,7 +83,6 @@ impl Bucket {
             Bucket::CallerRest => "rest",
             Bucket::Tenant => "tenant",
             Bucket::TenantUpkeep => "tenant-upkeep",
-            Bucket::Server => "server",
             Bucket::Config => "config",
         }
     }

@@ -205,6 +205,7 @@ async fn bridged(
         sealer: &Plainly,
         headers: &[],
         caller: Some(&caller),
+        retries: None,
     };
     match bridge.deliver(&server.selected(), call).await?.answer {
         UpstreamAnswer::Result(result) => Ok(serde_json::from_slice(&result).unwrap()),

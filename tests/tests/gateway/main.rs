@@ -8,6 +8,7 @@ mod bytes;
 mod catalog;
 mod children;
 mod collab;
+mod config_items;
 mod configs;
 mod conformance;
 mod declared;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         ("remotes", remotes::CASES),
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
+        ("config_items", config_items::CASES),
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),

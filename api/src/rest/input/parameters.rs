@@ -50,6 +50,16 @@ impl Reading {
         self.take(name, form)
     }
 
+    /// Takes one parameter that must be given.
+    pub fn required<T>(&mut self, name: &'static str, form: impl Fn(&str) -> Read<T>) -> Option<T> {
+        let wrong = self.mistakes.len();
+        let taken = self.optional(name, form);
+        if taken.is_none() && self.mistakes.len() == wrong {
+            self.mistakes.push(FieldError::new(name, "is missing"));
+        }
+        taken
+    }
+
     /// Takes `page` and `pageSize`, also spelled `page_size`.
     pub fn page(&mut self) -> Page {
         self.known.extend(["page", "pageSize"]);

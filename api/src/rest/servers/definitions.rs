@@ -68,9 +68,7 @@ impl DefinitionsBody {
             let list = kind.member();
             let at = listing.listed_at;
             body.listed_at = Some(body.listed_at.map_or(at, |earliest| earliest.min(at)));
-            let is_shown = |name: Option<&str>| {
-                kind != ListKind::Tools || policy.is_none_or(|policy| policy.shows_tool(name))
-            };
+            let is_shown = |name: Option<&str>| policy.is_none_or(|policy| policy.shows(kind, name));
             let warnings = listing.warnings().into_iter().filter(|(name, _)| is_shown(Some(name)));
             body.warnings
                 .extend(warnings.map(|(name, warning)| WarningBody::of(server, kind, name, warning)));

@@ -103,9 +103,10 @@ pub async fn discover_server(
     let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
     let member = view.members().iter().find(|member| member.spec.id == running.server.id);
     let policy = member.map(|member| member.policy(acting.caller.agent));
-    let found = ask(&app, &running, policy.as_ref()).await?;
-    if !found.missing.iter().any(|missing| missing.list == ListKind::Tools.member()) {
-        let count = i32::try_from(found.tools_count).unwrap_or(i32::MAX);
+    policy.as_ref().map_or(Ok(()), Policy::server)?;
+    let (found, tools) = ask(&app, &running, policy.as_ref()).await?;
+    if let Some(tools) = tools {
+        let count = i32::try_from(tools).unwrap_or(i32::MAX);
         let rows = acting.rows(&app);
         let kept = rows.record_discovery(running.server.id, count, found.capabilities.clone()).await;
         kept.map_err(Problem::of("server"))?;
@@ -113,8 +114,12 @@ pub async fn discover_server(
     Ok(Json(found))
 }
 
-/// Requests all lists. Tools that the policy hides from the caller are not shown.
-async fn ask(app: &App, running: &Running, policy: Option<&Policy>) -> Result<DiscoveryBody, Refusal> {
+/// Requests all lists; returns what the policy shows to the caller, and the number of all tools.
+async fn ask(
+    app: &App,
+    running: &Running,
+    policy: Option<&Policy>,
+) -> Result<(DiscoveryBody, Option<usize>), Refusal> {
     let Running { server, spec, .. } = running;
     let selected = running.select(app).await?;
     let Upstreams { catalog, pool, .. } = &app.gateway.upstreams;
@@ -144,13 +149,16 @@ async fn ask(app: &App, running: &Running, policy: Option<&Policy>) -> Result<Di
     if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
-    let is_shown = |item: &Item| policy.is_none_or(|policy| policy.tool(&item.name).is_ok());
-    let shown = tools.iter().flat_map(|tools| &tools.items).filter(|item| is_shown(item));
+    let shown =
+        |kind: ListKind| move |item: &Item| policy.is_none_or(|policy| policy.shows(kind, Some(&item.name)));
+    let is_shown = shown(ListKind::Tools);
+    let call_as = tools.iter().flat_map(|tools| &tools.items).filter(|item| is_shown(item));
     let exposed =
         |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
     let lists = ListKind::ALL.into_iter().zip(&listings);
     let lists = lists.filter_map(|(kind, listing)| Some((kind, listing.as_deref()?)));
-    Ok(DiscoveryBody {
+    let call_as: Vec<String> = call_as.map(|item| exposed(&item.name)).collect();
+    let found = DiscoveryBody {
         definitions: DefinitionsBody::of(server.id, policy, lists),
         server_id: server.id,
         slug: server.slug.to_string(),
@@ -158,15 +166,16 @@ async fn ask(app: &App, running: &Running, policy: Option<&Policy>) -> Result<Di
         server_info: handshake.server_info,
         capabilities: handshake.capabilities,
         instructions: handshake.instructions,
-        tools_count: tools.as_ref().map_or(0, |tools| tools.items.len()),
-        call_as: shown.map(|item| exposed(&item.name)).collect(),
+        tools_count: call_as.len(),
+        call_as,
         tools: raw(tools.as_deref(), is_shown),
-        resources: raw(resources.as_deref(), |_| true),
-        resource_templates: raw(templates.as_deref(), |_| true),
-        prompts: raw(prompts.as_deref(), |_| true),
+        resources: raw(resources.as_deref(), shown(ListKind::Resources)),
+        resource_templates: raw(templates.as_deref(), shown(ListKind::ResourceTemplates)),
+        prompts: raw(prompts.as_deref(), shown(ListKind::Prompts)),
         notes,
         missing,
-    })
+    };
+    Ok((found, tools.as_ref().map(|tools| tools.items.len())))
 }
 
 fn raw(listing: Option<&Listing>, is_shown: impl Fn(&Item) -> bool) -> Vec<Box<RawValue>> {
