@@ -37,7 +37,7 @@ pub use page::{Page, Paged};
 pub use scope::{OperatorScope, TenantScope};
 pub use seal::{Seal, SealError};
 pub use secrets::{Secrets, SecretsPatch};
-pub use server::{ErasFound, ManagedBy, NewServer, Server, ServerFilter, Transport};
+pub use server::{ErasFound, ManagedBy, NewServer, Server, ServerFilter, ServerUsage, Transport};
 pub use server_config::{ConfigFilter, ConfigPatch, ConfigSettings, NewConfig, ServerConfig};
 pub use server_settings::{ServerPatch, ServerSettings};
 pub use session::{NewSession, SessionRow};

@@ -24,15 +24,20 @@ pub struct Server {
     pub managed_by: ManagedBy,
     /// Number from 1, raised by each change of the launch or connection settings.
     pub revision: i32,
+    /// Eras of this revision, once discovered.
+    pub eras_found: Option<ErasFound>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Findings of one tenant at a server, and the time of its last use.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ServerUsage {
     /// Tools of the last discovery, which also set `capabilities` and `discovered_at`.
     pub tools_count: Option<i32>,
     pub capabilities: Option<Value>,
     pub discovered_at: Option<Timestamp>,
-    /// Eras of this revision, once discovered.
-    pub eras_found: Option<ErasFound>,
     pub last_used_at: Option<Timestamp>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
 }
 
 /// Discovered eras of a server.

@@ -9,6 +9,7 @@ mod m0005_catalogs;
 mod m0006_tasks;
 mod m0007_outside_rows;
 mod m0008_config_settings;
+mod m0009_server_usage;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_tasks::Tasks),
             Box::new(m0007_outside_rows::OutsideRows),
             Box::new(m0008_config_settings::ConfigSettings),
+            Box::new(m0009_server_usage::ServerUsage),
         ]
     }
 }

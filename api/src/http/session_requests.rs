@@ -50,7 +50,7 @@ async fn session(
 
 /// Streams the messages of a legacy session outside its requests.
 ///
-/// Server-sent events; `Last-Event-ID` resumes a stream that was cut off.
+/// Server-sent events; `Last-Event-ID` resumes a stream that was cut off. Needs `tools:call`.
 #[utoipa::path(
     get, path = "/mcp", tag = "mcp",
     params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),
@@ -135,6 +135,8 @@ fn gone(cursor: Cursor) -> Refusal {
 }
 
 /// Ends a legacy session.
+///
+/// Needs `tools:call`.
 #[utoipa::path(
     delete, path = "/mcp", tag = "mcp",
     params(("Mcp-Session-Id" = Option<String>, Header, description = "The session.")),

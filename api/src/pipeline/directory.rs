@@ -37,7 +37,7 @@ pub struct Directory {
     /// change waits for the caches, whoever read its number.
     followed: tokio::sync::Mutex<i64>,
     /// Unwritten times of last use of servers, in microseconds; 0 for none.
-    used: DashMap<ServerId, AtomicI64>,
+    used: DashMap<(TenantId, ServerId), AtomicI64>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     /// Set for tenants whose stored catalogs were read.
@@ -131,12 +131,12 @@ impl Directory {
         self.views.iter().map(|view| *view.key()).collect()
     }
 
-    /// Notes that a server is used now.
-    pub fn note_use(&self, server: ServerId) {
+    /// Notes that a tenant uses a server now.
+    pub fn note_use(&self, tenant: TenantId, server: ServerId) {
         let now = jiff::Timestamp::now().as_microsecond();
-        match self.used.get(&server) {
+        match self.used.get(&(tenant, server)) {
             Some(used) => used.store(now, Ordering::Relaxed),
-            None => drop(self.used.insert(server, AtomicI64::new(now))),
+            None => drop(self.used.insert((tenant, server), AtomicI64::new(now))),
         }
     }
 
@@ -232,16 +232,13 @@ impl Directory {
 
     /// Writes the times of last use of servers and keys.
     pub async fn touch(&self) {
-        let used: Vec<(ServerId, jiff::Timestamp)> = self
-            .used
-            .iter()
-            .filter_map(|entry| {
-                let at = entry.value().swap(0, Ordering::Relaxed);
-                (at != 0)
-                    .then(|| jiff::Timestamp::from_microsecond(at).ok().map(|at| (*entry.key(), at)))
-                    .flatten()
-            })
-            .collect();
+        let used = self.used.iter().filter_map(|entry| {
+            let at = entry.value().swap(0, Ordering::Relaxed);
+            let at = (at != 0).then(|| jiff::Timestamp::from_microsecond(at).ok()).flatten()?;
+            let (tenant, server) = *entry.key();
+            Some((tenant, server, at))
+        });
+        let used: Vec<_> = used.collect();
         let servers =
             async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
         for outcome in [servers.await, self.authn.touch().await] {

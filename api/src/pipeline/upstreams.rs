@@ -61,7 +61,7 @@ impl Upstreams {
         };
         let key = |member: &Member| self.bridge.list_key(view.tenant, &member.spec, client);
         let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
-        self.directory.note_use(route.policy.spec.id);
+        self.directory.note_use(view.tenant, route.policy.spec.id);
         Ok(route)
     }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use protocol::{Role, Scopes};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -72,6 +73,10 @@ pub async fn create_token(
     let tenant = tenancy::administered(&app, &acting, tenant.as_deref()).await?;
     let agent = find::agent(app.db.tenant(tenant), &agent).await?;
     let life = life.unwrap_or_else(|| app.config.jwt_life());
+    let details = json!({ "agent": agent.slug, "scopes": scopes.to_text(), "lifeSeconds": life.as_secs() });
+    let rows = app.db.tenant(tenant);
+    let audited = rows.audit("token.create", agent.id.to_string(), details, &acting.actor()).await;
+    audited.map_err(Problem::of("tenant"))?;
     let claims = TokenClaims { tenant, agent: agent.id, agent_slug: agent.slug, scopes, life };
     let issued = app.gateway.authn.issue(claims)?;
     let body = TokenBody { token: issued.token, expires_at: issued.expires_at };

@@ -8,6 +8,7 @@ pub(crate) mod change_counter;
 pub(crate) mod collab;
 pub(crate) mod credentials;
 pub(crate) mod server_configs;
+pub(crate) mod server_usage;
 pub(crate) mod servers;
 pub(crate) mod sessions;
 pub(crate) mod tenant_changes;

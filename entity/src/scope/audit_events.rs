@@ -1,8 +1,11 @@
 //! Queries of audit events, newest first.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde_json::Value;
 
+use crate::actor::Actor;
 use crate::audit::AuditEvent;
+use crate::change::Event;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
 use crate::rows::audit_events;
@@ -15,6 +18,20 @@ impl TenantScope<'_> {
             .filter(audit_events::Column::TenantId.eq(self.tenant.0))
             .order_by_desc(audit_events::Column::Id);
         Ok(paged(select, page, self.db.reader()).await?.map(AuditEvent::from))
+    }
+}
+
+impl TenantScope<'_> {
+    /// Writes an audit event of an action that changes no row, before the action.
+    pub async fn audit(
+        &self,
+        action: &'static str,
+        target: String,
+        details: Value,
+        actor: &Actor,
+    ) -> Result<(), DbError> {
+        let event = Event { tenant: Some(self.tenant), action, target, details };
+        self.change(actor).await?.commit_unnumbered([event]).await
     }
 }
 

@@ -10,6 +10,7 @@ mod credentials;
 mod declare;
 mod server_changes;
 mod server_rows;
+mod server_usage;
 mod servers;
 mod sessions;
 mod tenants;

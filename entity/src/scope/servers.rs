@@ -9,11 +9,10 @@ use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ExprTrait, IntoSimpleExpr, QueryFilter, QueryOrder, Select,
 };
 
-use crate::change;
 use crate::error::DbError;
 use crate::page::{Page, Paged};
 use crate::rows::servers::{Column, Entity};
-use crate::rows::{servers as rows, some_json, tenants};
+use crate::rows::{servers as rows, tenants};
 use crate::scope::{OperatorScope, TenantScope, paged};
 use crate::server::{Server, ServerFilter};
 use crate::time;
@@ -69,25 +68,6 @@ impl TenantScope<'_> {
         row.ok_or(DbError::NotFound)?.into_server(&self.db.seal())
     }
 
-    /// Notes the result of a discovery, for an own server or a global one, without an audit event, a new
-    /// revision or a change number (a discovery after a change must not cause the next).
-    pub async fn record_discovery(
-        &self,
-        id: ServerId,
-        tools_count: i32,
-        capabilities: serde_json::Value,
-    ) -> Result<(), DbError> {
-        let done = Entity::update_many()
-            .col_expr(Column::ToolsCount, Expr::value(tools_count))
-            .col_expr(Column::Capabilities, Expr::value(some_json(Some(capabilities))))
-            .col_expr(Column::DiscoveredAt, Expr::value(time::to_column(time::now())))
-            .filter(own_or_global(self.tenant.0))
-            .filter(Column::Id.eq(id.0))
-            .exec(self.db.writer())
-            .await?;
-        if done.rows_affected == 0 { Err(DbError::NotFound) } else { Ok(()) }
-    }
-
     /// Selects the live rows that the tenant may see.
     pub(super) fn visible(&self) -> Select<Entity> {
         Entity::find().filter(own_or_global(self.tenant.0))
@@ -95,26 +75,6 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
-    /// Notes when servers were last used, without an audit event or a change number.
-    pub async fn touch_servers(&self, mut used: Vec<(ServerId, Timestamp)>) -> Result<(), DbError> {
-        if used.is_empty() {
-            return Ok(());
-        }
-        // One order keeps two replicas from waiting for each other.
-        used.sort_unstable();
-        let tx = change::begin(self.db).await?;
-        for (id, at) in used {
-            let at = time::to_column(at);
-            Entity::update_many()
-                .col_expr(Column::LastUsedAt, Expr::value(at))
-                .filter(Column::Id.eq(id.0))
-                .filter(Condition::any().add(Column::LastUsedAt.is_null()).add(Column::LastUsedAt.lt(at)))
-                .exec(&tx)
-                .await?;
-        }
-        Ok(tx.commit().await?)
-    }
-
     /// Notes the discovered eras of this revision of a server, without an audit event, a change number or a
     /// new revision. Notes nothing when the revision has changed or a later discovery exists.
     pub async fn record_eras(

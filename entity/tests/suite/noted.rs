@@ -18,11 +18,20 @@ async fn discoveries_and_uses_are_noted_without_a_change(ground: Ground) {
     let found = json!({ "tools": { "listChanged": true } });
     ground.changes_nothing(ours.record_discovery(id, 2, found.clone())).await.unwrap();
     let used: Timestamp = "2026-05-06T07:08:09.123456Z".parse().unwrap();
-    ground.changes_nothing(operator.touch_servers(vec![(id, used)])).await.unwrap();
-    let server = ours.find_server(id).await.unwrap();
-    assert_eq!((server.tools_count, server.capabilities, server.revision), (Some(2), Some(found), 1));
-    assert!(server.discovered_at.is_some());
-    assert_eq!(server.last_used_at, Some(used));
+    ground.changes_nothing(operator.touch_servers(vec![(ground.ours, id, used)])).await.unwrap();
+    let earlier = used - SignedDuration::from_secs(1);
+    operator.touch_servers(vec![(ground.ours, id, earlier)]).await.unwrap();
+    let usage = ours.server_usage().await.unwrap().remove(&id).unwrap();
+    assert_eq!((usage.tools_count, usage.capabilities), (Some(2), Some(found)));
+    assert!(usage.discovered_at.is_some());
+    assert_eq!(usage.last_used_at, Some(used), "an earlier use is no news");
+    let global = operator.create_server(stdio("global"), &ground.actor).await.unwrap().id;
+    operator.touch_servers(vec![(ground.ours, global, used)]).await.unwrap();
+    ours.record_discovery(global, 3, json!({})).await.unwrap();
+    let theirs = ground.db.tenant(ground.theirs);
+    assert!(theirs.server_usage().await.unwrap().is_empty(), "of a global server, each tenant sees its own");
+    theirs.record_discovery(global, 4, json!({})).await.unwrap();
+    assert_eq!(ours.server_usage().await.unwrap()[&global].tools_count, Some(3));
     let nobody = ours.record_discovery(ServerId::new(), 0, json!({})).await;
     assert_eq!(nobody.unwrap_err(), DbError::NotFound);
 }

@@ -21,6 +21,7 @@ mod harness;
 mod identity;
 mod limits;
 mod malformed;
+mod matrix;
 mod oauth;
 mod operations;
 mod outages;
@@ -89,6 +90,7 @@ fn main() -> std::process::ExitCode {
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),
+        ("matrix", matrix::CASES),
         ("operations", operations::CASES),
         ("declared", declared::CASES),
         ("startup", startup::CASES),

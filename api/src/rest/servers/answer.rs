@@ -1,9 +1,10 @@
 //! Servers in REST answers: the row, its state, and the servers of the same slug. Of secrets, only the names
 //! are shown.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use entity::{Server, ServerSettings, Transport};
+use entity::{Server, ServerSettings, ServerUsage, Transport};
 use jiff::Timestamp;
 use protocol::{ServerId, Slug};
 use proxy::bridge::Client;
@@ -52,8 +53,9 @@ pub struct ServerBody {
     pub state_since: Timestamp,
     /// Raised by each change of what is launched.
     pub revision: i32,
-    /// Number of tools that the last discovery found.
+    /// Number of tools that the tenant's last discovery found.
     pub tools_count: Option<i32>,
+    /// Time of the tenant's last use.
     #[schema(value_type = Option<Moment>)]
     pub last_used_at: Option<Timestamp>,
     #[schema(value_type = Moment)]
@@ -96,18 +98,21 @@ pub struct Showing<'a> {
     app: &'a App,
     acting: &'a Acting,
     view: Arc<TenantView>,
+    usage: HashMap<ServerId, ServerUsage>,
 }
 
 impl<'a> Showing<'a> {
     pub async fn to(app: &'a App, acting: &'a Acting) -> Result<Self, Problem> {
         let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
-        Ok(Self { app, acting, view })
+        let usage = acting.rows(app).server_usage().await.map_err(Problem::of("server"))?;
+        Ok(Self { app, acting, view, usage })
     }
 
     pub fn server(&self, row: Server) -> ServerBody {
         let status = self.status(&row);
         let (hides, hidden_by) = self.namesakes(&row);
         let era_found = self.era_found(&row);
+        let usage = self.usage.get(&row.id).cloned().unwrap_or_default();
         ServerBody {
             id: row.id,
             slug: row.slug,
@@ -120,8 +125,8 @@ impl<'a> Showing<'a> {
             state_reason: status.reason,
             state_since: status.since,
             revision: row.revision,
-            tools_count: row.tools_count,
-            last_used_at: row.last_used_at,
+            tools_count: usage.tools_count,
+            last_used_at: usage.last_used_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
             definitions: None,

@@ -31,11 +31,7 @@ fn row(transport: Transport) -> Server {
         settings: ServerSettings { command: Some("uvx".to_owned()), ..ServerSettings::default() },
         managed_by: entity::ManagedBy::Rest,
         revision: 1,
-        tools_count: None,
-        capabilities: None,
-        discovered_at: None,
         eras_found: None,
-        last_used_at: None,
         created_at: now,
         updated_at: now,
     }

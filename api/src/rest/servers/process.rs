@@ -15,6 +15,7 @@ use proxy::selected::Selected;
 use proxy::server::ServerSpec;
 use proxy::upstream::{Params, UpstreamRequest};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -182,6 +183,7 @@ pub async fn start_server(
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
     switched_on(&server)?;
+    audit(&app, &acting, "server.start", &server).await?;
     app.gateway.upstreams.pool.start(acting.tenant(), &spec).await?;
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
 }
@@ -214,6 +216,7 @@ pub async fn stop_server(
 ) -> Result<Json<StoppedBody>, Problem> {
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
+    audit(&app, &acting, "server.stop", &server).await?;
     let stopped_by = app.gateway.upstreams.pool.stop(acting.tenant(), &spec).await.as_str();
     let server = Showing::to(&app, &acting).await?.server(server);
     Ok(Json(StoppedBody { server, stopped_by }))
@@ -236,8 +239,16 @@ pub async fn restart_server(
     acting.require(Scope::ServersWrite)?;
     let Running { server, spec, .. } = running(&app, &acting, &name).await?;
     switched_on(&server)?;
+    audit(&app, &acting, "server.restart", &server).await?;
     app.gateway.upstreams.pool.restart(acting.tenant(), &spec).await?;
     Ok(Json(Showing::to(&app, &acting).await?.server(server)))
+}
+
+/// Writes the audit event of an action on a server's processes.
+async fn audit(app: &App, acting: &Acting, action: &'static str, server: &Server) -> Result<(), Problem> {
+    let details = json!({ "slug": server.slug });
+    let written = acting.rows(app).audit(action, server.id.to_string(), details, &acting.actor()).await;
+    written.map_err(Problem::of("tenant"))
 }
 
 /// Shows the newest lines of the server's stderr, oldest first.
