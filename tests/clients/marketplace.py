@@ -36,6 +36,8 @@ RUNTIMES = {"npm": "npx", "pypi": "uvx"}
 FORMATS = {"string", "number", "boolean", "filepath"}
 # To start and list the tools, and for the call, in seconds.
 START_LIMIT, CALL_LIMIT = 90, 90
+# How this machine reaches the registries: mcp-server-fetch runs `npm install` before its first page.
+PASSED = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "npm_config_registry")
 # Files of the directory in which each server runs. It is a repository with one commit as well.
 FILES = {
     "hello.txt": "Hello from a file.\n",
@@ -203,6 +205,16 @@ def started_by(cache, name, package):
     return servers.command(cache, server, cache), ":".join(map(str, path))
 
 
+def own_name(cache, name, package):
+    """The name of the entry that the installed package itself declares, or nothing."""
+    home, own = cache / "servers" / name, package["identifier"]
+    if package["registryType"] == "npm":
+        return json.loads((home / "node_modules" / own / "package.json").read_text()).get("mcpName")
+    (about,) = home.glob(f"lib/python3*/site-packages/{re.sub('[-.]', '_', own)}-{package['version']}.dist-info/METADATA")
+    declared = re.search(r"mcp-name:\s*(\S+)", about.read_text())
+    return declared and declared[1]
+
+
 async def trial(command, environment, directory, call):
     """Revision, number of tools, and the text of the call's answer, if there is a call."""
     with (directory / "stderr.log").open("w") as log:
@@ -252,15 +264,18 @@ def tried(cache, around, name, entry, about):
     package = packages[0]
     shown = f"{package['identifier']} {package['version']}"
     try:
-        (command, path) = started_by(cache, name, package)
+        command, path = started_by(cache, name, package)
+        if (declared := own_name(cache, name, package) or entry["name"]) != entry["name"]:
+            raise RuntimeError(f"the package is named {declared}, the entry {entry['name']}")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return (shown, "-", "-", "-"), f"not installed: {cause(error)}"
+        return (shown, "-", "-", "-"), f"its package: {cause(error)}"
     directory = around.files(name)
     call = about.get("call") if "tried" in about else None
     try:
         given = around.fill(about.get("inputs", {}), directory)
         words = command_line(package, given) + about.get("extra_arguments", [])
-        environment = {"PATH": path, "HOME": str(directory), **variables(package, given)}
+        passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+        environment = {**passed, "PATH": path, "HOME": str(directory), **variables(package, given)}
         limit = START_LIMIT + CALL_LIMIT + 30
         work = trial([*command, *words], environment, directory, around.fill(call, directory))
         revision, tools, text = asyncio.run(asyncio.wait_for(work, limit))
@@ -292,10 +307,9 @@ def main():
             if name not in curated or (chosen and name not in chosen):
                 continue
             about = curated[name]
-            failed += [f"{name}: {text}" for text in complaints(entry, about)]
             cells, why = tried(cache, around, name, entry, about)
-            if why:
-                failed.append(f"{name}: {why}")
+            why = complaints(entry, about) + ([why] if why else [])
+            failed += [f"{name}: {text}" for text in why]
             row(name, *cells, "**fails**" if why else "ok" if "tried" in about else f"not tried: {about['not_tried']}")
     finally:
         around.end()
