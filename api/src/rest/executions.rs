@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use entity::TenantScope;
 use entity::record::{Execution, ExecutionFilter, Kind, ServerKey};
 use protocol::{AgentId, Code, ExecutionId, Outcome, Refusal, RequestId, Scope, ServerId};
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::rest::describe::{
 };
 use crate::rest::find;
 use crate::rest::input::form::moment;
-use crate::rest::input::parameters::{any, number, one_of};
+use crate::rest::input::parameters::{Reading, any, number, one_of};
 use crate::rest::input::{Name, Parameters};
 use crate::rest::listed::SliceOf;
 
@@ -118,6 +119,42 @@ impl From<Execution> for ExecutionBody {
     }
 }
 
+/// The filters of a query, before the agent is looked up.
+pub struct Filter {
+    agent: Option<String>,
+    other: ExecutionFilter,
+}
+
+impl Filter {
+    pub fn read(query: &mut Reading) -> Self {
+        let agent = query.optional("agent", any);
+        let other = ExecutionFilter {
+            server: query.optional("server", any).map(server_key),
+            tool: query.optional("tool", |text| Ok(text.to_owned())),
+            agent: None,
+            outcome: query.optional("outcome", one_of(Outcome::parse, &Outcome::ALL.map(Outcome::as_str))),
+            kind: query.optional("kind", one_of(Kind::parse, &Kind::ALL.map(Kind::as_str))),
+            started_after: query.optional("startedAfter", moment),
+            started_before: query.optional("startedBefore", moment),
+        };
+        Self { agent, other }
+    }
+
+    /// Looks the agent up; `None` for one that does not exist, which has no executions.
+    pub async fn resolve(self, rows: TenantScope<'_>) -> Result<Option<ExecutionFilter>, Problem> {
+        let agent = match self.agent.as_deref().map(|name| name.parse::<AgentId>().map_err(|_| name)) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(slug)) => match find::agent(rows, slug).await {
+                Ok(agent) => Some(agent.id),
+                Err(problem) if problem.refusal().code == Code::NotFound => return Ok(None),
+                Err(problem) => return Err(problem),
+            },
+        };
+        Ok(Some(ExecutionFilter { agent, ..self.other }))
+    }
+}
+
 /// Lists executions, newest first. Pages follow each other without a gap while rows are added.
 ///
 /// Needs `executions:read`.
@@ -143,29 +180,14 @@ pub async fn list_executions(
 ) -> Result<Json<SliceOf<ExecutionBody>>, Problem> {
     acting.require(Scope::ExecutionsRead)?;
     let mut query = query.read()?;
-    let agent = query.optional("agent", any);
-    let mut filter = ExecutionFilter {
-        server: query.optional("server", any).map(server_key),
-        tool: query.optional("tool", |text| Ok(text.to_owned())),
-        agent: None,
-        outcome: query.optional("outcome", one_of(Outcome::parse, &Outcome::ALL.map(Outcome::as_str))),
-        kind: query.optional("kind", one_of(Kind::parse, &Kind::ALL.map(Kind::as_str))),
-        started_after: query.optional("startedAfter", moment),
-        started_before: query.optional("startedBefore", moment),
-    };
+    let filter = Filter::read(&mut query);
     let limit = query.optional("limit", number(1, 200)).unwrap_or(50);
     let cursor = query.optional("cursor", any);
     query.finish()?;
     flush(&app).await?;
     let rows = acting.rows(&app);
-    filter.agent = match agent.as_deref().map(|name| name.parse::<AgentId>().map_err(|_| name)) {
-        None => None,
-        Some(Ok(id)) => Some(id),
-        Some(Err(slug)) => match find::agent(rows, slug).await {
-            Ok(agent) => Some(agent.id),
-            Err(problem) if problem.refusal().code == Code::NotFound => return Ok(Json(nothing())),
-            Err(problem) => return Err(problem),
-        },
+    let Some(filter) = filter.resolve(rows).await? else {
+        return Ok(Json(SliceOf { items: Vec::new(), next_cursor: None }));
     };
     let page = rows.executions(&filter, limit, cursor.as_deref()).await?;
     let items = page.items.into_iter().map(ExecutionBody::from).collect();
@@ -193,16 +215,12 @@ pub async fn find_execution(
 }
 
 /// Flushes the journal into the database, since an answer without its entries would be wrong.
-async fn flush(app: &App) -> Result<(), Problem> {
+pub async fn flush(app: &App) -> Result<(), Problem> {
     app.gateway.recorder.record.flush().await.map_err(|error| {
         tracing::error!(%error, "the record cannot be brought up to date");
         let reason = "the record cannot be brought up to date now; nothing of it is lost";
         Refusal::new(Code::RecordUnavailable, reason).hint("GET /ready says what is away").into()
     })
-}
-
-fn nothing() -> SliceOf<ExecutionBody> {
-    SliceOf { items: Vec::new(), next_cursor: None }
 }
 
 fn server_key(name: String) -> ServerKey {

@@ -9,6 +9,7 @@ pub mod describe;
 mod effective;
 mod executions;
 mod explain;
+mod export;
 mod find;
 mod input;
 mod keys;
@@ -47,6 +48,7 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(explain::explain))
         .routes(routes!(configs::find_config, configs::update_config, configs::delete_config))
         .routes(routes!(executions::list_executions))
+        .routes(routes!(export::export_executions))
         .routes(routes!(executions::find_execution))
         .routes(routes!(tenants::list_tenants, tenants::create_tenant))
         .routes(routes!(tenants::find_tenant, tenants::delete_tenant))

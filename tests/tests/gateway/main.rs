@@ -14,6 +14,7 @@ mod conformance;
 mod declared;
 mod encryption;
 mod evasion;
+mod exports;
 mod fidelity;
 mod first_use;
 mod guard;
@@ -107,6 +108,7 @@ fn main() -> std::process::ExitCode {
         ("bounds", bounds::CASES),
         ("replicas", replicas::CASES),
         ("outages", outages::CASES),
+        ("exports", exports::CASES),
         ("fidelity", fidelity::CASES),
         ("first_use", first_use::CASES),
         ("passing", passing::CASES),
