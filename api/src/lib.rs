@@ -8,6 +8,7 @@ mod config;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod marketplace;
 mod mcp;
 mod openapi;
 mod ops;

@@ -25,11 +25,12 @@ use crate::rest::describe;
 use crate::{http, rest};
 
 /// Meanings of the document's tags, in their order.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("mcp", "For MCP clients: Streamable HTTP, revisions 2024-11-05 to 2026-07-28."),
     ("call", "Calling tools: JSON-RPC, and one call as plain REST."),
     ("servers", "The registry of MCP servers, and how each is doing."),
     ("configs", "What a tenant or one of its agents may do with a server."),
+    ("marketplace", "Servers to install, and how each was tried."),
     ("executions", "The record of calls."),
     ("tenants", "Tenants: the boundary nothing crosses."),
     ("agents", "Agents: the clients of a tenant."),

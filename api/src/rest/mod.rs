@@ -15,6 +15,7 @@ mod input;
 mod keys;
 mod leases;
 mod listed;
+mod registry;
 mod servers;
 mod tasks;
 mod tenancy;
@@ -47,6 +48,12 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(effective::effective_config))
         .routes(routes!(explain::explain))
         .routes(routes!(configs::find_config, configs::update_config, configs::delete_config))
+        .routes(routes!(registry::list_entries))
+        .routes(routes!(registry::find_entry))
+        .routes(routes!(registry::install_entry))
+        .routes(routes!(registry::list_official))
+        .routes(routes!(registry::list_official_versions))
+        .routes(routes!(registry::find_official))
         .routes(routes!(executions::list_executions))
         .routes(routes!(export::export_executions))
         .routes(routes!(executions::find_execution))

@@ -22,6 +22,7 @@ mod harness;
 mod identity;
 mod limits;
 mod malformed;
+mod marketplace;
 mod matrix;
 mod oauth;
 mod operations;
@@ -91,6 +92,7 @@ fn main() -> std::process::ExitCode {
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),
+        ("marketplace", marketplace::CASES),
         ("matrix", matrix::CASES),
         ("operations", operations::CASES),
         ("declared", declared::CASES),

@@ -89,6 +89,10 @@ impl Things {
     fn path(&self, operation: &Operation) -> String {
         let mut path =
             operation.path.replace("{slug}", "fix").replace("{name}", "task_get").replace("{path}", "a.txt");
+        if operation.path.contains("/registry") || operation.path.starts_with("/v0.1") {
+            let entry = "io.github.modelcontextprotocol%2Fserver-time";
+            path = operation.path.replace("{name}", entry).replace("{version}", "latest");
+        }
         if let Some((before, _)) = operation.path.split_once("/{id}") {
             let kind = before.rsplit('/').next().unwrap();
             path = path.replace("{id}", &self.ids[kind]);
@@ -118,6 +122,7 @@ impl Things {
             "execute_tool" => {
                 json!({ "server": self.ids["servers"], "tool": "echo", "arguments": { "nonce": "n" } })
             }
+            "install_entry" => json!({}),
             "call_tool" => json!({ "task_id": "ours" }),
             "call_mcp" | "call_rpc" | "call_mcp_server" => {
                 json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} })
@@ -196,7 +201,9 @@ async fn callers_who_may_not_are_refused_everywhere(backend: Backend) {
             None => check("scope", 0, 403),
         }
         let (status, text) = things.ask(&stranger, &operation).await;
-        let named = things.path(&operation) != operation.path
+        // The marketplace is the same for all.
+        let common = operation.path.contains("/registry") || operation.path.starts_with("/v0.1");
+        let named = !common && things.path(&operation) != operation.path
             || things
                 .body(&operation)
                 .is_some_and(|body| things.ids.values().any(|id| body.to_string().contains(id)));
@@ -226,13 +233,14 @@ async fn callers_who_may_not_are_refused_everywhere(backend: Backend) {
 }
 
 /// Operations that change something and have no audit event, with the reason.
-const UNAUDITED: [(&str, &str); 8] = [
+const UNAUDITED: [(&str, &str); 9] = [
     ("execute_tool", "a call is in the record"),
     ("call_tool", "a call is in the record"),
     ("call_rpc", "calls are in the record"),
     ("call_mcp", "calls are in the record"),
     ("call_mcp_server", "calls are in the record"),
     ("check_server", "it changes nothing"),
+    ("install_entry", "a plan changes nothing; what is approved is a `server.create`"),
     ("create_task", "it is in the log of the task"),
     ("update_task", "it is in the log of the task"),
 ];

@@ -1,10 +1,10 @@
 //! `/v1/mcp/servers`: registers, finds, changes and deletes servers. The modules below read lists and state,
 //! and control processes.
 
-mod answer;
+pub mod answer;
 pub mod definitions;
 pub mod discover;
-mod forms;
+pub mod forms;
 pub mod process;
 mod remote;
 mod rules;
@@ -17,7 +17,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use entity::{Page, Paged, Server, ServerFilter, Transport};
-use forms::{NewServerBody, ServerPatchBody};
+use forms::{NewServerBody, Registration, ServerPatchBody};
 use protocol::Scope;
 use proxy::pool::State as Health;
 
@@ -98,14 +98,22 @@ pub async fn create_server(
     payload: Payload,
 ) -> Result<Tagged<Created<ServerBody>>, Problem> {
     acting.require(Scope::ServersWrite)?;
-    let registration = payload.read(forms::new_server)?;
-    rules::may_register(&acting, &app.config, &registration)?;
+    register(&acting, &app, payload.read(forms::new_server)?).await
+}
+
+/// Registers a server, if the caller may.
+pub async fn register(
+    acting: &Acting,
+    app: &App,
+    registration: Registration,
+) -> Result<Tagged<Created<ServerBody>>, Problem> {
+    rules::may_register(acting, &app.config, &registration)?;
     remote::reachable(&app.egress, registration.server.settings.url.as_deref())?;
     let server = match registration.global {
         true => app.db.operator().create_server(registration.server, &acting.actor()).await?,
-        false => acting.rows(&app).create_server(registration.server, &acting.actor()).await?,
+        false => acting.rows(app).create_server(registration.server, &acting.actor()).await?,
     };
-    let showing = Showing::to(&app, &acting).await?;
+    let showing = Showing::to(app, acting).await?;
     let tag = [(header::ETAG, etag(&server))];
     Ok((tag, created("/v1/mcp/servers", server.id, showing.server(server))))
 }
