@@ -24,6 +24,22 @@ pub struct Refusal {
     pub facts: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
+/// Members of every problem (RFC 9457) or error's `data`.
+const MEMBERS: [&str; 12] = [
+    "type",
+    "title",
+    "status",
+    "detail",
+    "code",
+    "reason",
+    "rule",
+    "since",
+    "hint",
+    "retryAfterMs",
+    "errors",
+    "requestId",
+];
+
 impl Refusal {
     pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -57,8 +73,9 @@ impl Refusal {
         self
     }
 
-    /// Adds a member to an error's `data`.
+    /// Adds a member to an error's `data` and to a problem, whose own members it must not replace.
     pub fn fact(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        debug_assert!(!MEMBERS.contains(&name), "`{name}` is a member of every problem");
         self.facts.get_or_insert_default().insert(name.to_owned(), value.into());
         self
     }

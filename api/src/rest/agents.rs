@@ -63,7 +63,7 @@ impl From<Agent> for AgentBody {
     get, path = "/v1/agents", tag = "agents",
     params(
         ("tenantId" = Option<String>, Query, description = "The tenant's id or slug; the caller's own when not given."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The agents.", body = PageOf<AgentBody>), Always, Named, Filtered)

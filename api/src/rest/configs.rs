@@ -161,7 +161,7 @@ fn globs(longest: usize) -> Form<Vec<String>> {
     params(
         ("server" = Option<String>, Query, description = "The server's id or slug."),
         ("agent" = Option<String>, Query, description = "The agent's id or slug."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The configs.", body = PageOf<ConfigBody>), Always, Named, Filtered)

@@ -121,7 +121,7 @@ impl From<Credential> for KeyBody {
     get, path = "/v1/keys", tag = "keys",
     params(
         ("tenantId" = Option<String>, Query, description = "The tenant's id or slug; the caller's own when not given."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The keys, without their secrets.", body = PageOf<KeyBody>), Always, Named, Filtered)

@@ -46,7 +46,7 @@ described!(LeaseBody as "Lease", json!({
     get, path = "/v1/leases", tag = "tasks",
     params(
         ("taskId" = Option<String>, Query, description = "Leases in this task."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The leases.", body = PageOf<LeaseBody>), Always, Filtered)

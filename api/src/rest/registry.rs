@@ -143,7 +143,7 @@ fn inputs() -> Form<BTreeMap<String, String>> {
         ("category" = Option<String>, Query, description = "The category."),
         ("tag" = Option<String>, Query, description = "A tag."),
         ("transport" = Option<String>, Query, description = "A way to install it.", pattern = "^(stdio|streamable-http)$"),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The entries.", body = PageOf<EntryBody>), Always, Filtered)

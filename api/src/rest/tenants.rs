@@ -55,7 +55,7 @@ impl From<Tenant> for TenantBody {
 #[utoipa::path(
     get, path = "/v1/tenants", tag = "tenants",
     params(
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The tenants.", body = PageOf<TenantBody>), Always, Filtered)

@@ -65,7 +65,8 @@ impl Fields {
 
     /// Returns the schema of the bodies that a table reads.
     pub fn describe<T>(table: impl FnOnce(&mut Self) -> T, about: &str, example: &Value) -> Value {
-        Self::nothing().described(table, json!({"type": "object", "description": about, "example": example}))
+        let schema = json!({"type": "object", "description": about, "example": example, "additionalProperties": false});
+        Self::nothing().described(table, schema)
     }
 
     /// Returns the schema of answers with these members.

@@ -49,7 +49,7 @@ const STATES: [Health; 6] = [
         ("category" = Option<String>, Query, description = "The category, exactly."),
         ("transport" = Option<String>, Query, description = "`builtin`, `stdio`, `streamable-http` or `websocket`.", pattern = "^(builtin|stdio|streamable-http|websocket)$"),
         ("search" = Option<String>, Query, description = "Found anywhere in slug, name, description, category or tags, whatever the case."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given; also `page_size`.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The servers.", body = PageOf<ServerBody>), Always, Filtered)

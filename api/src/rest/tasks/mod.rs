@@ -172,7 +172,7 @@ pub fn agent(acting: &Acting, scope: Scope) -> Result<Agent, Problem> {
         ("status" = Option<String>, Query, description = "Tasks in this status."),
         ("assignedTo" = Option<String>, Query, description = "Tasks of this agent."),
         ("parent" = Option<String>, Query, description = "Parts of this task."),
-        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1),
+        ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The tasks.", body = PageOf<TaskBody>), Always, Filtered)

@@ -83,6 +83,11 @@ impl From<&task_rows::Model> for Head {
 }
 
 impl TaskChange {
+    /// Returns the change of the members of a row that this transaction inserted or took.
+    fn of(tx: DatabaseTransaction, task: task_rows::Model, now: i64) -> Self {
+        Self { tx, task, now, events: Vec::new(), own_members: true, waited: Duration::ZERO, _turn: None }
+    }
+
     /// Appends an event to those that the commit writes.
     fn event(&mut self, kind: EventKind, agent: Option<&str>, data: Value) {
         self.task.last_seq += 1;

@@ -1,7 +1,5 @@
 //! Queries of tasks themselves.
 
-use std::time::Duration;
-
 use protocol::{Code, Refusal};
 use sea_orm::sea_query::{LockBehavior, Query, SelectStatement};
 use sea_orm::{
@@ -62,15 +60,7 @@ impl TenantScope<'_> {
             }
         })?;
         self.set_dependencies(&tx, member, &task.id, &new.depends_on).await?;
-        let mut change = TaskChange {
-            tx,
-            task,
-            now,
-            events: Vec::new(),
-            own_members: true,
-            waited: Duration::ZERO,
-            _turn: None,
-        };
+        let mut change = TaskChange::of(tx, task, now);
         change.task.last_seq = 0;
         let made = json!({
             "title": change.task.title, "status": change.task.status, "assignedTo": change.task.assigned_to,
@@ -157,7 +147,7 @@ impl TenantScope<'_> {
                 format!("the task is at version {} with the status `{}`", task.version, task.status),
             )
             .fact("currentVersion", task.version)
-            .fact("status", task.status.as_str())
+            .fact("currentStatus", task.status.as_str())
             .hint("read the task again and repeat the change if it still makes sense"));
         }
         let mut needs = self.dependencies_in(&change.tx, &[id]).await.map_err(refused)?;
@@ -189,15 +179,7 @@ impl TenantScope<'_> {
         let ready = self.ready_for(member, filter);
         let Some(task) = take_one(&tx, ready).await.map_err(refused)? else { return Ok(None) };
         let now = clock(&tx, self.db).await.map_err(refused)?;
-        let mut change = TaskChange {
-            tx,
-            task,
-            now,
-            events: Vec::new(),
-            own_members: true,
-            waited: Duration::ZERO,
-            _turn: None,
-        };
+        let mut change = TaskChange::of(tx, task, now);
         change.task.status = Status::InProgress.as_str().to_owned();
         change.task.assigned_to = Some(member.agent.clone());
         let changes = Map::from_iter([

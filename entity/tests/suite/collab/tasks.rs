@@ -100,7 +100,7 @@ async fn a_change_is_from_a_known_version(ground: Ground) {
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     for refused in results.into_iter().filter_map(Result::err) {
         assert_eq!((refused.code, fact(&refused, "currentVersion")), (Code::VersionConflict, 2.into()));
-        assert_eq!(fact(&refused, "status"), "in_progress");
+        assert_eq!(fact(&refused, "currentStatus"), "in_progress");
     }
     let from = TaskPatch { expected_status: Some(Status::Pending), ..TaskPatch::default() };
     assert_eq!(code(ours.update_task(&ada, "t", from).await), Code::VersionConflict);

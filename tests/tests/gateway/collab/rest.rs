@@ -44,7 +44,9 @@ async fn tasks_are_made_changed_and_deleted(backend: Backend) {
     let changed = changed.json_of(200);
     assert_eq!((changed["version"].as_i64(), &changed["result"]), (Some(2), &json!([1])));
     let conflict = ada.patch("/v1/tasks/task-1", json!({ "title": "x", "expectedVersion": 1 })).await;
-    assert_eq!(conflict.problem(Code::VersionConflict)["currentVersion"], 2);
+    let problem = conflict.problem(Code::VersionConflict);
+    assert_eq!((&problem["currentVersion"], &problem["status"]), (&json!(2), &json!(409)));
+    assert_eq!(problem["currentStatus"], "in_progress", "the task's own");
     let stale = ada.header("If-Match", "\"1\"").patch("/v1/tasks/task-1", json!({ "title": "x" })).await;
     stale.problem(Code::PreconditionFailed);
     let both = ada.header("If-Match", "\"2\"");
