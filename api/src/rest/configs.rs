@@ -240,7 +240,7 @@ pub async fn find_config(
     patch, path = "/v1/mcp/configs/{id}", tag = "configs", request_body = ConfigPatchBody,
     params(
         ("id" = ConfigIdText, Path, description = "The config's id."),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now."),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now.", pattern = r#"^(\*|(W/)?"[^",]*"(, *(W/)?"[^",]*")*)$"#),
     ),
     responses(
         (status = 200, description = "The config as it is now.", body = ConfigBody, headers(("ETag" = String, description = "For `If-Match`."))),

@@ -104,7 +104,20 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     /// Reads the tags of one header; several headers are refused, as proxies join them differently.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let value = headers::single(&parts.headers, &header::IF_MATCH)?;
-        Ok(Self(value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())))
+        let wanted = value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let tag = |tag: &str| {
+            let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+            tag == "*" || (opaque.len() > 1 && opaque.starts_with('"') && opaque.ends_with('"'))
+        };
+        match wanted.as_deref().is_none_or(|wanted| wanted.split(',').map(str::trim).all(tag)) {
+            true => Ok(Self(wanted)),
+            false => {
+                Err(Refusal::new(Code::BadRequest, "If-Match is `*`, or entity tags in quotation marks")
+                    .rule("header If-Match")
+                    .hint("send the `ETag` of an answer as it is")
+                    .into())
+            }
+        }
     }
 }
 

@@ -149,7 +149,7 @@ pub async fn find_server(
     patch, path = "/v1/mcp/servers/{id}", tag = "servers", request_body = ServerPatchBody,
     params(
         ("id" = String, Path, description = "The server's id or slug."),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now."),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be changed; 412 when it is another one by now.", pattern = r#"^(\*|(W/)?"[^",]*"(, *(W/)?"[^",]*")*)$"#),
     ),
     responses(
         (status = 200, description = "The server as it is now.", body = ServerBody, headers(("ETag" = String, description = "For `If-Match`."))),
@@ -187,7 +187,7 @@ pub async fn update_server(
     delete, path = "/v1/mcp/servers/{id}", tag = "servers",
     params(
         ("id" = String, Path, description = "The server's id or slug."),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be deleted."),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the state that is to be deleted.", pattern = r#"^(\*|(W/)?"[^",]*"(, *(W/)?"[^",]*")*)$"#),
     ),
     responses((status = 204, description = "It is deleted."), Always, Named, Filtered, Sent, Contested, Conditional)
 )]

@@ -241,7 +241,7 @@ pub async fn find_task(
 /// Needs `tasks:write`.
 #[utoipa::path(
     patch, path = "/v1/tasks/{id}", tag = "tasks", request_body = TaskPatchBody,
-    params(("id" = String, Path, description = "The task's id."), ("If-Match" = Option<String>, Header, description = "The ETag: the version, in quotes.")),
+    params(("id" = String, Path, description = "The task's id."), ("If-Match" = Option<String>, Header, description = "The ETag: the version, in quotes.", pattern = r#"^(\*|(W/)?"[^",]*"(, *(W/)?"[^",]*")*)$"#)),
     responses((status = 200, description = "The task.", body = TaskBody), Always, Named, Filtered, Sent, Contested, Conditional)
 )]
 pub async fn update_task(

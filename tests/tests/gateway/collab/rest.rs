@@ -49,6 +49,8 @@ async fn tasks_are_made_changed_and_deleted(backend: Backend) {
     assert_eq!(problem["currentStatus"], "in_progress", "the task's own");
     let stale = ada.header("If-Match", "\"1\"").patch("/v1/tasks/task-1", json!({ "title": "x" })).await;
     stale.problem(Code::PreconditionFailed);
+    let plain = ada.header("If-Match", "1").patch("/v1/tasks/task-1", json!({ "title": "x" })).await;
+    plain.problem(Code::BadRequest);
     let both = ada.header("If-Match", "\"2\"");
     let both = both.patch("/v1/tasks/task-1", json!({ "title": "x", "expectedVersion": 7 })).await;
     both.problem(Code::VersionConflict);
