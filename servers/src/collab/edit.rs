@@ -18,8 +18,12 @@ pub struct Replacement {
 /// Most replacements of one edit; each goes over the whole text.
 const MOST: usize = 200;
 
-/// Largest product of the numbers of lines that differ on both sides: comparing takes as many steps.
-const COMPARED: usize = 20_000_000;
+/// Most lines of both sides between the first and the last difference: comparing takes up to the square of their
+/// number in steps, a tenth of a second for so many.
+const COMPARED: usize = 10_000;
+
+/// Largest product of the lines of a file and the old lines of a diff, each of which may be looked for everywhere.
+const SEARCHED: usize = 100_000_000;
 
 /// Applies replacements one after the other. No text on the way is longer than `most` bytes.
 pub fn replace(text: &str, edits: &[Replacement], most: usize) -> Result<String, Refusal> {
@@ -60,10 +64,19 @@ pub fn patch(text: &str, diff: &str) -> Result<String, Refusal> {
     if patch.hunks().is_empty() {
         return Err(refuse("`diff` has no hunk, so it changes nothing".to_owned()));
     }
-    check_counts(diff)?;
+    check_counts(diff, patch.hunks())?;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    for (index, hunk) in patch.hunks().iter().enumerate() {
-        check_place(index + 1, &lines, hunk)?;
+    let hunks: Vec<Vec<&str>> = patch.hunks().iter().map(old_lines).collect();
+    let looked_for: usize = hunks.iter().map(Vec::len).sum();
+    if lines.len().saturating_mul(looked_for) > SEARCHED {
+        return Err(refuse(format!(
+            "the diff has {looked_for} old lines and the file {}, too many to look for each",
+            lines.len()
+        ))
+        .hint("send fewer hunks at once, or `edits`"));
+    }
+    for (index, (hunk, old)) in patch.hunks().iter().zip(&hunks).enumerate() {
+        check_place(index + 1, &lines, hunk.old_range().start(), old)?;
     }
     diffy::apply(text, &patch).map_err(|error| {
         refuse(format!("the diff does not fit the file: {error}"))
@@ -72,20 +85,20 @@ pub fn patch(text: &str, diff: &str) -> Result<String, Refusal> {
 }
 
 /// Checks that no hunk has more lines than its header counts: the library leaves those out.
-fn check_counts(diff: &str) -> Result<(), Refusal> {
+fn check_counts(diff: &str, hunks: &[diffy::Hunk<'_, str>]) -> Result<(), Refusal> {
+    let mut hunks = hunks.iter();
     let (mut number, mut old, mut new) = (0, 0, 0);
     for line in diff.lines() {
-        if let Some(header) = line.strip_prefix("@@ -") {
-            number += 1;
-            let mut ranges = header.split([' ', '+']).filter(|range| !range.is_empty());
-            let mut count = || {
-                let range = ranges.next()?;
-                range.split_once(',').map_or(Some(1), |(_, count)| count.parse::<usize>().ok())
-            };
-            (old, new) = (count().unwrap_or_default(), count().unwrap_or_default());
-            continue;
-        }
         let (removed, added) = match line.as_bytes().first() {
+            Some(b'@') => {
+                number += 1;
+                (old, new) =
+                    hunks.next().map_or((0, 0), |hunk| (hunk.old_range().len(), hunk.new_range().len()));
+                continue;
+            }
+            // The names of the file, and the end of a diff in a letter.
+            _ if number == 0 => continue,
+            _ if line == "-- " && old == 0 && new == 0 => break,
             Some(b'-') => (1, 0),
             Some(b'+') => (0, 1),
             Some(b' ') => (1, 1),
@@ -93,28 +106,25 @@ fn check_counts(diff: &str) -> Result<(), Refusal> {
             None if old > 0 && new > 0 => (1, 1),
             _ => continue,
         };
-        // Before the first hunk there are the names of the file.
-        if number > 0 {
-            let (Some(old_left), Some(new_left)) = (old.checked_sub(removed), new.checked_sub(added)) else {
-                return Err(refuse(format!("hunk {number} has more lines than its `@@` line counts"))
-                    .hint("correct the numbers of lines, or use `edits`"));
-            };
-            (old, new) = (old_left, new_left);
-        }
+        let (Some(old_left), Some(new_left)) = (old.checked_sub(removed), new.checked_sub(added)) else {
+            return Err(refuse(format!("hunk {number} has more lines than its `@@` line counts"))
+                .hint("correct the numbers of lines, or use `edits`"));
+        };
+        (old, new) = (old_left, new_left);
     }
     Ok(())
 }
 
+fn old_lines<'d>(hunk: &diffy::Hunk<'d, str>) -> Vec<&'d str> {
+    let old = hunk.lines().iter().filter_map(|line| match line {
+        diffy::Line::Context(line) | diffy::Line::Delete(line) => Some(*line),
+        diffy::Line::Insert(_) => None,
+    });
+    old.collect()
+}
+
 /// Checks that a hunk has one place: the one of its line number, or the only one.
-fn check_place(number: usize, lines: &[&str], hunk: &diffy::Hunk<'_, str>) -> Result<(), Refusal> {
-    let old: Vec<&str> = hunk
-        .lines()
-        .iter()
-        .filter_map(|line| match line {
-            diffy::Line::Context(line) | diffy::Line::Delete(line) => Some(*line),
-            diffy::Line::Insert(_) => None,
-        })
-        .collect();
+fn check_place(number: usize, lines: &[&str], stated: usize, old: &[&str]) -> Result<(), Refusal> {
     if old.is_empty() {
         return match lines.is_empty() {
             true => Ok(()),
@@ -122,8 +132,7 @@ fn check_place(number: usize, lines: &[&str], hunk: &diffy::Hunk<'_, str>) -> Re
                 .hint("give some lines of context around what is added")),
         };
     }
-    let stated = hunk.old_range().start().saturating_sub(1);
-    if lines.get(stated..).is_some_and(|lines| lines.starts_with(&old)) {
+    if lines.get(stated.saturating_sub(1)..).is_some_and(|lines| lines.starts_with(old)) {
         return Ok(());
     }
     let places: Vec<usize> = lines
@@ -145,14 +154,14 @@ fn ambiguous(what: &str, count: usize, lines: impl Iterator<Item = usize>) -> Re
     refuse(format!("{what} occurs {count} times (lines {})", lines.join(", ")))
 }
 
-/// Returns the unified diff between two texts; `None` if too many lines differ.
+/// Returns the unified diff between two texts; `None` if too many lines lie between their differences.
 pub fn diff(old_name: &str, new_name: &str, old: &str, new: &str) -> Option<String> {
     let (olds, news): (Vec<&str>, Vec<&str>) =
         (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
     let before = olds.iter().zip(&news).take_while(|(old, new)| old == new).count();
-    let rest = (&olds[before..], &news[before..]);
-    let after = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(|(old, new)| old == new).count();
-    if (rest.0.len() - after).saturating_mul(rest.1.len() - after) > COMPARED {
+    let (olds, news) = (&olds[before..], &news[before..]);
+    let after = olds.iter().rev().zip(news.iter().rev()).take_while(|(old, new)| old == new).count();
+    if olds.len() + news.len() - 2 * after > COMPARED {
         return None;
     }
     let mut options = diffy::DiffOptions::new();
@@ -233,8 +242,17 @@ mod tests {
         assert!(replace("a", &many, 9).unwrap_err().reason.contains("200"));
         let (old, new) = ("a\n".repeat(100_000), "b\n".repeat(100_000));
         assert_eq!(diff("a", "b", &old, &new), None);
+        assert_eq!(diff("a", "b", "x\n", &new), None, "one line for many, which costs as much");
         let grown = format!("{old}b\n{old}");
         assert!(diff("a", "b", &format!("{old}{old}"), &grown).is_some_and(|diff| diff.len() < 200));
+    }
+
+    #[test]
+    fn what_a_search_would_take_is_bounded() {
+        let (text, lines) = ("a\n".repeat(200_000), "-a\n".repeat(1_000));
+        let diff = format!("@@ -7,1001 +7 @@\n{lines}-b\n+c\n");
+        assert!(patch(&text, &diff).unwrap_err().reason.contains("1001 old lines"));
+        assert!(patch("a\n", "@@ -1 +1 @@\n-a\n+A\n-- \n2.47\n").is_ok(), "the end of a letter");
     }
 
     #[test]

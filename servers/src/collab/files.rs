@@ -162,22 +162,31 @@ impl Collab {
         let file = scope.find_file(&call.agent.member, &given.task_id, &given.path).await?;
         let contents = self.blobs.get(call.agent.tenant, &file.sha256).await?;
         given.expected.check(&given.path, &file)?;
-        let old = text(&given.path, &contents)?;
-        let new = match (&given.diff, &given.edits) {
-            (None, Some(edits)) => replace(old, edits, self.settings.max_file_bytes)?,
-            (Some(diff), None) => patch(old, diff)?,
-            (None, None) | (Some(_), Some(_)) => {
-                return Err(Refusal::new(Code::ValidationFailed, "give either `edits` or `diff`").into());
-            }
-        };
-        let changes = diff(&format!("a/{}", given.path), &format!("b/{}", given.path), old, &new);
+        let (path, most) = (given.path.clone(), self.settings.max_file_bytes);
+        let (edits, patched) = (given.edits.take(), given.diff.take());
+        let (new, changes) = worked_out(move || {
+            let old = text(&path, &contents)?;
+            let new = match (&patched, &edits) {
+                (None, Some(edits)) => replace(old, edits, most)?,
+                (Some(diff), None) => patch(old, diff)?,
+                (None, None) | (Some(_), Some(_)) => {
+                    return Err(Refusal::new(Code::ValidationFailed, "give either `edits` or `diff`"));
+                }
+            };
+            let changes = diff(&format!("a/{path}"), &format!("b/{path}"), old, &new);
+            Ok((new, changes))
+        })
+        .await?;
         // The edit fits the contents that were read: they need not have been read by the agent before.
         given.expected = Expected { expected_version: Some(file.version), etag: None, ..given.expected };
         let mut written =
             self.write(call, &given.task_id, &given.path, new.into(), given.expected, Some(&file)).await?;
         written["diff"] = json!(changes);
         let text = changes.unwrap_or_else(|| {
-            format!("version {} is written; too many lines changed to show them", written["version"])
+            format!(
+                "version {} is written; too many lines lie between its changes to show them",
+                written["version"]
+            )
         });
         Ok(ToolOutput { text, structured: Some(written) })
     }
@@ -251,10 +260,14 @@ impl Collab {
         let old = self.version_text(call, &task_id, &path, from).await?;
         let new = self.version_text(call, &task_id, &path, to).await?;
         let names = [from, to].map(|version| format!("{path} (version {version})"));
-        let changes = diff(&names[0], &names[1], &old, &new).ok_or_else(|| {
-            Refusal::new(Code::ValidationFailed, "too many lines differ between the versions to compare them")
-                .hint("`file_read` with `version` reads each of them")
-        })?;
+        let changes = worked_out(move || {
+            diff(&names[0], &names[1], &old, &new).ok_or_else(|| {
+                let reason = "too many lines lie between the differences of the versions to compare them";
+                Refusal::new(Code::ValidationFailed, reason)
+                    .hint("`file_read` with `version` reads each of them")
+            })
+        })
+        .await?;
         let structured =
             json!({ "taskId": task_id, "path": path, "fromVersion": from, "toVersion": to, "diff": changes });
         Ok(ToolOutput { text: changes, structured: Some(structured) })
@@ -343,6 +356,17 @@ impl Collab {
             path: Some(path.into()),
         });
     }
+}
+
+/// Runs what takes the processor for a while in a thread of its own, so that no other call waits for it.
+async fn worked_out<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "an edit failed");
+        Err(Refusal::new(Code::Internal, "the edit could not be worked out"))
+    })
 }
 
 fn of_path(task: &str, path: &str, version: &FileVersion) -> Value {
