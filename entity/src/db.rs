@@ -1,7 +1,7 @@
 //! Database handle with two scopes of rows: a tenant's and the operator's.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use migration::{Migrator, MigratorTrait};
 use parking_lot::RwLock;
 use protocol::TenantId;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::actor::Actor;
 use crate::change;
@@ -20,6 +20,7 @@ use crate::error::DbError;
 use crate::scope::{OperatorScope, TenantScope};
 use crate::seal::Seal;
 use crate::tenant::{NewTenant, Tenant};
+use crate::turns::Turns;
 
 /// Slug of the tenant of callers who name none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -72,11 +73,8 @@ struct Inner {
     opened: Opened,
     seal: RwLock<Arc<Seal>>,
     follow: OnceLock<Follow>,
-    turns: [Arc<Mutex<()>>; TURNS],
+    turns: Turns,
 }
-
-/// Locks within this process; two tasks may share one.
-const TURNS: usize = 256;
 
 type Follow = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -85,9 +83,8 @@ impl Db {
     /// operator and comes within 5 s or `query_timeout`.
     pub async fn connect(settings: &DatabaseSettings, seal: Seal) -> Result<Db, DbError> {
         let opened = connect::open(settings).await?;
-        let turns = std::array::from_fn(|_| Arc::default());
         let (seal, follow) = (RwLock::new(Arc::new(seal)), OnceLock::new());
-        Ok(Db { inner: Arc::new(Inner { opened, seal, follow, turns }) })
+        Ok(Db { inner: Arc::new(Inner { opened, seal, follow, turns: Turns::default() }) })
     }
 
     /// Brings the schema to this program's version: all steps in one transaction, one replica at a
@@ -114,11 +111,7 @@ impl Db {
     /// Waits for the turn to change something, so that its changes in this process take one connection and not
     /// each one of their own while another program holds the row.
     pub(crate) async fn turn(&self, of: impl Hash) -> Result<OwnedMutexGuard<()>, DbError> {
-        let mut hasher = DefaultHasher::new();
-        of.hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
-        let turn = Arc::clone(&self.inner.turns[place]).lock_owned();
-        tokio::time::timeout(LOCK_WAIT, turn).await.map_err(|_| DbError::Busy)
+        tokio::time::timeout(LOCK_WAIT, self.inner.turns.of(of)).await.map_err(|_| DbError::Busy)
     }
 
     /// Asks the database for an answer, at most 2 s.

@@ -24,6 +24,7 @@ mod server_settings;
 mod session;
 mod tenant;
 mod time;
+mod turns;
 
 pub use actor::Actor;
 pub use agent::{Agent, NewAgent, is_agent_slug};
@@ -42,3 +43,4 @@ pub use server_config::{ConfigFilter, ConfigPatch, ConfigSettings, NewConfig, Se
 pub use server_settings::{ServerPatch, ServerSettings};
 pub use session::{NewSession, SessionRow};
 pub use tenant::{NewTenant, Tenant};
+pub use turns::Turns;

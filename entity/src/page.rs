@@ -46,6 +46,14 @@ impl<T> Paged<T> {
         Self { items, page: page.page.max(1), page_size: page.limit(), total }
     }
 
+    /// Returns a page of a whole list.
+    pub fn of_all(all: impl ExactSizeIterator<Item = T>, page: Page) -> Self {
+        let total = all.len() as u64;
+        let before = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+        let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+        Self::of(all.skip(before).take(most).collect(), page, total)
+    }
+
     pub(crate) fn map<U>(self, convert: impl FnMut(T) -> U) -> Paged<U> {
         let items = self.items.into_iter().map(convert).collect();
         Paged { items, page: self.page, page_size: self.page_size, total: self.total }

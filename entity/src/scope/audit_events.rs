@@ -19,9 +19,7 @@ impl TenantScope<'_> {
             .order_by_desc(audit_events::Column::Id);
         Ok(paged(select, page, self.db.reader()).await?.map(AuditEvent::from))
     }
-}
 
-impl TenantScope<'_> {
     /// Writes an audit event of an action that changes no row, before the action.
     pub async fn audit(
         &self,

@@ -3,8 +3,6 @@
 use entity::collab::Member;
 use protocol::provider::RequestContext;
 use protocol::{Caller, Code, Refusal, Scope, TenantId};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// An agent in its tenant, with the scopes of its caller.
 #[derive(Clone, Debug)]
@@ -15,20 +13,13 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Returns the agent of a call, whose arguments may name it as `agent_id`.
+    /// Returns the agent of a call, under the name that its arguments may give as `agent_id`.
     ///
     /// # Errors
     /// [`Code::AgentMismatch`] for a name that the caller may not use.
-    pub(super) fn of(context: &RequestContext<'_>, arguments: &RawValue) -> Result<Self, Refusal> {
-        #[derive(Deserialize)]
-        struct Named {
-            agent_id: Option<String>,
-        }
+    pub(super) fn of(context: &RequestContext<'_>, named: Option<String>) -> Result<Self, Refusal> {
         let agent = Self::of_caller(context)?;
-        let Named { agent_id } = serde_json::from_str(arguments.get()).map_err(|error| {
-            Refusal::new(Code::ValidationFailed, format!("`agent_id` cannot be read: {error}"))
-        })?;
-        match agent_id {
+        match named {
             Some(name) => agent.named(name),
             None => Ok(agent),
         }

@@ -10,23 +10,21 @@ use bytes::Bytes;
 use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use entity::Turns;
 use protocol::{Code, Refusal, TenantId};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
-
-/// Locks for copies that are written; two tasks may share one.
-const LOCKS: usize = 64;
 
 /// Precision of times in the database.
 const PRECISION: Duration = Duration::from_micros(1);
 
 pub struct Checkouts {
     root: Arc<Dir>,
-    busy: [Mutex<()>; LOCKS],
+    turns: Turns,
 }
 
-/// A copy as it is now.
-pub enum Copy {
+/// The place of a copy as it is now.
+pub enum Place {
     Missing,
     /// A regular file and the time of its last change.
     File(SystemTime),
@@ -38,27 +36,26 @@ impl Checkouts {
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let root = Dir::open_ambient_dir(dir, ambient_authority())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
-        Ok(Self { root: Arc::new(root), busy: std::array::from_fn(|_| Mutex::default()) })
+        Ok(Self { root: Arc::new(root), turns: Turns::default() })
     }
 
     /// Waits until no other call changes copies of this task.
-    pub async fn lock(&self, task: &str) -> MutexGuard<'_, ()> {
-        let place = task.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        self.busy[place % LOCKS].lock().await
+    pub async fn turn(&self, tenant: TenantId, task: &str) -> OwnedMutexGuard<()> {
+        self.turns.of((tenant, task)).await
     }
 
     /// Looks at a copy.
-    pub async fn state(&self, tenant: TenantId, task: &str, path: &str) -> Result<Copy, String> {
+    pub async fn place(&self, tenant: TenantId, task: &str, path: &str) -> Result<Place, String> {
         self.run(tenant, task, path, |root, place| {
             let (dir, name) = match enter(root, &place, false) {
                 Ok(found) => found,
-                Err(Stop::Missing) => return Ok(Copy::Missing),
+                Err(Stop::Missing) => return Ok(Place::Missing),
                 Err(Stop::Reason(reason)) => return Err(reason),
             };
             match dir.symlink_metadata(name) {
-                Ok(found) if found.is_file() => Ok(Copy::File(found.modified().map_err(plain)?.into_std())),
+                Ok(found) if found.is_file() => Ok(Place::File(found.modified().map_err(plain)?.into_std())),
                 Ok(_) => Err(format!("`{name}` is not a regular file")),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Copy::Missing),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Place::Missing),
                 Err(error) => Err(plain(error)),
             }
         })
@@ -216,11 +213,10 @@ fn enter<'p>(root: &Dir, place: &'p [String], create: bool) -> Result<(Dir, &'p 
     let mut dir = root.try_clone().map_err(|error| Stop::Reason(plain(error)))?;
     for name in above {
         dir = match dir.open_dir_nofollow(name) {
-            Err(error) if error.kind() == ErrorKind::NotFound && create => {
-                // Another call may have made it meanwhile.
-                dir.create_dir(name).ok();
-                dir.open_dir_nofollow(name)
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound && create => match dir.create_dir(name) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+                _ => dir.open_dir_nofollow(name),
+            },
             opened => opened,
         }
         .map_err(|error| match dir.symlink_metadata(name) {

@@ -1,5 +1,6 @@
 //! Changes of workspaces in their directories, and imports from there.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use entity::collab::{Member, PlacedFile};
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::checkout::{Checkouts, Copy, is_current};
+use super::checkout::{Checkouts, Place, is_current};
 use super::files::Expected;
 use super::hub::Notice;
 use super::path::check_path;
@@ -58,18 +59,31 @@ impl Collab {
     /// Makes copies of what other replicas changed.
     pub(super) async fn mirror(&self, mut changes: UnboundedReceiver<Option<Notice>>) {
         let Some(checkouts) = self.checkouts.clone() else { return };
-        while let Some(change) = changes.recv().await {
-            let made = match change {
-                None => self.mirror_each(&checkouts).await,
-                Some(Notice { key: (tenant, task), path: Some(path), .. }) => {
-                    self.mirror_file(&checkouts, tenant, &task, &path).await
+        while let Some(first) = changes.recv().await {
+            let mut gathered = vec![first];
+            while let Ok(next) = changes.try_recv() {
+                gathered.push(next);
+            }
+            // What was missed includes the rest.
+            if gathered.iter().any(Option::is_none) {
+                if let Err(reason) = self.mirror_each(&checkouts).await {
+                    tracing::warn!(reason, "copies of workspaces are not up to date");
                 }
-                Some(Notice { key: (tenant, task), seq: None, .. }) => {
-                    self.mirror_deleted(&checkouts, tenant, &task).await
+                continue;
+            }
+            // Each copy is made once, whatever the number of notices is.
+            let notices = gathered.into_iter().flatten();
+            let changed = notices.filter(|notice| notice.path.is_some() || notice.seq.is_none());
+            let changed: HashSet<_> = changed.map(|notice| (notice.key, notice.path)).collect();
+            for ((tenant, task), path) in changed {
+                let made = match path {
+                    Some(path) => self.mirror_file(&checkouts, tenant, &task, &path).await,
+                    None => self.mirror_deleted(&checkouts, tenant, &task).await,
+                };
+                if let Err(reason) = made {
+                    tracing::warn!(%tenant, %task, reason, "a copy of a workspace file failed");
                 }
-                Some(_) => Ok(()),
-            };
-            made.unwrap_or_else(|reason| tracing::warn!(reason, "copies of workspaces are not up to date"));
+            }
         }
     }
 
@@ -80,10 +94,10 @@ impl Collab {
         tenant: TenantId,
         task: &str,
     ) -> Result<(), String> {
-        let _held = checkouts.lock(task).await;
+        let _held = checkouts.turn(tenant, task).await;
         // A task of the same name may have been made meanwhile.
         let found = self.db.operator().newest_events(&[(tenant, task.to_owned())]).await;
-        match found.map_err(|error| error.detail().to_owned())?.is_empty() {
+        match found.map_err(|error| error.detail())?.is_empty() {
             true => checkouts.remove_task(tenant, task).await,
             false => Ok(()),
         }
@@ -100,15 +114,12 @@ impl Collab {
         }
         let mut after: Option<PlacedFile> = None;
         loop {
-            let page = operator
-                .files_after(after.as_ref(), PAGE)
-                .await
-                .map_err(|error| error.detail().to_owned())?;
+            let page = operator.files_after(after.as_ref(), PAGE).await.map_err(|error| error.detail())?;
             for file in &page {
-                let state = checkouts.state(file.tenant, &file.task, &file.path).await;
-                let fits = match state {
-                    Ok(Copy::Missing) => file.deleted,
-                    Ok(Copy::File(at)) => is_current(at, file.changed_at.into()),
+                let found = checkouts.place(file.tenant, &file.task, &file.path).await;
+                let fits = match found {
+                    Ok(Place::Missing) => file.deleted,
+                    Ok(Place::File(at)) => is_current(at, file.changed_at.into()),
                     // Found again, and named, when it is written.
                     Err(_) => false,
                 };
@@ -135,7 +146,7 @@ impl Collab {
         path: &str,
     ) -> Result<(), String> {
         let everyone = Member { agent: String::new(), sees_all: true };
-        let _held = checkouts.lock(task).await;
+        let _held = checkouts.turn(tenant, task).await;
         match self.db.tenant(tenant).find_file(&everyone, task, path).await {
             Ok(file) => {
                 let contents = self.blobs.get(tenant, &file.sha256).await.map_err(reason)?;

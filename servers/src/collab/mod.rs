@@ -128,8 +128,9 @@ impl Collab {
     async fn run_tool(&self, call: &Call<'_>, tool: &str) -> Result<ToolOutput, ProviderError> {
         let read = definitions::is_read(tool).ok_or(ProviderError::NotFound)?;
         call.agent.require(if read { Scope::TasksRead } else { Scope::TasksWrite })?;
-        if let Some(task) = call.task_id()? {
-            self.seen.note(call.agent.tenant, &task, &call.agent.member.agent);
+        if let Some(task) = &call.task_id {
+            path::check_task(task)?;
+            self.seen.note(call.agent.tenant, task, &call.agent.member.agent);
         }
         match tool {
             "task_create" => self.task_create(call).await,
@@ -162,34 +163,39 @@ impl Collab {
 /// One call of a tool.
 struct Call<'a> {
     agent: Agent,
+    task_id: Option<String>,
     arguments: &'a RawValue,
     deadline: Instant,
 }
 
 impl<'a> Call<'a> {
-    /// Reads the arguments, whose names and types the schema has checked.
+    /// Returns the call of a tool, as the agent that its arguments may name.
+    fn of(context: &RequestContext<'_>, arguments: &'a RawValue) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        struct Head {
+            agent_id: Option<String>,
+            task_id: Option<String>,
+        }
+        let Head { agent_id, task_id } = read(arguments)?;
+        Ok(Self { agent: Agent::of(context, agent_id)?, task_id, arguments, deadline: context.deadline })
+    }
+
+    /// Reads the arguments.
     fn read<T: Deserialize<'a>>(&self) -> Result<T, Refusal> {
-        serde_json::from_str(self.arguments.get()).map_err(|error| {
-            Refusal::new(Code::ValidationFailed, format!("the arguments cannot be read: {error}"))
-        })
+        read(self.arguments)
     }
 
     /// Returns the time by which an answer that waits is given: a moment before the call's own time is over.
     fn answer_by(&self) -> Instant {
         self.deadline.checked_sub(Duration::from_millis(500)).unwrap_or(self.deadline)
     }
+}
 
-    fn task_id(&self) -> Result<Option<String>, Refusal> {
-        #[derive(Deserialize)]
-        struct OfTask {
-            task_id: Option<String>,
-        }
-        let OfTask { task_id } = self.read()?;
-        if let Some(task) = &task_id {
-            path::check_task(task)?;
-        }
-        Ok(task_id)
-    }
+/// Reads arguments, whose names and types the schema has checked.
+fn read<'a, T: Deserialize<'a>>(arguments: &'a RawValue) -> Result<T, Refusal> {
+    serde_json::from_str(arguments.get()).map_err(|error| {
+        Refusal::new(Code::ValidationFailed, format!("the arguments cannot be read: {error}"))
+    })
 }
 
 #[async_trait]
@@ -215,8 +221,7 @@ impl ToolProvider for Collab {
         tool: &str,
         arguments: &RawValue,
     ) -> Result<ToolOutput, ProviderError> {
-        let agent = Agent::of(context, arguments)?;
-        self.run_tool(&Call { agent, arguments, deadline: context.deadline }, tool).await
+        self.run_tool(&Call::of(context, arguments)?, tool).await
     }
 
     fn has_resources(&self) -> bool {

@@ -163,26 +163,18 @@ impl Collab {
         }
         let left = operator.outbox_depth().await?;
         self.figures.outbox.store(left, Ordering::Relaxed);
-        let followed: HashMap<TaskKey, i64> = self.hub.followed().into_iter().collect();
+        let followed = self.hub.followed();
         let keys: Vec<(TenantId, String)> =
-            followed.keys().map(|(tenant, task)| (*tenant, task.to_string())).collect();
+            followed.iter().map(|((tenant, task), _)| (*tenant, task.to_string())).collect();
         let newest: HashMap<_, _> = operator.newest_events(&keys).await?.into_iter().collect();
-        for key in keys {
-            let known = followed.get(&(key.0, key.1.as_str().into())).copied().unwrap_or_default();
-            // Deleted, and maybe made again, without a notice.
-            if known > 0 && newest.get(&key).is_none_or(|newest| *newest < known) {
-                let key = (key.0, key.1.as_str().into());
-                self.hub.told(&Notice { key, seq: None, about: About::ALL, path: None });
-            }
-        }
-        for ((tenant, task), newest) in newest {
-            let key: TaskKey = (tenant, task.as_str().into());
-            match followed.get(&key) {
+        for (named, (key, known)) in keys.iter().zip(followed) {
+            let told = |seq| self.hub.told(&Notice { key: key.clone(), seq, about: About::ALL, path: None });
+            match newest.get(named) {
                 // Just followed: the first look is the beginning, and no change.
-                Some(0) => self.hub.wake(&key, newest),
-                Some(known) if *known < newest => {
-                    self.hub.told(&Notice { key, seq: Some(newest), about: About::ALL, path: None });
-                }
+                Some(newest) if known == 0 => self.hub.wake(&key, *newest),
+                Some(newest) if *newest > known => told(Some(*newest)),
+                // Deleted, and maybe made again, without a notice.
+                found if known > 0 && found.is_none_or(|newest| *newest < known) => told(None),
                 _ => {}
             }
         }

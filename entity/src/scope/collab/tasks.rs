@@ -195,17 +195,17 @@ impl TenantScope<'_> {
 
     /// Selects the ready tasks, the oldest first.
     fn ready_for(&self, member: &Member, filter: &TaskFilter) -> Select<tasks::Entity> {
-        let done = Query::select()
+        let unfinished = Query::select()
             .column(tasks::Column::Id)
             .from(tasks::Entity)
             .and_where(tasks::Column::TenantId.eq(self.tenant.0))
-            .and_where(tasks::Column::Status.eq(Status::Done.as_str()))
+            .and_where(tasks::Column::Status.ne(Status::Done.as_str()))
             .to_owned();
         let waits = Query::select()
             .column(dependencies::Column::TaskId)
             .from(dependencies::Entity)
             .and_where(dependencies::Column::TenantId.eq(self.tenant.0))
-            .and_where(dependencies::Column::Needs.not_in_subquery(done))
+            .and_where(dependencies::Column::Needs.in_subquery(unfinished))
             .to_owned();
         let free = Condition::any()
             .add(tasks::Column::AssignedTo.is_null())
@@ -230,7 +230,7 @@ impl TenantScope<'_> {
         if gone.map_err(refused)?.rows_affected == 0 {
             return Err(no_task(id));
         }
-        // No task waits for what no longer exists, and a later task of the same name has no rows of this one.
+        // A later task of the same name has no rows of this one.
         let needed = dependencies::Entity::delete_many()
             .filter(dependencies::Column::TenantId.eq(self.tenant.0))
             .filter(dependencies::Column::Needs.eq(id));
