@@ -12,6 +12,7 @@ use proxy::state::StateStore;
 use servers::collab::{Blobs, Checkouts, Collab, CollabSettings, S3};
 
 use crate::config::Config;
+use crate::mcp::builtin_names::COLLAB;
 
 /// Returns the servers that run in this process.
 pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
@@ -24,7 +25,7 @@ pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
 /// [`protocol::Code::MissingScope`].
 pub fn may_list(caller: &Caller, kind: ListKind, spec: &ServerSpec) -> Result<(), Refusal> {
     match (&spec.launch, kind) {
-        (Launch::Builtin(launch), ListKind::Resources) if launch.provider == "collab" => {
+        (Launch::Builtin(launch), ListKind::Resources) if launch.provider == COLLAB => {
             caller.require(Scope::TasksRead)
         }
         _ => Ok(()),

@@ -96,24 +96,33 @@ impl Policy {
     /// Resolves the settings: the agent's config decides, else the tenant's, else the server's row with its
     /// defaults. A block, by a switch or a pattern, applies from any of them.
     pub fn settings(&self) -> Settings<'_> {
-        let rows = [self.agent.as_deref(), self.tenant.as_deref()];
-        let configs = || rows.into_iter().flatten();
-        let off = configs().find_map(|row| row.sets(row.enabled.filter(|enabled| !enabled)));
+        let off = self.first(|row| row.enabled.filter(|enabled| !enabled));
         Settings {
             enabled: off.unwrap_or(self.spec.enabled),
-            blocked_tools: rows.map(|row| row.and_then(|row| row.sets(row.blocked_tools.as_ref()))),
-            allowed_tools: configs().find_map(|row| row.sets(row.allowed_tools.as_ref())),
-            allowed_resources: configs().find_map(|row| row.sets(row.allowed_resources.as_ref())),
-            allowed_prompts: configs().find_map(|row| row.sets(row.allowed_prompts.as_ref())),
-            timeout: configs().find_map(|row| row.sets(row.timeout)).unwrap_or(self.spec.timeout),
-            retries: configs().find_map(|row| row.sets(row.retries)).unwrap_or(self.spec.retries),
-            max_result_bytes: configs().find_map(|row| row.sets(row.max_result_bytes)),
+            blocked_tools: self.blocked_tools(),
+            allowed_tools: self.first(|row| row.allowed_tools.as_ref()),
+            allowed_resources: self.first(|row| row.allowed_resources.as_ref()),
+            allowed_prompts: self.first(|row| row.allowed_prompts.as_ref()),
+            timeout: self.first(|row| row.timeout).unwrap_or(self.spec.timeout),
+            retries: self.first(|row| row.retries).unwrap_or(self.spec.retries),
+            max_result_bytes: self.first(|row| row.max_result_bytes),
         }
     }
 
-    /// Returns the rows whose limits hold: both do, so that an agent's limit does not lift its tenant's.
-    pub fn limiting(&self) -> impl Iterator<Item = &Arc<ConfigSpec>> {
-        [&self.agent, &self.tenant].into_iter().flatten()
+    /// Returns the configs that apply, the agent's before the tenant's. Limits hold from both, so that an agent's
+    /// does not lift its tenant's.
+    pub fn configs(&self) -> impl Iterator<Item = &ConfigSpec> {
+        [&self.agent, &self.tenant].into_iter().flatten().map(|row| &**row)
+    }
+
+    /// Returns the value of the first config that sets it.
+    fn first<'p, T>(&'p self, field: impl Fn(&'p ConfigSpec) -> Option<T>) -> Option<Effective<T>> {
+        self.configs().find_map(|row| row.sets(field(row)))
+    }
+
+    fn blocked_tools(&self) -> [Option<Effective<&Patterns>>; 2] {
+        [&self.agent, &self.tenant]
+            .map(|row| row.as_ref().and_then(|row| row.sets(row.blocked_tools.as_ref())))
     }
 
     /// Checks whether the server may be used at all.
@@ -144,16 +153,15 @@ impl Policy {
     /// # Errors
     /// The refusal that names the row, and the pattern if one blocks the tool.
     pub fn tool(&self, name: &str) -> Result<(), Refusal> {
-        let Settings { blocked_tools, allowed_tools, .. } = self.settings();
         let refuse = |source, what: &str, field: &str| {
             Err(denied(source, format!("tool `{name}` of server `{}` is {what}", self.spec.slug), field))
         };
-        for Effective { value, source } in blocked_tools.into_iter().flatten() {
+        for Effective { value, source } in self.blocked_tools().into_iter().flatten() {
             if let Some(pattern) = value.find(name) {
                 return refuse(source, "blocked", &format!("blockedTools `{pattern}`"));
             }
         }
-        match allowed_tools {
+        match self.first(|row| row.allowed_tools.as_ref()) {
             Some(Effective { value, source }) if value.find(name).is_none() => {
                 refuse(source, "not among the allowed tools", "allowedTools")
             }
@@ -167,14 +175,12 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::tool`].
     pub fn item(&self, kind: ListKind, name: &str) -> Result<(), Refusal> {
-        let settings = self.settings();
         let (allowed, what, field) = match kind {
             ListKind::Tools => return self.tool(name),
-            ListKind::Resources => (settings.allowed_resources, "resource", "allowedResources"),
-            ListKind::ResourceTemplates => {
-                (settings.allowed_resources, "resource template", "allowedResources")
+            ListKind::Resources | ListKind::ResourceTemplates => {
+                (self.first(|row| row.allowed_resources.as_ref()), "resource", "allowedResources")
             }
-            ListKind::Prompts => (settings.allowed_prompts, "prompt", "allowedPrompts"),
+            ListKind::Prompts => (self.first(|row| row.allowed_prompts.as_ref()), "prompt", "allowedPrompts"),
         };
         match allowed {
             // What a server makes of `..` cannot be known from the pattern.
@@ -195,7 +201,7 @@ impl Policy {
     /// # Errors
     /// [`Code::ResultTooLarge`], with both sizes.
     pub fn result(&self, bytes: usize) -> Result<(), Refusal> {
-        match self.settings().max_result_bytes {
+        match self.first(|row| row.max_result_bytes) {
             Some(Effective { value, source }) if bytes as u64 > value => {
                 let slug = &self.spec.slug;
                 let reason = format!("the result of `{slug}` has {bytes} bytes, and {value} are allowed");
@@ -217,14 +223,11 @@ impl Policy {
 
     /// Returns whether any row says which items of this kind may be used.
     pub fn selects(&self, kind: ListKind) -> bool {
-        let settings = self.settings();
-        match kind {
-            ListKind::Tools => {
-                settings.allowed_tools.is_some() || settings.blocked_tools.iter().any(Option::is_some)
-            }
-            ListKind::Resources | ListKind::ResourceTemplates => settings.allowed_resources.is_some(),
-            ListKind::Prompts => settings.allowed_prompts.is_some(),
-        }
+        self.configs().any(|row| match kind {
+            ListKind::Tools => row.allowed_tools.is_some() || row.blocked_tools.is_some(),
+            ListKind::Resources | ListKind::ResourceTemplates => row.allowed_resources.is_some(),
+            ListKind::Prompts => row.allowed_prompts.is_some(),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::http::problem::FieldError;
 use crate::marketplace::{Entry, Input, Package, Remote};
 
 /// Launch or address of a server that an entry describes.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub transport: &'static str,
@@ -226,7 +226,7 @@ mod tests {
                 "inputs.X-MCP-Readonly is a boolean",
             ),
         ] {
-            let mistakes = plan(name, remote, inputs).unwrap_err();
+            let Err(mistakes) = plan(name, remote, inputs) else { panic!("{part}") };
             assert!(mistakes.contains(part), "{mistakes}");
         }
     }

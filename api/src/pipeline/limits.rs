@@ -87,7 +87,7 @@ impl Limits {
         let policy = &permit.route().policy;
         let slug = policy.spec.slug.as_str();
         let mut places = Vec::new();
-        for row in policy.limiting() {
+        for row in policy.configs() {
             if let Some(most) = row.max_concurrency {
                 let place = Place::take(&self.running, row.id, most).ok_or_else(|| {
                     let reason =
@@ -101,7 +101,7 @@ impl Limits {
                 places.push(place);
             }
         }
-        for row in policy.limiting() {
+        for row in policy.configs() {
             let Some(max) = row.calls_per_minute.filter(|max| *max > 0) else { continue };
             let quota = Quota { max, window: MINUTE };
             let key = LimitKey::new(caller.tenant, state::Bucket::Config, row.id.0);

@@ -112,7 +112,8 @@ pub async fn effective_config(
     query.finish()?;
     let agent = find::agent_if_named(acting.rows(&app), agent.as_deref()).await?.map(|agent| agent.id);
     let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
-    let member = find_server(&view, &server.unwrap_or_default())
+    let server = server.expect("a missing one was refused");
+    let member = find_server(&view, &server)
         .map_err(|refusal| Refusal { code: protocol::Code::NotFound, ..refusal })?;
     Ok(Json(EffectiveBody::of(&member.policy(agent), agent)))
 }
@@ -154,7 +155,7 @@ pub fn limits(policy: &Policy) -> Vec<Standing> {
         field: "maxConcurrency",
         decided: Decided::of(json!(policy.spec.max_concurrency.value), policy.spec.max_concurrency.source),
     });
-    let of_rows = policy.limiting().flat_map(|row| {
+    let of_rows = policy.configs().flat_map(|row| {
         [("maxConcurrency", row.max_concurrency), ("callsPerMinute", row.calls_per_minute)]
             .into_iter()
             .filter_map(|(field, value)| Some((field, value?)))

@@ -122,7 +122,7 @@ pub async fn explain(
     };
     let agent = find::agent_if_named(acting.rows(&app), agent.as_deref()).await?;
     let id = agent.as_ref().map_or(acting.caller.agent, |agent| Some(agent.id));
-    let mut checks = vec![Check::of("scope", scope(&acting, &app, agent.as_ref()).await?)];
+    let mut checks = vec![scope(&acting, &app, agent.as_ref()).await?];
     let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
     let found = match &server {
         Some(server) => find_member(&view, verb, Name::Own { server, name: &name }),
@@ -178,25 +178,20 @@ impl ExplanationBody {
 }
 
 /// Checks that some credential of the agent may call tools. Tokens are not known to the gateway before they come.
-async fn scope(
-    acting: &Acting,
-    app: &App,
-    agent: Option<&Agent>,
-) -> Result<Result<Option<String>, Refusal>, Problem> {
-    let own = agent.is_none_or(|agent| acting.caller.agent == Some(agent.id));
-    let Some(agent) = agent.filter(|_| !own) else {
-        return Ok(acting.caller.require(Scope::ToolsCall).map(|()| None));
+async fn scope(acting: &Acting, app: &App, agent: Option<&Agent>) -> Result<Check, Problem> {
+    let Some(agent) = agent.filter(|agent| acting.caller.agent != Some(agent.id)) else {
+        return Ok(Check::of("scope", acting.caller.require(Scope::ToolsCall).map(|()| None)));
     };
     let keys = acting.rows(app).agent_scopes(agent.id).await.map_err(Problem::of("agent"))?;
-    if keys.is_empty() {
-        let reason = "the agent has no key of its own: a token, or a key for all agents, decides";
-        return Ok(Ok(Some(reason.to_owned())));
-    }
-    if keys.iter().any(|scopes| scopes.contains(Scope::ToolsCall)) {
-        return Ok(Ok(None));
-    }
-    let reason = format!("no key of the agent `{}` has the scope {}", agent.slug, Scope::ToolsCall);
-    Ok(Err(Refusal::new(Code::MissingScope, reason).rule(format!("scope {}", Scope::ToolsCall))))
+    let found = if keys.is_empty() {
+        Ok(Some("the agent has no key of its own: a token, or a key for all agents, decides".to_owned()))
+    } else if keys.iter().any(|scopes| scopes.contains(Scope::ToolsCall)) {
+        Ok(None)
+    } else {
+        let reason = format!("no key of the agent `{}` has the scope {}", agent.slug, Scope::ToolsCall);
+        Err(Refusal::new(Code::MissingScope, reason).rule(format!("scope {}", Scope::ToolsCall)))
+    };
+    Ok(Check::of("scope", found))
 }
 
 /// Looks the name up in the server's last list, without a request; returns the server's own name.

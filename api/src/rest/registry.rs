@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use entity::Paged;
 use protocol::{Code, Refusal, Scope};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -164,10 +165,7 @@ pub async fn list_entries(acting: Acting, query: Parameters) -> Result<Json<Page
             && transport.is_none_or(|transport| entry.transports().contains(&transport))
     };
     let found: Vec<&'static Entry> = marketplace::entries().iter().filter(fits).collect();
-    let total = found.len() as u64;
-    let skipped = usize::try_from((page.page - 1).saturating_mul(page.page_size)).unwrap_or(usize::MAX);
-    let items = found.into_iter().skip(skipped).take(page.page_size as usize).map(EntryBody::from).collect();
-    Ok(Json(PageOf { items, page: page.page, page_size: page.page_size, total }))
+    Ok(PageOf::of(Paged::of_all(found.into_iter(), page), EntryBody::from))
 }
 
 /// Finds an entry by its name, in which `/` is written `%2F`.

@@ -228,9 +228,5 @@ async fn in_state(
             break;
         }
     }
-    let total = found.len() as u64;
-    let before = usize::try_from((page.page - 1).saturating_mul(page.page_size)).unwrap_or(usize::MAX);
-    let size = usize::try_from(page.page_size).unwrap_or(usize::MAX);
-    let items = found.into_iter().skip(before).take(size).collect();
-    Ok(Paged { items, page: page.page, page_size: page.page_size, total })
+    Ok(Paged::of_all(found.into_iter(), page))
 }
