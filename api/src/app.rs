@@ -144,6 +144,7 @@ impl App {
             refreshing: DashSet::new(),
             tasks: TaskTracker::new(),
         });
+        let redactions = Arc::clone(&directory.redactions);
         let upstreams =
             Upstreams { bridge: Bridge::new(pool.clone()), directory, catalog, pool, interest, list_timeout };
         let gateway = Gateway {
@@ -155,7 +156,7 @@ impl App {
             plain: Arc::new(Client::plain()),
             authn,
             limits: Limits::new(Arc::clone(&state), &config.limits),
-            recorder: Recorder { record, argument_bytes: config.record.argument_bytes },
+            recorder: Recorder { record, argument_bytes: config.record.argument_bytes, redactions },
             max_batch: config.server.max_batch,
         };
         let operator_key = secrets.operator_key();
@@ -177,6 +178,18 @@ impl App {
             trusts_loopback,
             operator_key,
         })
+    }
+
+    /// Deletes the executions that are older than their tenant keeps them.
+    pub async fn expire_executions(&self) {
+        match self.db.operator().expire_executions(jiff::Timestamp::now()).await {
+            Ok(expired) => {
+                for (tenant, executions) in expired {
+                    tracing::info!(%tenant, executions, "old executions are deleted");
+                }
+            }
+            Err(error) => tracing::warn!(error = error.detail(), "record policies cannot be read"),
+        }
     }
 
     /// Passes on the number of replicas that share a limit, as last read from the database.

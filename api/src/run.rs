@@ -20,7 +20,7 @@ use crate::subscriptions::replica_interest;
 /// Interval of reads of the registry's change counter.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Interval of deletions of expired sessions.
+/// Interval of deletions of expired sessions and executions.
 const TIDY: Duration = Duration::from_secs(300);
 
 /// Interval of updates of the number of replicas.
@@ -104,7 +104,10 @@ pub async fn live(
         let app = Arc::clone(&app);
         move || {
             let app = Arc::clone(&app);
-            async move { app.gateway.sessions.tidy().await }
+            async move {
+                app.gateway.sessions.tidy().await;
+                app.expire_executions().await;
+            }
         }
     }));
     tasks.spawn(every(REPLICAS, stop.clone(), {

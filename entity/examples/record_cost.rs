@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use entity::record::{Begin, Finish, Kind, RecordSettings, Recorder, digest, redact};
+use entity::record::{Begin, Finish, Kind, RecordSettings, Recorder, Redaction, digest};
 use entity::{DatabaseSettings, Db, Seal};
 use jiff::Timestamp;
 use protocol::Outcome;
@@ -116,7 +116,7 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
             server_slug: slug.clone(),
             tool: "echo".to_owned(),
             started_at: Timestamp::now(),
-            arguments: Some(redact(arguments.as_bytes(), 4096)),
+            arguments: Some(Redaction::default().arguments(arguments.as_bytes(), 4096)),
             digest: digest(arguments.as_bytes()),
             argument_bytes: arguments.len() as u32,
         };
@@ -141,8 +141,10 @@ fn arguments(bytes: usize) -> String {
 }
 
 fn redaction(bytes: usize) -> f64 {
-    let arguments = arguments(bytes);
-    microseconds(|| drop(std::hint::black_box(redact(std::hint::black_box(arguments.as_bytes()), 4096))))
+    let (arguments, rules) = (arguments(bytes), Redaction::default());
+    microseconds(|| {
+        drop(std::hint::black_box(rules.arguments(std::hint::black_box(arguments.as_bytes()), 4096)))
+    })
 }
 
 fn digestion(bytes: usize) -> f64 {

@@ -29,8 +29,8 @@ pub enum DbError {
     /// A sealed value that could not be opened, or a row that could not be sealed again.
     #[error("a sealed value could not be opened")]
     Sealed(#[from] SealError),
-    /// A row that another transaction has held for longer than a change waits.
-    #[error("another transaction holds a row that this change needs: try again in a moment")]
+    /// A row, or a turn, that something else has held for longer than a caller waits.
+    #[error("something else holds what this needs in the database: try again in a moment")]
     Busy,
     /// A database out of reach, busy beyond the time allowed, or refusing the connection.
     #[error("the database is unavailable")]

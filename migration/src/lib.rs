@@ -10,6 +10,8 @@ mod m0006_tasks;
 mod m0007_outside_rows;
 mod m0008_config_settings;
 mod m0009_server_usage;
+mod m0010_execution_indexes;
+mod m0011_record_policies;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -30,6 +32,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_outside_rows::OutsideRows),
             Box::new(m0008_config_settings::ConfigSettings),
             Box::new(m0009_server_usage::ServerUsage),
+            Box::new(m0010_execution_indexes::ExecutionIndexes),
+            Box::new(m0011_record_policies::RecordPolicies),
         ]
     }
 }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::config;
+use crate::pipeline::redactions::Redactions;
 
 /// Cached views of tenants.
 pub struct Directory {
@@ -45,6 +46,7 @@ pub struct Directory {
     retiring: TaskTracker,
     changes: broadcast::Sender<(TenantId, Vec<Slug>)>,
     registry: watch::Sender<()>,
+    pub(crate) redactions: Arc<Redactions>,
 }
 
 /// Most changed tenants that a slow reader may lag behind.
@@ -83,6 +85,7 @@ impl Directory {
             retiring: TaskTracker::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
             registry: watch::Sender::new(()),
+            redactions: Arc::default(),
         });
         let following = Arc::downgrade(&directory);
         directory.db.on_change(move || {
@@ -256,6 +259,7 @@ impl Directory {
         };
         let servers = rows.visible_servers().await.map_err(refused)?;
         let configs = rows.all_configs().await.map_err(refused)?;
+        self.redactions.set(tenant, &rows.record_policy().await.map_err(refused)?.settings);
         let servers: Vec<Arc<ServerSpec>> =
             servers.iter().map(|server| Arc::new(self.spec(server))).collect();
         let restored = Arc::clone(&self.restored.entry(tenant).or_default());

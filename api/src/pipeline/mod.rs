@@ -6,6 +6,7 @@ pub mod catalog_upkeep;
 pub mod directory;
 pub mod limits;
 pub mod recorder;
+pub mod redactions;
 pub mod refused;
 mod stored_catalogs;
 pub mod upstreams;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entity::record::{self, Begin, Finish, Kind, OpenRecord, RecordedError};
+use entity::record::{self, Begin, Finish, Kind, OpenRecord, RecordedError, Redaction};
 use memchr::memmem;
 use protocol::{ExecutionId, Outcome, Refusal};
 use proxy::pool::Delivered;
@@ -15,12 +15,14 @@ use crate::mcp::context::Context;
 use crate::mcp::request::Call;
 use crate::mcp::response::{Facts, Reply};
 use crate::ops::metrics;
+use crate::pipeline::redactions::Redactions;
 
 /// Recorder of calls.
 pub struct Recorder {
     pub record: record::Recorder,
     /// Most bytes of redacted arguments kept for one call.
     pub argument_bytes: usize,
+    pub redactions: Arc<Redactions>,
 }
 
 /// A recorded call that is not finished.
@@ -31,6 +33,7 @@ pub struct Open {
     server: Arc<str>,
     verb: Verb,
     argument_bytes: usize,
+    rules: Arc<Redaction>,
 }
 
 impl Recorder {
@@ -43,8 +46,9 @@ impl Recorder {
     ) -> Result<Open, Refusal> {
         let route = permit.route();
         let id = ExecutionId::new();
+        let rules = self.redactions.of(context.caller.tenant);
         let record = match kind(route.verb) {
-            Some(kind) => Some(self.record.begin(self.entry(id, kind, context, call, route)).await?),
+            Some(kind) => Some(self.record.begin(self.entry(id, kind, context, call, route, &rules)).await?),
             None => None,
         };
         Ok(Open {
@@ -53,6 +57,7 @@ impl Recorder {
             server: route.policy.spec.slug.shared(),
             verb: route.verb,
             argument_bytes: call.arguments().len(),
+            rules,
         })
     }
 
@@ -61,9 +66,10 @@ impl Recorder {
         let outcome = refusal.code.outcome();
         metrics::operation(route.policy.spec.slug.as_str(), route.verb, outcome, Duration::ZERO, 0, 0);
         if let Some(kind) = kind(route.verb) {
-            let entry = self.entry(ExecutionId::new(), kind, context, call, &route);
-            self.record
-                .refused(entry, Finish { error: Some(recorded(&refusal)), ..Finish::bare(outcome, 0) });
+            let rules = self.redactions.of(context.caller.tenant);
+            let entry = self.entry(ExecutionId::new(), kind, context, call, &route, &rules);
+            let error = Some(recorded(&refusal, &rules));
+            self.record.refused(entry, Finish { error, ..Finish::bare(outcome, 0) });
         }
         call.refused(context, refusal)
     }
@@ -75,6 +81,7 @@ impl Recorder {
         context: Context<'_>,
         call: &Call<'_>,
         route: &Route,
+        rules: &Redaction,
     ) -> Begin {
         let arguments = call.arguments();
         Begin {
@@ -88,9 +95,13 @@ impl Recorder {
             kind,
             server: route.policy.spec.id,
             server_slug: route.policy.spec.slug.shared(),
-            tool: route.name.to_string(),
+            // A URI may hold data; names of tools and prompts hold none.
+            tool: match kind {
+                Kind::ResourcesRead => rules.text(&route.name).into_owned(),
+                Kind::ToolsCall | Kind::PromptsGet => route.name.to_string(),
+            },
             started_at: jiff::Timestamp::now(),
-            arguments: (!arguments.is_empty()).then(|| record::redact(arguments, self.argument_bytes)),
+            arguments: (!arguments.is_empty()).then(|| rules.arguments(arguments, self.argument_bytes)),
             digest: record::digest(arguments),
             argument_bytes: u32::try_from(arguments.len()).unwrap_or(u32::MAX),
         }
@@ -100,7 +111,7 @@ impl Recorder {
 impl Open {
     /// Finishes the record. Never fails, since the call has already been made.
     pub fn close(self, delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
-        let (outcome, error) = judge(delivered);
+        let (outcome, error) = judge(delivered, &self.rules);
         let result_bytes = match delivered {
             Ok(Delivered {
                 answer: UpstreamAnswer::Result(bytes) | UpstreamAnswer::Error(bytes), ..
@@ -148,20 +159,20 @@ fn kind(verb: Verb) -> Option<Kind> {
 }
 
 /// Returns the outcome, and the error for the record.
-fn judge(delivered: &Result<Delivered, Refusal>) -> (Outcome, Option<Box<RecordedError>>) {
+fn judge(delivered: &Result<Delivered, Refusal>, rules: &Redaction) -> (Outcome, Option<Box<RecordedError>>) {
     match delivered.as_ref().map(|delivered| &delivered.answer) {
         Ok(UpstreamAnswer::Result(result)) if is_tool_error(result) => (Outcome::ToolError, None),
         Ok(UpstreamAnswer::Result(_)) => (Outcome::Ok, None),
-        Ok(UpstreamAnswer::Error(error)) => (Outcome::ProtocolError, Some(upstream_error(error))),
-        Err(refusal) => (refusal.code.outcome(), Some(recorded(refusal))),
+        Ok(UpstreamAnswer::Error(error)) => (Outcome::ProtocolError, Some(upstream_error(error, rules))),
+        Err(refusal) => (refusal.code.outcome(), Some(recorded(refusal, rules))),
     }
 }
 
-fn recorded(refusal: &Refusal) -> Box<RecordedError> {
-    Box::new(RecordedError::new(refusal.code.as_str(), &refusal.reason, refusal.rule.clone()))
+fn recorded(refusal: &Refusal, rules: &Redaction) -> Box<RecordedError> {
+    Box::new(RecordedError::new(refusal.code.as_str(), &rules.text(&refusal.reason), refusal.rule.clone()))
 }
 
-fn upstream_error(error: &[u8]) -> Box<RecordedError> {
+fn upstream_error(error: &[u8], rules: &Redaction) -> Box<RecordedError> {
     #[derive(Deserialize)]
     struct ErrorObject {
         code: i64,
@@ -170,7 +181,7 @@ fn upstream_error(error: &[u8]) -> Box<RecordedError> {
     }
     let read = serde_json::from_slice(error)
         .unwrap_or(ErrorObject { code: 0, message: "an error without a code".into() });
-    Box::new(RecordedError::new(read.code.to_string(), &read.message, None))
+    Box::new(RecordedError::new(read.code.to_string(), &rules.text(&read.message), None))
 }
 
 /// Returns true if a tool's result has `"isError": true` at its top. The text is searched first, since nearly

@@ -8,7 +8,7 @@ use entity::TenantScope;
 use entity::record::{Execution, ExecutionFilter, Kind, ServerKey};
 use protocol::{AgentId, Code, ExecutionId, Outcome, Refusal, RequestId, Scope, ServerId};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
 use crate::http::problem::Problem;
@@ -119,6 +119,33 @@ impl From<Execution> for ExecutionBody {
     }
 }
 
+/// The filters, as the document describes them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "stands for the parameters that `Filter` reads")]
+pub struct ExecutionFilters {
+    /// The server's id, or the slug it had at the time of the call.
+    server: Option<String>,
+    /// The server's own name of the tool.
+    tool: Option<String>,
+    /// The agent's id or slug.
+    agent: Option<String>,
+    /// How it ended.
+    #[param(
+        pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"
+    )]
+    outcome: Option<String>,
+    /// What was called: `tools/call`, `resources/read` or `prompts/get`.
+    #[param(pattern = "^(tools/call|resources/read|prompts/get)$")]
+    kind: Option<String>,
+    /// Started at this time or later.
+    #[param(format = DateTime)]
+    started_after: Option<String>,
+    /// Started before this time.
+    #[param(format = DateTime)]
+    started_before: Option<String>,
+}
+
 /// The filters of a query, before the agent is looked up.
 pub struct Filter {
     agent: Option<String>,
@@ -161,13 +188,7 @@ impl Filter {
 #[utoipa::path(
     get, path = "/v1/mcp/executions", tag = "executions",
     params(
-        ("server" = Option<String>, Query, description = "The server's id, or the slug it had at the time of the call."),
-        ("tool" = Option<String>, Query, description = "The server's own name of the tool."),
-        ("agent" = Option<String>, Query, description = "The agent's id or slug."),
-        ("outcome" = Option<String>, Query, description = "How it ended.", pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"),
-        ("kind" = Option<String>, Query, description = "What was called: `tools/call`, `resources/read` or `prompts/get`.", pattern = "^(tools/call|resources/read|prompts/get)$"),
-        ("startedAfter" = Option<String>, Query, description = "Started at this time or later.", format = DateTime),
-        ("startedBefore" = Option<String>, Query, description = "Started before this time.", format = DateTime),
+        ExecutionFilters,
         ("limit" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before."),
     ),

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Filtered};
-use crate::rest::executions::{ExecutionBody, Filter, flush};
+use crate::rest::executions::{ExecutionBody, ExecutionFilters, Filter, flush};
 use crate::rest::input::Parameters;
 use crate::rest::input::parameters::one_of;
 
@@ -83,13 +83,7 @@ impl Format {
     get, path = "/v1/mcp/executions/export", tag = "executions",
     params(
         ("format" = Option<String>, Query, description = "`ndjson` when not given.", pattern = "^(ndjson|csv)$"),
-        ("server" = Option<String>, Query, description = "The server's id, or the slug it had at the time of the call."),
-        ("tool" = Option<String>, Query, description = "The server's own name of the tool."),
-        ("agent" = Option<String>, Query, description = "The agent's id or slug."),
-        ("outcome" = Option<String>, Query, description = "How it ended.", pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"),
-        ("kind" = Option<String>, Query, description = "What was called: `tools/call`, `resources/read` or `prompts/get`.", pattern = "^(tools/call|resources/read|prompts/get)$"),
-        ("startedAfter" = Option<String>, Query, description = "Started at this time or later.", format = DateTime),
-        ("startedBefore" = Option<String>, Query, description = "Started before this time.", format = DateTime),
+        ExecutionFilters,
     ),
     responses(
         (status = 200, description = "The executions.", content(

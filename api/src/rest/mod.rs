@@ -15,8 +15,10 @@ mod input;
 mod keys;
 mod leases;
 mod listed;
+mod record_policy;
 mod registry;
 mod servers;
+mod stats;
 mod tasks;
 mod tenancy;
 mod tenants;
@@ -44,6 +46,7 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(process::stop_server))
         .routes(routes!(process::restart_server))
         .routes(routes!(process::list_server_logs))
+        .routes(routes!(stats::server_usage))
         .routes(routes!(configs::list_configs, configs::create_config))
         .routes(routes!(effective::effective_config))
         .routes(routes!(explain::explain))
@@ -56,6 +59,8 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(registry::find_official))
         .routes(routes!(executions::list_executions))
         .routes(routes!(export::export_executions))
+        .routes(routes!(stats::execution_stats))
+        .routes(routes!(record_policy::find_record_settings, record_policy::update_record_settings))
         .routes(routes!(executions::find_execution))
         .routes(routes!(tenants::list_tenants, tenants::create_tenant))
         .routes(routes!(tenants::find_tenant, tenants::delete_tenant))

@@ -18,10 +18,12 @@ mod query;
 mod recorder;
 mod recovery;
 mod redact;
+mod redaction;
 mod replica;
 mod row;
 mod scan;
 mod shared;
+mod stats;
 mod syncer;
 
 use std::path::PathBuf;
@@ -33,9 +35,12 @@ use protocol::caller::CallerKind;
 use protocol::ids::{AgentId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
 use protocol::outcome::Outcome;
 
+pub(crate) use query::first_id_after;
 pub use query::{Execution, ExecutionFilter, ExecutionPage, ServerKey};
 pub use recorder::{OpenRecord, Recorder};
-pub use redact::{DEFAULT_ARGUMENTS_CAP, digest, redact};
+pub use redact::{DEFAULT_ARGUMENTS_CAP, digest};
+pub use redaction::Redaction;
+pub use stats::{Bucket, Figures, Group, GroupBy, MAX_GROUPS};
 
 /// Settings of the record.
 #[derive(Clone, Debug)]
@@ -117,7 +122,7 @@ pub struct Begin {
     /// The tool's name, the resource's URI or the prompt's name, as the server gave it.
     pub tool: String,
     pub started_at: Timestamp,
-    /// Arguments after [`redact`].
+    /// Arguments after [`Redaction::arguments`].
     pub arguments: Option<Box<str>>,
     /// SHA-256 of the arguments as they were sent; see [`digest`].
     pub digest: [u8; 32],

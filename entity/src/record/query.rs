@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use protocol::caller::CallerKind;
 use protocol::ids::{AgentId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};
 use protocol::outcome::Outcome;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use uuid::Uuid;
 
 use super::row::{Column, Entity, Model};
 use super::{Kind, RecordedError};
+use crate::rows::servers;
 use crate::{DbError, TenantScope};
 
 /// The most items on a page.
@@ -40,7 +42,7 @@ pub struct Execution {
     pub queue_us: Option<u64>,
     pub upstream_us: Option<u64>,
     pub attempts: Option<u8>,
-    /// Arguments by [`redact`](super::redact): mostly JSON, but a cut text is none.
+    /// Arguments by [`Redaction`](super::Redaction): mostly JSON, but a cut text is none.
     pub arguments_redacted: Option<String>,
     /// SHA-256 of the arguments as they were sent.
     pub arguments_digest: [u8; 32],
@@ -115,9 +117,18 @@ impl TenantScope<'_> {
     }
 }
 
-fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_orm::Select<Entity> {
+pub(super) fn narrow(
+    mut query: sea_orm::Select<Entity>,
+    filter: &ExecutionFilter,
+) -> sea_orm::Select<Entity> {
     match &filter.server {
-        Some(ServerKey::Id(id)) => query = query.filter(Column::ServerId.eq(id.0)),
+        // Slugs never change, and the index has them.
+        Some(ServerKey::Id(id)) => {
+            let slug = servers::Entity::find_by_id(id.0).select_only().column(servers::Column::Slug);
+            query = query
+                .filter(Column::ServerId.eq(id.0))
+                .filter(Column::ServerSlug.in_subquery(slug.into_query()));
+        }
         Some(ServerKey::Slug(slug)) => query = query.filter(Column::ServerSlug.eq(slug)),
         None => {}
     }
@@ -129,6 +140,10 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
     }
     if let Some(outcome) = filter.outcome {
         query = query.filter(Column::Outcome.eq(outcome.as_str()));
+        // The index of the other outcomes is used only where the statement says that it is one of them.
+        if outcome != Outcome::Ok {
+            query = query.filter(Expr::cust("outcome <> 'ok'"));
+        }
     }
     if let Some(kind) = filter.kind {
         query = query.filter(Column::Kind.eq(kind.as_str()));
@@ -142,7 +157,7 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
     }
     if let Some(before) = filter.started_before {
         query = query
-            .filter(Column::Id.lt(first_id_at(before, ID_SLACK_MS)))
+            .filter(Column::Id.lt(first_id_after(before)))
             .filter(Column::StartedAt.lt(before.as_microsecond()));
     }
     query
@@ -150,6 +165,11 @@ fn narrow(mut query: sea_orm::Select<Entity>, filter: &ExecutionFilter) -> sea_o
 
 /// Largest difference between an execution's id and its start: an hour, for clocks that were set.
 const ID_SLACK_MS: i64 = 3_600_000;
+
+/// Returns an id after all executions that started before a time.
+pub(crate) fn first_id_after(at: Timestamp) -> Uuid {
+    first_id_at(at, ID_SLACK_MS)
+}
 
 /// Returns the smallest UUIDv7 of a moment (RFC 9562, section 5.7: 48 bits of milliseconds come first).
 fn first_id_at(at: Timestamp, slack_ms: i64) -> Uuid {

@@ -1,6 +1,8 @@
 //! Redaction of a call's arguments: values under secret keys are replaced, and the text is cut at a cap.
 //! Only the capped prefix is read, in one pass, without building values.
 
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 
 use super::scan::{End, names_a_secret, secret_values};
@@ -11,7 +13,7 @@ pub const DEFAULT_ARGUMENTS_CAP: usize = 4096;
 const REDACTED: &str = "\"[redacted]\"";
 const CUT: &str = "… [cut]";
 /// Replacement of a text that is not JSON and names a secret.
-const UNREADABLE: &str = "\"[redacted: not JSON]\"";
+pub(super) const UNREADABLE: &str = "\"[redacted: not JSON]\"";
 
 /// Returns the SHA-256 of the arguments as they were sent.
 pub fn digest(arguments: &[u8]) -> [u8; 32] {
@@ -20,21 +22,26 @@ pub fn digest(arguments: &[u8]) -> [u8; 32] {
 
 /// Returns the arguments (raw JSON) without secrets, at most `cap` bytes.
 ///
-/// Values under secret keys become `"[redacted]"`, whatever they are. A text over the cap ends in `…
-/// [cut]`. A text that is not JSON and names a secret is not kept at all.
-pub fn redact(arguments: &[u8], cap: usize) -> Box<str> {
+/// Values under secret keys, and under further `names` (by [`plain_name`]), become `"[redacted]"`, whatever they
+/// are. A text over the cap ends in `… [cut]`. A text that is not JSON and names a secret is not kept at all.
+pub(super) fn redact(arguments: &[u8], cap: usize, names: &HashSet<String>) -> Box<str> {
     let cut = arguments.len() > cap;
     let prefix = &arguments[..arguments.len().min(cap)];
     let Some(text) = text_of(prefix, cut) else {
-        return unreadable(&String::from_utf8_lossy(prefix), cut, cap);
+        return unreadable(&String::from_utf8_lossy(prefix), cut, cap, names);
     };
-    let (secrets, end) = secret_values(text);
+    let (secrets, end) = secret_values(text, names);
     match end {
         Ok(()) if cut => with_mark(replace(text, &secrets), cap),
         Ok(()) => replace(text, &secrets).into(),
         Err(End::OfText) if cut => with_mark(replace(text, &secrets), cap),
-        Err(End::OfText | End::NotJson) => unreadable(text, cut, cap),
+        Err(End::OfText | End::NotJson) => unreadable(text, cut, cap, names),
     }
+}
+
+/// Cuts a text over the cap.
+pub(super) fn cut(text: String, cap: usize) -> Box<str> {
+    if text.len() > cap { with_mark(text, cap) } else { text.into() }
 }
 
 /// Returns the prefix as text, without a character that the cap cut.
@@ -67,9 +74,9 @@ fn with_mark(mut text: String, cap: usize) -> Box<str> {
 }
 
 /// Redacts a text that is not JSON, in which keys look like values.
-fn unreadable(text: &str, cut: bool, cap: usize) -> Box<str> {
+fn unreadable(text: &str, cut: bool, cap: usize, names: &HashSet<String>) -> Box<str> {
     // An escape could spell any name.
-    if text.contains("\\u") || names_a_secret(text) {
+    if text.contains("\\u") || names_a_secret(text, names) {
         return UNREADABLE.into();
     }
     if cut { with_mark(text.to_owned(), cap) } else { text.into() }
@@ -81,7 +88,11 @@ mod tests {
 
     #[track_caller]
     fn expect(arguments: &str, kept: &str) {
-        assert_eq!(&*redact(arguments.as_bytes(), DEFAULT_ARGUMENTS_CAP), kept, "of {arguments}");
+        assert_eq!(
+            &*redact(arguments.as_bytes(), DEFAULT_ARGUMENTS_CAP, &HashSet::new()),
+            kept,
+            "of {arguments}"
+        );
     }
 
     #[test]
@@ -145,7 +156,7 @@ mod tests {
             let text = format!(
                 r#"{{"a":"é{filler}","password":"hunter2 hunter2 hunter2","b":[{{"token":{{"c":"hunter2"}}}}]}}"#
             );
-            let kept = redact(text.as_bytes(), cap);
+            let kept = redact(text.as_bytes(), cap, &HashSet::new());
             assert!(!kept.contains("hunter"), "{cap}: {kept}");
             assert!(kept.ends_with(CUT), "{cap}: {kept}");
             assert!(kept.len() <= cap.max(CUT.len()), "{cap}: {kept}");
@@ -167,13 +178,13 @@ mod tests {
         }
         expect(r#"{"a":"#, r#"{"a":"#);
         expect("", "");
-        assert_eq!(&*redact(b"\xff{\"password\":1}", 100), UNREADABLE);
-        assert_eq!(&*redact(b"{\"a\":\"\xff\"}", 100), "{\"a\":\"\u{fffd}\"}");
+        assert_eq!(&*redact(b"\xff{\"password\":1}", 100, &HashSet::new()), UNREADABLE);
+        assert_eq!(&*redact(b"{\"a\":\"\xff\"}", 100, &HashSet::new()), "{\"a\":\"\u{fffd}\"}");
     }
 
     #[test]
     fn depth_is_no_danger() {
         let deep = "[".repeat(100_000);
-        assert!(redact(deep.as_bytes(), 50_000).ends_with(CUT));
+        assert!(redact(deep.as_bytes(), 50_000, &HashSet::new()).ends_with(CUT));
     }
 }

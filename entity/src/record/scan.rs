@@ -1,5 +1,7 @@
 //! JSON scanner that finds the values under secret keys: one pass, no values built, no recursion.
 
+use std::collections::HashSet;
+
 /// Parts of secret keys, compared without case and without anything but letters and digits.
 const SECRET_WORDS: [&str; 13] = [
     "password",
@@ -18,15 +20,21 @@ const SECRET_WORDS: [&str; 13] = [
 ];
 
 /// Returns start and end of each secret value, in order, and whether the document was read to its end.
-pub(super) fn secret_values(text: &str) -> (Vec<(usize, usize)>, Result<(), End>) {
-    let mut scan = Scan { bytes: text.as_bytes(), at: 0, secrets: Vec::new(), key: Vec::new() };
+pub(super) fn secret_values(text: &str, names: &HashSet<String>) -> (Vec<(usize, usize)>, Result<(), End>) {
+    let mut scan = Scan { bytes: text.as_bytes(), at: 0, secrets: Vec::new(), key: Vec::new(), names };
     let end = scan.document();
     (scan.secrets, end)
 }
 
-/// Returns whether a text that is no key contains a secret key's name.
-pub(super) fn names_a_secret(text: &str) -> bool {
-    is_secret(text.as_bytes(), &mut Vec::new())
+/// Returns whether a text that is no key contains a secret key's name, or one of these.
+pub(super) fn names_a_secret(text: &str, names: &HashSet<String>) -> bool {
+    let plain = if names.is_empty() { String::new() } else { plain_name(text) };
+    names.iter().any(|name| plain.contains(name)) || is_secret(text.as_bytes(), &mut Vec::new())
+}
+
+/// Returns the letters and digits of a name, in lower case, by which names of a tenant's rules are compared.
+pub(super) fn plain_name(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Returns whether a key names a secret. `plain` is room for its letters and digits.
@@ -53,6 +61,8 @@ struct Scan<'a> {
     /// Start and end of each secret value, in order.
     secrets: Vec<(usize, usize)>,
     key: Vec<u8>,
+    /// Further names of secret values.
+    names: &'a HashSet<String>,
 }
 
 impl Scan<'_> {
@@ -157,11 +167,14 @@ impl Scan<'_> {
         let first = self.peek();
         let raw = &self.bytes[start..end];
         let mut plain = std::mem::take(&mut self.key);
+        let named;
         let mut secret = if escaped {
             let quoted = &self.bytes[start - 1..=end];
             let key: String = serde_json::from_slice(quoted).map_err(|_| End::NotJson)?;
+            named = self.is_named(&key);
             is_secret(key.as_bytes(), &mut plain)
         } else {
+            named = std::str::from_utf8(raw).is_ok_and(|key| self.is_named(key));
             is_secret(raw, &mut plain)
         };
         // `max_tokens: 100` is a count.
@@ -169,7 +182,12 @@ impl Scan<'_> {
             secret = false;
         }
         self.key = plain;
-        Ok(secret)
+        Ok(secret || named)
+    }
+
+    /// Returns whether a key is one of the further names.
+    fn is_named(&self, key: &str) -> bool {
+        !self.names.is_empty() && self.names.contains(&plain_name(key))
     }
 
     /// Reads a string; returns start and end of its content, and whether it has escapes.

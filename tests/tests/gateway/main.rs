@@ -32,6 +32,7 @@ mod passing;
 mod peer;
 mod real;
 mod records;
+mod redaction;
 mod refusals;
 mod registry;
 mod remotes;
@@ -44,6 +45,7 @@ mod sessions;
 mod soak;
 mod starts;
 mod startup;
+mod statistics;
 mod stdio_door;
 mod stdio_lines;
 mod stolen;
@@ -82,6 +84,7 @@ fn main() -> std::process::ExitCode {
         ("oauth", oauth::CASES),
         ("guard", guard::CASES),
         ("limits", limits::CASES),
+        ("redaction", redaction::CASES),
         ("refusals", refusals::CASES),
         ("evasion", evasion::CASES),
         ("registry", registry::CASES),
@@ -97,6 +100,7 @@ fn main() -> std::process::ExitCode {
         ("operations", operations::CASES),
         ("declared", declared::CASES),
         ("startup", startup::CASES),
+        ("statistics", statistics::CASES),
         ("real", real::CASES),
         ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use entity::DbError;
-use entity::record::{ExecutionFilter, Finish, Kind, ServerKey};
+use entity::record::{Begin, ExecutionFilter, Finish, Kind, ServerKey};
+use entity::{Actor, DbError};
 use protocol::{Outcome, TenantId};
 
 use super::store::{Store, begin, fine};
+use crate::ground::stdio;
 
 tests!(
     BOTH: pages_have_no_gap_and_no_repetition_while_rows_are_added, filters_narrow,
@@ -58,7 +59,9 @@ async fn limits_are_clamped_and_the_last_page_says_so(store: Store) {
 
 async fn filters_narrow(store: Store) {
     let recorder = store.recorder().await;
-    let early = begin(store.tenant);
+    let owner = store.db.ensure_default_tenant().await.unwrap().id;
+    let server = store.db.tenant(owner).create_server(stdio("time"), &Actor::gateway(owner)).await.unwrap();
+    let early = Begin { server: server.id, ..begin(store.tenant) };
     let mut late = begin(store.tenant);
     late.kind = Kind::PromptsGet;
     late.tool = "other".to_owned();

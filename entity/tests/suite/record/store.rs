@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use entity::record::{
     Begin, DEFAULT_ARGUMENTS_CAP, Durability, Execution, ExecutionFilter, Finish, Kind, Pace, RecordSettings,
-    Recorder, digest, redact,
+    Recorder, Redaction, digest,
 };
 use entity::{DatabaseSettings, Db, Seal};
 use jiff::Timestamp;
@@ -150,7 +150,7 @@ pub fn begin(tenant: TenantId) -> Begin {
         server_slug: Arc::from("time"),
         tool: "get_time".to_owned(),
         started_at: Timestamp::now(),
-        arguments: Some(redact(arguments, DEFAULT_ARGUMENTS_CAP)),
+        arguments: Some(Redaction::default().arguments(arguments, DEFAULT_ARGUMENTS_CAP)),
         digest: digest(arguments),
         argument_bytes: arguments.len() as u32,
     }

@@ -1,0 +1,416 @@
+//! Statistics of a tenant's executions: counts, tokens and latencies by group, in one pass over the rows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use protocol::ids::{AgentId, ServerId};
+use protocol::outcome::Outcome;
+use rusqlite::{Connection, OpenFlags};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect, QueryTrait, Select,
+    Statement, Value,
+};
+use uuid::Uuid;
+
+use super::query::{ExecutionFilter, narrow};
+use super::row::{Column, Entity};
+use crate::{DbError, TenantScope};
+
+/// Most groups of one answer.
+pub const MAX_GROUPS: usize = 1_000;
+
+/// Longest time that the rows are read.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Parts of a group's key; without any, everything is one group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupBy {
+    pub server: bool,
+    pub tool: bool,
+    pub agent: bool,
+    pub outcome: bool,
+    /// Length of a time bucket, which begins at a multiple of it since 1970 (UTC).
+    pub bucket: Option<Bucket>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bucket {
+    Minute,
+    Hour,
+    Day,
+}
+
+impl Bucket {
+    fn micros(self) -> i64 {
+        let seconds = match self {
+            Bucket::Minute => 60,
+            Bucket::Hour => 3_600,
+            Bucket::Day => 86_400,
+        };
+        seconds * 1_000_000
+    }
+}
+
+/// Figures of one group of executions.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub start: Option<Timestamp>,
+    /// Id and slug at the time of the call.
+    pub server: Option<(ServerId, String)>,
+    pub tool: Option<String>,
+    /// Agent; the inner `None` is a caller without one.
+    pub agent: Option<Option<AgentId>>,
+    pub outcome: Option<Outcome>,
+    pub figures: Figures,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    pub calls: u64,
+    /// Number of calls of each outcome that occurs.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub result_bytes: u64,
+    pub last_started_at: Option<Timestamp>,
+    pub latency: Latencies,
+}
+
+impl Figures {
+    /// Returns the number of calls that ended otherwise than `ok`.
+    pub fn failures(&self) -> u64 {
+        let count = |outcome: Outcome| self.outcomes.get(outcome.as_str()).copied().unwrap_or(0);
+        self.calls - count(Outcome::Ok) - count(Outcome::Running)
+    }
+
+    fn add(&mut self, part: Part) {
+        self.calls += part.calls;
+        *self.outcomes.entry(part.outcome.as_str()).or_insert(0) += part.calls;
+        self.tokens_in += part.tokens_in;
+        self.tokens_out += part.tokens_out;
+        self.result_bytes += part.result_bytes;
+        self.last_started_at = self.last_started_at.max(Some(crate::time::from_column(part.last_started_at)));
+        if let Some(bin) = part.bin {
+            self.latency.add(bin, part.calls);
+        }
+    }
+}
+
+/// Executions of one outcome whose durations are in one bin.
+struct Part {
+    outcome: Outcome,
+    calls: u64,
+    /// Bin of the durations; `None` for calls that were not delivered, or are not finished.
+    bin: Option<i32>,
+    tokens_in: u64,
+    tokens_out: u64,
+    result_bytes: u64,
+    last_started_at: i64,
+}
+
+/// Durations in bins that are 2^(1/64) wide, of which the middle is answered: within 1 %.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    bins: BTreeMap<i32, u64>,
+    count: u64,
+}
+
+/// Bins for each factor of e: 64 / ln 2.
+const BINS: f64 = 92.332_482_616_893_66;
+
+impl Latencies {
+    fn add(&mut self, bin: i32, calls: u64) {
+        *self.bins.entry(bin).or_insert(0) += calls;
+        self.count += calls;
+    }
+
+    /// Returns the duration, in microseconds, that this part (0 to 1) of the calls did not exceed (nearest rank);
+    /// `None` without calls.
+    pub fn quantile(&self, part: f64) -> Option<u64> {
+        let rank = ((self.count as f64 * part).ceil() as u64).max(1);
+        let mut seen = 0;
+        let found = self.bins.iter().find(|(_, count)| {
+            seen += **count;
+            seen >= rank
+        });
+        found.map(|(bin, _)| middle(*bin))
+    }
+}
+
+/// Returns the bin of a duration in microseconds.
+fn bin(micros: i64) -> i32 {
+    ((micros as f64 + 1.0).ln() * BINS).round() as i32
+}
+
+fn middle(bin: i32) -> u64 {
+    ((f64::from(bin) / BINS).exp() - 1.0).round() as u64
+}
+
+/// Key of a group. The parts that are not asked for are `None`.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    start: Option<i64>,
+    server: Option<(String, Uuid)>,
+    tool: Option<String>,
+    agent: Option<Option<Uuid>>,
+    outcome: Option<&'static str>,
+}
+
+/// Figures by group, bounded in number.
+#[derive(Default)]
+struct Groups(HashMap<Key, Figures>);
+
+impl Groups {
+    fn add(&mut self, key: Key, part: Part) -> Result<(), DbError> {
+        self.0.entry(key).or_default().add(part);
+        if self.0.len() <= MAX_GROUPS {
+            return Ok(());
+        }
+        Err(DbError::Invalid(format!(
+            "these are more than {MAX_GROUPS} groups; narrow the filters, or group by less"
+        )))
+    }
+}
+
+impl TenantScope<'_> {
+    /// Returns the figures of the executions that the filter lets through, by group: by time, then the most calls
+    /// first. Rows still in the journal are missing.
+    ///
+    /// # Errors
+    /// `Busy` while others' statistics take their time; `Invalid` for more than [`MAX_GROUPS`] groups, and for a range that takes longer than 30 s; the message says
+    /// how to narrow it.
+    pub async fn execution_stats(
+        &self,
+        filter: &ExecutionFilter,
+        by: GroupBy,
+    ) -> Result<Vec<Group>, DbError> {
+        // Two at the same time leave SQLite, which has four connections for reads, some for others.
+        let _turn = self.db.turn(("execution statistics", self.tenant.0.as_u128() % 2)).await?;
+        match tokio::time::timeout(PATIENCE, self.gather(filter, by)).await {
+            Ok(groups) => groups,
+            Err(_) => Err(DbError::Invalid(format!(
+                "the statistics of so many executions take longer than {} s; narrow `startedAfter` and `startedBefore`",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    async fn gather(&self, filter: &ExecutionFilter, by: GroupBy) -> Result<Vec<Group>, DbError> {
+        let query = narrow(Entity::find().filter(Column::TenantId.eq(self.tenant.0)), filter).select_only();
+        let groups = match self.db.sqlite_path() {
+            Some(path) => {
+                let query = plain_columns(query, by).build(DbBackend::Sqlite);
+                let path = path.to_owned();
+                let read = tokio::task::spawn_blocking(move || in_sqlite(&path, query, by));
+                read.await.map_err(|error| DbError::Unavailable(error.to_string()))??
+            }
+            None => in_postgres(query, by, self.db.reader()).await?,
+        };
+        let mut groups: Vec<(Key, Figures)> = groups.0.into_iter().collect();
+        groups.sort_by(|(a, of_a), (b, of_b)| {
+            a.start.cmp(&b.start).then(of_b.calls.cmp(&of_a.calls)).then_with(|| a.cmp(b))
+        });
+        Ok(groups.into_iter().map(group).collect())
+    }
+}
+
+/// Adds the columns of the key; those that are not asked for are NULL, so that no text is read in vain.
+fn key_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
+    let columns = [
+        (Column::ServerId, by.server),
+        (Column::ServerSlug, by.server),
+        (Column::Tool, by.tool),
+        (Column::AgentId, by.agent),
+    ];
+    columns.into_iter().fold(query, |query, (column, needed)| match needed {
+        true => query.column(column),
+        false => query.column_as(Expr::cust("NULL"), column.as_str()),
+    })
+}
+
+fn plain_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
+    key_columns(query, by).columns([
+        Column::Outcome,
+        Column::StartedAt,
+        Column::DurationUs,
+        Column::Attempts,
+        Column::ResultBytes,
+        Column::TokensIn,
+        Column::TokensOut,
+    ])
+}
+
+/// Reads each row, which is faster in SQLite than its own grouping (it sorts). Ends by itself after
+/// [`PATIENCE`], when nobody waits any more.
+fn in_sqlite(path: &Path, query: Statement, by: GroupBy) -> Result<Groups, DbError> {
+    let failed = |error: rusqlite::Error| DbError::Unavailable(error.to_string());
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let until = Instant::now() + PATIENCE;
+    connection.progress_handler(100_000, Some(move || Instant::now() > until)).map_err(failed)?;
+    let values = query.values.map(|values| values.0).unwrap_or_default();
+    let values = values.into_iter().map(sqlite_value).collect::<Result<Vec<_>, _>>()?;
+    let mut statement = connection.prepare(&query.sql).map_err(failed)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(failed)?;
+    let mut groups = Groups::default();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (key, part) = sqlite_row(row, by).map_err(failed)?;
+        groups.add(key, part)?;
+    }
+    Ok(groups)
+}
+
+/// Converts a value of a filter.
+fn sqlite_value(value: Value) -> Result<rusqlite::types::Value, DbError> {
+    match value {
+        Value::Uuid(Some(id)) => Ok(id.as_bytes().to_vec().into()),
+        Value::String(Some(text)) => Ok(text.into()),
+        Value::BigInt(Some(number)) => Ok(number.into()),
+        other => Err(DbError::Corrupt(format!("a filter has a value of another kind: {other:?}"))),
+    }
+}
+
+fn sqlite_row(row: &rusqlite::Row<'_>, by: GroupBy) -> rusqlite::Result<(Key, Part)> {
+    let id = |at: usize| -> rusqlite::Result<Option<Uuid>> {
+        Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
+    };
+    let number = |at: usize| row.get::<_, Option<i64>>(at).map(unsigned);
+    let outcome = outcome(row.get_ref(4)?.as_str()?);
+    let started_at: i64 = row.get(5)?;
+    let delivered = row.get::<_, Option<i64>>(7)?.unwrap_or(0) > 0;
+    let duration = row.get::<_, Option<i64>>(6)?.filter(|micros| delivered && *micros >= 0);
+    let length = by.bucket.map(Bucket::micros);
+    let key = Key {
+        start: length.map(|length| started_at - started_at.rem_euclid(length)),
+        server: row.get::<_, Option<String>>(1)?.zip(id(0)?),
+        tool: row.get(2)?,
+        agent: if by.agent { Some(id(3)?) } else { None },
+        outcome: by.outcome.then(|| outcome.as_str()),
+    };
+    let part = Part {
+        outcome,
+        calls: 1,
+        bin: duration.map(bin),
+        result_bytes: number(8)?,
+        tokens_in: number(9)?,
+        tokens_out: number(10)?,
+        last_started_at: started_at,
+    };
+    Ok((key, part))
+}
+
+/// Reads rows that PostgreSQL has grouped already, by bin as well.
+async fn in_postgres(
+    query: Select<Entity>,
+    by: GroupBy,
+    db: &DatabaseConnection,
+) -> Result<Groups, DbError> {
+    #[derive(sea_orm::FromQueryResult)]
+    struct Row {
+        server_id: Option<Uuid>,
+        server_slug: Option<String>,
+        tool: Option<String>,
+        agent_id: Option<Uuid>,
+        outcome: String,
+        start: Option<i64>,
+        bin: Option<i32>,
+        calls: i64,
+        result_bytes: Option<i64>,
+        tokens_in: Option<i64>,
+        tokens_out: Option<i64>,
+        last_started_at: i64,
+    }
+    let start = match by.bucket.map(Bucket::micros) {
+        // Starts are after 1970, so that the remainder is not negative.
+        Some(length) => format!("started_at - started_at % {length}"),
+        None => "NULL::bigint".to_owned(),
+    };
+    let bin = format!(
+        "CASE WHEN attempts > 0 AND duration_us >= 0 THEN round(ln(duration_us::float8 + 1) * {BINS}::float8)::int END"
+    );
+    let sum = |column: &str| Expr::cust(format!("sum({column})::bigint"));
+    let mut query = key_columns(query, by)
+        .column(Column::Outcome)
+        .column_as(Expr::cust(start), "start")
+        .column_as(Expr::cust(bin), "bin")
+        .column_as(Expr::cust("count(*)"), "calls")
+        .column_as(sum("result_bytes"), "result_bytes")
+        .column_as(sum("tokens_in"), "tokens_in")
+        .column_as(sum("tokens_out"), "tokens_out")
+        .column_as(Expr::cust("max(started_at)"), "last_started_at");
+    for at in 1..=7 {
+        query = query.group_by(Expr::cust(at.to_string()));
+    }
+    let mut rows = query.into_model::<Row>().stream(db).await?;
+    let mut groups = Groups::default();
+    while let Some(row) = rows.try_next().await? {
+        let outcome = outcome(&row.outcome);
+        let key = Key {
+            start: row.start,
+            server: row.server_slug.zip(row.server_id),
+            tool: row.tool,
+            agent: by.agent.then_some(row.agent_id),
+            outcome: by.outcome.then(|| outcome.as_str()),
+        };
+        let part = Part {
+            outcome,
+            calls: unsigned(Some(row.calls)),
+            bin: row.bin,
+            tokens_in: unsigned(row.tokens_in),
+            tokens_out: unsigned(row.tokens_out),
+            result_bytes: unsigned(row.result_bytes),
+            last_started_at: row.last_started_at,
+        };
+        groups.add(key, part)?;
+    }
+    Ok(groups)
+}
+
+/// Reads an outcome; one that this program does not know counts as unknown.
+fn outcome(text: &str) -> Outcome {
+    Outcome::parse(text).unwrap_or(Outcome::Unknown)
+}
+
+fn unsigned(value: Option<i64>) -> u64 {
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+}
+
+fn group((key, figures): (Key, Figures)) -> Group {
+    Group {
+        start: key.start.map(crate::time::from_column),
+        server: key.server.map(|(slug, id)| (ServerId(id), slug)),
+        tool: key.tool,
+        agent: key.agent.map(|agent| agent.map(AgentId)),
+        outcome: key.outcome.and_then(Outcome::parse),
+        figures,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bin_is_within_one_percent_of_its_durations() {
+        for micros in (0..2_000).chain([4_095, 4_096, 1_000_003, 59_999_999, i64::from(u32::MAX), 1 << 52]) {
+            let answered = middle(bin(micros));
+            let off = answered.abs_diff(micros as u64) as f64;
+            assert!(off <= micros as f64 * 0.01, "{micros} became {answered}");
+        }
+    }
+
+    #[test]
+    fn quantiles_are_of_the_nearest_rank() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.quantile(0.5), None);
+        for micros in 1..=80 {
+            latencies.add(bin(micros), 1);
+        }
+        let quantiles = [0.0, 0.5, 0.95, 0.99, 1.0].map(|part| latencies.quantile(part));
+        assert_eq!(quantiles, [1, 40, 76, 80, 80].map(Some));
+    }
+}
