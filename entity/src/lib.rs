@@ -41,7 +41,9 @@ pub use scope::{OperatorScope, TenantScope};
 pub use seal::{Seal, SealError};
 pub use secrets::{Secrets, SecretsPatch};
 pub use server::{ErasFound, ManagedBy, NewServer, Server, ServerFilter, ServerUsage, Transport};
-pub use server_config::{ConfigFilter, ConfigPatch, ConfigSettings, NewConfig, ServerConfig};
+pub use server_config::{
+    ChildResources, ConfigFilter, ConfigPatch, ConfigSecrets, ConfigSettings, NewConfig, ServerConfig,
+};
 pub use server_settings::{ServerPatch, ServerSettings};
 pub use session::{NewSession, SessionRow};
 pub use tenant::{NewTenant, Tenant};

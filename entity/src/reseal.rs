@@ -7,9 +7,9 @@ use crate::actor::Actor;
 use crate::change::{Change, Event};
 use crate::db::Db;
 use crate::error::DbError;
-use crate::rows::all_set;
 use crate::rows::servers::{self, Sealed};
-use crate::seal::Seal;
+use crate::rows::{all_set, server_configs};
+use crate::seal::{Place, Seal};
 
 impl Db {
     /// Seals every secret again with the current key of `new`, which must open the present values: give it
@@ -28,17 +28,41 @@ impl Db {
             .await?;
         let mut changed = 0;
         for mut row in rows {
-            let env = reseal_column(&mut row, Sealed::Env, new)?;
-            let headers = reseal_column(&mut row, Sealed::Headers, new)?;
-            if env || headers {
+            let mut again = false;
+            for column in [Sealed::Env, Sealed::Headers] {
+                let place = row.place(column);
+                again |= reseal_column(&place, row.sealed(column), new)?;
+            }
+            if again {
                 servers::Entity::update::<servers::ActiveModel>(all_set(row)).exec(&change.tx).await?;
+                changed += 1;
+            }
+        }
+        let configs = server_configs::Entity::find()
+            .filter(
+                Condition::any()
+                    .add(server_configs::Column::EnvSealed.is_not_null())
+                    .add(server_configs::Column::HeadersSealed.is_not_null()),
+            )
+            .lock_exclusive()
+            .all(&change.tx)
+            .await?;
+        for mut row in configs {
+            let mut again = false;
+            for column in [Sealed::Env, Sealed::Headers] {
+                let (place, sealed) = row.sealed(column);
+                again |= reseal_column(&place, sealed, new)?;
+            }
+            if again {
+                let update = server_configs::Entity::update::<server_configs::ActiveModel>(all_set(row));
+                update.exec(&change.tx).await?;
                 changed += 1;
             }
         }
         let event = (changed > 0).then(|| Event {
             tenant: None,
             action: "master_key.rotate",
-            target: "mcp_servers".to_owned(),
+            target: "mcp_servers, mcp_server_configs".to_owned(),
             details: json!({ "rows": changed }),
         });
         change.commit(event).await?;
@@ -48,9 +72,9 @@ impl Db {
 }
 
 /// Seals a column again and returns whether the column changed.
-fn reseal_column(row: &mut servers::Model, column: Sealed, seal: &Seal) -> Result<bool, DbError> {
-    let aad = row.place(column).aad();
-    let Some(sealed) = row.sealed(column).as_mut().filter(|sealed| !seal.is_current(sealed)) else {
+fn reseal_column(place: &Place, sealed: &mut Option<Vec<u8>>, seal: &Seal) -> Result<bool, DbError> {
+    let aad = place.aad();
+    let Some(sealed) = sealed.as_mut().filter(|sealed| !seal.is_current(sealed)) else {
         return Ok(false);
     };
     *sealed = seal.seal(&aad, &seal.open(&aad, sealed)?);

@@ -14,6 +14,7 @@ mod masking;
 pub mod peer;
 pub mod policy;
 pub mod pool;
+pub mod renames;
 pub mod route;
 pub mod selected;
 pub mod server;

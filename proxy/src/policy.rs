@@ -1,15 +1,17 @@
 //! Access policy: the settings of server, tenant and agent resolved in one place. The most specific value
 //! wins, a block always wins, and every value and refusal names the row that decided.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
-use protocol::{Code, ConfigId, Refusal};
+use protocol::{Code, ConfigId, Members, Refusal};
 
 use crate::catalog::ListKind;
 use crate::effective::{Effective, Source};
-use crate::server::ServerSpec;
+use crate::renames::Renames;
+use crate::server::{LaunchValues, ServerSpec};
 
 /// A config row in parsed form.
 #[derive(Debug)]
@@ -29,6 +31,12 @@ pub struct ConfigSpec {
     pub calls_per_minute: Option<u32>,
     pub max_result_bytes: Option<u64>,
     pub retries: Option<u8>,
+    /// New names of tools.
+    pub renames: Option<Renames>,
+    /// New descriptions of tools, by the server's own names.
+    pub descriptions: Option<BTreeMap<String, String>>,
+    /// Values beside those of the server's launch.
+    pub values: LaunchValues,
     pub updated_at: jiff::Timestamp,
 }
 
@@ -90,6 +98,8 @@ pub struct Settings<'a> {
     pub timeout: Effective<Duration>,
     pub retries: Effective<u8>,
     pub max_result_bytes: Option<Effective<u64>>,
+    pub renames: Option<Effective<&'a Renames>>,
+    pub descriptions: Option<Effective<&'a BTreeMap<String, String>>>,
 }
 
 impl Policy {
@@ -106,6 +116,8 @@ impl Policy {
             timeout: self.first(|row| row.timeout).unwrap_or(self.spec.timeout),
             retries: self.first(|row| row.retries).unwrap_or(self.spec.retries),
             max_result_bytes: self.first(|row| row.max_result_bytes),
+            renames: self.first(|row| row.renames.as_ref()),
+            descriptions: self.first(|row| row.descriptions.as_ref()),
         }
     }
 
@@ -218,13 +230,55 @@ impl Policy {
 
     /// Returns whether an item of a list is shown to the caller; one without a name if no row selects items.
     pub fn shows(&self, kind: ListKind, name: Option<&str>) -> bool {
-        name.map_or_else(|| !self.selects(kind), |name| self.item(kind, name).is_ok())
+        let Some(name) = name else { return !self.selects(kind) };
+        self.item(kind, name).is_ok() && (kind != ListKind::Tools || self.shown_tool(name).is_some())
+    }
+
+    /// Returns the new names of tools that hold for the caller.
+    pub fn renames(&self) -> Option<&Renames> {
+        self.configs().find_map(|row| row.renames.as_ref())
+    }
+
+    /// Returns the name that the caller uses for a tool; `None` for a tool whose name another one has.
+    pub fn shown_tool<'n>(&'n self, own: &'n str) -> Option<&'n str> {
+        self.renames().map_or(Some(own), |renames| renames.shown(own))
+    }
+
+    /// Returns whether tools have other names or descriptions for the caller than by the server.
+    pub fn edits_tools(&self) -> bool {
+        self.configs().any(|row| row.renames.is_some() || row.descriptions.is_some())
+    }
+
+    /// Returns the definition of a tool under the name and with the description that the caller sees; `None` if it
+    /// stays as it is. `name` makes a name in the list of the new one.
+    pub fn edited_tool(
+        &self,
+        own: &str,
+        definition: &str,
+        name: impl FnOnce(&str) -> String,
+    ) -> Option<String> {
+        let new = self.shown_tool(own).filter(|new| *new != own);
+        let description =
+            self.configs().find_map(|row| row.descriptions.as_ref()).and_then(|all| all.get(own));
+        if new.is_none() && description.is_none() {
+            return None;
+        }
+        let mut members = Members::read(definition).ok()?;
+        if let Some(new) = new {
+            members.set_text("name", &name(new));
+        }
+        if let Some(description) = description {
+            members.set_text("description", description);
+        }
+        Some(members.write())
     }
 
     /// Returns whether any row says which items of this kind may be used.
     pub fn selects(&self, kind: ListKind) -> bool {
         self.configs().any(|row| match kind {
-            ListKind::Tools => row.allowed_tools.is_some() || row.blocked_tools.is_some(),
+            ListKind::Tools => {
+                row.allowed_tools.is_some() || row.blocked_tools.is_some() || row.renames.is_some()
+            }
             ListKind::Resources | ListKind::ResourceTemplates => row.allowed_resources.is_some(),
             ListKind::Prompts => row.allowed_prompts.is_some(),
         })

@@ -17,6 +17,7 @@ fn server(timeout: Effective<Duration>, enabled: bool) -> ServerSpec {
         description: None,
         category: None,
         launch: Launch::Unsupported { transport: String::new() },
+        variant: 0,
         revision: 1,
         enabled: Effective { value: enabled, source: Source::Server },
         timeout,
@@ -43,6 +44,9 @@ fn config(for_agent: bool) -> ConfigSpec {
         calls_per_minute: None,
         max_result_bytes: None,
         retries: None,
+        renames: None,
+        descriptions: None,
+        values: LaunchValues::default(),
         updated_at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{AgentId, Code, Refusal, names};
 
-use crate::catalog::{Catalog, ListKind, Listing};
+use crate::catalog::{Catalog, ListKind, Listing, plain};
 use crate::policy::Policy;
 use crate::pool::PoolKey;
+use crate::renames::Meant;
 use crate::selected::Selected;
 use crate::server::ServerSpec;
 use crate::view::{Member, TenantView};
@@ -136,23 +137,33 @@ impl Catalog {
         agent: Option<AgentId>,
         verb: Verb,
         name: Name<'_>,
-        key: impl Fn(&Member) -> PoolKey,
+        key: impl Fn(&ServerSpec) -> PoolKey,
     ) -> Result<Route, Refusal> {
         let (member, own) = match find_member(view, verb, name) {
             Ok(found) => found,
-            Err(refusal) => self.find_resource(view, verb, name, &key).ok_or(refusal)?,
+            Err(refusal) => self.find_resource((view, agent), verb, name, &key).ok_or(refusal)?,
         };
-        let key = key(member);
-        let found = match name {
-            Name::Direct { .. } => Found::Yes,
-            _ => Found::NotListed {
+        let policy = member.policy(agent);
+        let key = key(&policy.spec);
+        let meant = meant(&policy, verb, name, &own);
+        let found = match (name, meant) {
+            (_, Meant::Taken(new)) => Found::No(taken(&policy, &own, new)),
+            (Name::Direct { .. }, _) => Found::Yes,
+            // The name is the server's own, whatever the caller's form is.
+            (_, Meant::Renamed(_)) => Found::NotListed { exposed: false, loosely: false },
+            (_, Meant::Own) => Found::NotListed {
                 exposed: matches!(name, Name::Exposed(_)),
                 loosely: matches!(name, Name::Operation { .. }),
             },
         };
-        let mut route = Route { policy: member.policy(agent), key, verb, name: own.into(), found };
+        let name = match meant {
+            Meant::Renamed(own) => own.into(),
+            Meant::Own | Meant::Taken(_) => own.into(),
+        };
+        let mut route = Route { policy, key, verb, name, found };
         match route.listed_as() {
             None => route.found = Found::Yes,
+            Some(_) if matches!(route.found, Found::No(_)) => {}
             Some(kind) => {
                 // An outdated list has most names; `settle` asks the server for others.
                 if let Some(listing) = self.known_or_last(&key, kind) {
@@ -166,14 +177,14 @@ impl Catalog {
     /// Finds the one server known to list a URI, such as a link within a result.
     fn find_resource<'v, 'n>(
         &self,
-        view: &'v TenantView,
+        (view, agent): (&'v TenantView, Option<AgentId>),
         verb: Verb,
         name: Name<'n>,
-        key: impl Fn(&Member) -> PoolKey,
+        key: impl Fn(&ServerSpec) -> PoolKey,
     ) -> Option<(&'v Member, Cow<'n, str>)> {
         let (Verb::ReadResource | Verb::Complete, Name::Exposed(uri)) = (verb, name) else { return None };
         let lists = |member: &&Member| {
-            let listing = self.known(&key(member), ListKind::Resources);
+            let listing = self.known(&key(member.spec_for(agent)), ListKind::Resources);
             listing.is_some_and(|listing| listing.find(uri).is_some())
         };
         let mut found = view.members().iter().filter(lists);
@@ -228,6 +239,26 @@ impl Route {
             None => self.found = Found::No(unknown_item(&self.policy, self.verb, &self.name, listing)),
         }
     }
+}
+
+/// Finds the tool that a caller's name stands for, by the new names of the configs.
+pub fn meant<'p>(policy: &'p Policy, verb: Verb, name: Name<'_>, given: &str) -> Meant<'p> {
+    let Some(renames) = policy.renames().filter(|_| verb == Verb::CallTool) else { return Meant::Own };
+    match name {
+        Name::Exposed(_) => renames.meant(|other| names::exposed_tail(&policy.spec.slug, other) == given),
+        Name::Own { .. } | Name::Direct { .. } => renames.meant(|other| other == given),
+        Name::Operation { .. } => {
+            let wanted = plain(given);
+            renames.meant(|other| plain(other) == wanted)
+        }
+    }
+}
+
+/// Refuses a tool's own name where it has a new one.
+pub fn taken(policy: &Policy, own: &str, new: &str) -> Refusal {
+    let slug = &policy.spec.slug;
+    Refusal::new(Code::UnknownTool, format!("server `{slug}` has no tool `{}` here", shortened(own)))
+        .hint(format!("it is called `{new}`"))
 }
 
 /// Finds the server, and the name for a look-up at that server.
@@ -292,6 +323,7 @@ fn unknown_item(policy: &Policy, verb: Verb, name: &str, listing: &Listing) -> R
         .iter()
         .map(|item| &*item.name)
         .filter(|name| policy.shows(kind, Some(name)))
+        .filter_map(|name| if kind == ListKind::Tools { policy.shown_tool(name) } else { Some(name) })
         .take(30)
         .collect();
     let slug = &policy.spec.slug;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +27,8 @@ pub struct ServerSpec {
     pub description: Option<String>,
     pub category: Option<String>,
     pub launch: Launch,
+    /// Mark of values that configs add to the launch; 0 for none.
+    pub variant: u64,
     pub revision: i32,
     pub enabled: Effective<bool>,
     /// Time limit of a call when no config sets one.
@@ -49,6 +53,85 @@ pub struct EraVerdict {
     pub found_at: Timestamp,
 }
 
+/// Values that a config adds to a server's launch.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct LaunchValues {
+    /// Variables of a child, or secrets of a built-in server.
+    pub env: BTreeMap<String, String>,
+    /// Headers of a remote server.
+    pub headers: BTreeMap<String, String>,
+    pub limits: ChildLimits,
+    /// Reason why the values cannot be used: the server is not reached at all, rather than without them.
+    pub withheld: Option<&'static str>,
+}
+
+impl LaunchValues {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Puts these values over earlier ones. Names of headers have no case.
+    fn over(&self, earlier: &Self) -> Self {
+        let mut both = earlier.clone();
+        both.env.extend(self.env.clone());
+        put_headers(&mut both.headers, &self.headers);
+        both.limits = ChildLimits {
+            memory_mb: self.limits.memory_mb.or(earlier.limits.memory_mb),
+            open_files: self.limits.open_files.or(earlier.limits.open_files),
+            cpu_seconds: self.limits.cpu_seconds.or(earlier.limits.cpu_seconds),
+        };
+        both.withheld = self.withheld.or(earlier.withheld);
+        both
+    }
+}
+
+impl fmt::Debug for LaunchValues {
+    /// Shows the names, never the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaunchValues")
+            .field("env", &self.env.keys())
+            .field("headers", &self.headers.keys())
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+fn put_headers(headers: &mut BTreeMap<String, String>, others: &BTreeMap<String, String>) {
+    headers.retain(|name, _| !others.keys().any(|other| other.eq_ignore_ascii_case(name)));
+    headers.extend(others.clone());
+}
+
+impl ServerSpec {
+    /// Returns the server with the values of configs, the most specific ones first, in its launch. It has
+    /// upstreams of its own, unless there are no values.
+    pub fn with(self: &Arc<Self>, values: &[&LaunchValues]) -> Arc<Self> {
+        let values = values.iter().rev().fold(LaunchValues::default(), |all, values| values.over(&all));
+        if values.is_empty() {
+            return Arc::clone(self);
+        }
+        let mut launch = self.launch.clone();
+        match &mut launch {
+            Launch::Builtin(launch) => launch.secrets.extend(values.env.clone()),
+            Launch::Stdio(launch) => {
+                launch.env.extend(values.env.clone());
+                launch.limits = values.limits;
+            }
+            Launch::Http(launch) | Launch::Websocket(launch) => {
+                put_headers(&mut launch.headers, &values.headers);
+            }
+            Launch::Unsupported { .. } | Launch::Withheld { .. } => {}
+        }
+        if let Some(reason) = values.withheld {
+            launch = Launch::Withheld { reason };
+        }
+        // The hasher's key is this process's own: the mark tells nothing of the values.
+        let variant = VARIANTS.hash_one(&values).max(1);
+        Arc::new(Self { launch, variant, ..Self::clone(self) })
+    }
+}
+
+static VARIANTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// Transport and target of a server.
 #[derive(Clone, Debug)]
 pub enum Launch {
@@ -62,6 +145,8 @@ pub enum Launch {
     Websocket(RemoteLaunch),
     /// A transport that this build cannot reach.
     Unsupported { transport: String },
+    /// A server that is not reached, since values of a config cannot be used.
+    Withheld { reason: &'static str },
 }
 
 /// A tool provider, with settings and secrets of the server's row.
@@ -131,7 +216,7 @@ impl fmt::Debug for StdioLaunch {
 }
 
 /// Resource limits of a child (setrlimit(2)); `None` keeps the gateway's own.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct ChildLimits {
     /// Address space in MiB. Node and other programs that reserve much fail under a small one.
     pub memory_mb: Option<u64>,

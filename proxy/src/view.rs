@@ -1,14 +1,14 @@
 //! Servers that one tenant's callers can reach: its own and the global ones, with the tenant's settings. A
 //! view is immutable, built from the registry and replaced whole when the registry changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use protocol::{AgentId, ServerId, Slug, TenantId};
 
 use crate::policy::{ConfigSpec, Policy};
-use crate::server::ServerSpec;
+use crate::server::{LaunchValues, ServerSpec};
 
 /// Servers of one tenant, by slug.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub struct Member {
     pub hides: Option<ServerId>,
     tenant_config: Option<Arc<ConfigSpec>>,
     agent_configs: HashMap<AgentId, Arc<ConfigSpec>>,
+    /// The server with the values of the tenant's config.
+    tenant_spec: Arc<ServerSpec>,
+    /// The server with the values of those agents' configs that have some.
+    agent_specs: HashMap<AgentId, Arc<ServerSpec>>,
 }
 
 impl TenantView {
@@ -40,12 +44,10 @@ impl TenantView {
         let mut kept: HashMap<Slug, Member> = HashMap::new();
         for spec in servers {
             let slug = spec.slug.clone();
-            let member =
-                |spec, hides| Member { spec, hides, tenant_config: None, agent_configs: HashMap::new() };
             match kept.remove(&slug) {
-                None => kept.insert(slug, member(spec, None)),
+                None => kept.insert(slug, Member::new(spec, None)),
                 Some(earlier) if spec.owner.is_some() => {
-                    kept.insert(slug, member(spec, Some(earlier.spec.id)))
+                    kept.insert(slug, Member::new(spec, Some(earlier.spec.id)))
                 }
                 Some(earlier) => kept.insert(slug, Member { hides: Some(spec.id), ..earlier }),
             };
@@ -61,6 +63,7 @@ impl TenantView {
                 None => member.tenant_config = Some(config),
             }
         }
+        members.iter_mut().for_each(Member::apply_values);
         let by_slug =
             members.iter().enumerate().map(|(index, member)| (member.spec.slug.clone(), index)).collect();
         Self { tenant, members, by_slug }
@@ -87,6 +90,39 @@ impl TenantView {
 }
 
 impl Member {
+    fn new(spec: Arc<ServerSpec>, hides: Option<ServerId>) -> Self {
+        Self {
+            tenant_spec: Arc::clone(&spec),
+            spec,
+            hides,
+            tenant_config: None,
+            agent_configs: HashMap::new(),
+            agent_specs: HashMap::new(),
+        }
+    }
+
+    /// Puts the values of the configs into the launches of the server.
+    fn apply_values(&mut self) {
+        let none = LaunchValues::default();
+        let of_tenant = self.tenant_config.as_ref().map_or(&none, |config| &config.values);
+        self.tenant_spec = self.spec.with(&[of_tenant]);
+        let with_values = self.agent_configs.iter().filter(|(_, config)| !config.values.is_empty());
+        self.agent_specs = with_values
+            .map(|(agent, config)| (*agent, self.spec.with(&[&config.values, of_tenant])))
+            .collect();
+    }
+
+    /// Returns the server as it is launched for this agent.
+    pub fn spec_for(&self, agent: Option<AgentId>) -> &Arc<ServerSpec> {
+        agent.and_then(|agent| self.agent_specs.get(&agent)).unwrap_or(&self.tenant_spec)
+    }
+
+    /// Returns the marks of all launches of the server.
+    pub fn variants(&self) -> HashSet<u64> {
+        let agents = self.agent_specs.values().map(|spec| spec.variant);
+        agents.chain([self.spec.variant, self.tenant_spec.variant]).collect()
+    }
+
     /// Returns a hash of everything that callers may see of the server.
     fn mark(&self) -> u64 {
         let mut mark = DefaultHasher::new();
@@ -101,7 +137,7 @@ impl Member {
     /// Returns the policy of this agent for the server.
     pub fn policy(&self, agent: Option<AgentId>) -> Policy {
         Policy {
-            spec: Arc::clone(&self.spec),
+            spec: Arc::clone(self.spec_for(agent)),
             tenant: self.tenant_config.clone(),
             agent: agent.and_then(|agent| self.agent_configs.get(&agent).cloned()),
         }

@@ -169,6 +169,42 @@ fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a 
     environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
+/// Returns true if a variable makes a program load code that its command line does not name: interpreters' paths and
+/// options, and settings of the programs that fetch servers.
+pub fn decides_code(name: &str) -> bool {
+    const NAMES: [&str; 24] = [
+        "BASH_ENV",
+        "CLASSPATH",
+        "DENO_DIR",
+        "EDITOR",
+        "ENV",
+        "HOME",
+        "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "_JAVA_OPTIONS",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "PAGER",
+        "PERL5LIB",
+        "PERL5OPT",
+        "PROMPT_COMMAND",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "RUBYLIB",
+        "RUBYOPT",
+        "SHELL",
+        "TMPDIR",
+        "VIRTUAL_ENV",
+        "ZDOTDIR",
+    ];
+    const PREFIXES: [&str; 8] = ["BUN_", "CARGO_", "DOCKER_", "GIT_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_"];
+    let upper = name.to_ascii_uppercase();
+    decides_program(&upper)
+        || NAMES.contains(&upper.as_str())
+        || PREFIXES.iter().any(|start| upper.starts_with(start))
+}
+
 /// Returns true if a variable decides which program or library a command's name stands for.
 pub fn decides_program(name: &str) -> bool {
     name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_")

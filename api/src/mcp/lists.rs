@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use entity::Seal;
 use futures_util::future::join_all;
-use protocol::Refusal;
 use protocol::mcp::Era;
+use protocol::{Refusal, names};
 use proxy::bridge::{Sealer, results};
 use proxy::catalog::ListKind;
 use proxy::policy::Policy;
@@ -98,6 +98,10 @@ impl Page<'_> {
                     continue;
                 }
             };
+            let edits = self.kind == ListKind::Tools && policy.edits_tools();
+            let slug = &policy.spec.slug;
+            let exposed =
+                |name: &str| format!("{slug}{}{}", names::SEPARATOR, names::exposed_tail(slug, name));
             for item in &listing.items {
                 if !policy.shows(self.kind, Some(&item.name)) {
                     continue;
@@ -126,9 +130,11 @@ impl Page<'_> {
                 }
                 count += 1;
                 last = Some((policy.spec.slug.as_str(), &item.name));
-                match results::tool_for(self.era, self.kind, &item.exposed) {
+                let edited = edits.then(|| policy.edited_tool(&item.name, &item.exposed, &exposed)).flatten();
+                let shown = edited.as_deref().unwrap_or(&item.exposed);
+                match results::tool_for(self.era, self.kind, shown) {
                     Some(tool) => out.extend_from_slice(tool.as_bytes()),
-                    None => out.extend_from_slice(item.exposed.as_bytes()),
+                    None => out.extend_from_slice(shown.as_bytes()),
                 }
             }
         }

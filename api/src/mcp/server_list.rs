@@ -131,7 +131,8 @@ impl Shown<'_> {
 
     fn is_edited(&self, result: &[u8]) -> bool {
         let mirrored = self.kind == ListKind::Tools && mirrors(&self.policy.spec, result);
-        self.context.strict || self.policy.selects(self.kind) || mirrored
+        let edits = self.kind == ListKind::Tools && self.policy.edits_tools();
+        self.context.strict || self.policy.selects(self.kind) || edits || mirrored
     }
 
     /// Leaves out what the caller may not use and, if asked for, what strict clients refuse.
@@ -186,7 +187,7 @@ fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
     matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
 }
 
-/// Returns the items without those that the policy hides, tools with an invalid header mapping of a remote
+/// Returns the items, tools under the names and descriptions that the policy gives them, without those that it hides, tools with an invalid header mapping of a remote
 /// server, and those without a name or address.
 fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<Box<RawValue>> {
     #[derive(serde::Deserialize)]
@@ -200,19 +201,27 @@ fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<Box<RawV
     }
     let remote = kind == ListKind::Tools && matches!(policy.spec.launch, Launch::Http(_));
     let items: Vec<&RawValue> = serde_json::from_str(items.get()).ok()?;
-    let seen = |item: &&RawValue| {
-        serde_json::from_str::<Item<'_>>(item.get()).is_ok_and(|item| {
-            let mirrored =
-                item.input_schema.filter(|_| remote).is_none_or(|schema| header_params::read(schema).is_ok());
-            let name = match kind {
-                ListKind::Tools | ListKind::Prompts => item.name,
-                ListKind::Resources => item.uri,
-                ListKind::ResourceTemplates => item.uri_template,
-            };
-            mirrored && name.is_some_and(|name| policy.item(kind, &name).is_ok())
+    let seen = |raw: &RawValue| -> Option<String> {
+        let item = serde_json::from_str::<Item<'_>>(raw.get()).ok()?;
+        let schema = item.input_schema.filter(|_| remote);
+        let name = match kind {
+            ListKind::Tools | ListKind::Prompts => item.name,
+            ListKind::Resources => item.uri,
+            ListKind::ResourceTemplates => item.uri_template,
+        };
+        name.filter(|name| {
+            policy.shows(kind, Some(name)) && schema.is_none_or(|it| header_params::read(it).is_ok())
         })
     };
-    let kept: Vec<&str> = items.iter().filter(|item| seen(item)).map(|item| item.get()).collect();
+    let edited = |raw: &RawValue, name: &str| match kind {
+        ListKind::Tools => policy.edited_tool(name, raw.get(), str::to_owned),
+        ListKind::Resources | ListKind::ResourceTemplates | ListKind::Prompts => None,
+    };
+    let kept = items.iter().filter_map(|raw| {
+        let name = seen(raw)?;
+        Some(edited(raw, &name).unwrap_or_else(|| raw.get().to_owned()))
+    });
+    let kept: Vec<String> = kept.collect();
     Some(raw(format!("[{}]", kept.join(","))))
 }
 

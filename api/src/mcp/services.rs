@@ -19,7 +19,11 @@ pub async fn list(upstreams: &Upstreams, context: Context<'_>) -> Result<Value, 
         .iter()
         .map(|member| {
             let policy = member.policy(context.caller.agent);
-            let key = upstreams.bridge.list_key(view.tenant, &member.spec, &context.protocol.client);
+            let key = upstreams.bridge.list_key(
+                view.tenant,
+                member.spec_for(context.caller.agent),
+                &context.protocol.client,
+            );
             let tools = upstreams.catalog.known_or_last(&key, ListKind::Tools);
             entry(upstreams, &view, member, &policy, tools.as_deref())
         })
@@ -37,7 +41,10 @@ pub async fn describe(upstreams: &Upstreams, context: Context<'_>, service: &str
     let tools = upstreams.list(view.tenant, &policy, client, ListKind::Tools, deadline).await?.listing;
     let mut entry = entry(upstreams, &view, member, &policy, Some(&tools));
     entry["tools"] = visible(&policy, &tools)
-        .map(|item| serde_json::from_str(tools.raw(item)).unwrap_or(Value::Null))
+        .map(|item| {
+            let edited = policy.edited_tool(&item.name, tools.raw(item), str::to_owned);
+            serde_json::from_str(edited.as_deref().unwrap_or(tools.raw(item))).unwrap_or(Value::Null)
+        })
         .collect();
     Ok(entry)
 }
@@ -52,7 +59,9 @@ fn entry(
     let spec = &member.spec;
     let status = upstreams.pool.status(view.tenant, spec.id);
     let refused = policy.server().err();
-    let commands = tools.map(|tools| visible(policy, tools).map(|item| &*item.name).collect::<Vec<_>>());
+    let commands = tools.map(|tools| {
+        visible(policy, tools).filter_map(|item| policy.shown_tool(&item.name)).collect::<Vec<_>>()
+    });
     let tokens = tools
         .map(|tools| visible(policy, tools).map(|item| tools.raw(item).len().div_ceil(4)).sum::<usize>());
     json!({
@@ -68,6 +77,7 @@ fn entry(
             Launch::Http(_) => "streamable-http",
             Launch::Websocket(_) => "websocket",
             Launch::Unsupported { transport } => transport,
+            Launch::Withheld { .. } => "withheld",
         },
         "state": if refused.is_some() { "disabled" } else { status.state.as_str() },
         "stateReason": refused.map(|refusal| refusal.reason.into_owned()).or(status.reason),
@@ -79,5 +89,5 @@ fn entry(
 }
 
 fn visible<'a>(policy: &'a Policy, tools: &'a Listing) -> impl Iterator<Item = &'a proxy::catalog::Item> {
-    tools.items.iter().filter(|item| policy.tool(&item.name).is_ok())
+    tools.items.iter().filter(|item| policy.shows(ListKind::Tools, Some(&item.name)))
 }

@@ -15,13 +15,16 @@ use proxy::catalog::Catalog;
 use proxy::effective::{Effective, Source};
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
-use proxy::view::TenantView;
+use proxy::renames::Renames;
+use proxy::server::{
+    BuiltinLaunch, ChildLimits, EraVerdict, Launch, LaunchValues, RemoteLaunch, ServerSpec, StdioLaunch,
+};
+use proxy::view::{Member, TenantView};
 use tokio::sync::{OnceCell, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
-use crate::config;
+use crate::config::{self, remote_address};
 use crate::pipeline::redactions::Redactions;
 
 /// Cached views of tenants.
@@ -193,13 +196,20 @@ impl Directory {
                 // Sending fails if nobody has subscribed.
                 self.changes.send((view.tenant, changed)).ok();
             }
-            let kept: HashMap<ServerId, &ServerSpec> =
-                now.members().iter().map(|member| (member.spec.id, &*member.spec)).collect();
+            let kept: HashMap<ServerId, &Member> =
+                now.members().iter().map(|member| (member.spec.id, member)).collect();
             for member in view.members() {
                 let old = &member.spec;
-                let new = kept.get(&old.id);
-                if new.is_none_or(|new| new.revision != old.revision) {
-                    self.catalog.forget(view.tenant, old.id, new.map(|new| new.revision));
+                let variants = kept.get(&old.id).map(|new| new.variants());
+                let is_other_launch = variants.as_ref() != Some(&member.variants());
+                let new = kept.get(&old.id).map(|new| &new.spec);
+                if new.is_none_or(|new| new.revision != old.revision) || is_other_launch {
+                    let present = new.map(|new| new.revision).zip(variants.as_ref());
+                    self.catalog.forget(view.tenant, old.id, present);
+                }
+                if let Some(variants) = variants.filter(|_| is_other_launch) {
+                    let (pool, tenant, server) = (self.pool.clone(), view.tenant, old.id);
+                    self.retiring.spawn(async move { pool.retire_variants(tenant, server, variants).await });
                 }
                 if !new.is_some_and(|new| new.revision == old.revision && new.enabled.value) {
                     self.pool.refuse(view.tenant, old);
@@ -260,6 +270,10 @@ impl Directory {
         let servers = rows.visible_servers().await.map_err(refused)?;
         let configs = rows.all_configs().await.map_err(refused)?;
         self.redactions.set(tenant, &rows.record_policy().await.map_err(refused)?.settings);
+        let urls: HashMap<ServerId, &str> =
+            servers.iter().filter_map(|server| Some((server.id, server.settings.url.as_deref()?))).collect();
+        let config = |row: &ServerConfig| Arc::new(config_spec(row, urls.get(&row.server).copied()));
+        let configs = configs.iter().map(|row| (row.server, row.agent, config(row))).collect();
         let servers: Vec<Arc<ServerSpec>> =
             servers.iter().map(|server| Arc::new(self.spec(server))).collect();
         let restored = Arc::clone(&self.restored.entry(tenant).or_default());
@@ -267,7 +281,6 @@ impl Directory {
         // Refused like the rows above and read again at the next request: without the stored lists, every
         // server would be started for them.
         restored.get_or_try_init(restore).await.map_err(refused)?;
-        let configs = configs.iter().map(|row| (row.server, row.agent, Arc::new(config_spec(row)))).collect();
         Ok(TenantView::new(tenant, servers, configs))
     }
 
@@ -284,6 +297,7 @@ impl Directory {
             description: settings.description.clone(),
             category: settings.category.clone(),
             launch: launch(server),
+            variant: 0,
             revision: server.revision,
             enabled: Effective { value: settings.enabled, source: Source::Server },
             timeout: millis(settings.timeout_ms, self.defaults.timeout),
@@ -359,7 +373,7 @@ fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
 
 /// Converts a config row. Patterns were checked when written; an unreadable one blocks everything rather than
 /// nothing.
-fn config_spec(row: &ServerConfig) -> ConfigSpec {
+fn config_spec(row: &ServerConfig, url: Option<&str>) -> ConfigSpec {
     let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
         Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {
             tracing::error!(config = %row.id, problem, "a config's patterns cannot be read");
@@ -381,7 +395,37 @@ fn config_spec(row: &ServerConfig) -> ConfigSpec {
         calls_per_minute: settings.calls_per_minute,
         max_result_bytes: settings.max_result_bytes,
         retries: settings.retries,
+        renames: settings.rename.as_ref().map(Renames::new),
+        descriptions: settings.describe.clone(),
+        values: values(row, url),
         updated_at: row.updated_at,
+    }
+}
+
+/// Returns the values that a config adds to the launch of a server with this URL.
+fn values(row: &ServerConfig, url: Option<&str>) -> LaunchValues {
+    let (env, headers) = match (row.secrets.env.expose(), row.secrets.headers.expose()) {
+        (Ok(env), Ok(headers)) => (env.clone(), headers.clone()),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(config = %row.id, %error, "a config's secrets cannot be opened");
+            let reason = "the secrets of a config are sealed under another master key";
+            return LaunchValues { withheld: Some(reason), ..LaunchValues::default() };
+        }
+    };
+    let given_for = row.settings.headers_for.as_deref().unwrap_or_default();
+    let elsewhere =
+        !headers.is_empty() && !url.is_some_and(|url| remote_address::same_origin(given_for, url));
+    let resources = row.settings.resources.unwrap_or_default();
+    LaunchValues {
+        env,
+        headers,
+        limits: ChildLimits {
+            memory_mb: resources.memory_mb,
+            open_files: resources.open_files,
+            cpu_seconds: resources.cpu_seconds,
+        },
+        withheld: elsewhere
+            .then_some("the headers of a config were given for another host than the server's"),
     }
 }
 

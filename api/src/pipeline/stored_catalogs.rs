@@ -88,6 +88,6 @@ fn row(part: &StoredPart) -> CatalogPart {
 
 fn restored(tenant: TenantId, row: &CatalogPart) -> Option<StoredPart> {
     let CatalogPart { server, revision, era, declared, listed_at, .. } = *row;
-    let key = PoolKey { tenant, server, revision, era, owner: 0, declared };
+    let key = PoolKey { tenant, server, revision, era, owner: 0, declared, variant: 0 };
     Some(StoredPart { key, part: Part::parse(&row.part)?, body: Arc::clone(&row.body), listed_at })
 }

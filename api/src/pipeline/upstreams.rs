@@ -11,8 +11,8 @@ use proxy::policy::Policy;
 use proxy::pool::Pool;
 use proxy::route::{Name, Route, find_server};
 use proxy::selected::Selected;
+use proxy::server::ServerSpec;
 use proxy::upstream::Initialized;
-use proxy::view::Member;
 
 use crate::mcp::context::Context;
 use crate::mcp::request::Call;
@@ -59,7 +59,7 @@ impl Upstreams {
                 Name::Direct { server: server.as_str(), name: "" }
             }
         };
-        let key = |member: &Member| self.bridge.list_key(view.tenant, &member.spec, client);
+        let key = |spec: &ServerSpec| self.bridge.list_key(view.tenant, spec, client);
         let route = self.catalog.resolve(&view, caller.agent, call.verb, name, key)?;
         self.directory.note_use(view.tenant, route.policy.spec.id);
         Ok(route)

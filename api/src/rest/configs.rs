@@ -1,29 +1,36 @@
 //! `/v1/mcp/configs`: the permissions of a tenant, or of one of its agents, at a server. Null inherits; the
 //! policy stage applies them at every endpoint.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use entity::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig, TenantScope};
+use entity::{
+    ChildResources, ConfigFilter, ConfigPatch, NewConfig, Secrets, SecretsPatch, Server, ServerConfig,
+    TenantScope, Transport,
+};
 use protocol::{AgentId, ConfigId, Scope, ServerId};
 use proxy::policy::Patterns;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::http::problem::Problem;
+use crate::config::remote_address;
+use crate::http::problem::{FieldError, Problem};
 use crate::rest::acting::Acting;
 use crate::rest::describe::{
-    AgentIdText, Always, Conditional, ConfigIdText, Contested, Filtered, Moment, Named, Sent, ServerIdText,
-    body,
+    AgentIdText, Always, ChildResources as ChildResourcesText, Conditional, ConfigIdText, Contested,
+    Filtered, Moment, Named, Sent, ServerIdText, SetBody, body,
 };
 use crate::rest::find;
-use crate::rest::input::form::Form;
+use crate::rest::input::form::{Form, SecretNames};
 use crate::rest::input::parameters::any;
 use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
 use crate::rest::listed::{Created, PageOf, Tagged, created};
+use crate::rest::servers::forms::secrets;
+use crate::rest::servers::rules::{may_set, sets};
 
 body!(NewConfigBody as "NewConfig", new_config, "A config to be made.", {
     "serverId": "calculator", "blockedTools": ["power"], "timeoutMs": 5000
@@ -53,11 +60,22 @@ pub struct ConfigBody {
     blocked_tools: Option<Vec<String>>,
     allowed_resources: Option<Vec<String>>,
     allowed_prompts: Option<Vec<String>>,
+    #[schema(example = json!({"add": "sum"}))]
+    rename: Option<BTreeMap<String, String>>,
+    describe: Option<BTreeMap<String, String>>,
+    /// Names of the variables, whose values are never shown.
+    #[schema(value_type = BTreeMap<String, SetBody>)]
+    env: Secrets,
+    /// Names of the headers, whose values are never shown.
+    #[schema(value_type = BTreeMap<String, SetBody>)]
+    headers: Secrets,
     timeout_ms: Option<i64>,
     max_concurrency: Option<u32>,
     calls_per_minute: Option<u32>,
     max_result_bytes: Option<u64>,
     retries: Option<u8>,
+    #[schema(value_type = Option<ChildResourcesText>)]
+    resources: Option<ChildResources>,
     /// Raised by each change.
     revision: i32,
     #[schema(value_type = Moment)]
@@ -78,11 +96,16 @@ impl From<ServerConfig> for ConfigBody {
             blocked_tools: settings.blocked_tools,
             allowed_resources: settings.allowed_resources,
             allowed_prompts: settings.allowed_prompts,
+            rename: settings.rename,
+            describe: settings.describe,
+            env: row.secrets.env,
+            headers: row.secrets.headers,
             timeout_ms: settings.timeout_ms,
             max_concurrency: settings.max_concurrency,
             calls_per_minute: settings.calls_per_minute,
             max_result_bytes: settings.max_result_bytes,
             retries: settings.retries,
+            resources: settings.resources,
             revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -106,6 +129,7 @@ fn new_config(f: &mut Fields) -> Option<ConfigRequest> {
 }
 
 fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
+    f.patching();
     f.fixed(&["serverId", "agentId"], "cannot be changed: delete the config and make another");
     f.fixed(&["id", "revision", "createdAt", "updatedAt"], "cannot be set");
     Some(settings(f))
@@ -122,18 +146,63 @@ fn settings(f: &mut Fields) -> ConfigPatch {
     let per_minute = "How many calls may come within a minute, on all replicas together; 0 for no limit.";
     let bytes = "The longest result, bytes; a longer one is an error.";
     let retries = "How often a request that only reads is tried again when the server ends during it.";
+    let rename = "New names of the server's own tools, by their own names: callers list and call them by these. A tool of the                   server that has such a name itself is hidden. Patterns of other settings mean the own names.";
+    let describe = "Descriptions of the server's own tools, by their own names, in place of the server's.";
+    let env = "Variables of the server's program, beside and before those of the server. The values are sealed and never \
+               shown again. A caller without `servers:launch` can set those that the server's own `env` has.";
+    let headers =
+        "Headers of requests to a remote server, beside and before those of the server; sealed likewise.";
+    let limits = "Limits of the server's process, on Linux (setrlimit): `memoryMb` of address space, `openFiles`, `cpuSeconds`.";
     ConfigPatch {
         enabled: f.clearing("enabled", form::flag(), "False switches the server off."),
         allowed_tools: f.clearing("allowedTools", patterns(), allowed),
         blocked_tools: f.clearing("blockedTools", patterns(), blocked),
         allowed_resources: f.clearing("allowedResources", addresses(), resources),
         allowed_prompts: f.clearing("allowedPrompts", patterns(), prompts),
+        rename: f.clearing("rename", new_names(), rename),
+        describe: f.clearing("describe", form::by_name(500, 128, form::text(1, 4096)), describe),
+        env: secrets(f, "env", SecretNames::Variables, env),
+        headers: secrets(f, "headers", SecretNames::Headers, headers),
         timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
         max_concurrency: f.clearing("maxConcurrency", form::whole(1, 10_000), concurrency),
         calls_per_minute: f.clearing("callsPerMinute", form::whole(0, 1_000_000), per_minute),
         max_result_bytes: f.clearing("maxResultBytes", form::whole(1, 1 << 30), bytes),
         retries: f.clearing("retries", form::whole(0, 5), retries),
+        resources: f.clearing("resources", child_resources(), limits),
+        headers_for: None,
     }
+}
+
+/// Reads new names of tools, no two alike.
+fn new_names() -> Form<BTreeMap<String, String>> {
+    let name = form::text(1, 64).with("pattern", "^[A-Za-z0-9_-]+$").then(|name| {
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if plain { Ok(name) } else { Err("is 1 to 64 of A-Z, a-z, 0-9, _ and -".to_owned()) }
+    });
+    form::by_name(500, 128, name).then(|names| {
+        let mut seen = BTreeSet::new();
+        match names.values().find(|name| !seen.insert(name.as_str())) {
+            Some(twice) => Err(format!("gives two tools the name `{twice}`")),
+            None => Ok(names),
+        }
+    })
+}
+
+fn child_resources() -> Form<ChildResources> {
+    let limits = form::by_name(3, 16, form::whole::<u64>(1, 1 << 40));
+    Form::named("ChildResources", move |value| {
+        let mut resources = ChildResources::default();
+        for (name, limit) in limits.read(value)? {
+            let place = match name.as_str() {
+                "memoryMb" => &mut resources.memory_mb,
+                "openFiles" => &mut resources.open_files,
+                "cpuSeconds" => &mut resources.cpu_seconds,
+                _ => return Err("has `memoryMb`, `openFiles` and `cpuSeconds` only".to_owned()),
+            };
+            *place = Some(limit);
+        }
+        Ok(resources)
+    })
 }
 
 fn addresses() -> Form<Vec<String>> {
@@ -202,12 +271,15 @@ pub async fn create_config(
     payload: Payload,
 ) -> Result<Tagged<Created<ConfigBody>>, Problem> {
     acting.require(Scope::ConfigsWrite)?;
-    let ConfigRequest { server, agent, patch } = payload.read(new_config)?;
+    let ConfigRequest { server, agent, mut patch } = payload.read(new_config)?;
     let rows = acting.rows(&app);
-    let server = find::server(rows, &server).await?.id;
+    let server = find::server(rows, &server).await?;
     let agent = find::agent_if_named(rows, agent.as_deref()).await?.map(|agent| agent.id);
-    let mut new = NewConfig::new(server, agent);
-    patch.apply(&mut new.settings);
+    fits(&server, &patch)?;
+    may_set(&acting, &app.config, &server, &patch)?;
+    send_headers_to(&server, None, &mut patch)?;
+    let mut new = NewConfig::new(server.id, agent);
+    patch.apply(&mut new.settings, &mut new.secrets)?;
     let config = rows.create_config(new, &acting.actor()).await.map_err(Problem::of("server or agent"))?;
     Ok(([(header::ETAG, etag(&config))], created("/v1/mcp/configs", config.id, config.into())))
 }
@@ -257,7 +329,11 @@ pub async fn update_config(
     acting.require(Scope::ConfigsWrite)?;
     let before = find_row(acting.rows(&app), &name).await?;
     condition.check(&etag(&before))?;
-    let patch = payload.read(config_patch)?;
+    let mut patch = payload.read(config_patch)?;
+    let server = acting.rows(&app).find_server(before.server).await.map_err(Problem::of("server"))?;
+    fits(&server, &patch)?;
+    may_set(&acting, &app.config, &server, &patch)?;
+    send_headers_to(&server, Some(&before), &mut patch)?;
     let revision = condition.is_exact().then_some(before.revision);
     let changed = acting.rows(&app).update_config(before.id, patch, revision, &acting.actor()).await;
     let config = changed.map_err(Problem::of("config"))?;
@@ -282,6 +358,53 @@ pub async fn delete_config(
     let config = find_row(acting.rows(&app), &name).await?;
     acting.rows(&app).delete_config(config.id, &acting.actor()).await.map_err(Problem::of("config"))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses values that a server of this transport has no use for.
+fn fits(server: &Server, patch: &ConfigPatch) -> Result<(), Problem> {
+    let remote = matches!(server.transport, Transport::StreamableHttp | Transport::Websocket);
+    let foreign = [
+        ("env", remote && sets(patch.env.as_ref()).next().is_some()),
+        ("headers", !remote && sets(patch.headers.as_ref()).next().is_some()),
+        ("resources", server.transport != Transport::Stdio && matches!(patch.resources, Some(Some(_)))),
+    ];
+    let foreign: Vec<FieldError> = foreign
+        .into_iter()
+        .filter(|(_, is_foreign)| *is_foreign)
+        .map(|(name, _)| {
+            FieldError::new(
+                name,
+                format!("does not belong to a server with transport {}", server.transport.as_str()),
+            )
+        })
+        .collect();
+    if foreign.is_empty() { Ok(()) } else { Err(Problem::invalid(foreign)) }
+}
+
+/// Notes which server headers are given for. After it moved to another origin, all must be given anew: who moves a
+/// server may not read them.
+fn send_headers_to(
+    server: &Server,
+    before: Option<&ServerConfig>,
+    patch: &mut ConfigPatch,
+) -> Result<(), Problem> {
+    let (Some(changes), Some(url)) = (&patch.headers, &server.settings.url) else { return Ok(()) };
+    let given_for = before.and_then(|config| config.settings.headers_for.as_deref());
+    if given_for.is_some_and(|earlier| !remote_address::same_origin(earlier, url)) {
+        let named = |name: &str| match changes {
+            SecretsPatch::Replace(_) => true,
+            SecretsPatch::Merge(changes) => changes.contains_key(name),
+        };
+        let kept =
+            before.into_iter().flat_map(|config| config.secrets.headers.names()).find(|name| !named(name));
+        if let Some(kept) = kept {
+            let detail =
+                format!("must give `{kept}` anew, or null: the server moved to another origin since");
+            return Err(Problem::invalid(vec![FieldError::new("headers", detail)]));
+        }
+    }
+    patch.headers_for = Some(Some(url.clone()));
+    Ok(())
 }
 
 async fn find_row(rows: TenantScope<'_>, name: &str) -> Result<ServerConfig, Problem> {

@@ -86,6 +86,14 @@ shared! {
         "type": "object", "description": "How often a call that may be repeated is tried again.",
         "required": ["attempts"], "properties": {"attempts": attempts().schema},
     });
+    ChildResources json!({
+        "type": "object", "description": "Limits of a child process.", "additionalProperties": false,
+        "properties": {
+            "memoryMb": {"type": "integer", "minimum": 1, "maximum": 1_u64 << 40},
+            "openFiles": {"type": "integer", "minimum": 1, "maximum": 1_u64 << 40},
+            "cpuSeconds": {"type": "integer", "minimum": 1, "maximum": 1_u64 << 40},
+        },
+    });
     SetBody json!({
         "type": "object", "description": "What is shown of a secret value.",
         "required": ["set"], "properties": {"set": {"type": "boolean", "example": true}},

@@ -7,8 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use protocol::{AgentId, ConfigId, Refusal, Scope, ServerId};
 use proxy::effective::{Effective, Source};
-use proxy::policy::{Patterns, Policy};
+use proxy::policy::{ConfigSpec, Patterns, Policy};
 use proxy::route::find_server;
+use proxy::server::{ChildLimits, LaunchValues};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -40,6 +41,9 @@ pub struct EffectiveBody {
     blocks: Vec<Standing>,
     /// Limits: each holds, from whatever row.
     limits: Vec<Standing>,
+    /// What configs add to the server's launch: names of `env` and `headers`, whose values are never shown, and
+    /// `resources`. Of two with one name the agent's counts.
+    launch: Vec<Standing>,
 }
 
 /// A value and what decided it.
@@ -131,6 +135,11 @@ impl EffectiveBody {
             ("timeoutMs", Decided::set(Some(settings.timeout), millis)),
             ("retries", Decided::set(Some(settings.retries), Value::from)),
             ("maxResultBytes", Decided::set(settings.max_result_bytes, Value::from)),
+            (
+                "rename",
+                Decided::set(settings.renames, |names| json!(names.texts().collect::<BTreeMap<_, _>>())),
+            ),
+            ("describe", Decided::set(settings.descriptions, |texts| json!(texts))),
         ]);
         let blocks = settings.blocked_tools.iter().flatten().flat_map(|Effective { value, source }| {
             value.texts().map(|pattern| Standing {
@@ -145,8 +154,26 @@ impl EffectiveBody {
             fields,
             blocks: blocks.collect(),
             limits: limits(policy),
+            launch: policy.configs().flat_map(launch).collect(),
         }
     }
+}
+
+/// Returns what a config adds to the server's launch.
+fn launch(row: &ConfigSpec) -> impl Iterator<Item = Standing> {
+    let LaunchValues { env, headers, limits, withheld: _ } = &row.values;
+    let ChildLimits { memory_mb, open_files, cpu_seconds } = limits;
+    let names = [("env", env), ("headers", headers)]
+        .into_iter()
+        .flat_map(|(field, values)| values.keys().map(move |name| (field, json!(name))));
+    let limits = [("memoryMb", memory_mb), ("openFiles", open_files), ("cpuSeconds", cpu_seconds)]
+        .into_iter()
+        .filter_map(|(name, limit)| Some(("resources", json!({ name: (*limit)? }))));
+    names
+        .chain(limits)
+        .map(|(field, value)| Standing { field, decided: Decided::of(value, row.source()) })
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// Returns the limits that hold together for a call.

@@ -11,8 +11,8 @@ use proxy::bridge::Client;
 use proxy::catalog::ListKind;
 use proxy::policy::Policy;
 use proxy::pool::State as Health;
-use proxy::route::{Name, Verb, find_member};
-use proxy::view::Member;
+use proxy::renames::Meant;
+use proxy::route::{Name, Verb, find_member, meant, taken};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -124,10 +124,11 @@ pub async fn explain(
     let id = agent.as_ref().map_or(acting.caller.agent, |agent| Some(agent.id));
     let mut checks = vec![scope(&acting, &app, agent.as_ref()).await?];
     let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
-    let found = match &server {
-        Some(server) => find_member(&view, verb, Name::Own { server, name: &name }),
-        None => find_member(&view, verb, Name::Exposed(&name)),
+    let form = match &server {
+        Some(server) => Name::Own { server, name: &name },
+        None => Name::Exposed(&name),
     };
+    let found = find_member(&view, verb, form);
     let (member, own) = match found {
         Ok(found) => found,
         Err(refusal) => {
@@ -146,7 +147,11 @@ pub async fn explain(
         Verb::ReadResource => ListKind::Resources,
         _ => ListKind::Prompts,
     };
-    let (own, listed) = look_up(&app, &acting, member, list, &own, server.is_none());
+    let (own, listed) = match meant(&policy, verb, form, &own) {
+        Meant::Taken(new) => (own.to_string(), Err(taken(&policy, &own, new))),
+        Meant::Renamed(own) => look_up(&app, &acting, &policy, list, own, false),
+        Meant::Own => look_up(&app, &acting, &policy, list, &own, server.is_none()),
+    };
     checks.push(Check::of("listed", listed));
     checks.push(Check::of("policy", policy.item(list, &own).map(|()| None)));
     checks.push(Check::of("state", state(&app, &acting, &policy)));
@@ -198,13 +203,13 @@ async fn scope(acting: &Acting, app: &App, agent: Option<&Agent>) -> Result<Chec
 fn look_up(
     app: &App,
     acting: &Acting,
-    member: &Member,
+    policy: &Policy,
     list: ListKind,
     name: &str,
     exposed: bool,
 ) -> (String, Result<Option<String>, Refusal>) {
     let upstreams = &app.gateway.upstreams;
-    let key = upstreams.bridge.list_key(acting.tenant(), &member.spec, &Client::plain());
+    let key = upstreams.bridge.list_key(acting.tenant(), &policy.spec, &Client::plain());
     let Some(listing) = upstreams.catalog.known_or_last(&key, list) else {
         let reason = "the server has not listed yet; its list is requested at the first call".to_owned();
         return (name.to_owned(), Ok(Some(reason)));
@@ -213,7 +218,7 @@ fn look_up(
     if let Some(item) = item {
         return (item.name.to_string(), Ok(None));
     }
-    let slug = &member.spec.slug;
+    let slug = &policy.spec.slug;
     if let Some(left_out) = listing.left_out.iter().find(|left_out| left_out.name.as_deref() == Some(name)) {
         let reason = format!("its definition by `{slug}` is left out of lists: {}", left_out.reason);
         return (name.to_owned(), Err(Refusal::new(Code::UnreadableAnswer, reason).since(listing.listed_at)));

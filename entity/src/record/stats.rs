@@ -11,8 +11,8 @@ use protocol::outcome::Outcome;
 use rusqlite::{Connection, OpenFlags};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect, QueryTrait, Select,
-    Statement, Value,
+    ColumnTrait, DatabaseConnection, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect,
+    QueryTrait, Select, Statement, Value,
 };
 use uuid::Uuid;
 
@@ -304,11 +304,7 @@ fn sqlite_row(row: &rusqlite::Row<'_>, by: GroupBy) -> rusqlite::Result<(Key, Pa
 }
 
 /// Reads rows that PostgreSQL has grouped already, by bin as well.
-async fn in_postgres(
-    query: Select<Entity>,
-    by: GroupBy,
-    db: &DatabaseConnection,
-) -> Result<Groups, DbError> {
+async fn in_postgres(query: Select<Entity>, by: GroupBy, db: &DatabaseConnection) -> Result<Groups, DbError> {
     #[derive(sea_orm::FromQueryResult)]
     struct Row {
         server_id: Option<Uuid>,

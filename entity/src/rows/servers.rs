@@ -62,13 +62,18 @@ pub(crate) enum Sealed {
     Headers,
 }
 
-impl Model {
-    pub(crate) fn place(&self, column: Sealed) -> Place {
-        let column = match column {
+impl Sealed {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
             Sealed::Env => "env_sealed",
             Sealed::Headers => "headers_sealed",
-        };
-        Place { table: "mcp_servers", column, row: self.id, tenant: self.tenant_id }
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn place(&self, column: Sealed) -> Place {
+        Place { table: "mcp_servers", column: column.as_str(), row: self.id, tenant: self.tenant_id }
     }
 
     pub(crate) fn sealed(&mut self, column: Sealed) -> &mut Option<Vec<u8>> {

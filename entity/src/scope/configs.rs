@@ -13,7 +13,7 @@ use crate::page::{Page, Paged};
 use crate::rows::server_configs::{ActiveModel, Column, Entity, Model};
 use crate::rows::{agents, all_set, servers};
 use crate::scope::{TenantScope, paged, refuse_nul};
-use crate::server_config::{ConfigFilter, ConfigPatch, NewConfig, ServerConfig};
+use crate::server_config::{ConfigFilter, ConfigPatch, ConfigSecrets, NewConfig, ServerConfig};
 use crate::time;
 
 impl TenantScope<'_> {
@@ -26,17 +26,18 @@ impl TenantScope<'_> {
         if let Some(AgentId(agent)) = filter.agent {
             select = select.filter(Column::AgentId.eq(agent));
         }
-        paged(select, page, self.db.reader()).await?.try_map(ServerConfig::try_from)
+        paged(select, page, self.db.reader()).await?.try_map(|row| row.into_config(&self.db.seal()))
     }
 
     pub async fn all_configs(&self) -> Result<Vec<ServerConfig>, DbError> {
         let rows = self.own_configs().order_by_asc(Column::Id).all(self.db.reader()).await?;
-        rows.into_iter().map(ServerConfig::try_from).collect()
+        let seal = self.db.seal();
+        rows.into_iter().map(|row| row.into_config(&seal)).collect()
     }
 
     pub async fn find_config(&self, id: ConfigId) -> Result<ServerConfig, DbError> {
         let row = self.own_configs().filter(Column::Id.eq(id.0)).one(self.db.reader()).await?;
-        row.ok_or(DbError::NotFound)?.try_into()
+        row.ok_or(DbError::NotFound)?.into_config(&self.db.seal())
     }
 
     /// Creates the one config of a server (own or global) for the tenant or one of its agents; a second one
@@ -47,16 +48,20 @@ impl TenantScope<'_> {
         self.hold_tenant(&change.tx).await?;
         self.hold_parties(&new, &change.tx).await?;
         let now = time::to_column(time::now());
-        let row = Model {
+        let mut row = Model {
             id: ConfigId::new().0,
             tenant_id: self.tenant.0,
             server_id: new.server.0,
             agent_id: new.agent.map(|agent| agent.0),
             settings: json!(new.settings),
+            env_sealed: None,
+            headers_sealed: None,
             revision: 1,
             created_at: now,
             updated_at: now,
         };
+        let seal = self.db.seal();
+        row.put(&new.secrets, &seal);
         Entity::insert::<ActiveModel>(all_set(row.clone()))
             .exec_without_returning(&change.tx)
             .await
@@ -64,9 +69,9 @@ impl TenantScope<'_> {
                 true => DbError::Conflict("a config for this server and agent exists".to_owned()),
                 false => error.into(),
             })?;
-        let event = self.config_event("config.create", &row);
+        let event = self.config_event("config.create", &row, &new.secrets);
         change.commit([event]).await?;
-        row.try_into()
+        row.into_config(&seal)
     }
 
     /// Changes a config. `expected_revision` is the one that the caller has seen.
@@ -82,26 +87,29 @@ impl TenantScope<'_> {
         if expected_revision.is_some_and(|expected| expected != before.revision) {
             return Err(DbError::RevisionMismatch);
         }
-        let config = ServerConfig::try_from(before.clone())?;
-        let mut settings = config.settings.clone();
-        patch.apply(&mut settings);
-        if settings == config.settings {
+        let seal = self.db.seal();
+        let config = before.clone().into_config(&seal)?;
+        let (mut settings, mut secrets) = (config.settings.clone(), config.secrets.clone());
+        patch.apply(&mut settings, &mut secrets)?;
+        if settings == config.settings && secrets == config.secrets {
             return Ok(config);
         }
         refuse_nul(settings.texts())?;
         let mut row = Model { settings: json!(settings), ..before };
+        row.put(&secrets, &seal);
         row.revision += 1;
         row.updated_at = time::to_column(time::now());
         Entity::update::<ActiveModel>(all_set(row.clone())).exec(&change.tx).await?;
-        let event = self.config_event("config.update", &row);
+        let event = self.config_event("config.update", &row, &secrets);
         change.commit([event]).await?;
-        row.try_into()
+        row.into_config(&seal)
     }
 
     pub async fn delete_config(&self, id: ConfigId, actor: &Actor) -> Result<(), DbError> {
         let change = self.change(actor).await?;
         let row = self.own_config(id, &change.tx).await?;
-        let event = self.config_event("config.delete", &row);
+        let secrets = row.clone().into_config(&self.db.seal())?.secrets;
+        let event = self.config_event("config.delete", &row, &secrets);
         row.delete(&change.tx).await?;
         change.commit([event]).await
     }
@@ -126,11 +134,13 @@ impl TenantScope<'_> {
         Ok(())
     }
 
-    fn config_event(&self, action: &'static str, row: &Model) -> Event {
+    fn config_event(&self, action: &'static str, row: &Model, secrets: &ConfigSecrets) -> Event {
         let details = json!({
             "server": protocol::ServerId(row.server_id),
             "agent": row.agent_id.map(AgentId),
             "settings": row.settings,
+            "env": secrets.env,
+            "headers": secrets.headers,
             "revision": row.revision,
         });
         Event { tenant: Some(self.tenant), action, target: ConfigId(row.id).to_string(), details }

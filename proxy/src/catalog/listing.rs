@@ -41,6 +41,11 @@ pub struct Listing {
     pub note: Option<String>,
 }
 
+/// Returns a name in the form in which kebab, snake and spaced form and letter case are one.
+pub fn plain(name: &str) -> String {
+    name.to_lowercase().replace(['-', ' '], "_")
+}
+
 /// A listed tool, resource, template or prompt.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -123,7 +128,6 @@ impl Listing {
 
     /// Returns the item by the server's own name, with kebab, snake and spaced form and letter case as one.
     pub fn find_loosely(&self, name: &str) -> Option<&Item> {
-        let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
         let wanted = plain(name);
         self.items.iter().find(|item| plain(&item.name) == wanted)
     }

@@ -8,6 +8,7 @@ mod listing;
 mod page;
 mod stored;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use crate::server::Launch;
 use crate::splice::Key;
 use crate::upstream::Initialized;
 
-pub use listing::{Item, Listing};
+pub use listing::{Item, Listing, plain};
 pub use stored::{Part, StoredPart};
 
 use stored::Upkeep;
@@ -243,10 +244,14 @@ impl Catalog {
         own.or_else(|| self.of_other_era(key)?.initialized())
     }
 
-    /// Forgets the revisions of a server but for the present one; all of them when the server is gone.
-    pub fn forget(&self, tenant: TenantId, server: ServerId, present: Option<i32>) {
-        let is_old =
-            |key: &PoolKey| (key.tenant, key.server) == (tenant, server) && Some(key.revision) != present;
+    /// Forgets the lists of a server but for those of the present revision with these marks.
+    pub fn forget(&self, tenant: TenantId, server: ServerId, present: Option<(i32, &HashSet<u64>)>) {
+        let is_kept = |key: &PoolKey| {
+            present.is_some_and(|(revision, variants)| {
+                key.revision == revision && variants.contains(&key.variant)
+            })
+        };
+        let is_old = |key: &PoolKey| (key.tenant, key.server) == (tenant, server) && !is_kept(key);
         self.slots.retain(|key, _| !is_old(key));
     }
 

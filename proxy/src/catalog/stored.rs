@@ -118,7 +118,7 @@ impl Catalog {
         let mut idle: Vec<(Timestamp, PoolKey)> = self
             .slots
             .iter()
-            .filter(|slot| slot.key().owner == 0)
+            .filter(|slot| slot.key().owner == 0 && slot.key().variant == 0)
             .filter_map(|slot| Some((oldest(slot.value()).filter(|at| *at < before)?, *slot.key())))
             .filter(|(_, key)| !self.pool.is_running(key))
             .collect();
@@ -243,6 +243,10 @@ impl Catalog {
     }
 
     fn note(&self, key: &PoolKey, part: Part, body: Arc<str>, listed_at: Timestamp) {
+        // Marks of launches with values of configs change with each process.
+        if key.variant != 0 {
+            return;
+        }
         self.upkeep.parts.lock().insert((*key, part), StoredPart { key: *key, part, body, listed_at });
         self.upkeep.added.notify_one();
     }

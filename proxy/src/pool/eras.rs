@@ -29,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The most verdicts that wait to be stored; the oldest are dropped.
 const UNSTORED: usize = 4096;
 
+/// A server at one revision, with the mark of its launch, for one tenant.
+type Asked = (TenantId, ServerId, i32, u64);
+
 /// Outcome of a probe: the eras or the failure to start; `None` before.
 type Told = Option<Result<Eras, Refusal>>;
 
@@ -38,9 +41,9 @@ pub struct Verdicts {
     /// Verdicts by server and revision, read with every request; `None` where the earlier one is in doubt.
     found: ArcSwap<HashMap<(ServerId, i32), Option<EraVerdict>>>,
     unstored: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
-    asking: DashMap<(TenantId, ServerId, i32), watch::Receiver<Told>>,
+    asking: DashMap<Asked, watch::Receiver<Told>>,
     /// Servers that a probe gave no verdict on, with its time.
-    unlearned: DashMap<(TenantId, ServerId, i32), Instant>,
+    unlearned: DashMap<Asked, Instant>,
 }
 
 impl Verdicts {
@@ -75,6 +78,10 @@ impl Verdicts {
     }
 }
 
+fn probe_of(tenant: TenantId, spec: &ServerSpec) -> Asked {
+    (tenant, spec.id, spec.revision, spec.variant)
+}
+
 impl Pool {
     /// Returns the eras if they are known without a probe.
     pub fn known_eras(&self, spec: &ServerSpec) -> Option<Eras> {
@@ -107,7 +114,7 @@ impl Pool {
             Launch::Stdio(_) | Launch::Http(_) | Launch::Websocket(_) => {
                 self.ask_server(spec, legacy, deadline).await
             }
-            Launch::Unsupported { .. } => Ok(Eras::LEGACY),
+            Launch::Unsupported { .. } | Launch::Withheld { .. } => Ok(Eras::LEGACY),
         }
     }
 
@@ -130,7 +137,7 @@ impl Pool {
         if self.is_left_alone(spec, legacy.tenant) {
             return Ok(Eras::LEGACY);
         }
-        let asked = (legacy.tenant, spec.id, spec.revision);
+        let asked = probe_of(legacy.tenant, spec);
         let mut told = match self.shared.verdicts.asking.entry(asked) {
             Place::Occupied(asking) => asking.get().clone(),
             Place::Vacant(place) => {
@@ -159,15 +166,17 @@ impl Pool {
     async fn probe(&self, spec: &Arc<ServerSpec>, legacy: PoolKey, tell: watch::Sender<Told>) {
         let eras = match &spec.launch {
             Launch::Stdio(launch) => self.first_start(spec, launch, legacy).await,
-            Launch::Http(_) | Launch::Websocket(_) | Launch::Builtin { .. } | Launch::Unsupported { .. } => {
-                Ok(self.ask_remote(spec, legacy.tenant).await)
-            }
+            Launch::Http(_)
+            | Launch::Websocket(_)
+            | Launch::Builtin { .. }
+            | Launch::Unsupported { .. }
+            | Launch::Withheld { .. } => Ok(self.ask_remote(spec, legacy.tenant).await),
         };
         if let Ok(Some(eras)) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
             self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
         }
-        self.shared.verdicts.asking.remove(&(legacy.tenant, spec.id, spec.revision));
+        self.shared.verdicts.asking.remove(&probe_of(legacy.tenant, spec));
         tell.send_replace(Some(eras.map(|eras| eras.unwrap_or(Eras::LEGACY))));
     }
 
@@ -181,7 +190,10 @@ impl Pool {
         let asked = match &spec.launch {
             Launch::Http(launch) => http::eras(&plan, launch, deadline).await,
             Launch::Websocket(launch) => websocket::eras(&plan, launch, deadline).await,
-            Launch::Stdio(_) | Launch::Builtin { .. } | Launch::Unsupported { .. } => Ok(None),
+            Launch::Stdio(_)
+            | Launch::Builtin { .. }
+            | Launch::Unsupported { .. }
+            | Launch::Withheld { .. } => Ok(None),
         };
         let eras = asked.unwrap_or_else(|refusal| {
             logs.note(format!("it could not be found out which era it speaks: {}", refusal.reason));
@@ -190,7 +202,7 @@ impl Pool {
         if eras.is_none() {
             let unlearned = &self.shared.verdicts.unlearned;
             unlearned.retain(|_, at| at.elapsed() < AGAIN);
-            unlearned.insert((tenant, spec.id, spec.revision), Instant::now());
+            unlearned.insert(probe_of(tenant, spec), Instant::now());
         }
         eras
     }
@@ -198,7 +210,8 @@ impl Pool {
     /// Returns true if the server may not be started now: stopped, in backoff, or probed without a verdict.
     fn is_left_alone(&self, spec: &ServerSpec, tenant: TenantId) -> bool {
         let verdicts = &self.shared.verdicts;
-        let probed = verdicts.unlearned.get(&(tenant, spec.id, spec.revision));
+        let is_same = |key: &PoolKey| (key.revision, key.variant) == (spec.revision, spec.variant);
+        let probed = verdicts.unlearned.get(&probe_of(tenant, spec));
         self.shared.is_closing()
             || self.shared.stopped_by_operator.contains_key(&(tenant, spec.id))
             || probed.is_some_and(|at| at.elapsed() < AGAIN)
@@ -206,7 +219,7 @@ impl Pool {
                 .shared
                 .of(tenant, spec.id)
                 .iter()
-                .any(|entry| entry.key.revision == spec.revision && entry.is_left_alone())
+                .any(|entry| is_same(&entry.key) && entry.is_left_alone())
     }
 }
 

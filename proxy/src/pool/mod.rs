@@ -19,6 +19,7 @@ mod state;
 mod status;
 mod subscriptions;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -54,13 +55,16 @@ pub struct PoolKey {
     pub owner: u64,
     /// Client capabilities that the handshake declares, as bits; zero for none.
     pub declared: u64,
+    /// Mark of values that configs add to the server's launch; zero for none.
+    pub variant: u64,
 }
 
 impl PoolKey {
     /// Returns the key of the upstream that all callers of a tenant share. Global servers too run once per
     /// tenant: a child may remember earlier requests.
     pub fn shared(tenant: TenantId, spec: &ServerSpec, era: Era) -> Self {
-        Self { tenant, server: spec.id, revision: spec.revision, era, owner: 0, declared: 0 }
+        let (revision, variant) = (spec.revision, spec.variant);
+        Self { tenant, server: spec.id, revision, era, owner: 0, declared: 0, variant }
     }
 }
 
@@ -294,6 +298,13 @@ impl Pool {
     /// A later request starts a new upstream.
     pub async fn retire(&self, tenant: TenantId, server: ServerId) {
         self.retire_where(|key| key.tenant == tenant && key.server == server).await;
+    }
+
+    /// Retires the upstreams of a server whose configs changed, but for those with these marks.
+    pub async fn retire_variants(&self, tenant: TenantId, server: ServerId, kept: HashSet<u64>) {
+        let gone =
+            |key: &PoolKey| key.tenant == tenant && key.server == server && !kept.contains(&key.variant);
+        self.retire_where(gone).await;
     }
 
     async fn retire_where(&self, gone: impl Fn(&PoolKey) -> bool) {

@@ -35,6 +35,10 @@ pub async fn start(entry: &Entry, generation: u64) -> Result<Running, NotStarted
             let plan = remote_plan(&entry.pool, &entry.spec, peer_plan(entry));
             Ok(remote(websocket::start(&plan, launch, generation, until(entry)).await)?)
         }
+        Launch::Withheld { reason } => {
+            let hint = "a caller with configs:write can give the values anew: PATCH /v1/mcp/configs/{id}";
+            Err(Refusal::new(Code::NotConfigured, *reason).hint(hint).into())
+        }
         Launch::Unsupported { transport } => {
             let reason = format!("the transport `{transport}` is not supported by this gateway");
             Err(Refusal::new(Code::NotConfigured, reason).into())
@@ -147,7 +151,9 @@ pub fn remote_plan(pool: &PoolState, spec: &ServerSpec, peer: PeerPlan) -> Remot
     let settings = &pool.settings;
     let trusted = match &spec.launch {
         Launch::Http(launch) | Launch::Websocket(launch) => launch.trusted,
-        Launch::Builtin { .. } | Launch::Stdio(_) | Launch::Unsupported { .. } => false,
+        Launch::Builtin { .. } | Launch::Stdio(_) | Launch::Unsupported { .. } | Launch::Withheld { .. } => {
+            false
+        }
     };
     let egress = if trusted { settings.trusted_egress.clone() } else { settings.egress.clone() };
     RemotePlan { peer, egress, message_cap: settings.line_cap }

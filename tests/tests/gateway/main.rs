@@ -9,6 +9,7 @@ mod catalog;
 mod children;
 mod collab;
 mod config_items;
+mod config_launch;
 mod configs;
 mod conformance;
 mod declared;
@@ -92,6 +93,7 @@ fn main() -> std::process::ExitCode {
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
         ("config_items", config_items::CASES),
+        ("config_launch", config_launch::CASES),
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),

@@ -127,6 +127,32 @@ pub fn list<T: 'static>(max: usize, of: Form<T>) -> Form<Vec<T>> {
     })
 }
 
+/// Reads an object of at most so many names, of at most so many characters each, whose values have one form.
+pub fn by_name<T: 'static>(max: usize, longest: usize, of: Form<T>) -> Form<BTreeMap<String, T>> {
+    let schema = json!({
+        "type": "object", "propertyNames": {"type": "string", "minLength": 1, "maxLength": longest},
+        "additionalProperties": of.schema, "maxProperties": max,
+    });
+    let name = text(1, longest);
+    Form::new(schema, move |value| {
+        let Value::Object(members) = value else {
+            return Err(format!("is an object, not {}", kind_of(value)));
+        };
+        if members.len() > max {
+            return Err(format!("has at most {max} names, not {}", members.len()));
+        }
+        let entry = |(key, value): (&String, &Value)| {
+            let key = name
+                .read(&Value::from(key.as_str()))
+                .map_err(|detail| format!("has a name that {detail}"))?;
+            let read =
+                of.read(value).map_err(|detail| format!("has in `{}` what {detail}", shortened(&key)))?;
+            Ok((key, read))
+        };
+        members.iter().map(entry).collect()
+    })
+}
+
 pub fn slug() -> Form<Slug> {
     Form::named("ServerSlug", |value| {
         let text = value.as_str().ok_or_else(|| format!("is a text, not {}", kind_of(value)))?;
@@ -145,7 +171,7 @@ pub fn agent_slug() -> Form<String> {
 /// Reads variables or headers: names with their secret values.
 pub fn secrets(kind: SecretNames) -> Form<BTreeMap<String, String>> {
     Form::new(secrets_schema(json!("string")), move |value| {
-        let values = by_name(kind, value, |value| secret(value).map(str::to_owned))?;
+        let values = secrets_by_name(kind, value, |value| secret(value).map(str::to_owned))?;
         kind.check(values.iter().map(|(name, value)| (name, value.as_str())))?;
         Ok(values)
     })
@@ -154,7 +180,7 @@ pub fn secrets(kind: SecretNames) -> Form<BTreeMap<String, String>> {
 /// Reads variables or headers of a patch, in which null removes a name.
 pub fn secret_changes(kind: SecretNames) -> Form<BTreeMap<String, Option<String>>> {
     Form::new(secrets_schema(json!(["string", "null"])), move |value| {
-        let changes = by_name(kind, value, |value| match value {
+        let changes = secrets_by_name(kind, value, |value| match value {
             Value::Null => Ok(None),
             value => secret(value).map(|text| Some(text.to_owned())),
         })?;
@@ -208,7 +234,7 @@ impl SecretNames {
     }
 }
 
-fn by_name<T>(
+fn secrets_by_name<T>(
     kind: SecretNames,
     value: &Value,
     read: impl Fn(&Value) -> Read<T>,

@@ -140,7 +140,8 @@ impl<'a> Showing<'a> {
         let Upstreams { bridge, catalog, .. } = &self.app.gateway.upstreams;
         let member = self.view.find(row.slug.as_str()).filter(|member| member.spec.id == row.id);
         let lists: Vec<(ListKind, Arc<Listing>)> = member.map_or_else(Vec::new, |member| {
-            let key = bridge.list_key(self.acting.tenant(), &member.spec, &Client::plain());
+            let spec = member.spec_for(self.acting.caller.agent);
+            let key = bridge.list_key(self.acting.tenant(), spec, &Client::plain());
             let known = |kind| Some((kind, catalog.known_or_last(&key, kind)?));
             ListKind::ALL.into_iter().filter_map(known).collect()
         });

@@ -122,7 +122,7 @@ fn settings(f: &mut Fields, transport: Option<Transport>) -> ServerPatch {
 }
 
 /// Reads sealed values; a patch can name single ones, and answers do not show them.
-fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -> Option<SecretsPatch> {
+pub fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &str) -> Option<SecretsPatch> {
     if f.is_patch() {
         let about = format!(
             "{about} A value sets one, null removes it, others stay; null instead of the object removes all."

@@ -7,7 +7,7 @@ pub mod discover;
 pub mod forms;
 pub mod process;
 mod remote;
-mod rules;
+pub mod rules;
 mod values;
 
 use std::sync::Arc;

@@ -101,7 +101,8 @@ pub(super) async fn running(app: &App, acting: &Acting, name: &str) -> Result<Ru
     let view = app.gateway.upstreams.directory.view(acting.tenant()).await?;
     match view.find(server.slug.as_str()) {
         Some(member) if member.spec.id == server.id => {
-            Ok(Running { spec: Arc::clone(&member.spec), server, tenant: view.tenant })
+            let spec = Arc::clone(member.spec_for(acting.caller.agent));
+            Ok(Running { spec, server, tenant: view.tenant })
         }
         Some(member) => {
             let reason = format!("the tenant's own server `{}` hides this one", server.slug);

@@ -1,10 +1,10 @@
 //! Permissions to register and change servers. Registering a stdio server is running a program: it needs
 //! `servers:launch`, and the operator may narrow which programs.
 
-use entity::{NewServer, Server, ServerPatch, Transport};
+use entity::{ConfigPatch, NewServer, SecretsPatch, Server, ServerPatch, Transport};
 use protocol::{Code, Refusal, Scope};
 
-use crate::config::{Config, decides_program};
+use crate::config::{Config, decides_code, decides_program};
 use crate::http::problem::Problem;
 use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
@@ -37,18 +37,40 @@ pub fn may_change(
         acting.require(Scope::ServersLaunch)?;
         let command = command.as_ref().unwrap_or(&server.settings.command);
         command_allowed(config, command.as_deref())?;
-        match env {
-            Some(entity::SecretsPatch::Replace(values)) => {
-                variables_allowed(config, values.keys().map(String::as_str))?;
-            }
-            Some(entity::SecretsPatch::Merge(changes)) => {
-                let set = changes.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str());
-                variables_allowed(config, set)?;
-            }
-            None => {}
-        }
+        variables_allowed(config, sets(env.as_ref()))?;
     }
     Ok(())
+}
+
+/// Refuses with 403 variables of a config that decide what a stdio server executes, which needs `servers:launch`.
+pub fn may_set(
+    acting: &Acting,
+    config: &Config,
+    server: &Server,
+    patch: &ConfigPatch,
+) -> Result<(), Problem> {
+    if server.transport != Transport::Stdio {
+        return Ok(());
+    }
+    variables_allowed(config, sets(patch.env.as_ref()))?;
+    let is_declared = |name: &str| server.settings.env.names().any(|declared| declared == name);
+    let foreign = sets(patch.env.as_ref()).find(|name| !is_declared(name) || decides_code(name));
+    match foreign {
+        Some(_) => Ok(acting.require(Scope::ServersLaunch)?),
+        None => Ok(()),
+    }
+}
+
+/// Returns the names that a change of secrets gives values.
+pub fn sets(patch: Option<&SecretsPatch>) -> impl Iterator<Item = &str> {
+    let names: Vec<&str> = match patch {
+        Some(SecretsPatch::Replace(values)) => values.keys().map(String::as_str).collect(),
+        Some(SecretsPatch::Merge(changes)) => {
+            changes.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect()
+        }
+        None => Vec::new(),
+    };
+    names.into_iter()
 }
 
 /// Refuses with 403 a tenant's change of a global server.
