@@ -76,8 +76,8 @@ async fn fill(db: &Db, dir: &std::path::Path, rows: usize) -> Filled {
         if row == rows / 2 {
             half = Timestamp::now();
         }
-        if row % 64 == 0 {
-            tokio::task::yield_now().await;
+        if row % 10_000 == 0 {
+            recorder.flush().await.expect("flush");
         }
     }
     recorder.flush().await.expect("flush");

@@ -149,6 +149,7 @@ fn pooled(options: &Options) -> Pooled {
         description: None,
         category: None,
         launch: Launch::Stdio(launch),
+        variant: 0,
         revision: 1,
         enabled: true.into(),
         timeout: Duration::from_secs(30).into(),

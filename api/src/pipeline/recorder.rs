@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entity::record::{self, Begin, Finish, Kind, OpenRecord, RecordedError, Redaction};
+use jiff::Timestamp;
 use memchr::memmem;
 use protocol::{ExecutionId, Outcome, Refusal};
 use proxy::pool::Delivered;
@@ -45,10 +46,13 @@ impl Recorder {
         permit: &Permit,
     ) -> Result<Open, Refusal> {
         let route = permit.route();
-        let id = ExecutionId::new();
         let rules = self.redactions.of(context.caller.tenant);
+        let started_at = Timestamp::now();
+        let id = ExecutionId::at(started_at);
         let record = match kind(route.verb) {
-            Some(kind) => Some(self.record.begin(self.entry(id, kind, context, call, route, &rules)).await?),
+            Some(kind) => Some(
+                self.record.begin(self.entry((id, started_at), kind, context, call, route, &rules)).await?,
+            ),
             None => None,
         };
         Ok(Open {
@@ -67,7 +71,9 @@ impl Recorder {
         metrics::operation(route.policy.spec.slug.as_str(), route.verb, outcome, Duration::ZERO, 0, 0);
         if let Some(kind) = kind(route.verb) {
             let rules = self.redactions.of(context.caller.tenant);
-            let entry = self.entry(ExecutionId::new(), kind, context, call, &route, &rules);
+            let started_at = Timestamp::now();
+            let id = ExecutionId::at(started_at);
+            let entry = self.entry((id, started_at), kind, context, call, &route, &rules);
             let error = Some(recorded(&refusal, &rules));
             self.record.refused(entry, Finish { error, ..Finish::bare(outcome, 0) });
         }
@@ -76,7 +82,7 @@ impl Recorder {
 
     fn entry(
         &self,
-        id: ExecutionId,
+        (id, started_at): (ExecutionId, Timestamp),
         kind: Kind,
         context: Context<'_>,
         call: &Call<'_>,
@@ -100,7 +106,7 @@ impl Recorder {
                 Kind::ResourcesRead => rules.text(&route.name).into_owned(),
                 Kind::ToolsCall | Kind::PromptsGet => route.name.to_string(),
             },
-            started_at: jiff::Timestamp::now(),
+            started_at,
             arguments: (!arguments.is_empty()).then(|| rules.arguments(arguments, self.argument_bytes)),
             digest: record::digest(arguments),
             argument_bytes: u32::try_from(arguments.len()).unwrap_or(u32::MAX),

@@ -67,7 +67,7 @@ pub struct FiguresBody {
     tokens_in: u64,
     tokens_out: u64,
     result_bytes: u64,
-    /// Duration that half of the calls that were delivered did not exceed, within 1 %; null without any.
+    /// Duration that half of the calls that were delivered did not exceed, within 2 %; null without any.
     p50_ms: Option<f64>,
     p95_ms: Option<f64>,
     p99_ms: Option<f64>,

@@ -148,8 +148,8 @@ pub(super) fn narrow(
     if let Some(kind) = filter.kind {
         query = query.filter(Column::Kind.eq(kind.as_str()));
     }
-    // An id is made within moments of the start, so the key's order finds the time range; the exact bounds
-    // are the column's.
+    // An id has the time of the start, so the key's order finds the time range; the exact bounds are the
+    // column's.
     if let Some(after) = filter.started_after {
         query = query
             .filter(Column::Id.gte(first_id_at(after, -ID_SLACK_MS)))
@@ -163,8 +163,8 @@ pub(super) fn narrow(
     query
 }
 
-/// Largest difference between an execution's id and its start: an hour, for clocks that were set.
-const ID_SLACK_MS: i64 = 3_600_000;
+/// More than the difference between an execution's start and the time in its id, which has milliseconds.
+const ID_SLACK_MS: i64 = 1_000;
 
 /// Returns an id after all executions that started before a time.
 pub(crate) fn first_id_after(at: Timestamp) -> Uuid {

@@ -54,6 +54,7 @@ impl App {
             description: None,
             category: None,
             launch,
+            variant: 0,
             revision: 1,
             enabled: true.into(),
             timeout: Duration::from_secs(10).into(),

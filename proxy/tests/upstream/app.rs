@@ -81,6 +81,7 @@ impl App {
             description: None,
             category: None,
             launch: Launch::Stdio(launch),
+            variant: 0,
             revision: 1,
             enabled: true.into(),
             timeout: Duration::from_secs(10).into(),

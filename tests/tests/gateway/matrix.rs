@@ -118,6 +118,7 @@ impl Things {
             "update_server" => json!({ "name": "Changed" }),
             "create_task" => json!({ "id": "new", "title": "New" }),
             "update_task" => json!({ "title": "Changed" }),
+            "update_record_settings" => json!({ "retentionDays": 30 }),
             "create_tenant" => json!({ "slug": "new", "name": "New" }),
             "execute_tool" => {
                 json!({ "server": self.ids["servers"], "tool": "echo", "arguments": { "nonce": "n" } })

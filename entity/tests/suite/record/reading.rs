@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entity::record::{Begin, ExecutionFilter, Finish, Kind, ServerKey};
 use entity::{Actor, DbError};
-use protocol::{Outcome, TenantId};
+use protocol::{ExecutionId, Outcome, TenantId};
 
 use super::store::{Store, begin, fine};
 use crate::ground::stdio;
@@ -67,6 +67,7 @@ async fn filters_narrow(store: Store) {
     late.tool = "other".to_owned();
     late.server_slug = "git".into();
     late.started_at = early.started_at + Duration::from_secs(60);
+    late.id = ExecutionId::at(late.started_at);
     recorder.begin(early.clone()).await.unwrap().close(fine());
     recorder.begin(late.clone()).await.unwrap().close(Finish::bare(Outcome::ToolError, 1));
     recorder.flush().await.unwrap();

@@ -14,8 +14,7 @@ tests!(
 /// Facts of a call that started this many hours ago.
 fn hours_ago(tenant: TenantId, hours: i64) -> Begin {
     let at = Timestamp::now().saturating_sub(SignedDuration::from_hours(hours)).unwrap();
-    let moment = uuid::Timestamp::from_unix(uuid::NoContext, at.as_second() as u64, 0);
-    Begin { id: ExecutionId(uuid::Uuid::new_v7(moment)), started_at: at, ..begin(tenant) }
+    Begin { id: ExecutionId::at(at), started_at: at, ..begin(tenant) }
 }
 
 async fn keep_for(store: &Store, tenant: TenantId, days: u32) {
