@@ -126,7 +126,7 @@ pub fn env_example() -> String {
     for (name, what) in PARTS {
         text.push_str(&format!("# {name}=  {what}\n"));
     }
-    text.push_str("\n# for `trunkline stdio` and `trunkline health-check`\n");
+    text.push_str("\n# for `trunkline stdio`, `seed`, `registry import` and `health-check`\n");
     for (name, what) in CLIENT {
         text.push_str(&format!("# {name}=  {what}\n"));
     }

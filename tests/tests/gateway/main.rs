@@ -30,6 +30,7 @@ mod outages;
 mod pair;
 mod passing;
 mod peer;
+mod publishing;
 mod real;
 mod records;
 mod refusals;
@@ -97,6 +98,7 @@ fn main() -> std::process::ExitCode {
         ("operations", operations::CASES),
         ("declared", declared::CASES),
         ("startup", startup::CASES),
+        ("publishing", publishing::CASES),
         ("real", real::CASES),
         ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),
