@@ -30,6 +30,8 @@ pub struct Pages<'a> {
 enum Next {
     First,
     After(String),
+    /// The cursor of the page that it came with.
+    Circle,
     End,
 }
 
@@ -66,6 +68,9 @@ impl<'a> Pages<'a> {
         let mut url = self.list.clone();
         let cursor = match std::mem::replace(&mut self.next, Next::End) {
             Next::End => return Ok(None),
+            Next::Circle => {
+                return Err(Trouble::Bound("the registry names the same cursor again".to_owned()));
+            }
             Next::First => None,
             Next::After(cursor) => Some(cursor),
         };
@@ -84,10 +89,11 @@ impl<'a> Pages<'a> {
             .map_err(Trouble::Egress)?;
         self.read += 1;
         let next = page.metadata.and_then(|metadata| metadata.next_cursor).filter(|next| !next.is_empty());
-        if next.is_some() && next == cursor {
-            return Err(Trouble::Bound("the registry names the same cursor again".to_owned()));
-        }
-        self.next = next.map_or(Next::End, Next::After);
+        self.next = match next {
+            None => Next::End,
+            Some(next) if Some(&next) == cursor.as_ref() => Next::Circle,
+            Some(next) => Next::After(next),
+        };
         Ok(Some(page.servers))
     }
 }

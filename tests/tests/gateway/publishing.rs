@@ -9,9 +9,8 @@ use tests::{Actor, Answer, Backend, Case, Code, Settings, TestApp, Value, cases,
 pub const CASES: &[Case] = cases![
     Every: versions_are_published_and_deleted, a_name_is_its_first_publishers, ratings_are_one_of_each_tenant,
         what_was_approved_is_what_is_installed, an_import_is_idempotent, another_registry_is_imported,
-        the_reference_servers_are_seeded;
-    Once: wrong_publications, featured_entries_are_the_operators, a_registry_is_read_within_bounds,
-        ten_thousand_entries_are_searched;
+        the_reference_servers_are_seeded, ten_thousand_entries_are_searched;
+    Once: wrong_publications, featured_entries_are_the_operators, a_registry_is_read_within_bounds;
 ];
 
 const REGISTRY: &str = "/v1/mcp/registry";
@@ -203,7 +202,7 @@ async fn what_was_approved_is_what_is_installed(backend: Backend) {
     acme.post(REGISTRY, evil).await.status(201);
     let approved = json!({ "approve": plan["digest"] });
     let refused = operator.post(&install, approved.clone()).await;
-    assert_eq!(refused.problem(Code::Conflict)["detail"].as_str().unwrap().contains("another one"), true);
+    assert!(refused.problem(Code::Conflict)["detail"].as_str().unwrap().contains("another one"));
     operator.get("/v1/mcp/servers/weather").await.problem(Code::NotFound);
     let changed = operator.post(&install, json!({})).await.json_of(200);
     assert_ne!(changed["digest"], plan["digest"]);

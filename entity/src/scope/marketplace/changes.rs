@@ -1,7 +1,7 @@
 //! Publications, and changes of entries and their versions.
 
 use protocol::TenantId;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::latest::{outlines, settle};
 use crate::actor::Actor;
 use crate::change::{Change, Event};
-use crate::error::{DbError, is_unique_violation};
+use crate::error::DbError;
 use crate::marketplace::{EntryPatch, MAX_ENTRIES, MAX_IMPORTED, MAX_VERSIONS, NewVersion, Source, Status};
 use crate::rows::all_set;
 use crate::rows::marketplace::entries::tags_column;
@@ -139,13 +139,15 @@ async fn new_entry(
         created_at: now,
         updated_at: now,
     };
-    let insert = entries::Entity::insert::<entries::ActiveModel>(all_set(row.clone()));
-    insert.exec_without_returning(tx).await.map_err(|error| match is_unique_violation(&error) {
-        true => {
-            DbError::Conflict(format!("the name `{}` was taken a moment ago: choose another name", row.name))
-        }
-        false => error.into(),
-    })?;
+    // A violated index would end the transaction on PostgreSQL, and an import goes on.
+    let taken = OnConflict::column(Column::Name).do_nothing().to_owned();
+    let insert = entries::Entity::insert::<entries::ActiveModel>(all_set(row.clone())).on_conflict(taken);
+    if insert.exec_without_returning(tx).await? == 0 {
+        return Err(DbError::Conflict(format!(
+            "the name `{}` was taken a moment ago: choose another name",
+            row.name
+        )));
+    }
     Ok(row)
 }
 
