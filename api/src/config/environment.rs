@@ -169,6 +169,14 @@ fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a 
     environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
+/// Returns true if a variable decides which code `npx`, `uvx` or a program that these start executes.
+pub fn decides_code(name: &str) -> bool {
+    const WHOLE: [&str; 5] = ["NODE_OPTIONS", "NODE_PATH", "BASH_ENV", "ENV", "SHELL"];
+    const STARTS: [&str; 5] = ["NPM_CONFIG_", "UV_", "PIP_", "PYTHON", "GIT_"];
+    let name = name.to_ascii_uppercase();
+    decides_program(&name) || WHOLE.contains(&&*name) || STARTS.iter().any(|start| name.starts_with(start))
+}
+
 /// Returns true if a variable decides which program or library a command's name stands for.
 pub fn decides_program(name: &str) -> bool {
     name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_")

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use declared::DeclaredServer;
 pub use environment::{
-    Client, METRICS_PORT, PORT, decides_program, env_example, gateway_url, process_environment,
+    Client, METRICS_PORT, PORT, decides_code, decides_program, env_example, gateway_url, process_environment,
 };
 pub use load::{Sources, load};
 pub use validate::host;

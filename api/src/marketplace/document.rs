@@ -7,7 +7,7 @@ use proxy::egress::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::decides_program;
+use crate::config::decides_code;
 use crate::http::problem::FieldError;
 
 /// Most bytes of a document.
@@ -216,14 +216,6 @@ fn is_npm_name(name: &str) -> bool {
 
 fn is_pinned_pypi(version: &str) -> bool {
     version.len() <= 64 && version.starts_with(|c: char| c.is_ascii_digit()) && is_word(version, ".+!-")
-}
-
-/// Returns whether a variable decides which code `npx`, `uvx` or what these run executes.
-fn decides_code(name: &str) -> bool {
-    const WHOLE: [&str; 5] = ["NODE_OPTIONS", "NODE_PATH", "BASH_ENV", "ENV", "SHELL"];
-    const STARTS: [&str; 5] = ["NPM_CONFIG_", "UV_", "PIP_", "PYTHON", "GIT_"];
-    let name = name.to_ascii_uppercase();
-    decides_program(&name) || WHOLE.contains(&&*name) || STARTS.iter().any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]

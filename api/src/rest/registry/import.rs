@@ -46,7 +46,7 @@ pub struct ImportedBody {
     items: Vec<ImportedItem>,
 }
 
-/// What became of one version.
+/// Outcome of one version.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ImportedItem)]
 pub struct ImportedItem {
