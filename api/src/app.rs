@@ -28,6 +28,7 @@ use crate::config;
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, remote_address, without_password};
 use crate::http::listener;
+use crate::marketplace;
 use crate::mcp::tasks::Tasks;
 use crate::ops::health::Health;
 use crate::pipeline::Gateway;
@@ -244,7 +245,7 @@ async fn prepare(db: &Db) -> Result<TenantId, StartError> {
     Ok(db.ensure_default_tenant().await.map_err(unprepared)?.id)
 }
 
-/// Updates the rows of built-in and declared servers.
+/// Updates the rows of built-in and declared servers, and of the curated entries of the marketplace.
 async fn declare(
     db: &Db,
     config: &Config,
@@ -263,6 +264,8 @@ async fn declare(
         )),
         other => unprepared(other),
     })?;
+    let curated: Vec<_> = marketplace::curated().iter().map(marketplace::Curated::version).collect();
+    operator.declare_entries(&curated, &actor).await.map_err(unprepared)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::{EX_USAGE, StartError};
+use crate::commands::{import, seed};
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, Mistakes, Sources, env_example};
 use crate::ops::{health_check, logs, metrics};
@@ -49,6 +50,16 @@ enum Command {
     /// An MCP server on standard input and output, for clients that start commands: a bridge to a running
     /// gateway (MCP_GATEWAY_URL, MCP_KEY, AGENT_ID), or, where none is, to one in this process.
     Stdio(Arguments),
+    /// Registers the reference servers of the marketplace that are not there yet, and prints what each needs.
+    /// Asks a running gateway (MCP_GATEWAY_URL, MCP_KEY); where none runs, works on the database of DATABASE_URL
+    /// with a gateway in this process. They belong to the caller's tenant: `default`, unless MCP_KEY is another's.
+    Seed(seed::Arguments),
+    /// Changes the marketplace: of a running gateway (MCP_GATEWAY_URL, MCP_KEY), or, where none runs, in the
+    /// database of DATABASE_URL.
+    Registry {
+        #[command(subcommand)]
+        what: RegistryCommand,
+    },
     /// Makes a new secret; the last one stays valid until the next rotation (jwt) or is replaced
     /// everywhere (master). The gateway must be stopped.
     Rotate {
@@ -66,6 +77,12 @@ enum ConfigCommand {
     Check,
     /// Prints `.env.example`.
     Env,
+}
+
+#[derive(Subcommand)]
+enum RegistryCommand {
+    /// Imports entries that belong to no tenant; versions that are there stay as they are.
+    Import(import::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -124,6 +141,18 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
             let _lines = logs::install(&config.log, logs::To::Stderr);
             let passed_on = passed_on(&config, &environment);
             target::run(arguments, &config::Client::read(&environment), config, passed_on)?;
+        }
+        Some(Command::Seed(arguments)) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log, logs::To::Stderr);
+            let passed_on = passed_on(&config, &environment);
+            return seed::run(&arguments, &config::Client::read(&environment), config, passed_on);
+        }
+        Some(Command::Registry { what: RegistryCommand::Import(arguments) }) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log, logs::To::Stderr);
+            let passed_on = passed_on(&config, &environment);
+            return import::run(&arguments, &config::Client::read(&environment), config, passed_on);
         }
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;

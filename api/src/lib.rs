@@ -4,6 +4,7 @@ mod app;
 mod authn;
 mod cli;
 mod collaboration;
+mod commands;
 mod config;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -11,6 +11,7 @@ mod connect;
 mod credential;
 mod db;
 mod error;
+pub mod marketplace;
 mod page;
 pub mod record;
 mod record_policy;

@@ -59,7 +59,8 @@ impl<T> Paged<T> {
         Paged { items, page: self.page, page_size: self.page_size, total: self.total }
     }
 
-    pub(crate) fn try_map<U, E>(self, convert: impl Fn(T) -> Result<U, E>) -> Result<Paged<U>, E> {
+    /// Converts each item; the first that cannot be is the error.
+    pub fn try_map<U, E>(self, convert: impl Fn(T) -> Result<U, E>) -> Result<Paged<U>, E> {
         let items = self.items.into_iter().map(convert).collect::<Result<_, _>>()?;
         Ok(Paged { items, page: self.page, page_size: self.page_size, total: self.total })
     }

@@ -126,7 +126,7 @@ pub fn env_example() -> String {
     for (name, what) in PARTS {
         text.push_str(&format!("# {name}=  {what}\n"));
     }
-    text.push_str("\n# for `trunkline stdio` and `trunkline health-check`\n");
+    text.push_str("\n# for `trunkline stdio`, `seed`, `registry import` and `health-check`\n");
     for (name, what) in CLIENT {
         text.push_str(&format!("# {name}=  {what}\n"));
     }
@@ -172,7 +172,7 @@ fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a 
 /// Returns true if a variable makes a program load code that its command line does not name: interpreters' paths and
 /// options, and settings of the programs that fetch servers.
 pub fn decides_code(name: &str) -> bool {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 21] = [
         "BASH_ENV",
         "CLASSPATH",
         "DENO_DIR",
@@ -188,9 +188,6 @@ pub fn decides_code(name: &str) -> bool {
         "PERL5LIB",
         "PERL5OPT",
         "PROMPT_COMMAND",
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "PYTHONSTARTUP",
         "RUBYLIB",
         "RUBYOPT",
         "SHELL",
@@ -198,7 +195,8 @@ pub fn decides_code(name: &str) -> bool {
         "VIRTUAL_ENV",
         "ZDOTDIR",
     ];
-    const PREFIXES: [&str; 8] = ["BUN_", "CARGO_", "DOCKER_", "GIT_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_"];
+    const PREFIXES: [&str; 9] =
+        ["BUN_", "CARGO_", "DOCKER_", "GIT_", "NPM_CONFIG_", "PIP_", "PYTHON", "UV_", "XDG_"];
     let upper = name.to_ascii_uppercase();
     decides_program(&upper)
         || NAMES.contains(&upper.as_str())

@@ -1,17 +1,20 @@
-//! The curated marketplace entries: `server.json` documents of the official MCP registry (schema 2025-12-11) with a
-//! category, tags, and the call that was tried, embedded in the program.
+//! The marketplace's documents: the curated entries, which are part of the program with a category, tags, and the call
+//! that was tried, and the reading of those that are published or imported. Knows no route and no row.
 
+pub mod document;
 pub mod plan;
+pub mod remote_registry;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use entity::marketplace::{NewVersion, Status};
+use protocol::Slug;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-/// Time of the newest entry, for the official API.
-pub const UPDATED_AT: &str = "2026-11-28T00:00:00Z";
+use crate::http::problem::FieldError;
+use crate::marketplace::document::{Document, MAX_BYTES};
 
 macro_rules! documents {
     ($($name:literal)*) => {
@@ -25,74 +28,23 @@ const DOCUMENTS: [(&str, &str); 23] = documents! {
     "sentry" "sequential-thinking" "time"
 };
 
-/// An entry of the marketplace.
-pub struct Entry {
+/// The reference servers among the curated entries, by their slugs.
+pub const REFERENCE: [&str; 7] =
+    ["everything", "fetch", "filesystem", "git", "memory", "sequential-thinking", "time"];
+
+/// An entry that is part of the program.
+pub struct Curated {
     /// Suggested slug.
     pub slug: &'static str,
-    /// The document as it was published.
-    pub raw: Box<RawValue>,
+    /// The document as it was written.
+    pub text: &'static str,
     pub document: Document,
-    pub curated: Curated,
+    pub facts: Facts,
 }
 
-/// The members of a `server.json` that are read here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Document {
-    pub name: String,
-    pub title: Option<String>,
-    pub description: String,
-    pub version: String,
-    #[serde(default)]
-    pub packages: Vec<Package>,
-    #[serde(default)]
-    pub remotes: Vec<Remote>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Package {
-    pub registry_type: String,
-    pub identifier: String,
-    pub version: String,
-    #[serde(default)]
-    pub package_arguments: Vec<Input>,
-    #[serde(default)]
-    pub environment_variables: Vec<Input>,
-}
-
-#[derive(Deserialize)]
-pub struct Remote {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub url: String,
-    #[serde(default)]
-    pub headers: Vec<Input>,
-}
-
-/// An argument, a variable or a header, whose value is fixed or asked for.
-#[derive(Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Input {
-    /// `positional` or `named`, of an argument.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    pub name: Option<String>,
-    pub value_hint: Option<String>,
-    pub description: Option<String>,
-    /// A fixed value, in which `{name}` stands for a variable.
-    pub value: Option<String>,
-    pub default: Option<String>,
-    pub choices: Vec<String>,
-    pub format: Option<String>,
-    pub is_required: bool,
-    pub is_secret: bool,
-    pub variables: BTreeMap<String, Input>,
-}
-
-/// Facts about an entry beside its document.
+/// Facts about a curated entry beside its document.
 #[derive(Clone, Deserialize)]
-pub struct Curated {
+pub struct Facts {
     pub category: String,
     pub tags: Vec<String>,
     /// The tool that was called, and the answer.
@@ -102,61 +54,85 @@ pub struct Curated {
     pub note: Option<String>,
 }
 
-static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    let curated: BTreeMap<String, Curated> = toml::from_str(include_str!("../../marketplace/curated.toml"))
+static CURATED: LazyLock<Vec<Curated>> = LazyLock::new(|| {
+    let facts: BTreeMap<String, Facts> = toml::from_str(include_str!("../../marketplace/curated.toml"))
         .expect("the curated facts can be read");
-    let mut entries: Vec<Entry> = DOCUMENTS
-        .iter()
-        .map(|(slug, text)| Entry {
-            slug,
-            raw: serde_json::from_str(text).expect("an entry is JSON"),
-            document: serde_json::from_str(text).expect("an entry is a server.json"),
-            curated: curated[*slug].clone(),
-        })
-        .collect();
-    entries.sort_by(|one, other| one.document.name.cmp(&other.document.name));
-    entries
+    let read = |(slug, text): &(&'static str, &'static str)| Curated {
+        slug,
+        text: text.trim_end(),
+        document: serde_json::from_str(text).expect("an entry is a server.json"),
+        facts: facts[*slug].clone(),
+    };
+    DOCUMENTS.iter().map(read).collect()
 });
 
-/// Returns all entries, by name.
-pub fn entries() -> &'static [Entry] {
-    &ENTRIES
+/// Returns the curated entries.
+pub fn curated() -> &'static [Curated] {
+    &CURATED
 }
 
-pub fn find(name: &str) -> Option<&'static Entry> {
-    entries().iter().find(|entry| entry.document.name == name)
+/// Finds a curated entry by its name.
+pub fn find_curated(name: &str) -> Option<&'static Curated> {
+    curated().iter().find(|entry| entry.document.name == name)
 }
 
-impl Entry {
-    /// Returns whether a text occurs in what people read of the entry.
-    pub fn matches(&self, text: &str) -> bool {
-        let Document { name, title, description, .. } = &self.document;
-        let tags = self.curated.tags.iter().map(String::as_str);
-        let mut texts =
-            [name, description].map(String::as_str).into_iter().chain(title.as_deref()).chain(tags);
-        texts.any(|one| one.to_lowercase().contains(&text.to_lowercase()))
+impl Curated {
+    /// Returns the version for the database.
+    pub fn version(&self) -> NewVersion {
+        let (category, tags) = (self.facts.category.clone(), self.facts.tags.clone());
+        version(&self.document, self.text.to_owned(), category, tags)
     }
+}
 
-    /// Returns the transports by which it can be installed.
-    pub fn transports(&self) -> Vec<&'static str> {
-        let stdio = (!self.document.packages.is_empty()).then_some("stdio");
-        stdio.into_iter().chain((!self.document.remotes.is_empty()).then_some("streamable-http")).collect()
+/// Reads a document that is to be published or imported. Its version is semantic, so that the latest can be found.
+///
+/// # Errors
+/// Every mistake, with the path of its member.
+pub fn read(value: &Value, category: String, tags: Vec<String>) -> Result<NewVersion, Vec<FieldError>> {
+    let text = value.to_string();
+    if text.len() > MAX_BYTES {
+        return Err(vec![FieldError::new("", format!("is a document of at most {MAX_BYTES} bytes"))]);
     }
+    let semantic = |version: &str| semver::Version::parse(version).is_ok();
+    let wrong = value["version"]
+        .as_str()
+        .is_some_and(|version| !semantic(version))
+        .then(|| FieldError::new("version", "is a semantic version, such as 1.2.3 or 1.3.0-rc.1"));
+    let document = match (Document::read(value), wrong) {
+        (Ok(document), None) => document,
+        (Ok(_), Some(wrong)) => return Err(vec![wrong]),
+        (Err(mistakes), wrong) => return Err(mistakes.into_iter().chain(wrong).collect()),
+    };
+    Ok(version(&document, text, category, tags))
+}
 
-    /// Returns the entry as the official Registry API shows it.
-    pub fn official(&self) -> Value {
-        serde_json::json!({
-            "server": self.raw,
-            "_meta": {
-                "io.modelcontextprotocol.registry/official": {
-                    "status": "active",
-                    "publishedAt": UPDATED_AT,
-                    "updatedAt": UPDATED_AT,
-                    "isLatest": true,
-                },
-            },
-        })
+fn version(document: &Document, text: String, category: String, tags: Vec<String>) -> NewVersion {
+    NewVersion {
+        name: document.name.clone(),
+        version: document.version.clone(),
+        title: document.title.clone(),
+        description: document.description.clone(),
+        document: text,
+        stdio: document.package().is_some(),
+        remote: document.remote().is_some(),
+        category,
+        tags,
+        status: Status::Active,
+        published_at: None,
     }
+}
+
+/// Returns the suggested slug of an entry: its own where it is curated, else what a slug can hold of the last part of
+/// the name.
+pub fn slug(name: &str) -> String {
+    if let Some(entry) = find_curated(name) {
+        return entry.slug.to_owned();
+    }
+    let last = name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let plain: String = last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let start = plain.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let cut = start.get(..start.len().min(20)).unwrap_or_default().trim_end_matches('-');
+    cut.parse::<Slug>().map_or_else(|_| "server".to_owned(), |slug| slug.to_string())
 }
 
 #[cfg(test)]
@@ -164,20 +140,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_is_complete() {
+    fn every_curated_entry_is_complete() {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/marketplace")).unwrap();
         let documents = files.filter(|file| {
             file.as_ref()
                 .is_ok_and(|file| file.path().extension().is_some_and(|extension| extension == "json"))
         });
-        assert_eq!(documents.count(), entries().len(), "each file is an entry");
-        for entry in entries() {
+        assert_eq!(documents.count(), curated().len(), "each file is an entry");
+        for entry in curated() {
             let name = &entry.document.name;
-            assert!((1..=100).contains(&entry.document.description.chars().count()), "{name}");
-            assert!(!entry.transports().is_empty(), "{name}");
-            assert!(entry.curated.tried.is_some() != entry.curated.not_tried.is_some(), "{name}");
-            assert!(entry.document.packages.iter().all(|package| package.version != "latest"), "{name}");
+            let read = Document::read(&serde_json::from_str(entry.text).unwrap());
+            assert!(read.is_ok(), "{name}: {:?}", read.err());
+            assert!(!entry.document.transports().is_empty(), "{name}");
+            assert!(entry.facts.tried.is_some() != entry.facts.not_tried.is_some(), "{name}");
         }
-        assert!(find("io.github.modelcontextprotocol/server-time").unwrap().matches("TIME zone"));
+        assert!(REFERENCE.iter().all(|slug| curated().iter().any(|entry| entry.slug == *slug)));
+    }
+
+    #[test]
+    fn a_slug_is_made_of_the_name() {
+        for (name, wanted) in [
+            ("io.github.modelcontextprotocol/server-time", "time"),
+            ("com.example/My_Weather.Server", "my-weather-server"),
+            ("com.example/2-a-name-that-is-much-too-long", "a-name-that-is-much"),
+            ("com.example/42", "server"),
+        ] {
+            assert_eq!(slug(name), wanted);
+        }
     }
 }

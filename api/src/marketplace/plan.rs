@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::http::problem::FieldError;
-use crate::marketplace::{Entry, Input, Package, Remote};
+use crate::marketplace::document::{Document, Input, Package, Remote};
 
 /// Launch or address of a server that an entry describes.
 #[derive(Serialize)]
@@ -19,12 +19,16 @@ pub struct Plan {
     pub url: Option<String>,
     pub env: BTreeMap<String, String>,
     pub headers: BTreeMap<String, String>,
+    /// Values among these variables and headers that the entry gives, and not the caller.
+    #[serde(skip)]
+    pub fixed: BTreeMap<String, String>,
 }
 
 /// Reader of the inputs of one installation.
 struct Inputs<'a> {
     given: &'a BTreeMap<String, String>,
     known: Vec<String>,
+    fixed: BTreeMap<String, String>,
     mistakes: Vec<FieldError>,
 }
 
@@ -35,18 +39,17 @@ impl Plan {
     /// Every mistake: missing and unknown inputs, values that are not among the choices, kinds of packages that are
     /// not installed.
     pub fn of(
-        entry: &Entry,
+        document: &Document,
         remote: bool,
         given: &BTreeMap<String, String>,
     ) -> Result<Plan, Vec<FieldError>> {
-        let mut inputs = Inputs { given, known: Vec::new(), mistakes: Vec::new() };
-        let document = &entry.document;
-        let plan = match (document.packages.first(), document.remotes.first()) {
+        let (known, fixed, mistakes) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut inputs = Inputs { given, known, fixed, mistakes };
+        let plan = match (document.package(), document.remote()) {
             (_, Some(found)) if remote => inputs.remote(found),
             (Some(package), _) if !remote => inputs.package(package),
             _ => {
-                let transports = entry.transports().join(" and ");
-                inputs.wrong("transport", format!("is not offered by this entry, which has {transports}"));
+                inputs.wrong("transport", not_offered(document));
                 None
             }
         };
@@ -70,23 +73,26 @@ impl Plan {
     }
 }
 
+/// Returns the mistake of a transport that an entry does not have.
+fn not_offered(document: &Document) -> String {
+    let transports = document.transports().join(" and ");
+    if !transports.is_empty() {
+        return format!("is not offered by this entry, which has {transports}");
+    }
+    let kinds: Vec<&str> = document.packages.iter().map(|package| &*package.registry_type).collect();
+    format!("is not offered: packages of the kind `{}` are not installed here", kinds.join("`, `"))
+}
+
 impl Inputs<'_> {
     fn wrong(&mut self, field: impl Into<String>, detail: impl Into<String>) {
         self.mistakes.push(FieldError::new(field, detail));
     }
 
     fn package(&mut self, package: &Package) -> Option<Plan> {
-        let Package { registry_type, identifier, version, .. } = package;
-        let (command, mut args) = match registry_type.as_str() {
-            "npm" => ("npx", vec!["-y".to_owned(), format!("{identifier}@{version}")]),
-            "pypi" => ("uvx", vec![format!("{identifier}@{version}")]),
-            other => {
-                self.wrong(
-                    "transport",
-                    format!("cannot be stdio: packages of the kind `{other}` are not installed"),
-                );
-                return None;
-            }
+        let pinned = format!("{}@{}", package.identifier, package.version.as_deref().unwrap_or_default());
+        let (command, mut args) = match package.registry_type.as_str() {
+            "npm" => ("npx", vec!["-y".to_owned(), pinned]),
+            _ => ("uvx", vec![pinned]),
         };
         for argument in &package.package_arguments {
             let named = argument.kind.as_deref() == Some("named");
@@ -111,25 +117,31 @@ impl Inputs<'_> {
             url: None,
             env,
             headers: BTreeMap::new(),
+            fixed: std::mem::take(&mut self.fixed),
         })
     }
 
     fn remote(&mut self, remote: &Remote) -> Option<Plan> {
-        // The older transport is found out at the address.
-        if !["streamable-http", "sse"].contains(&remote.kind.as_str()) {
-            self.wrong("transport", format!("cannot be remote: `{}` is not known", remote.kind));
-            return None;
-        }
+        let url = Input {
+            value: Some(remote.url.clone()),
+            variables: remote.variables.clone(),
+            ..Input::default()
+        };
+        let url = self.value("url", &url);
         let headers = self.named(&remote.headers);
-        let (args, env, url) = (Vec::new(), BTreeMap::new(), Some(remote.url.clone()));
-        Some(Plan { transport: "streamable-http", command: None, args, url, env, headers })
+        let (args, env, fixed) = (Vec::new(), BTreeMap::new(), std::mem::take(&mut self.fixed));
+        Some(Plan { transport: "streamable-http", command: None, args, url, env, headers, fixed })
     }
 
     fn named(&mut self, inputs: &[Input]) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
         for input in inputs {
             let Some(name) = &input.name else { continue };
-            values.extend(self.value(name, input).map(|value| (name.clone(), value)));
+            let Some(value) = self.value(name, input) else { continue };
+            if !input.is_secret && input.variables.is_empty() && !self.given.contains_key(name) {
+                self.fixed.insert(name.clone(), value.clone());
+            }
+            values.insert(name.clone(), value);
         }
         values
     }
@@ -174,11 +186,11 @@ impl Inputs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::marketplace::find;
+    use crate::marketplace::find_curated;
 
     fn plan(name: &str, remote: bool, inputs: &[(&str, &str)]) -> Result<Plan, String> {
         let given = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Plan::of(find(name).unwrap(), remote, &given)
+        Plan::of(&find_curated(name).unwrap().document, remote, &given)
             .map_err(|mistakes| mistakes.iter().map(|one| format!("{} {};", one.field, one.detail)).collect())
     }
 

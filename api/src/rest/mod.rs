@@ -36,6 +36,7 @@ pub use input::form::reference;
 /// Returns every route of the registry, the record and the identities. Authentication goes around it as a
 /// `route_layer`, so that an unknown path is 404 for everybody.
 pub fn router() -> OpenApiRouter<Arc<App>> {
+    use registry::{official, publish, ratings};
     use servers::{discover, process};
     OpenApiRouter::default()
         .routes(routes!(servers::list_servers, servers::create_server))
@@ -51,12 +52,16 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(effective::effective_config))
         .routes(routes!(explain::explain))
         .routes(routes!(configs::find_config, configs::update_config, configs::delete_config))
-        .routes(routes!(registry::list_entries))
-        .routes(routes!(registry::find_entry))
-        .routes(routes!(registry::install_entry))
-        .routes(routes!(registry::list_official))
-        .routes(routes!(registry::list_official_versions))
-        .routes(routes!(registry::find_official))
+        .routes(routes!(registry::list_entries, publish::publish_entry))
+        .routes(routes!(registry::import::import_entries))
+        .routes(routes!(registry::find_entry, publish::update_entry))
+        .routes(routes!(publish::delete_entry_version))
+        .routes(routes!(registry::install::install_entry))
+        .routes(routes!(ratings::list_ratings))
+        .routes(routes!(ratings::rate_entry, ratings::delete_rating))
+        .routes(routes!(official::list_official))
+        .routes(routes!(official::list_official_versions))
+        .routes(routes!(official::find_official))
         .routes(routes!(executions::list_executions))
         .routes(routes!(export::export_executions))
         .routes(routes!(stats::execution_stats))

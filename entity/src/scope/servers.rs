@@ -124,7 +124,7 @@ fn filtered(select: Select<rows::Entity>, filter: &ServerFilter) -> Select<rows:
 }
 
 /// Escapes the text so that `LIKE … ESCAPE '\'` finds it literally.
-fn escape_like(text: &str) -> String {
+pub(super) fn escape_like(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         if matches!(letter, '\\' | '%' | '_') {

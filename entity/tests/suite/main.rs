@@ -15,6 +15,7 @@ mod catalogs;
 mod changes;
 mod collab;
 mod configs;
+mod marketplace;
 mod noted;
 mod opening;
 mod people;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         changes::tests(),
         collab::tests(),
         configs::tests(),
+        marketplace::tests(),
         noted::tests(),
         opening::tests(),
         people::tests(),

@@ -31,6 +31,7 @@ mod outages;
 mod pair;
 mod passing;
 mod peer;
+mod publishing;
 mod real;
 mod records;
 mod redaction;
@@ -103,6 +104,7 @@ fn main() -> std::process::ExitCode {
         ("declared", declared::CASES),
         ("startup", startup::CASES),
         ("statistics", statistics::CASES),
+        ("publishing", publishing::CASES),
         ("real", real::CASES),
         ("conformance", conformance::CASES),
         ("encryption", encryption::CASES),

@@ -91,7 +91,9 @@ impl Things {
             operation.path.replace("{slug}", "fix").replace("{name}", "task_get").replace("{path}", "a.txt");
         if operation.path.contains("/registry") || operation.path.starts_with("/v0.1") {
             let entry = "io.github.modelcontextprotocol%2Fserver-time";
-            path = operation.path.replace("{name}", entry).replace("{version}", "latest");
+            // A version that is deleted is named, and is not `latest`.
+            let version = if operation.method == Method::DELETE { "2026.10.19" } else { "latest" };
+            path = operation.path.replace("{name}", entry).replace("{version}", version);
         }
         if let Some((before, _)) = operation.path.split_once("/{id}") {
             let kind = before.rsplit('/').next().unwrap();
@@ -124,12 +126,23 @@ impl Things {
                 json!({ "server": self.ids["servers"], "tool": "echo", "arguments": { "nonce": "n" } })
             }
             "install_entry" => json!({}),
+            "publish_entry" => json!({ "server": self.document("published"), "category": "trials" }),
+            "import_entries" => json!({ "servers": [self.document("imported")] }),
+            "update_entry" => json!({ "featured": true }),
+            "rate_entry" => json!({ "stars": 5 }),
             "call_tool" => json!({ "task_id": "ours" }),
             "call_mcp" | "call_rpc" | "call_mcp_server" => {
                 json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} })
             }
             _ => return None,
         })
+    }
+
+    /// A document for the marketplace.
+    fn document(&self, name: &str) -> Value {
+        let remotes = json!([{ "type": "streamable-http", "url": "https://example.com/mcp" }]);
+        let name = format!("com.example/{name}");
+        json!({ "name": name, "description": "For trials", "version": "1.0.0", "remotes": remotes })
     }
 
     async fn ask(&self, actor: &Actor, operation: &Operation) -> (u16, String) {
@@ -253,8 +266,8 @@ async fn each_change_is_audited(backend: Backend) {
     // What is deleted is not needed after it: leases before their task, configs before their server.
     let order = |operation: &Operation| match operation.id.as_str() {
         "delete_tenant" => None,
-        "delete_server" | "delete_task" | "delete_agent" => Some(3),
-        "force_release" | "delete_config" | "delete_key" => Some(2),
+        "delete_server" | "delete_task" | "delete_agent" | "delete_entry_version" => Some(3),
+        "force_release" | "delete_config" | "delete_key" | "delete_rating" => Some(2),
         "stop_server" => Some(1),
         _ => Some(0),
     };
