@@ -11,8 +11,8 @@ use entity::record::{
 };
 use entity::{DatabaseSettings, Db, Seal};
 use jiff::{SignedDuration, Timestamp};
-use sea_orm::ConnectionTrait;
 use protocol::{AgentId, CallerKind, CredentialId, ExecutionId, Outcome, RequestId, ServerId, TenantId};
+use sea_orm::ConnectionTrait;
 
 const SERVERS: usize = 30;
 const TOOLS: usize = 20;

@@ -283,9 +283,9 @@ codes! {
     /// Open circuit breaker.
     CircuitOpen "circuit_open" 503 50300 Unavailable
         "try again after the time that the answer names; the server failed several times in a row";
-    ServerStopped "server_stopped" 503 50300 Unavailable
+    ServerStopped "server_stopped" 409 50300 Unavailable
         "a caller with servers:write can start it: POST /v1/mcp/servers/{id}/start";
-    NotConfigured "not_configured" 503 50300 Unavailable
+    NotConfigured "not_configured" 409 50300 Unavailable
         "set what the reason names, and start the server again";
     RecordUnavailable "record_unavailable" 503 50300 Unavailable
         "try again in a moment; GET /ready says what is away";

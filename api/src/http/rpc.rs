@@ -15,7 +15,7 @@ use crate::http::{request, response};
 use crate::mcp::endpoint::Endpoint;
 use crate::mcp::methods;
 use crate::mcp::response::{Handled, Replies, Reply};
-use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
+use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcAnswers, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
 
@@ -32,7 +32,7 @@ use crate::pipeline::refused::Refused;
         ("a batch" = (value = json!([{"jsonrpc": "2.0", "id": 1, "method": "ping"}, {"jsonrpc": "2.0", "id": 2, "method": "mcp.listServices"}])))
     )),
     responses(
-        (status = 200, description = "The answer, or a list of answers to a batch.", body = RpcAnswer),
+        (status = 200, description = "The answer, or a list of answers to a batch.", body = RpcAnswers),
         (status = 202, description = "Nothing but notifications: taken, and not answered."),
         (status = 400, description = "Not JSON, or not a request: -32700, -32600.", body = RpcAnswer),
         RpcAlways, RpcSent

@@ -22,7 +22,7 @@ use crate::mcp::headers::McpHeaders;
 use crate::mcp::inbound::Inbound;
 use crate::mcp::methods;
 use crate::mcp::response::{Answer, Reply};
-use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcBody, RpcSent};
+use crate::openapi::rpc::{RpcAlways, RpcAnswer, RpcAnswers, RpcBody, RpcSent};
 use crate::ops::metrics;
 use crate::pipeline::refused::Refused;
 use crate::session::stream::Stream;
@@ -38,7 +38,7 @@ const STREAM_AFTER: Duration = Duration::from_secs(10);
 #[utoipa::path(
     post, path = "/mcp", tag = "mcp", request_body = RpcBody,
     responses(
-        (status = 200, description = "The answer, as JSON or as a stream.", body = RpcAnswer),
+        (status = 200, description = "The answer, as JSON or as a stream.", body = RpcAnswers),
         (status = 202, description = "A notification, or an answer to a question: taken."),
         (status = 400, description = "No message, no session, or (2026-07-28) headers or `_meta` that are wrong: -32700, -32600, -32602, -32020, -32021, -32022.", body = RpcAnswer),
         (status = 404, description = "The session is gone, or (2026-07-28) there is no such method: -32601.", body = RpcAnswer),

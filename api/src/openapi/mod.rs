@@ -6,10 +6,12 @@ pub mod rpc;
 use std::sync::Arc;
 
 use axum::Router;
+use serde_json::Value;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, Required, ResponseBuilder, SecurityRequirement,
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder,
+    SecurityRequirement,
 };
 use utoipa::openapi::{OpenApiBuilder, tag::TagBuilder};
 use utoipa::{PartialSchema, ToSchema};
@@ -21,6 +23,7 @@ use crate::http::headers::API_KEY;
 use crate::http::paths;
 use crate::http::problem::{FieldError, MEDIA_TYPE, ProblemBody};
 use crate::ops::endpoints;
+use crate::rest::MAX_TEXT;
 use crate::rest::describe;
 use crate::{http, rest};
 
@@ -68,8 +71,45 @@ pub fn document() -> OpenApi {
     name_wildcards(&mut document);
     add_one_server(&mut document);
     add_components(&mut document);
+    state_parameters(&mut document);
     document
 }
+
+/// States of each parameter that it is not null, and of texts of queries what all of them keep to.
+fn state_parameters(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        let parameters =
+            operations.into_iter().flatten().flat_map(|operation| operation.parameters.iter_mut().flatten());
+        for parameter in parameters {
+            let RefOr::T(parameter) = parameter else { continue };
+            let Some(schema) = &mut parameter.schema else { continue };
+            let mut stated = serde_json::to_value(&*schema).expect("a schema is JSON");
+            // The official Registry API takes empty texts.
+            let is_text = parameter.parameter_in == ParameterIn::Query && !path.starts_with("/v0.1");
+            state(&mut stated, is_text);
+            *schema = serde_json::from_value(stated).expect("a schema with other keywords is one");
+        }
+    }
+}
+
+fn state(schema: &mut Value, is_text: bool) {
+    if let Value::Array(types) = &schema["type"] {
+        schema["type"] = types.iter().find(|kind| *kind != "null").cloned().unwrap_or_default();
+    }
+    let is_plain = ["pattern", "format", "enum"].iter().all(|keyword| schema.get(keyword).is_none());
+    if is_text && is_plain && schema["type"] == "string" {
+        for (keyword, limit) in TEXT {
+            schema[keyword] = limit();
+        }
+    }
+}
+
+type Keyword = (&'static str, fn() -> Value);
+
+/// Keywords of a text of a query.
+const TEXT: [Keyword; 3] =
+    [("minLength", || 1.into()), ("maxLength", || MAX_TEXT.into()), ("pattern", || r"^[^\u0000]*$".into())];
 
 /// Returns the document as it is served and committed.
 pub fn text() -> String {

@@ -16,9 +16,9 @@ shared! {
         "required": ["jsonrpc", "method"],
         "properties": {
             "jsonrpc": {"type": "string", "pattern": "^2\\.0$", "example": "2.0"},
-            "id": id("A text or a number."),
+            "id": reference("RpcId"),
             "method": {"type": "string", "example": "tools/call", "description": METHODS},
-            "params": {"type": ["object", "null"]},
+            "params": {"type": ["object", "array", "null"], "description": "An object; a list is refused as parameters are named."},
         },
     });
     RpcBody json!({
@@ -27,7 +27,7 @@ shared! {
     });
     RpcId json!({
         "description": "A text or a number.",
-        "oneOf": [{"type": "string"}, {"type": "integer", "format": "int64"}],
+        "oneOf": [{"type": "string"}, {"type": "number"}],
     });
     RpcAnswer json!({
         "type": "object", "required": ["jsonrpc"],
@@ -38,6 +38,10 @@ shared! {
             "result": {"type": ["object", "null"], "description": "What the server answered, byte for byte."},
             "error": {"oneOf": [reference("RpcError"), {"type": "null"}]},
         },
+    });
+    RpcAnswers json!({
+        "description": "One answer, or those of a batch.",
+        "oneOf": [reference("RpcAnswer"), {"type": "array", "items": reference("RpcAnswer")}],
     });
     RpcError json!({
         "type": "object", "required": ["code", "message"],

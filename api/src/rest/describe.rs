@@ -136,7 +136,7 @@ statuses! {
         403 "Forbidden" "Not allowed; `rule` says by what: `missing_scope`, `command_not_allowed`, `tenant_mismatch`, `agent_mismatch`, `host_not_allowed`, `origin_not_allowed`, `server_disabled`.";
         429 "TooMany" "Too often; `Retry-After` says when it may be tried again: `rate_limited`.";
         500 "Internal" "The gateway failed, and logged why under the request's id: `internal`.";
-        503 "Unavailable" "Something that is needed is away: `database_unavailable`, `state_unavailable`, `record_unavailable`, `upstream_unavailable`, `circuit_open`, `server_stopped`, `not_configured`, `shutting_down`.";
+        503 "Unavailable" "Something that is needed is away: `database_unavailable`, `state_unavailable`, `record_unavailable`, `upstream_unavailable`, `circuit_open`, `shutting_down`.";
     }
     /// Problems of routes with a query or a body.
     Filtered {
@@ -153,7 +153,7 @@ statuses! {
     }
     /// Problems of changes that conflict with other rows.
     Contested {
-        409 "Conflict" "It is taken, exists already, or is changed elsewhere: `slug_taken`, `conflict`, `managed_by_config`; of tasks `lease_held`, `version_conflict`, `stale_token`.";
+        409 "Conflict" "It is taken, exists already, is changed elsewhere, or is not in the state for it: `slug_taken`, `conflict`, `managed_by_config`, `server_stopped`, `not_configured`; of tasks `lease_held`, `version_conflict`, `stale_token`.";
     }
     /// Problems of conditional changes.
     Conditional {

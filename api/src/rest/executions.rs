@@ -157,7 +157,7 @@ impl Filter {
         let agent = query.optional("agent", any);
         let other = ExecutionFilter {
             server: query.optional("server", any).map(server_key),
-            tool: query.optional("tool", |text| Ok(text.to_owned())),
+            tool: query.optional("tool", any),
             agent: None,
             outcome: query.optional("outcome", one_of(Outcome::parse, &Outcome::ALL.map(Outcome::as_str))),
             kind: query.optional("kind", one_of(Kind::parse, &Kind::ALL.map(Kind::as_str))),

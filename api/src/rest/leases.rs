@@ -49,7 +49,7 @@ described!(LeaseBody as "Lease", json!({
         ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
         ("pageSize" = Option<u64>, Query, description = "Items on a page, 50 when not given.", minimum = 1, maximum = 500),
     ),
-    responses((status = 200, description = "The leases.", body = PageOf<LeaseBody>), Always, Filtered)
+    responses((status = 200, description = "The leases.", body = PageOf<LeaseBody>), Always, Named, Filtered)
 )]
 pub async fn list_leases(
     acting: Acting,

@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 pub use input::Name;
 pub use input::form::reference;
+pub use input::parameters::MAX_TEXT;
 
 /// Returns every route of the registry, the record and the identities. Authentication goes around it as a
 /// `route_layer`, so that an unknown path is 404 for everybody.

@@ -210,6 +210,11 @@ impl Pool {
         }
     }
 
+    /// Returns the names of the providers that built-in servers can have.
+    pub fn providers(&self) -> Vec<&'static str> {
+        self.shared.builtins.iter().map(|provider| provider.info().name).collect()
+    }
+
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
         status::of(&self.shared, tenant, server)
     }

@@ -312,7 +312,11 @@ pub fn life() -> Form<Duration> {
     Form::named("Life", |value| {
         let wanted = "is a number of seconds, or a text such as `90s`, `15m`, `12h` or `7d`, up to 30 days";
         let seconds = match value {
-            Value::Number(number) => number.as_u64(),
+            Value::Number(number) => number.as_u64().or_else(|| {
+                let whole =
+                    number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
+                whole.map(|float| float as u64)
+            }),
             Value::String(text) => {
                 let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
                 let factor = match &text[digits.len()..] {

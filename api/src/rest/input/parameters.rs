@@ -44,10 +44,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Reading {
-    /// Takes one parameter; an empty one counts as not given.
+    /// Takes one parameter. An empty one is a mistake.
     pub fn optional<T>(&mut self, name: &'static str, form: impl Fn(&str) -> Read<T>) -> Option<T> {
         self.known.push(name);
         self.take(name, form)
+    }
+
+    /// Takes one parameter; an empty one counts as not given, as in the official Registry API.
+    pub fn optional_or_empty<T>(&mut self, name: &'static str, form: impl Fn(&str) -> Read<T>) -> Option<T> {
+        self.pairs.retain(|(key, value)| key != name || !value.is_empty());
+        self.optional(name, form)
     }
 
     /// Takes one parameter that must be given.
@@ -87,6 +93,7 @@ impl Reading {
         let at = self.pairs.iter().position(|(key, _)| key == name)?;
         let (_, text) = self.pairs.remove(at);
         if text.is_empty() {
+            self.mistakes.push(FieldError::new(name, "is empty: leave it out, or give a value"));
             return None;
         }
         form(&text).map_err(|detail| self.mistakes.push(FieldError::new(name, detail))).ok()
@@ -108,10 +115,13 @@ pub fn one_of<T>(parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> impl Fn(&
     }
 }
 
-/// Reads any text of at most 200 characters.
+/// Most characters of a text.
+pub const MAX_TEXT: usize = 1_000;
+
+/// Reads any text of at most [`MAX_TEXT`] characters.
 pub fn any(text: &str) -> Read<String> {
-    let fits = text.chars().count() <= 200 && !text.contains('\0');
-    if fits { Ok(text.to_owned()) } else { Err("is a text of at most 200 characters".to_owned()) }
+    let fits = text.chars().count() <= MAX_TEXT && !text.contains('\0');
+    if fits { Ok(text.to_owned()) } else { Err(format!("is a text of at most {MAX_TEXT} characters")) }
 }
 
 #[cfg(test)]

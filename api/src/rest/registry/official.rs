@@ -40,11 +40,11 @@ pub async fn list_official(
 ) -> Result<Json<Value>, Problem> {
     acting.require(Scope::ServersRead)?;
     let mut query = query.read()?;
-    let after = query.optional("cursor", cursor);
+    let after = query.optional_or_empty("cursor", cursor);
     let limit = query.optional("limit", number(1, 100)).unwrap_or(30);
-    let search = query.optional("search", any);
+    let search = query.optional_or_empty("search", any);
     let updated_since = query.optional("updated_since", form::moment);
-    let version = query.optional("version", any).map(wanted);
+    let version = query.optional_or_empty("version", any).map(wanted);
     query.finish()?;
     let mut found =
         acting.rows(&app).versions(&VersionFilter { after, search, updated_since, version, limit }).await?;

@@ -38,7 +38,7 @@ body!(
 fn publication(f: &mut Fields) -> Option<NewVersion> {
     let about = "The `server.json` of the official MCP registry (schema 2025-12-11), of at most 64 KiB. Members that \
                  are not used here are kept. `version` is semantic; packages of npm and PyPI name one exact version.";
-    let server = f.required("server", document(), about);
+    let server = f.required("server", published(), about);
     let category = f.required("category", line(64), "What it is for, in a word or two.");
     let tags = f.optional("tags", tags(), "Words by which it is found.").unwrap_or_default();
     match marketplace::read(&server?, category?, tags) {
@@ -55,6 +55,20 @@ fn publication(f: &mut Fields) -> Option<NewVersion> {
 /// Returns the path of a mistake in a document.
 fn path(field: &str) -> String {
     if field.is_empty() { "server".to_owned() } else { format!("server.{field}") }
+}
+
+/// Reads a document; its schema says what `server.json` says of those members that each document has.
+fn published() -> Form<Value> {
+    let version = r"^(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})(-[a-z][0-9A-Za-z-]{0,20})?$";
+    let line = |pattern: &str, max: usize| json!({"type": "string", "minLength": 1, "maxLength": max, "pattern": pattern});
+    document().with("required", json!(["name", "description", "version"])).with(
+        "properties",
+        json!({
+            "name": line(r"^[A-Za-z0-9.-]+/[A-Za-z0-9._-]+$", 200),
+            "description": line(r"^[^\u0000-\u001f\u007f-\u009f]+$", 100),
+            "version": line(version, 64),
+        }),
+    )
 }
 
 /// Reads an object, whatever its members are.

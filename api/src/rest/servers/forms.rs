@@ -1,6 +1,7 @@
 //! Bodies that register or change a server: their forms, and which members fit which transport.
 
 use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
+use serde_json::{Value, json};
 
 use crate::rest::describe::{body, described};
 use crate::rest::input::form::SecretNames;
@@ -8,10 +9,9 @@ use crate::rest::input::{Fields, form};
 use crate::rest::servers::remote::{keep_origin, spell_headers};
 use crate::rest::servers::values;
 
-body!(NewServerBody as "NewServer", new_server, "A server to be registered.", {
-    "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx", "args": ["mcp-server-time"],
-    "env": {"TZ": "UTC"}
-});
+/// A server to be registered.
+pub struct NewServerBody;
+described!(NewServerBody as "NewServer", new_server_schema());
 
 body!(
     ServerPatchBody as "ServerPatch", |f| server_patch(f, None),
@@ -48,6 +48,33 @@ const READ_ONLY: [&str; 11] = [
     "createdAt",
     "updatedAt",
 ];
+
+/// Describes a registration: one form for each transport.
+fn new_server_schema() -> Value {
+    let about = "A server to be registered.";
+    let example = json!({
+        "slug": "time", "name": "Time", "transport": "stdio", "command": "uvx", "args": ["mcp-server-time"],
+        "env": {"TZ": "UTC"},
+    });
+    let whole = Fields::describe(new_server, about, &example);
+    let of_transport = |transport: Transport| {
+        let mut form = whole.clone();
+        let members = form.as_object_mut().expect("a body is described as an object");
+        members.retain(|keyword, _| keyword != "example" && keyword != "description");
+        form["title"] = json!(transport.as_str());
+        form["properties"]["transport"] = json!({"type": "string", "enum": [transport.as_str()]});
+        let properties = form["properties"].as_object_mut().expect("an object has properties");
+        properties.retain(|name, _| !foreign(transport).contains(&name.as_str()));
+        if let Some((needed, _)) = needed(transport) {
+            // The member is never null here.
+            let kind = properties[needed]["type"][0].take();
+            properties[needed]["type"] = kind;
+            form["required"].as_array_mut().expect("some are required").push(needed.into());
+        }
+        form
+    };
+    json!({"description": about, "example": example, "oneOf": Transport::ALL.map(of_transport)})
+}
 
 /// Reads a registration.
 pub fn new_server(f: &mut Fields) -> Option<Registration> {
@@ -141,25 +168,33 @@ fn fit_transport(fields: &mut Fields, transport: Option<Transport>) {
         true => fields.is_null(name),
         false => !fields.has(name),
     };
-    let foreign: &[&str] = match transport {
-        Some(Transport::Stdio) => {
-            if lacks(fields, "command") {
-                fields.wrong("command", "is missing: a stdio server is a program");
-            }
-            &["url", "headers"]
-        }
-        Some(Transport::Builtin) => &["args", "env", "cwd", "url", "headers"],
-        Some(Transport::StreamableHttp | Transport::Websocket) => {
-            if lacks(fields, "url") {
-                fields.wrong("url", "is missing: a remote server has an address");
-            }
-            &["command", "args", "env", "cwd"]
-        }
-        None => &[],
-    };
-    let transport = transport.map_or("", Transport::as_str);
-    for name in foreign.iter().filter(|name| fields.has(name)).collect::<Vec<_>>() {
+    let Some(transport) = transport else { return };
+    if let Some((name, why)) = needed(transport).filter(|(name, _)| lacks(fields, name)) {
+        fields.wrong(name, why);
+    }
+    for name in foreign(transport).iter().filter(|name| fields.has(name)).collect::<Vec<_>>() {
+        let transport = transport.as_str();
         fields.wrong(name, format!("does not belong to a server with transport {transport}"));
+    }
+}
+
+/// Returns the member that a server of this transport must have, and why.
+fn needed(transport: Transport) -> Option<(&'static str, &'static str)> {
+    match transport {
+        Transport::Stdio => Some(("command", "is missing: a stdio server is a program")),
+        Transport::StreamableHttp | Transport::Websocket => {
+            Some(("url", "is missing: a remote server has an address"))
+        }
+        Transport::Builtin => None,
+    }
+}
+
+/// Returns the members that a server of this transport cannot have.
+fn foreign(transport: Transport) -> &'static [&'static str] {
+    match transport {
+        Transport::Stdio => &["url", "headers"],
+        Transport::Builtin => &["args", "env", "cwd", "url", "headers"],
+        Transport::StreamableHttp | Transport::Websocket => &["command", "args", "env", "cwd"],
     }
 }
 

@@ -107,7 +107,7 @@ pub async fn register(
     app: &App,
     registration: Registration,
 ) -> Result<Tagged<Created<ServerBody>>, Problem> {
-    rules::may_register(acting, &app.config, &registration)?;
+    rules::may_register(acting, &app.config, &app.gateway.upstreams.pool.providers(), &registration)?;
     remote::reachable(&app.egress, registration.server.settings.url.as_deref())?;
     let server = match registration.global {
         true => app.db.operator().create_server(registration.server, &acting.actor()).await?,

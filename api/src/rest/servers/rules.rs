@@ -5,16 +5,26 @@ use entity::{ConfigPatch, NewServer, SecretsPatch, Server, ServerPatch, Transpor
 use protocol::{Code, Refusal, Scope};
 
 use crate::config::{Config, decides_code, decides_program};
-use crate::http::problem::Problem;
+use crate::http::problem::{FieldError, Problem};
 use crate::rest::acting::Acting;
 use crate::rest::servers::forms::Registration;
 
 /// Refuses with 403 that names the scope or the commands that are allowed.
-pub fn may_register(acting: &Acting, config: &Config, registration: &Registration) -> Result<(), Problem> {
+pub fn may_register(
+    acting: &Acting,
+    config: &Config,
+    providers: &[&'static str],
+    registration: &Registration,
+) -> Result<(), Problem> {
     if registration.global {
         acting.require(Scope::TenantsAdmin)?;
     }
     let NewServer { transport, settings, .. } = &registration.server;
+    let command = settings.command.as_deref().unwrap_or(registration.server.slug.as_str());
+    if *transport == Transport::Builtin && !providers.contains(&command) {
+        let detail = format!("names no built-in server; there are {}", providers.join(", "));
+        return Err(Problem::invalid(vec![FieldError::new("command", detail)]));
+    }
     if *transport == Transport::Stdio {
         acting.require(Scope::ServersLaunch)?;
         command_allowed(config, settings.command.as_deref())?;

@@ -169,7 +169,7 @@ pub fn agent(acting: &Acting, scope: Scope) -> Result<Agent, Problem> {
 #[utoipa::path(
     get, path = "/v1/tasks", tag = "tasks",
     params(
-        ("status" = Option<String>, Query, description = "Tasks in this status."),
+        ("status" = Option<String>, Query, description = "Tasks in this status.", pattern = "^(pending|in_progress|blocked|review|done|failed|cancelled)$"),
         ("assignedTo" = Option<String>, Query, description = "Tasks of this agent."),
         ("parent" = Option<String>, Query, description = "Parts of this task."),
         ("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),

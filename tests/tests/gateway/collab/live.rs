@@ -169,8 +169,11 @@ async fn resources_tell_of_changes(backend: Backend) {
         let updated = listening.next_of("notifications/resources/updated").await;
         assert_eq!(updated["params"]["uri"], uri("tasks://t/logs"));
         done(&ada, "file_write", json!({ "task_id": "t", "path": "other", "content": path })).await;
-        let silence = told.next_within(Duration::from_millis(1200)).await;
-        assert!(silence.is_err(), "another file changed: {silence:?}");
+        // An earlier change of the list may still be told.
+        while let Ok(message) = told.next_within(Duration::from_millis(1200)).await {
+            let method = &message["method"];
+            assert_eq!(method, "notifications/resources/list_changed", "another file changed: {message}");
+        }
         done(&ada, "file_write", json!({ "task_id": "t", "path": "a b", "content": path })).await;
         let updated = told.next_of("notifications/resources/updated").await;
         assert_eq!(updated["params"]["uri"], file);
