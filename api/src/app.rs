@@ -33,6 +33,7 @@ use crate::ops::health::Health;
 use crate::pipeline::Gateway;
 use crate::pipeline::catalog_upkeep::CatalogUpkeep;
 use crate::pipeline::directory::Directory;
+use crate::pipeline::health_checks::HealthChecks;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::upstreams::Upstreams;
@@ -48,6 +49,7 @@ pub struct App {
     pub db: Db,
     pub gateway: Gateway,
     pub catalog_upkeep: Arc<CatalogUpkeep>,
+    pub health_checks: Arc<HealthChecks>,
     /// OAuth resources: the audiences that tokens of an issuer may have.
     pub resources: Resources,
     /// Outbound HTTP client for remote servers.
@@ -144,6 +146,9 @@ impl App {
             refreshing: DashSet::new(),
             tasks: TaskTracker::new(),
         });
+        let check_interval = Duration::from_millis(config.health.check_interval_ms);
+        let health_checks =
+            Arc::new(HealthChecks::new(Arc::clone(&directory), pool.clone(), check_interval, list_timeout));
         let upstreams =
             Upstreams { bridge: Bridge::new(pool.clone()), directory, catalog, pool, interest, list_timeout };
         let gateway = Gateway {
@@ -168,6 +173,7 @@ impl App {
             db,
             gateway,
             catalog_upkeep,
+            health_checks,
             collab,
             resources,
             egress,

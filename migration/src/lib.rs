@@ -10,6 +10,7 @@ mod m0006_tasks;
 mod m0007_outside_rows;
 mod m0008_config_settings;
 mod m0009_server_usage;
+mod m0013_server_health;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_outside_rows::OutsideRows),
             Box::new(m0008_config_settings::ConfigSettings),
             Box::new(m0009_server_usage::ServerUsage),
+            Box::new(m0013_server_health::ServerHealth),
         ]
     }
 }

@@ -8,6 +8,7 @@ mod collab;
 mod configs;
 mod credentials;
 mod declare;
+mod discoveries;
 mod server_changes;
 mod server_rows;
 mod server_usage;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use protocol::Refusal;
+use protocol::{Code, Refusal};
 
 use super::entry::{Entry, Phase, Running};
+use super::outcomes::Outcome;
 use crate::child::Needed;
 
 impl Entry {
@@ -29,7 +30,9 @@ impl Entry {
 
     /// Stops the upstream and refuses requests until [`Entry::release`].
     pub async fn stop_by_operator(&self) -> Needed {
-        match self.take(Phase::Held) {
+        let running = self.take(Phase::Held);
+        self.outcomes.reset();
+        match running {
             Some(running) => running.upstream.stop().await,
             None => Needed::Nothing,
         }
@@ -46,10 +49,28 @@ impl Entry {
             life.crashes.reset();
             life.set(Phase::Idle { note: None });
             self.breaker.reset();
+            self.outcomes.reset();
             self.current.swap(None)
         };
         if let Some(running) = running {
             running.upstream.stop().await;
+        }
+    }
+
+    /// Clears crashes, since the server is there again.
+    pub fn forgive(&self) {
+        let mut life = self.life.lock();
+        let was_away = |outcome: Outcome| {
+            outcome.failure.is_some_and(|refusal| refusal.code == Code::UpstreamUnavailable)
+        };
+        match life.phase {
+            Phase::Crashed { .. } => {
+                life.crashes.reset();
+                life.set(Phase::Idle { note: None });
+                self.outcomes.reset();
+            }
+            Phase::Running if self.outcomes.last().is_some_and(was_away) => self.outcomes.succeeded(),
+            Phase::Running | Phase::Idle { .. } | Phase::Starting(_) | Phase::Held | Phase::Retired => {}
         }
     }
 

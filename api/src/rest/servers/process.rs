@@ -46,8 +46,9 @@ pub struct HealthBody {
     hint: Option<String>,
     #[schema(value_type = Moment)]
     state_since: Timestamp,
+    /// Time of the last good answer, also one before the gateway's last start.
     #[schema(value_type = Option<Moment>)]
-    last_success: Option<Timestamp>,
+    last_success_at: Option<Timestamp>,
     #[schema(value_type = Moment)]
     checked_at: Timestamp,
     /// Time to the answer; null when there was none.
@@ -124,7 +125,7 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
 
 /// Checks that the server answers, and starts it when needed.
 ///
-/// A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
+/// A server that answers, but whose last lists are empty, is `degraded`. A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -157,7 +158,7 @@ pub async fn check_server(
         code: answered.as_ref().err().map(|refusal| refusal.code.as_str()),
         hint: answered.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
         state_since: status.since,
-        last_success: upstream.last_success,
+        last_success_at: status.last_success,
         checked_at: Timestamp::now(),
         latency_ms: answered.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
         pid: upstream.pid,
