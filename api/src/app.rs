@@ -200,6 +200,10 @@ impl App {
             tracing::warn!("some requests were still in flight");
         }
         self.gateway.upstreams.bridge.shutdown().await;
+        // The pool forgets its upstreams.
+        if let Err(error) = self.gateway.upstreams.directory.note_successes().await {
+            tracing::warn!(error = error.detail(), "the times of last success cannot be written");
+        }
         self.gateway.upstreams.pool.shutdown(grace).await;
         self.gateway.upstreams.directory.note_eras().await;
         self.gateway.upstreams.directory.touch().await;

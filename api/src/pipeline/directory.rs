@@ -252,7 +252,7 @@ impl Directory {
     }
 
     /// Writes the times of last success that are later than the written ones.
-    async fn note_successes(&self) -> Result<(), entity::DbError> {
+    pub async fn note_successes(&self) -> Result<(), entity::DbError> {
         let last = self.pool.last_successes();
         let later: Vec<_> = {
             let written = self.succeeded.lock();

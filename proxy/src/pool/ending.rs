@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use protocol::{Code, Refusal};
+use protocol::Refusal;
 
 use super::entry::{Entry, Phase, Running};
-use super::outcomes::Outcome;
 use crate::child::Needed;
 
 impl Entry {
@@ -57,20 +56,17 @@ impl Entry {
         }
     }
 
-    /// Clears crashes, since the server is there again.
+    /// Clears crashes and the last failure, since the server answers again.
     pub fn forgive(&self) {
         let mut life = self.life.lock();
-        let was_away = |outcome: Outcome| {
-            outcome.failure.is_some_and(|refusal| refusal.code == Code::UpstreamUnavailable)
-        };
         match life.phase {
             Phase::Crashed { .. } => {
                 life.crashes.reset();
                 life.set(Phase::Idle { note: None });
                 self.outcomes.reset();
             }
-            Phase::Running if self.outcomes.last().is_some_and(was_away) => self.outcomes.succeeded(),
-            Phase::Running | Phase::Idle { .. } | Phase::Starting(_) | Phase::Held | Phase::Retired => {}
+            Phase::Running | Phase::Idle { note: Some(_) } => self.outcomes.succeeded(),
+            Phase::Idle { note: None } | Phase::Starting(_) | Phase::Held | Phase::Retired => {}
         }
     }
 

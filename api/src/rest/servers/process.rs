@@ -13,7 +13,7 @@ use protocol::{Code, Refusal, Scope, ServerId, TenantId};
 use proxy::pool::{LogLine, State as Health};
 use proxy::selected::Selected;
 use proxy::server::ServerSpec;
-use proxy::upstream::{Params, UpstreamRequest};
+use proxy::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -282,7 +282,7 @@ pub async fn list_server_logs(
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
-/// Measures the time to an answer. An error counts as an answer: a server that refuses `ping` is there.
+/// Measures the time to an answer. An error to `ping` counts as one: a server that refuses it is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let timeout = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
@@ -295,7 +295,13 @@ async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let params = pool.own_params(selected.key().era, serde_json::Map::new());
     let params = Params::raw(params.as_bytes());
     let request = UpstreamRequest::new(probe, params, Instant::now() + timeout);
-    pool.request(&selected, request).await.map(|delivered| delivered.upstream)
+    let delivered = pool.request(&selected, request).await?;
+    if let (method::DISCOVER, UpstreamAnswer::Error(error)) = (probe, &delivered.answer) {
+        let said = String::from_utf8_lossy(&error[..error.len().min(300)]);
+        let reason = format!("`{}` refuses `{probe}`: {said}", running.spec.slug);
+        return Err(Refusal::new(Code::UpstreamFailed, reason));
+    }
+    Ok(delivered.upstream)
 }
 
 /// Returns the state of a server that just failed to answer.
