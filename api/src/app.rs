@@ -34,6 +34,7 @@ use crate::ops::health::Health;
 use crate::pipeline::Gateway;
 use crate::pipeline::catalog_upkeep::CatalogUpkeep;
 use crate::pipeline::directory::Directory;
+use crate::pipeline::health_checks::HealthChecks;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::upstreams::Upstreams;
@@ -49,6 +50,7 @@ pub struct App {
     pub db: Db,
     pub gateway: Gateway,
     pub catalog_upkeep: Arc<CatalogUpkeep>,
+    pub health_checks: Arc<HealthChecks>,
     /// OAuth resources: the audiences that tokens of an issuer may have.
     pub resources: Resources,
     /// Outbound HTTP client for remote servers.
@@ -146,6 +148,9 @@ impl App {
             tasks: TaskTracker::new(),
         });
         let redactions = Arc::clone(&directory.redactions);
+        let check_interval = Duration::from_millis(config.health.check_interval_ms);
+        let health_checks =
+            Arc::new(HealthChecks::new(Arc::clone(&directory), pool.clone(), check_interval, list_timeout));
         let upstreams =
             Upstreams { bridge: Bridge::new(pool.clone()), directory, catalog, pool, interest, list_timeout };
         let gateway = Gateway {
@@ -170,6 +175,7 @@ impl App {
             db,
             gateway,
             catalog_upkeep,
+            health_checks,
             collab,
             resources,
             egress,
@@ -208,6 +214,10 @@ impl App {
             tracing::warn!("some requests were still in flight");
         }
         self.gateway.upstreams.bridge.shutdown().await;
+        // The pool forgets its upstreams.
+        if let Err(error) = self.gateway.upstreams.directory.note_successes().await {
+            tracing::warn!(error = error.detail(), "the times of last success cannot be written");
+        }
         self.gateway.upstreams.pool.shutdown(grace).await;
         self.gateway.upstreams.directory.note_eras().await;
         self.gateway.upstreams.directory.touch().await;

@@ -126,6 +126,7 @@ pub async fn live(
         }
     }));
     tasks.spawn(Arc::clone(&app.catalog_upkeep).run(stop.clone()));
+    tasks.spawn(Arc::clone(&app.health_checks).run(stop.clone()));
     tasks.spawn(app.collab.clone().run(stop.clone()));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).run(stop.clone()));
     tasks.spawn(Arc::clone(&app.gateway.dispatcher).receive(stop.clone()));

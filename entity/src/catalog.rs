@@ -1,5 +1,7 @@
-//! Stored catalogs of MCP servers, in parts. The meaning of a part is decided elsewhere.
+//! Stored catalogs of MCP servers, in parts, and the lists of last discoveries. The meaning of a part is decided
+//! elsewhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,5 +20,15 @@ pub struct CatalogPart {
     pub part: String,
     /// JSON, as the server wrote it.
     pub body: Arc<str>,
+    pub listed_at: Timestamp,
+}
+
+/// One list of a tenant's last discovery of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveredList {
+    /// Name of the list.
+    pub list: String,
+    /// Digest of each item, by the item's name.
+    pub items: BTreeMap<String, String>,
     pub listed_at: Timestamp,
 }

@@ -31,7 +31,7 @@ mod turns;
 pub use actor::Actor;
 pub use agent::{Agent, NewAgent, is_agent_slug};
 pub use audit::AuditEvent;
-pub use catalog::CatalogPart;
+pub use catalog::{CatalogPart, DiscoveredList};
 pub use change::Changes;
 pub use credential::{Credential, KnownCredential, NewCredential};
 pub use db::{Backend, Connections, DEFAULT_TENANT, DatabaseSettings, Db};

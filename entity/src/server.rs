@@ -30,7 +30,7 @@ pub struct Server {
     pub updated_at: Timestamp,
 }
 
-/// Findings of one tenant at a server, and the time of its last use.
+/// Findings of one tenant at a server, and the times of its last use and last success.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ServerUsage {
     /// Tools of the last discovery, which also set `capabilities` and `discovered_at`.
@@ -38,6 +38,8 @@ pub struct ServerUsage {
     pub capabilities: Option<Value>,
     pub discovered_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
+    /// Last time that the server answered this tenant.
+    pub last_success_at: Option<Timestamp>,
 }
 
 /// Discovered eras of a server.
@@ -66,6 +68,14 @@ impl Transport {
             Transport::Stdio => "stdio",
             Transport::StreamableHttp => "streamable-http",
             Transport::Websocket => "websocket",
+        }
+    }
+
+    /// Returns true for a server that the gateway reaches over the network.
+    pub fn is_remote(self) -> bool {
+        match self {
+            Transport::Builtin | Transport::Stdio => false,
+            Transport::StreamableHttp | Transport::Websocket => true,
         }
     }
 

@@ -13,6 +13,7 @@ mod m0009_server_usage;
 mod m0010_execution_indexes;
 mod m0011_record_policies;
 mod m0012_marketplace;
+mod m0013_server_health;
 mod m0014_config_secrets;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_execution_indexes::ExecutionIndexes),
             Box::new(m0011_record_policies::RecordPolicies),
             Box::new(m0012_marketplace::Marketplace),
+            Box::new(m0013_server_health::ServerHealth),
             Box::new(m0014_config_secrets::ConfigSecrets),
         ]
     }

@@ -114,6 +114,8 @@ impl TestApp {
         if let Some(url) = &self.storage.redis_url {
             put("REDIS_URL", url);
         }
+        // A check is a request that a trial has not made.
+        put("HEALTH_CHECK_INTERVAL_MS", "0");
         if !self.settings.stock_limits {
             put("RATE_LIMIT_MAX_REQUESTS", "0");
         }

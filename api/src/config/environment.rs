@@ -64,6 +64,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     plain("CHILD_LIST_CHECK_MS", "children", "list_check_ms"),
     plain("CHILD_START_CONCURRENCY", "children", "start_concurrency"),
     plain("CHILD_STOP_GRACE_MS", "children", "stop_grace_ms"),
+    plain("HEALTH_CHECK_INTERVAL_MS", "health", "check_interval_ms"),
     plain("RECORD_DURABILITY", "record", "durability"),
     plain("RECORD_INTERVAL_MS", "record", "interval_ms"),
     plain("RECORD_ARGUMENT_BYTES", "record", "argument_bytes"),

@@ -48,6 +48,7 @@ pub struct Config {
     pub limits: Limits,
     pub calls: Calls,
     pub children: Children,
+    pub health: Health,
     pub record: Record,
     pub egress: Egress,
     pub log: Log,
@@ -158,6 +159,11 @@ pub struct Children {
     pub list_check_ms: u64,
     pub start_concurrency: usize,
     pub stop_grace_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Health {
+    pub check_interval_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -127,8 +127,8 @@ pub fn check(config: &Config, mistakes: &mut Vec<String>) {
 
 /// Returns every time limit in milliseconds, with its name and minimum. `children.list_check_ms` is an age and has
 /// no bound.
-fn times(config: &Config) -> [(&'static str, u64, u64); 12] {
-    let Config { server, database, calls, children, record, collaboration, .. } = config;
+fn times(config: &Config) -> [(&'static str, u64, u64); 13] {
+    let Config { server, database, calls, children, health, record, collaboration, .. } = config;
     [
         ("server.shutdown_grace_ms (SHUTDOWN_GRACE_MS)", server.shutdown_grace_ms, 0),
         ("database.idle_timeout_ms (DB_IDLE_TIMEOUT_MS)", database.idle_timeout_ms, 0),
@@ -139,6 +139,7 @@ fn times(config: &Config) -> [(&'static str, u64, u64); 12] {
         ("children.idle_timeout_ms (CHILD_IDLE_TIMEOUT_MS)", children.idle_timeout_ms, 0),
         ("children.start_timeout_ms (CHILD_START_TIMEOUT_MS)", children.start_timeout_ms, 1),
         ("children.stop_grace_ms (CHILD_STOP_GRACE_MS)", children.stop_grace_ms, 0),
+        ("health.check_interval_ms (HEALTH_CHECK_INTERVAL_MS)", health.check_interval_ms, 0),
         ("record.interval_ms (RECORD_INTERVAL_MS)", record.interval_ms, 1),
         (
             "collaboration.sync_from_postgres_interval (SYNC_FROM_POSTGRES_INTERVAL)",

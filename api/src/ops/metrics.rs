@@ -41,6 +41,7 @@ metrics_list! {
     OPERATIONS "mcp_operation_total" "counter" "server, operation, outcome" "Calls by their outcome.";
     TOKENS "mcp_token_usage_total" "counter" "server, direction" "Tokens of arguments (in) and results (out), estimated.";
     UPSTREAMS "mcp_upstream_state" "gauge" "state" "Upstreams by their state.";
+    CHECKS "mcp_upstream_checks_total" "counter" "outcome" "Checks of servers by the gateway itself: ok, failed, or left_alone (in use, stopped, or in a pause after failures).";
     CHILDREN "mcp_upstream_children" "gauge" "" "Child processes that run now.";
     IN_FLIGHT "mcp_calls_in_flight" "gauge" "" "Calls that wait for an upstream now.";
     REFUSED "mcp_refused_total" "counter" "code" "Requests refused before or instead of a call, by code.";
@@ -85,6 +86,9 @@ pub fn install() -> PrometheusHandle {
             describe();
             // Registered at the start: a figure that is 0 or not known is shown too.
             counter!(DROPPED).absolute(0);
+            for outcome in CHECK_OUTCOMES {
+                counter!(CHECKS, "outcome" => outcome).absolute(0);
+            }
             for name in [LEASES, LEASE_WAITERS, STATE_USED, STATE_ALLOWED] {
                 gauge!(name).set(0.0);
             }
@@ -119,6 +123,20 @@ pub fn operation(
         handles.tokens_in.increment(tokens_in.into());
         handles.tokens_out.increment(tokens_out.into());
     });
+}
+
+/// Outcomes of a check, as a label.
+pub const CHECK_OUTCOMES: [&str; 3] = ["ok", "failed", "left_alone"];
+
+/// Counts a check of a server; `None` for one that was left alone.
+pub fn checked(is_good: Option<bool>) {
+    let [ok, failed, left_alone] = CHECK_OUTCOMES;
+    let outcome = match is_good {
+        Some(true) => ok,
+        Some(false) => failed,
+        None => left_alone,
+    };
+    counter!(CHECKS, "outcome" => outcome).increment(1);
 }
 
 /// Counts a refusal.

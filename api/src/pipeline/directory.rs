@@ -42,6 +42,8 @@ pub struct Directory {
     followed: tokio::sync::Mutex<i64>,
     /// Unwritten times of last use of servers, in microseconds; 0 for none.
     used: DashMap<(TenantId, ServerId), AtomicI64>,
+    /// Times of the last successes of servers, as far as they are written.
+    succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     /// Set for tenants whose stored catalogs were read.
@@ -83,6 +85,7 @@ impl Directory {
             generation: AtomicU64::new(0),
             followed: tokio::sync::Mutex::new(0),
             used: DashMap::new(),
+            succeeded: Mutex::default(),
             found: Mutex::default(),
             restored: DashMap::new(),
             retiring: TaskTracker::new(),
@@ -243,7 +246,7 @@ impl Directory {
         }
     }
 
-    /// Writes the times of last use of servers and keys.
+    /// Writes the times of last use and last success of servers, and of last use of keys.
     pub async fn touch(&self) {
         let used = self.used.iter().filter_map(|entry| {
             let at = entry.value().swap(0, Ordering::Relaxed);
@@ -254,11 +257,26 @@ impl Directory {
         let used: Vec<_> = used.collect();
         let servers =
             async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
-        for outcome in [servers.await, self.authn.touch().await] {
+        for outcome in [servers.await, self.note_successes().await, self.authn.touch().await] {
             if let Err(error) = outcome {
-                tracing::warn!(error = error.detail(), "the times of last use cannot be written");
+                tracing::warn!(error = error.detail(), "the times of last use and success cannot be written");
             }
         }
+    }
+
+    /// Writes the times of last success that are later than the written ones.
+    pub async fn note_successes(&self) -> Result<(), entity::DbError> {
+        let last = self.pool.last_successes();
+        let later: Vec<_> = {
+            let written = self.succeeded.lock();
+            let is_later = |(server, at): &(&(TenantId, ServerId), &jiff::Timestamp)| {
+                written.get(*server).is_none_or(|written| written < *at)
+            };
+            last.iter().filter(is_later).map(|(&(tenant, server), at)| (tenant, server, *at)).collect()
+        };
+        self.db.operator().note_successes(later).await?;
+        *self.succeeded.lock() = last;
+        Ok(())
     }
 
     async fn load(&self, tenant: TenantId) -> Result<TenantView, Refusal> {

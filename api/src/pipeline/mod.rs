@@ -4,6 +4,7 @@
 
 pub mod catalog_upkeep;
 pub mod directory;
+pub mod health_checks;
 pub mod limits;
 pub mod recorder;
 pub mod redactions;

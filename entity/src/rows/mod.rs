@@ -7,6 +7,7 @@ pub(crate) mod catalogs;
 pub(crate) mod change_counter;
 pub(crate) mod collab;
 pub(crate) mod credentials;
+pub(crate) mod discoveries;
 pub(crate) mod marketplace;
 pub(crate) mod record_policies;
 pub(crate) mod server_configs;

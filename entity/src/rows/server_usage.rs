@@ -16,6 +16,7 @@ pub struct Model {
     pub capabilities: Option<Json>,
     pub discovered_at: Option<i64>,
     pub last_used_at: Option<i64>,
+    pub last_success_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -30,6 +31,7 @@ impl From<Model> for ServerUsage {
             capabilities: row.capabilities,
             discovered_at: row.discovered_at.map(time::from_column),
             last_used_at: row.last_used_at.map(time::from_column),
+            last_success_at: row.last_success_at.map(time::from_column),
         }
     }
 }

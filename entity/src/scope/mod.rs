@@ -8,6 +8,7 @@ mod collab;
 mod configs;
 mod credentials;
 mod declare;
+mod discoveries;
 mod marketplace;
 mod record_policies;
 mod server_changes;

@@ -8,7 +8,7 @@ use crate::change::{Change, Event};
 use crate::db::Db;
 use crate::error::{DbError, is_unique_violation};
 use crate::rows::servers::{ActiveModel, Column, Entity, Model};
-use crate::rows::{all_set, catalogs, server_configs};
+use crate::rows::{all_set, catalogs, discoveries, server_configs};
 use crate::scope::server_rows::{apply, event, new_row};
 use crate::scope::{OperatorScope, TenantScope};
 use crate::server::{ManagedBy, NewServer, Server};
@@ -146,7 +146,7 @@ pub(super) async fn save(tx: &DatabaseTransaction, row: &Model) -> Result<(), Db
     Ok(())
 }
 
-/// Marks a server deleted, removes its configs and catalogs, and forgets its secrets.
+/// Marks a server deleted, removes its configs, catalogs and discoveries, and forgets its secrets.
 pub(super) async fn remove(db: &Db, tx: &DatabaseTransaction, row: Model) -> Result<Event, DbError> {
     let event = event("server.delete", &row, None, &db.seal())?;
     server_configs::Entity::delete_many()
@@ -154,6 +154,7 @@ pub(super) async fn remove(db: &Db, tx: &DatabaseTransaction, row: Model) -> Res
         .exec(tx)
         .await?;
     catalogs::Entity::delete_many().filter(catalogs::Column::ServerId.eq(row.id)).exec(tx).await?;
+    discoveries::Entity::delete_many().filter(discoveries::Column::ServerId.eq(row.id)).exec(tx).await?;
     let gone = Model {
         deleted_at: Some(time::to_column(time::now())),
         env_sealed: None,

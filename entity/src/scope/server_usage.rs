@@ -1,4 +1,4 @@
-//! Findings and uses of servers per tenant, noted without audit events, revisions and change numbers: a discovery
+//! Findings, uses and successes of servers per tenant, noted without audit events, revisions and change numbers: a discovery
 //! after a change must not cause the next.
 
 use std::collections::HashMap;
@@ -49,33 +49,53 @@ impl TenantScope<'_> {
 
 impl OperatorScope<'_> {
     /// Notes when tenants last used servers.
-    pub async fn touch_servers(&self, mut used: Vec<(TenantId, ServerId, Timestamp)>) -> Result<(), DbError> {
-        if used.is_empty() {
+    pub async fn touch_servers(&self, used: Vec<(TenantId, ServerId, Timestamp)>) -> Result<(), DbError> {
+        self.note_times(Column::LastUsedAt, used).await
+    }
+
+    /// Notes when servers last answered tenants.
+    pub async fn note_successes(
+        &self,
+        answered: Vec<(TenantId, ServerId, Timestamp)>,
+    ) -> Result<(), DbError> {
+        self.note_times(Column::LastSuccessAt, answered).await
+    }
+
+    async fn note_times(
+        &self,
+        column: Column,
+        mut times: Vec<(TenantId, ServerId, Timestamp)>,
+    ) -> Result<(), DbError> {
+        if times.is_empty() {
             return Ok(());
         }
         // One order keeps two replicas from waiting for each other.
-        used.sort_unstable();
+        times.sort_unstable();
         let tx = change::begin(self.db).await?;
-        for (tenant, id, at) in used {
-            touch(&tx, tenant, id, time::to_column(at)).await?;
+        for (tenant, id, at) in times {
+            note_time(&tx, column, tenant, id, time::to_column(at)).await?;
         }
         Ok(tx.commit().await?)
     }
 }
 
-/// Notes a use, unless a later one is noted.
-async fn touch(tx: &impl ConnectionTrait, tenant: TenantId, id: ServerId, at: i64) -> Result<(), DbError> {
-    let row = Model { last_used_at: Some(at), ..nothing_of(tenant, id) };
+/// Notes a time, unless a later one is noted.
+async fn note_time(
+    tx: &impl ConnectionTrait,
+    column: Column,
+    tenant: TenantId,
+    id: ServerId,
+    at: i64,
+) -> Result<(), DbError> {
+    let row = nothing_of(tenant, id);
     let there = OnConflict::columns([Column::TenantId, Column::ServerId]).do_nothing().to_owned();
     let insert = Entity::insert(all_set::<ActiveModel>(row)).on_conflict(there);
-    if insert.exec_without_returning(tx).await? > 0 {
-        return Ok(());
-    }
+    insert.exec_without_returning(tx).await?;
     Entity::update_many()
-        .col_expr(Column::LastUsedAt, Expr::value(at))
+        .col_expr(column, Expr::value(at))
         .filter(Column::TenantId.eq(tenant.0))
         .filter(Column::ServerId.eq(id.0))
-        .filter(Condition::any().add(Column::LastUsedAt.is_null()).add(Column::LastUsedAt.lt(at)))
+        .filter(Condition::any().add(column.is_null()).add(column.lt(at)))
         .exec(tx)
         .await?;
     Ok(())
@@ -89,5 +109,6 @@ fn nothing_of(tenant: TenantId, id: ServerId) -> Model {
         capabilities: None,
         discovered_at: None,
         last_used_at: None,
+        last_success_at: None,
     }
 }

@@ -14,7 +14,7 @@ use crate::page::{Page, Paged};
 use crate::rows::servers::{Column, Entity};
 use crate::rows::{servers as rows, tenants};
 use crate::scope::{OperatorScope, TenantScope, paged};
-use crate::server::{Server, ServerFilter};
+use crate::server::{Server, ServerFilter, Transport};
 use crate::time;
 
 impl TenantScope<'_> {
@@ -75,6 +75,25 @@ impl TenantScope<'_> {
 }
 
 impl OperatorScope<'_> {
+    /// Returns the remote servers of all tenants and the global ones, unless disabled. A server whose row this
+    /// release cannot read is left out.
+    pub async fn remote_servers(&self) -> Result<Vec<Server>, DbError> {
+        let remote = Transport::ALL.into_iter().filter(|transport| transport.is_remote());
+        let select = Entity::find()
+            .filter(Column::DeletedAt.is_null())
+            .filter(Column::Enabled.eq(true))
+            .filter(Column::Transport.is_in(remote.map(Transport::as_str)));
+        let (rows, seal) = (select.all(self.db.reader()).await?, self.db.seal());
+        let read = |row: rows::Model| {
+            let id = row.id;
+            let unreadable = |error: &DbError| {
+                tracing::warn!(server = %ServerId(id), error = error.detail(), "a server's row cannot be read");
+            };
+            row.into_server(&seal).inspect_err(unreadable).ok()
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
     /// Notes the discovered eras of this revision of a server, without an audit event, a change number or a
     /// new revision. Notes nothing when the revision has changed or a later discovery exists.
     pub async fn record_eras(

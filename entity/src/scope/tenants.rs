@@ -10,7 +10,9 @@ use crate::change::Event;
 use crate::db::DEFAULT_TENANT;
 use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
-use crate::rows::{agents, all_set, catalogs, credentials, server_configs, servers, sessions, tenants};
+use crate::rows::{
+    agents, all_set, catalogs, credentials, discoveries, server_configs, servers, sessions, tenants,
+};
 use crate::scope::{OperatorScope, TenantScope, paged, refuse_nul};
 use crate::tenant::{NewTenant, Tenant, is_tenant_slug};
 use crate::time;
@@ -111,6 +113,7 @@ async fn empty_tenant(tx: &DatabaseTransaction, id: TenantId) -> Result<(), DbEr
     sessions::Entity::delete_many().filter(sessions::Column::TenantId.eq(id.0)).exec(tx).await?;
     server_configs::Entity::delete_many().filter(server_configs::Column::TenantId.eq(id.0)).exec(tx).await?;
     catalogs::Entity::delete_many().filter(catalogs::Column::TenantId.eq(id.0)).exec(tx).await?;
+    discoveries::Entity::delete_many().filter(discoveries::Column::TenantId.eq(id.0)).exec(tx).await?;
     servers::Entity::update_many()
         .col_expr(servers::Column::DeletedAt, Expr::value(now))
         .col_expr(servers::Column::EnvSealed, Expr::value(None::<Vec<u8>>))

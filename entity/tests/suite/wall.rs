@@ -53,6 +53,7 @@ async fn servers_and_configs_of_another_tenant_are_not_found(ground: Ground) {
         ours.update_server(server, ServerPatch { enabled: Some(false), ..Default::default() }, None, actor),
         ours.delete_server(server, actor),
         ours.record_discovery(server, 1, serde_json::json!({})),
+        ours.store_discovered(server, &[]),
         ours.create_config(NewConfig::new(server, None), actor),
         ours.create_config(NewConfig::new(global, Some(agent)), actor),
         ours.find_config(config),

@@ -104,6 +104,11 @@ impl Listing {
         self.changes & self.of.1.changed().list_bit() != 0
     }
 
+    /// Returns true if the server lists nothing, not even what is left out.
+    pub fn is_empty(&self) -> bool {
+        self.body.trim_ascii().len() == 2
+    }
+
     /// Returns the era of the server.
     pub fn era(&self) -> Era {
         self.of.0

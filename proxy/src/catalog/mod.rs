@@ -107,6 +107,17 @@ struct Slot {
     fetching: [tokio::sync::Mutex<()>; 4],
 }
 
+/// Returns the defect of a server that answers but lists nothing, as far as its lists are known.
+fn defect(slot: &Slot, initialized: &Initialized) -> Option<&'static str> {
+    let is_empty = |kind| slot.listing(kind, initialized.era).map(|listing| listing.is_empty());
+    if ListKind::ALL.into_iter().all(|kind| is_empty(kind) == Some(true)) {
+        return Some("it answers, but lists no tools, resources or prompts");
+    }
+    let declares_tools = fetch::has_capability(&initialized.result, ListKind::Tools.capability());
+    (declares_tools && is_empty(ListKind::Tools) == Some(true))
+        .then_some("it declares `tools`, but lists none")
+}
+
 /// The last known handshake of an upstream.
 struct Handshake {
     initialized: Arc<Initialized>,
@@ -228,9 +239,10 @@ impl Catalog {
             return Ok(listing);
         }
         let (initialized, mut listing) = self.fetch(selected, kind, deadline).await?;
-        self.keep(&slot, selected, kind, initialized, &mut listing);
+        self.keep(&slot, selected, kind, Arc::clone(&initialized), &mut listing);
         let listing = Arc::new(listing);
         slot.listings[kind as usize].store(Some(Arc::clone(&listing)));
+        self.pool.note_lists(key, defect(&slot, &initialized));
         Ok(listing)
     }
 

@@ -42,13 +42,13 @@ impl Crashes {
 
     /// Returns the refusal of requests during the pause.
     pub fn refusal(&self, last: &Refusal, until: Instant) -> Refusal {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let reason = format!(
-            "{} ({} failures in a row; the next start is in {:.1} s)",
-            last.reason,
-            self.in_a_row,
-            left.as_secs_f64()
-        );
+        let left = until.saturating_duration_since(Instant::now());
+        let next = match left.is_zero() {
+            true => "the next request starts it".to_owned(),
+            false => format!("the next start is in {:.1} s", left.as_secs_f64()),
+        };
+        let left = left.max(Duration::from_millis(1));
+        let reason = format!("{} ({} failures in a row; {next})", last.reason, self.in_a_row);
         Refusal { reason: reason.into(), since: self.since, ..last.clone() }.retry_after(left)
     }
 }

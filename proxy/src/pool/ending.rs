@@ -29,7 +29,9 @@ impl Entry {
 
     /// Stops the upstream and refuses requests until [`Entry::release`].
     pub async fn stop_by_operator(&self) -> Needed {
-        match self.take(Phase::Held) {
+        let running = self.take(Phase::Held);
+        self.outcomes.reset();
+        match running {
             Some(running) => running.upstream.stop().await,
             None => Needed::Nothing,
         }
@@ -46,10 +48,25 @@ impl Entry {
             life.crashes.reset();
             life.set(Phase::Idle { note: None });
             self.breaker.reset();
+            self.outcomes.reset();
             self.current.swap(None)
         };
         if let Some(running) = running {
             running.upstream.stop().await;
+        }
+    }
+
+    /// Clears crashes and the last failure, since the server answers again.
+    pub fn forgive(&self) {
+        let mut life = self.life.lock();
+        match life.phase {
+            Phase::Crashed { .. } => {
+                life.crashes.reset();
+                life.set(Phase::Idle { note: None });
+                self.outcomes.reset();
+            }
+            Phase::Running | Phase::Idle { note: Some(_) } => self.outcomes.succeeded(),
+            Phase::Idle { note: None } | Phase::Starting(_) | Phase::Held | Phase::Retired => {}
         }
     }
 

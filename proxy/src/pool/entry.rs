@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::PoolKey;
 use super::backoff::Crashes;
+use super::outcomes::Outcomes;
 use super::start;
 use super::starting::{Claim, Progress};
 use super::state::PoolState;
@@ -32,6 +33,7 @@ pub struct Entry {
     pub current: ArcSwapOption<Running>,
     pub(super) life: Mutex<Life>,
     pub breaker: Breaker,
+    pub outcomes: Outcomes,
     /// Permits for concurrent requests; `None` without a limit.
     pub places: Option<Semaphore>,
     pub waiting: AtomicUsize,
@@ -107,6 +109,7 @@ impl Entry {
             current: ArcSwapOption::empty(),
             life: Mutex::new(Life { phase, since: Timestamp::now(), crashes }),
             breaker,
+            outcomes: Outcomes::default(),
             places: (spec.max_concurrency.value > 0)
                 .then(|| Semaphore::new(spec.max_concurrency.value as usize)),
             waiting: AtomicUsize::new(0),
@@ -217,6 +220,7 @@ impl Entry {
         self.logs.note(format!("it did not start: {}", refusal.reason));
         let mut life = self.life.lock();
         if claim.is_current(&life) {
+            self.outcomes.reset();
             life.crash(claim.took(), refusal.clone());
         }
     }
@@ -249,6 +253,8 @@ impl Entry {
             return;
         }
         self.starts.fetch_add(1, Ordering::Relaxed);
+        self.outcomes.succeeded();
+        self.succeeded_now();
         // Starts need no receiver.
         self.pool.started.send(self.key).ok();
         self.touch();
@@ -275,7 +281,7 @@ impl Entry {
     }
 
     /// Removes a dead upstream and counts the crash. Does nothing if it is alive or stopped.
-    fn remove_dead(&self) {
+    pub fn remove_dead(&self) {
         let Some(dead) = self.current.load_full().filter(|running| !running.upstream.is_alive()) else {
             return;
         };
@@ -292,6 +298,7 @@ impl Entry {
         if in_use {
             tracing::warn!(server = %self.spec.slug, reason = %refusal.reason, "a server ended");
             self.current.store(None);
+            self.outcomes.reset();
             life.crash(running.started.elapsed(), refusal);
         }
         in_use

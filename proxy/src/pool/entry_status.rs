@@ -56,6 +56,11 @@ impl Entry {
         (view, life.since)
     }
 
+    /// Returns true while the operator has stopped the upstream.
+    pub fn is_held(&self) -> bool {
+        matches!(&self.life.lock().phase, Phase::Held)
+    }
+
     pub fn runs_child(&self) -> bool {
         self.alive().is_some_and(|running| running.is_child)
     }

@@ -68,7 +68,8 @@ impl Verdicts {
         }
     }
 
-    fn add(&self, spec: &ServerSpec, verdict: EraVerdict) {
+    /// Takes a verdict, to be stored.
+    pub fn learned(&self, spec: &ServerSpec, verdict: EraVerdict) {
         self.set(spec, Some(verdict));
         let mut unstored = self.unstored.lock();
         if unstored.len() == UNSTORED {
@@ -174,7 +175,7 @@ impl Pool {
         };
         if let Ok(Some(eras)) = eras {
             tracing::info!(server = %spec.slug, eras = eras.as_str(), "a server's eras were found out");
-            self.shared.verdicts.add(spec, EraVerdict { eras, found_at: Timestamp::now() });
+            self.shared.verdicts.learned(spec, EraVerdict { eras, found_at: Timestamp::now() });
         }
         self.shared.verdicts.asking.remove(&probe_of(legacy.tenant, spec));
         tell.send_replace(Some(eras.map(|eras| eras.unwrap_or(Eras::LEGACY))));

@@ -2,6 +2,8 @@
 //! knows neither the meaning of requests nor permissions.
 
 mod backoff;
+mod check;
+mod checks;
 mod dedicated;
 mod ending;
 mod entry;
@@ -10,6 +12,7 @@ mod eras;
 mod events;
 mod first_start;
 mod idle;
+mod outcomes;
 mod processes;
 mod request;
 mod settings;
@@ -19,11 +22,12 @@ mod state;
 mod status;
 mod subscriptions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use protocol::mcp::Era;
 use protocol::provider::ToolProvider;
 use protocol::{Code, Refusal, ServerId, TenantId};
@@ -215,6 +219,14 @@ impl Pool {
         self.shared.builtins.iter().map(|provider| provider.info().name).collect()
     }
 
+    /// Notes a defect of the lists of an upstream that answers, or that there is none.
+    pub(crate) fn note_lists(&self, key: &PoolKey, defect: Option<&'static str>) {
+        if let Some(entry) = self.shared.entries.get(key) {
+            entry.outcomes.note_lists(defect);
+        }
+    }
+
+    /// Returns the state of a server for a tenant: that of its upstream, and of the last check of the server.
     pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
         status::of(&self.shared, tenant, server)
     }
@@ -222,6 +234,11 @@ impl Pool {
     /// Returns counts over all upstreams, for the metrics.
     pub fn figures(&self) -> PoolFigures {
         status::figures(&self.shared)
+    }
+
+    /// Returns the time of the last good answer of each server to its tenant.
+    pub fn last_successes(&self) -> HashMap<(TenantId, ServerId), Timestamp> {
+        status::last_successes(&self.shared)
     }
 
     /// Returns the newest lines, oldest first: the child's stderr and notes of the gateway.
@@ -237,7 +254,7 @@ impl Pool {
     /// Stops a server: requests are refused with `server_stopped` until `start`. Waits for the last process
     /// to end, and returns the measures that were needed.
     pub async fn stop(&self, tenant: TenantId, spec: &Arc<ServerSpec>) -> Needed {
-        self.shared.stopped_by_operator.insert((tenant, spec.id), jiff::Timestamp::now());
+        self.shared.stopped_by_operator.insert((tenant, spec.id), Timestamp::now());
         let (entries, processes) = (self.shared.of(tenant, spec.id), self.shared.processes(tenant, spec.id));
         let (stopped_by_operator, others) =
             tokio::join!(join_all(entries.iter().map(|entry| entry.stop_by_operator())), processes.end());
@@ -302,6 +319,7 @@ impl Pool {
     /// Retires all upstreams of a server that was deleted or changed: requests in flight have 10 s to finish.
     /// A later request starts a new upstream.
     pub async fn retire(&self, tenant: TenantId, server: ServerId) {
+        self.shared.checks.forget(server);
         self.retire_where(|key| key.tenant == tenant && key.server == server).await;
     }
 

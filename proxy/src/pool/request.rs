@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use protocol::mcp::{Era, method};
+use protocol::mcp::method;
 use protocol::{Code, Refusal};
-use serde_json::Map;
 use tokio::sync::SemaphorePermit;
 
 use super::Delivered;
 use super::entry::{Entry, Running, Unavailable};
 use crate::breaker::Admission;
 use crate::message;
-use crate::peer::gateway_client;
 use crate::upstream::{Failure, Params, UpstreamAnswer, UpstreamRequest};
 
 /// Time after which a time-out counts as a failure: callers with short deadlines must not open the breaker
@@ -113,24 +111,41 @@ impl Entry {
         Err(Unavailable::Refused(refusal))
     }
 
-    fn went_well(&self) {
+    pub(super) fn went_well(&self) {
         self.breaker.succeeded();
+        self.outcomes.succeeded();
         self.succeeded_now();
     }
 
-    fn went_wrong(self: &Arc<Self>, failure: Failure, waited: Duration, running: Arc<Running>) -> Refusal {
+    /// Counts a failure, and returns its refusal.
+    pub(super) fn went_wrong(
+        self: &Arc<Self>,
+        failure: Failure,
+        waited: Duration,
+        running: Arc<Running>,
+    ) -> Refusal {
         let refusal = failure.refusal;
         match refusal.code {
             Code::TimedOut => {
-                if waited >= PATIENT.min(self.spec.timeout.value) && self.breaker.failed() {
-                    self.probe_liveness(running);
-                }
                 let reason = format!("`{}` did not answer within {} ms", self.spec.slug, waited.as_millis());
-                Refusal { reason: reason.into(), ..refusal }
+                let refusal = Refusal { reason: reason.into(), ..refusal };
+                if waited >= PATIENT.min(self.spec.timeout.value) {
+                    self.outcomes.failed(&refusal);
+                    if self.breaker.failed() {
+                        self.probe_liveness(running);
+                    }
+                }
+                refusal
             }
             // `Entry::remove` counts a crash once, not once per request in flight.
             Code::UpstreamFailed if running.upstream.is_alive() => {
                 self.breaker.failed();
+                self.outcomes.failed(&refusal);
+                refusal
+            }
+            // The server is out of reach, which does not open the breaker: the refusal costs no time.
+            Code::UpstreamUnavailable if running.upstream.is_alive() => {
+                self.outcomes.failed(&refusal);
                 refusal
             }
             // The upstream answered in time.
@@ -148,11 +163,7 @@ impl Entry {
         self.pool.tasks.spawn(async move {
             let deadline = Instant::now() + entry.pool.settings.ping_patience;
             // Any answer is a sign of life.
-            let asked = match entry.key.era {
-                Era::Legacy => method::PING,
-                Era::Modern => method::DISCOVER,
-            };
-            let params = gateway_client::params(entry.key.era, &entry.pool.settings.client(), Map::new());
+            let (asked, params) = entry.cheapest_request();
             let ping = UpstreamRequest::new(asked, Params::raw(params.as_bytes()), deadline);
             if let Err(Failure { refusal, .. }) = running.upstream.request(ping).await
                 && refusal.code == Code::TimedOut

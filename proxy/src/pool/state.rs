@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::task::TaskTracker;
 
 use super::PoolKey;
+use super::checks::Checks;
 use super::entry::Entry;
 use super::eras::Verdicts;
 use super::events::PoolEvent;
@@ -36,6 +37,7 @@ pub struct PoolState {
     /// Profiles of the clients that some keys belong to.
     pub profiles: DashMap<PoolKey, Arc<ClientProfile>>,
     pub verdicts: Verdicts,
+    pub checks: Checks,
     processes: DashMap<(TenantId, ServerId), Arc<Processes>>,
     pub events: broadcast::Sender<PoolEvent>,
     /// Keys of upstreams, each time they have started.
@@ -87,6 +89,7 @@ impl PoolState {
             logs: DashMap::new(),
             profiles: DashMap::new(),
             verdicts: Verdicts::default(),
+            checks: Checks::default(),
             processes: DashMap::new(),
             events: broadcast::channel(EVENTS_KEPT).0,
             started: broadcast::channel(EVENTS_KEPT).0,

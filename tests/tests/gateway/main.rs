@@ -20,6 +20,7 @@ mod fidelity;
 mod first_use;
 mod guard;
 mod harness;
+mod health;
 mod identity;
 mod limits;
 mod malformed;
@@ -91,6 +92,7 @@ fn main() -> std::process::ExitCode {
         ("evasion", evasion::CASES),
         ("registry", registry::CASES),
         ("remotes", remotes::CASES),
+        ("health", health::CASES),
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
         ("config_items", config_items::CASES),

@@ -168,7 +168,9 @@ impl Things {
             };
             let mut items = self.operator.get(&path).await.json_of(200)["items"].take();
             for item in items.as_array_mut().unwrap() {
-                for passing in ["lastUsedAt", "state", "stateReason", "stateSince", "expiresInMs"] {
+                for passing in
+                    ["lastUsedAt", "state", "stateReason", "stateSince", "lastSuccessAt", "expiresInMs"]
+                {
                     item.as_object_mut().unwrap().remove(passing);
                 }
             }

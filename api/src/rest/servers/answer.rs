@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use entity::{Server, ServerSettings, ServerUsage, Transport};
+use entity::{Server, ServerSettings, ServerUsage};
 use jiff::Timestamp;
 use protocol::{ServerId, Slug};
 use proxy::bridge::Client;
@@ -51,6 +51,10 @@ pub struct ServerBody {
     pub state_reason: Option<String>,
     #[schema(value_type = Moment)]
     pub state_since: Timestamp,
+    /// Time of the server's last good answer to the tenant, or to the gateway itself: a handshake, a request or a
+    /// check. It is kept over restarts of the gateway.
+    #[schema(value_type = Option<Moment>)]
+    pub last_success_at: Option<Timestamp>,
     /// Raised by each change of what is launched.
     pub revision: i32,
     /// Number of tools that the tenant's last discovery found.
@@ -91,6 +95,7 @@ pub struct ServerStatus {
     pub state: State,
     pub reason: Option<String>,
     pub since: Timestamp,
+    pub last_success: Option<Timestamp>,
 }
 
 /// Renders servers for one caller.
@@ -124,6 +129,7 @@ impl<'a> Showing<'a> {
             state: status.state.as_str(),
             state_reason: status.reason,
             state_since: status.since,
+            last_success_at: status.last_success,
             revision: row.revision,
             tools_count: usage.tools_count,
             last_used_at: usage.last_used_at,
@@ -153,19 +159,15 @@ impl<'a> Showing<'a> {
 
     /// Returns the upstream's own state, unless the row itself keeps it from running.
     pub fn status(&self, row: &Server) -> ServerStatus {
-        let held = |state, reason: &str| ServerStatus {
-            state,
-            reason: Some(reason.to_owned()),
-            since: row.updated_at,
-        };
-        match row.transport {
-            _ if !row.settings.enabled => held(State::Stopped, "it is switched off: `enabled` is false"),
-            Transport::Builtin | Transport::Stdio | Transport::StreamableHttp | Transport::Websocket => {
-                let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
-                let since = status.since.max(row.created_at);
-                ServerStatus { state: status.state, reason: status.reason, since }
-            }
+        let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
+        let stored = self.usage.get(&row.id).and_then(|usage| usage.last_success_at);
+        let last_success = status.last_success.max(stored);
+        if !row.settings.enabled {
+            let reason = Some("it is switched off: `enabled` is false".to_owned());
+            return ServerStatus { state: State::Stopped, reason, since: row.updated_at, last_success };
         }
+        let since = status.since.max(row.created_at);
+        ServerStatus { state: status.state, reason: status.reason, since, last_success }
     }
 
     /// Returns the found eras: those of this replica are newer than the row's.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
+use entity::DiscoveredList;
 use protocol::{Refusal, Scope, ServerId, members, names};
 use proxy::catalog::{Item, ListKind, Listing};
 use proxy::policy::Policy;
@@ -20,6 +21,7 @@ use crate::pipeline::upstreams::Upstreams;
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Asked, Contested, Filtered, Named, ServerIdText, ServerSlug};
 use crate::rest::input::{Name, Parameters};
+use crate::rest::servers::changes::{self, ChangesBody};
 use crate::rest::servers::definitions::DefinitionsBody;
 use crate::rest::servers::process::{Running, running, switched_on};
 
@@ -54,6 +56,8 @@ pub struct DiscoveryBody {
     resource_templates: Vec<Box<RawValue>>,
     #[schema(value_type = Vec<Object>)]
     prompts: Vec<Box<RawValue>>,
+    /// Names that came, went or changed since the tenant's last discovery, of those that the caller may see.
+    changes: ChangesBody,
     /// Warnings about the definitions, and those that are left out of lists of all servers.
     definitions: DefinitionsBody,
     /// Notes on these lists: that one is empty, or goes on.
@@ -83,7 +87,8 @@ struct Handshake {
 
 /// Fetches a server's tools, resources, resource templates and prompts.
 ///
-/// Starts the server when needed, and stores the number of its tools and its capabilities. Needs
+/// Starts the server when needed, and stores its lists, the number of its tools and its capabilities; the next
+/// discovery names the changes in `changes`. A server that lists nothing is `degraded`, and a note says so. Needs
 /// `servers:read`.
 #[utoipa::path(
     get, path = "/v1/mcp/servers/{id}/discover", tag = "servers",
@@ -104,22 +109,28 @@ pub async fn discover_server(
     let member = view.members().iter().find(|member| member.spec.id == running.server.id);
     let policy = member.map(|member| member.policy(acting.caller.agent));
     policy.as_ref().map_or(Ok(()), Policy::server)?;
-    let (found, tools) = ask(&app, &running, policy.as_ref()).await?;
-    if let Some(tools) = tools {
-        let count = i32::try_from(tools).unwrap_or(i32::MAX);
-        let rows = acting.rows(&app);
+    let rows = acting.rows(&app);
+    let before = rows.discovered_lists(running.server.id).await.map_err(Problem::of("server"))?;
+    let (found, listings) = ask(&app, &running, policy.as_ref(), &before).await?;
+    if let [Some(tools), ..] = &listings {
+        let count = i32::try_from(tools.items.len()).unwrap_or(i32::MAX);
         let kept = rows.record_discovery(running.server.id, count, found.capabilities.clone()).await;
         kept.map_err(Problem::of("server"))?;
     }
+    let kept = rows.store_discovered(running.server.id, &changes::discovered(&listings)).await;
+    kept.map_err(Problem::of("server"))?;
     Ok(Json(found))
 }
 
-/// Requests all lists; returns what the policy shows to the caller, and the number of all tools.
+type Listings = [Option<Arc<Listing>>; 4];
+
+/// Requests all lists; returns what the policy shows to the caller, and the lists.
 async fn ask(
     app: &App,
     running: &Running,
     policy: Option<&Policy>,
-) -> Result<(DiscoveryBody, Option<usize>), Refusal> {
+    before: &[DiscoveredList],
+) -> Result<(DiscoveryBody, Listings), Refusal> {
     let Running { server, spec, .. } = running;
     let selected = running.select(app).await?;
     let Upstreams { catalog, pool, .. } = &app.gateway.upstreams;
@@ -131,7 +142,7 @@ async fn ask(
         Err(error) => (Handshake::default(), Some(format!("its handshake cannot be read: {error}"))),
     };
     let mut missing = Vec::new();
-    let mut listings: [Option<Arc<Listing>>; 4] = [const { None }; 4];
+    let mut listings: Listings = [const { None }; 4];
     for kind in ListKind::ALL {
         match catalog.requested(&selected, kind, Instant::now() + patience).await {
             Ok(listing) => listings[kind as usize] = Some(listing),
@@ -146,7 +157,9 @@ async fn ask(
     let mut notes: Vec<String> =
         listings.iter().flatten().filter_map(|listing| listing.note.clone()).collect();
     notes.extend(fault);
-    if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
+    if listings.iter().all(|listing| listing.as_ref().is_some_and(|listing| listing.is_empty())) {
+        notes.push("the server answers, but lists no tools, resources or prompts".to_owned());
+    } else if tools.as_ref().is_some_and(|tools| tools.items.is_empty()) {
         notes.push("the server answers, and lists no tools".to_owned());
     }
     let shown =
@@ -159,6 +172,7 @@ async fn ask(
     let lists = lists.filter_map(|(kind, listing)| Some((kind, listing.as_deref()?)));
     let call_as: Vec<String> = call_as.map(|item| exposed(&item.name)).collect();
     let found = DiscoveryBody {
+        changes: ChangesBody::between(before, &changes::discovered(&listings), policy),
         definitions: DefinitionsBody::of(server.id, policy, lists),
         server_id: server.id,
         slug: server.slug.to_string(),
@@ -175,7 +189,7 @@ async fn ask(
         notes,
         missing,
     };
-    Ok((found, tools.as_ref().map(|tools| tools.items.len())))
+    Ok((found, listings))
 }
 
 fn raw(listing: Option<&Listing>, is_shown: impl Fn(&Item) -> bool) -> Vec<Box<RawValue>> {

@@ -2,6 +2,7 @@
 //! and control processes.
 
 pub mod answer;
+pub mod changes;
 pub mod definitions;
 pub mod discover;
 pub mod forms;
@@ -30,15 +31,6 @@ use crate::rest::input::parameters::{any, one_of};
 use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, Tagged, created};
 
-const STATES: [Health; 6] = [
-    Health::Healthy,
-    Health::Degraded,
-    Health::Unhealthy,
-    Health::Unknown,
-    Health::Stopped,
-    Health::NotConfigured,
-];
-
 /// Lists the tenant's own servers and the global ones that none of them hides, by slug.
 ///
 /// Needs `servers:read`.
@@ -61,8 +53,8 @@ pub async fn list_servers(
 ) -> Result<Json<PageOf<ServerBody>>, Problem> {
     acting.require(Scope::ServersRead)?;
     let mut query = query.read()?;
-    let state = |text: &str| STATES.into_iter().find(|state| state.as_str() == text);
-    let status = query.optional("status", one_of(state, &STATES.map(Health::as_str)));
+    let state = |text: &str| Health::ALL.into_iter().find(|state| state.as_str() == text);
+    let status = query.optional("status", one_of(state, &Health::ALL.map(Health::as_str)));
     let filter = ServerFilter {
         category: query.optional("category", any),
         transport: query

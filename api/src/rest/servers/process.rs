@@ -13,7 +13,7 @@ use protocol::{Code, Refusal, Scope, ServerId, TenantId};
 use proxy::pool::{LogLine, State as Health};
 use proxy::selected::Selected;
 use proxy::server::ServerSpec;
-use proxy::upstream::{Params, UpstreamRequest};
+use proxy::upstream::{Params, UpstreamAnswer, UpstreamRequest};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -46,8 +46,9 @@ pub struct HealthBody {
     hint: Option<String>,
     #[schema(value_type = Moment)]
     state_since: Timestamp,
+    /// Time of the last good answer, also one before the gateway's last start.
     #[schema(value_type = Option<Moment>)]
-    last_success: Option<Timestamp>,
+    last_success_at: Option<Timestamp>,
     #[schema(value_type = Moment)]
     checked_at: Timestamp,
     /// Time to the answer; null when there was none.
@@ -125,7 +126,7 @@ pub(super) fn switched_on(server: &Server) -> Result<(), Problem> {
 
 /// Checks that the server answers, and starts it when needed.
 ///
-/// A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
+/// A server that answers, but whose last lists are empty, is `degraded`. A server that does not answer is reported with 200, its state and the reason. Needs `servers:read`.
 #[utoipa::path(
     post, path = "/v1/mcp/servers/{id}/health", tag = "servers",
     params(("id" = String, Path, description = "The server's id or slug.")),
@@ -158,7 +159,7 @@ pub async fn check_server(
         code: answered.as_ref().err().map(|refusal| refusal.code.as_str()),
         hint: answered.as_ref().err().and_then(|refusal| refusal.hint.as_ref().map(ToString::to_string)),
         state_since: status.since,
-        last_success: upstream.last_success,
+        last_success_at: status.last_success,
         checked_at: Timestamp::now(),
         latency_ms: answered.ok().map(|latency| latency.as_micros() as f64 / 1000.0),
         pid: upstream.pid,
@@ -282,7 +283,7 @@ pub async fn list_server_logs(
     Ok(Json(SliceOf { items: lines.into_iter().map(LogLineBody::from).collect(), next_cursor: None }))
 }
 
-/// Measures the time to an answer. An error counts as an answer: a server that refuses `ping` is there.
+/// Measures the time to an answer. An error to `ping` counts as one: a server that refuses it is there.
 async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let timeout = Duration::from_millis(app.config.calls.list_timeout_ms);
     let selected = running.select(app).await?;
@@ -295,7 +296,13 @@ async fn ping(app: &App, running: &Running) -> Result<Duration, Refusal> {
     let params = pool.own_params(selected.key().era, serde_json::Map::new());
     let params = Params::raw(params.as_bytes());
     let request = UpstreamRequest::new(probe, params, Instant::now() + timeout);
-    pool.request(&selected, request).await.map(|delivered| delivered.upstream)
+    let delivered = pool.request(&selected, request).await?;
+    if let (method::DISCOVER, UpstreamAnswer::Error(error)) = (probe, &delivered.answer) {
+        let said = String::from_utf8_lossy(&error[..error.len().min(300)]);
+        let reason = format!("`{}` refuses `{probe}`: {said}", running.spec.slug);
+        return Err(Refusal::new(Code::UpstreamFailed, reason));
+    }
+    Ok(delivered.upstream)
 }
 
 /// Returns the state of a server that just failed to answer.

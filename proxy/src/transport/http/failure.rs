@@ -66,7 +66,10 @@ pub fn unreached(server: &str, error: &EgressError) -> Trouble {
 
 /// A status that is no answer.
 pub fn status(server: &str, status: u16, wait: Option<Duration>) -> Trouble {
-    let reason = format!("`{server}` answered with HTTP status {status}");
+    let reason = match status {
+        401 => format!("`{server}` asks for credentials: it answered with HTTP status {status}"),
+        _ => format!("`{server}` answered with HTTP status {status}"),
+    };
     let refusal = match status {
         401 | 403 => Refusal::new(Code::UpstreamFailed, reason)
             .hint("check the server's headers: it wants other credentials"),

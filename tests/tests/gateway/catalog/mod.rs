@@ -2,6 +2,7 @@
 //! and follow their servers.
 
 mod changes;
+mod discovered;
 mod stored;
 
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ use self::changes::{
     capabilities_have_lists_of_their_own, lists_that_are_alike_serve_all_clients,
     the_list_that_a_call_changed_is_read, what_changed_meanwhile_is_told,
 };
+use self::discovered::{
+    a_discovery_is_the_tenants, a_discovery_tells_what_changed, a_hidden_change_is_not_told,
+};
 use self::stored::{
     a_kill_loses_no_list_for_long, a_restart_starts_nothing_for_a_list, a_tenant_has_its_own,
     another_revision_is_listed_anew, one_server_is_shown_as_it_was, replicas_share_a_catalog,
@@ -23,7 +27,7 @@ use self::stored::{
 };
 
 pub const CASES: &[Case] = cases![
-    Every: a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
+    Every: a_discovery_tells_what_changed, a_hidden_change_is_not_told, a_discovery_is_the_tenants, a_restart_starts_nothing_for_a_list, one_server_is_shown_as_it_was, what_changed_meanwhile_is_told,
         the_policy_holds_for_stored_lists, a_tenant_has_its_own, another_revision_is_listed_anew;
     Once: a_server_at_rest_is_asked_again, a_late_answer_keeps_no_slot, an_old_list_is_checked, lists_that_are_alike_serve_all_clients, a_list_that_fails_takes_nothing_away, a_new_list_reaches_clients_that_may_be_asked, the_list_that_a_call_changed_is_read, capabilities_have_lists_of_their_own, a_refresh_starts_no_server_that_is_gone,
         calls_go_on_beside_changed_lists, a_kill_loses_no_list_for_long;
