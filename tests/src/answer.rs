@@ -72,7 +72,7 @@ impl Answer {
         }
     }
 
-    /// The JSON-RPC error, with one of the expected codes, a reason and the request's id.
+    /// The JSON-RPC error, with one of the expected codes, a reason, what to do, and the request's id.
     #[track_caller]
     pub fn refused(&self, expected: &[Code]) -> Value {
         let answer = self.json();
@@ -90,12 +90,13 @@ impl Answer {
         self.must(numbered, "the error's number should be the one that belongs to its code");
         self.must(is_sentence(&error["message"]), "the error should say in a sentence what happened");
         self.must(is_sentence(&error["data"]["reason"]), "the error's data should carry the reason");
+        self.must(is_sentence(&error["data"]["hint"]), "the error's data should say what to do");
         let request = error["data"]["requestId"].as_str().is_some_and(|id| id.starts_with("req_"));
         self.must(request, "the error's data should carry the request's id");
         error
     }
 
-    /// A problem (RFC 9457) with the status and code that belong together, and the request's id.
+    /// A problem (RFC 9457) with the status and code that belong together, what to do, and the request's id.
     #[track_caller]
     pub fn problem(&self, expected: Code) -> Value {
         self.status(expected.http());
@@ -105,6 +106,7 @@ impl Answer {
         self.must(problem["code"] == expected.as_str(), &format!("its code should be {expected:?}"));
         let sentence = is_sentence(&problem["detail"]) || is_sentence(&problem["title"]);
         self.must(sentence, "a problem should say in a sentence what happened");
+        self.must(is_sentence(&problem["hint"]), "a problem should say what to do");
         let request = problem["requestId"].as_str().is_some_and(|id| id.starts_with("req_"));
         self.must(request, "a problem should carry the request's id");
         problem
