@@ -187,18 +187,6 @@ impl App {
         })
     }
 
-    /// Deletes the executions that are older than their tenant keeps them.
-    pub async fn expire_executions(&self) {
-        match self.db.operator().expire_executions(jiff::Timestamp::now()).await {
-            Ok(expired) => {
-                for (tenant, executions) in expired {
-                    tracing::info!(%tenant, executions, "old executions are deleted");
-                }
-            }
-            Err(error) => tracing::warn!(error = error.detail(), "record policies cannot be read"),
-        }
-    }
-
     /// Passes on the number of replicas that share a limit, as last read from the database.
     pub fn count_replicas(&self) {
         if let Some(fallback) = &self.fallback {

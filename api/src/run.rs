@@ -106,7 +106,7 @@ pub async fn live(
             let app = Arc::clone(&app);
             async move {
                 app.gateway.sessions.tidy().await;
-                app.expire_executions().await;
+                expire_executions(&app).await;
             }
         }
     }));
@@ -155,6 +155,18 @@ pub async fn live(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Deletes the executions that are older than their tenant keeps them.
+async fn expire_executions(app: &App) {
+    match app.db.operator().expire_executions(jiff::Timestamp::now()).await {
+        Ok(expired) => {
+            for (tenant, executions) in expired {
+                tracing::info!(%tenant, executions, "old executions are deleted");
+            }
+        }
+        Err(error) => tracing::warn!(error = error.detail(), "record policies cannot be read"),
+    }
 }
 
 /// Repeats a function until the gateway stops.

@@ -22,7 +22,7 @@ pub enum Meant<'a> {
 }
 
 impl Renames {
-    /// Makes the names. Two tools with one new name cannot be told apart; the names were checked for that.
+    /// Makes the names. Two tools with one new name cannot be distinguished; the names were checked for that.
     pub fn new(names: &BTreeMap<String, String>) -> Self {
         let pairs = || names.iter().map(|(own, new)| (own.clone(), new.clone()));
         Self { new: pairs().collect(), own: pairs().map(|(own, new)| (new, own)).collect() }

@@ -130,7 +130,7 @@ impl Page<'_> {
                 }
                 count += 1;
                 last = Some((policy.spec.slug.as_str(), &item.name));
-                let edited = edits.then(|| policy.edited_tool(&item.name, &item.exposed, &exposed)).flatten();
+                let edited = edits.then(|| policy.edited_tool(&item.name, &item.exposed, exposed)).flatten();
                 let shown = edited.as_deref().unwrap_or(&item.exposed);
                 match results::tool_for(self.era, self.kind, shown) {
                     Some(tool) => out.extend_from_slice(tool.as_bytes()),

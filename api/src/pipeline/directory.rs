@@ -13,24 +13,21 @@ use protocol::mcp::Eras;
 use protocol::{Refusal, ServerId, Slug, TenantId};
 use proxy::catalog::Catalog;
 use proxy::effective::{Effective, Source};
-use proxy::policy::{ConfigSpec, Patterns};
 use proxy::pool::Pool;
-use proxy::renames::Renames;
-use proxy::server::{
-    BuiltinLaunch, ChildLimits, EraVerdict, Launch, LaunchValues, RemoteLaunch, ServerSpec, StdioLaunch,
-};
+use proxy::server::{BuiltinLaunch, ChildLimits, EraVerdict, Launch, RemoteLaunch, ServerSpec, StdioLaunch};
 use proxy::view::{Member, TenantView};
 use tokio::sync::{OnceCell, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
-use crate::config::{self, remote_address};
+use crate::config::{self};
+use crate::pipeline::config_specs::config_spec;
 use crate::pipeline::redactions::Redactions;
 
 /// Cached views of tenants.
 pub struct Directory {
     pub(crate) db: Db,
-    authn: Arc<Authn>,
+    pub(super) authn: Arc<Authn>,
     pub(crate) pool: Pool,
     pub(crate) catalog: Arc<Catalog>,
     defaults: Defaults,
@@ -41,9 +38,9 @@ pub struct Directory {
     /// change waits for the caches, whoever read its number.
     followed: tokio::sync::Mutex<i64>,
     /// Unwritten times of last use of servers, in microseconds; 0 for none.
-    used: DashMap<(TenantId, ServerId), AtomicI64>,
+    pub(super) used: DashMap<(TenantId, ServerId), AtomicI64>,
     /// Times of the last successes of servers, as far as they are written.
-    succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
+    pub(super) succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     /// Set for tenants whose stored catalogs were read.
@@ -138,15 +135,6 @@ impl Directory {
     /// Returns the tenants that are in use.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.views.iter().map(|view| *view.key()).collect()
-    }
-
-    /// Notes that a tenant uses a server now.
-    pub fn note_use(&self, tenant: TenantId, server: ServerId) {
-        let now = jiff::Timestamp::now().as_microsecond();
-        match self.used.get(&(tenant, server)) {
-            Some(used) => used.store(now, Ordering::Relaxed),
-            None => drop(self.used.insert((tenant, server), AtomicI64::new(now))),
-        }
     }
 
     /// Follows the changes that this or another replica committed since the last time: forgets the callers of
@@ -244,39 +232,6 @@ impl Directory {
                 return;
             }
         }
-    }
-
-    /// Writes the times of last use and last success of servers, and of last use of keys.
-    pub async fn touch(&self) {
-        let used = self.used.iter().filter_map(|entry| {
-            let at = entry.value().swap(0, Ordering::Relaxed);
-            let at = (at != 0).then(|| jiff::Timestamp::from_microsecond(at).ok()).flatten()?;
-            let (tenant, server) = *entry.key();
-            Some((tenant, server, at))
-        });
-        let used: Vec<_> = used.collect();
-        let servers =
-            async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
-        for outcome in [servers.await, self.note_successes().await, self.authn.touch().await] {
-            if let Err(error) = outcome {
-                tracing::warn!(error = error.detail(), "the times of last use and success cannot be written");
-            }
-        }
-    }
-
-    /// Writes the times of last success that are later than the written ones.
-    pub async fn note_successes(&self) -> Result<(), entity::DbError> {
-        let last = self.pool.last_successes();
-        let later: Vec<_> = {
-            let written = self.succeeded.lock();
-            let is_later = |(server, at): &(&(TenantId, ServerId), &jiff::Timestamp)| {
-                written.get(*server).is_none_or(|written| written < *at)
-            };
-            last.iter().filter(is_later).map(|(&(tenant, server), at)| (tenant, server, *at)).collect()
-        };
-        self.db.operator().note_successes(later).await?;
-        *self.succeeded.lock() = last;
-        Ok(())
     }
 
     async fn load(&self, tenant: TenantId) -> Result<TenantView, Refusal> {
@@ -386,64 +341,6 @@ fn unopened(server: &Server) -> impl Fn(&SealError) -> Launch {
         tracing::error!(server = %server.id, %error, "a server's secrets cannot be opened");
         let transport = server.transport.as_str();
         Launch::Unsupported { transport: format!("{transport} with secrets sealed under another master key") }
-    }
-}
-
-/// Converts a config row. Patterns were checked when written; an unreadable one blocks everything rather than
-/// nothing.
-fn config_spec(row: &ServerConfig, url: Option<&str>) -> ConfigSpec {
-    let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
-        Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {
-            tracing::error!(config = %row.id, problem, "a config's patterns cannot be read");
-            Patterns::parse(otherwise.iter().copied()).expect("`*` is a pattern")
-        })
-    };
-    let settings = &row.settings;
-    let allowed = |set: &Option<Vec<String>>| set.as_ref().map(|allowed| patterns(allowed, &[]));
-    ConfigSpec {
-        id: row.id,
-        for_agent: row.agent.is_some(),
-        enabled: settings.enabled,
-        allowed_tools: allowed(&settings.allowed_tools),
-        blocked_tools: settings.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
-        allowed_resources: allowed(&settings.allowed_resources),
-        allowed_prompts: allowed(&settings.allowed_prompts),
-        timeout: settings.timeout_ms.and_then(from_millis),
-        max_concurrency: settings.max_concurrency,
-        calls_per_minute: settings.calls_per_minute,
-        max_result_bytes: settings.max_result_bytes,
-        retries: settings.retries,
-        renames: settings.rename.as_ref().map(Renames::new),
-        descriptions: settings.describe.clone(),
-        values: values(row, url),
-        updated_at: row.updated_at,
-    }
-}
-
-/// Returns the values that a config adds to the launch of a server with this URL.
-fn values(row: &ServerConfig, url: Option<&str>) -> LaunchValues {
-    let (env, headers) = match (row.secrets.env.expose(), row.secrets.headers.expose()) {
-        (Ok(env), Ok(headers)) => (env.clone(), headers.clone()),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(config = %row.id, %error, "a config's secrets cannot be opened");
-            let reason = "the secrets of a config are sealed under another master key";
-            return LaunchValues { withheld: Some(reason), ..LaunchValues::default() };
-        }
-    };
-    let given_for = row.settings.headers_for.as_deref().unwrap_or_default();
-    let elsewhere =
-        !headers.is_empty() && !url.is_some_and(|url| remote_address::same_origin(given_for, url));
-    let resources = row.settings.resources.unwrap_or_default();
-    LaunchValues {
-        env,
-        headers,
-        limits: ChildLimits {
-            memory_mb: resources.memory_mb,
-            open_files: resources.open_files,
-            cpu_seconds: resources.cpu_seconds,
-        },
-        withheld: elsewhere
-            .then_some("the headers of a config were given for another host than the server's"),
     }
 }
 

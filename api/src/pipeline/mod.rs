@@ -3,8 +3,10 @@
 //! SQL, Redis or child processes.
 
 pub mod catalog_upkeep;
+mod config_specs;
 pub mod directory;
 pub mod health_checks;
+mod last_times;
 pub mod limits;
 pub mod recorder;
 pub mod redactions;

@@ -1,7 +1,7 @@
 //! `/v1/mcp/configs`: the permissions of a tenant, or of one of its agents, at a server. Null inherits; the
 //! policy stage applies them at every endpoint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,7 +12,6 @@ use entity::{
     TenantScope, Transport,
 };
 use protocol::{AgentId, ConfigId, Scope, ServerId};
-use proxy::policy::Patterns;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,16 +19,15 @@ use crate::app::App;
 use crate::config::remote_address;
 use crate::http::problem::{FieldError, Problem};
 use crate::rest::acting::Acting;
+use crate::rest::config_forms::{ConfigRequest, config_patch, new_config};
 use crate::rest::describe::{
     AgentIdText, Always, ChildResources as ChildResourcesText, Conditional, ConfigIdText, Contested,
     Filtered, Moment, Named, Sent, ServerIdText, SetBody, body,
 };
 use crate::rest::find;
-use crate::rest::input::form::{Form, SecretNames};
 use crate::rest::input::parameters::any;
-use crate::rest::input::{Fields, IfMatch, Name, NoBody, Parameters, Payload, form};
+use crate::rest::input::{IfMatch, Name, NoBody, Parameters, Payload};
 use crate::rest::listed::{Created, PageOf, Tagged, created};
-use crate::rest::servers::forms::secrets;
 use crate::rest::servers::rules::{may_set, sets};
 
 body!(NewConfigBody as "NewConfig", new_config, "A config to be made.", {
@@ -111,115 +109,6 @@ impl From<ServerConfig> for ConfigBody {
             updated_at: row.updated_at,
         }
     }
-}
-
-/// The body of a new config, before its names are looked up.
-struct ConfigRequest {
-    server: String,
-    agent: Option<String>,
-    patch: ConfigPatch,
-}
-
-fn new_config(f: &mut Fields) -> Option<ConfigRequest> {
-    let server = f.required("serverId", form::text(1, 64), "The server's id or slug.");
-    let about = "The id or slug of the agent it is for; for all of the tenant when not given.";
-    let agent = f.optional("agentId", form::text(1, 64), about);
-    let patch = settings(f);
-    Some(ConfigRequest { server: server?, agent, patch })
-}
-
-fn config_patch(f: &mut Fields) -> Option<ConfigPatch> {
-    f.patching();
-    f.fixed(&["serverId", "agentId"], "cannot be changed: delete the config and make another");
-    f.fixed(&["id", "revision", "createdAt", "updatedAt"], "cannot be set");
-    Some(settings(f))
-}
-
-/// Reads the settings that both bodies have; null inherits.
-fn settings(f: &mut Fields) -> ConfigPatch {
-    let allowed = "The server's own tool names, or globs (`*`, `?`, `[a-z]`, `{a,b}`); others are refused.";
-    let blocked = "Likewise; these are refused, whatever else allows them.";
-    let resources = "URIs of the server's own resources, or globs; others are neither listed nor read. A template is \
-                     listed if its text matches, and what it makes is read if its URI does.";
-    let prompts = "Names of the server's own prompts, or globs; others are refused.";
-    let concurrency = "How many calls may run at the same time, on each replica. One more is refused.";
-    let per_minute = "How many calls may come within a minute, on all replicas together; 0 for no limit.";
-    let bytes = "The longest result, bytes; a longer one is an error.";
-    let retries = "How often a request that only reads is tried again when the server ends during it.";
-    let rename = "New names of the server's own tools, by their own names: callers list and call them by these. A tool of the                   server that has such a name itself is hidden. Patterns of other settings mean the own names.";
-    let describe = "Descriptions of the server's own tools, by their own names, in place of the server's.";
-    let env = "Variables of the server's program, beside and before those of the server. The values are sealed and never \
-               shown again. A caller without `servers:launch` can set those that the server's own `env` has.";
-    let headers =
-        "Headers of requests to a remote server, beside and before those of the server; sealed likewise.";
-    let limits = "Limits of the server's process, on Linux (setrlimit): `memoryMb` of address space, `openFiles`, `cpuSeconds`.";
-    ConfigPatch {
-        enabled: f.clearing("enabled", form::flag(), "False switches the server off."),
-        allowed_tools: f.clearing("allowedTools", patterns(), allowed),
-        blocked_tools: f.clearing("blockedTools", patterns(), blocked),
-        allowed_resources: f.clearing("allowedResources", addresses(), resources),
-        allowed_prompts: f.clearing("allowedPrompts", patterns(), prompts),
-        rename: f.clearing("rename", new_names(), rename),
-        describe: f.clearing("describe", form::by_name(500, 128, form::text(1, 4096)), describe),
-        env: secrets(f, "env", SecretNames::Variables, env),
-        headers: secrets(f, "headers", SecretNames::Headers, headers),
-        timeout_ms: f.clearing("timeoutMs", form::millis(1), "How long a call may take."),
-        max_concurrency: f.clearing("maxConcurrency", form::whole(1, 10_000), concurrency),
-        calls_per_minute: f.clearing("callsPerMinute", form::whole(0, 1_000_000), per_minute),
-        max_result_bytes: f.clearing("maxResultBytes", form::whole(1, 1 << 30), bytes),
-        retries: f.clearing("retries", form::whole(0, 5), retries),
-        resources: f.clearing("resources", child_resources(), limits),
-        headers_for: None,
-    }
-}
-
-/// Reads new names of tools, no two alike.
-fn new_names() -> Form<BTreeMap<String, String>> {
-    let name = form::text(1, 64).with("pattern", "^[A-Za-z0-9_-]+$").then(|name| {
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if plain { Ok(name) } else { Err("is 1 to 64 of A-Z, a-z, 0-9, _ and -".to_owned()) }
-    });
-    form::by_name(500, 128, name).then(|names| {
-        let mut seen = BTreeSet::new();
-        match names.values().find(|name| !seen.insert(name.as_str())) {
-            Some(twice) => Err(format!("gives two tools the name `{twice}`")),
-            None => Ok(names),
-        }
-    })
-}
-
-fn child_resources() -> Form<ChildResources> {
-    let limits = form::by_name(3, 16, form::whole::<u64>(1, 1 << 40));
-    Form::named("ChildResources", move |value| {
-        let mut resources = ChildResources::default();
-        for (name, limit) in limits.read(value)? {
-            let place = match name.as_str() {
-                "memoryMb" => &mut resources.memory_mb,
-                "openFiles" => &mut resources.open_files,
-                "cpuSeconds" => &mut resources.cpu_seconds,
-                _ => return Err("has `memoryMb`, `openFiles` and `cpuSeconds` only".to_owned()),
-            };
-            *place = Some(limit);
-        }
-        Ok(resources)
-    })
-}
-
-fn addresses() -> Form<Vec<String>> {
-    globs(1024)
-}
-
-fn patterns() -> Form<Vec<String>> {
-    globs(256)
-}
-
-fn globs(longest: usize) -> Form<Vec<String>> {
-    form::list(1000, form::text(1, longest)).then(|patterns| {
-        match Patterns::parse(patterns.iter().map(String::as_str)) {
-            Ok(_) => Ok(patterns),
-            Err(problem) => Err(format!("has a pattern that cannot be read: {problem}")),
-        }
-    })
 }
 
 /// Lists the tenant's configs, oldest first.
@@ -415,22 +304,4 @@ async fn find_row(rows: TenantScope<'_>, name: &str) -> Result<ServerConfig, Pro
 /// Returns the ETag of a row, whose revision is raised by each change.
 fn etag(row: &ServerConfig) -> String {
     format!("\"{}\"", row.revision)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_patch(body: &str) -> Result<ConfigPatch, Problem> {
-        Fields::read(body.as_bytes(), config_patch)
-    }
-
-    #[test]
-    fn a_pattern_that_cannot_be_read_is_named() {
-        let said = read_patch(r#"{"blockedTools":["e*","[a"]}"#).unwrap_err();
-        assert!(said.refusal().reason.contains("`[a`"), "{said:?}");
-        let patch = read_patch(r#"{"blockedTools":["e*"],"allowedTools":null}"#).unwrap();
-        assert_eq!(patch.blocked_tools, Some(Some(vec!["e*".to_owned()])));
-        assert_eq!((patch.allowed_tools, patch.enabled), (Some(None), None));
-    }
 }

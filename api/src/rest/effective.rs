@@ -41,7 +41,7 @@ pub struct EffectiveBody {
     blocks: Vec<Standing>,
     /// Limits: each holds, from whatever row.
     limits: Vec<Standing>,
-    /// What configs add to the server's launch: names of `env` and `headers`, whose values are never shown, and
+    /// Additions of configs to the server's launch: names of `env` and `headers`, whose values are never shown, and
     /// `resources`. Of two with one name the agent's counts.
     launch: Vec<Standing>,
 }

@@ -130,12 +130,12 @@ pub struct ExecutionFilters {
     tool: Option<String>,
     /// The agent's id or slug.
     agent: Option<String>,
-    /// How it ended.
+    /// The outcome.
     #[param(
         pattern = "^(running|ok|tool_error|protocol_error|denied|limited|timed_out|cancelled|unavailable|unknown)$"
     )]
     outcome: Option<String>,
-    /// What was called: `tools/call`, `resources/read` or `prompts/get`.
+    /// The kind of call: `tools/call`, `resources/read` or `prompts/get`.
     #[param(pattern = "^(tools/call|resources/read|prompts/get)$")]
     kind: Option<String>,
     /// Started at this time or later.

@@ -4,6 +4,7 @@
 pub mod acting;
 mod agents;
 mod audit;
+mod config_forms;
 mod configs;
 pub mod describe;
 mod effective;

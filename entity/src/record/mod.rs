@@ -24,6 +24,8 @@ mod row;
 mod scan;
 mod shared;
 mod stats;
+mod stats_postgres;
+mod stats_sqlite;
 mod syncer;
 
 use std::path::PathBuf;

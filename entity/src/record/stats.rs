@@ -1,30 +1,27 @@
 //! Statistics of a tenant's executions: counts, tokens and latencies by group, in one pass over the rows.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use protocol::ids::{AgentId, ServerId};
 use protocol::outcome::Outcome;
-use rusqlite::{Connection, OpenFlags};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect,
-    QueryTrait, Select, Statement, Value,
+    ColumnTrait, DbBackend, EntityTrait, IdenStatic, QueryFilter, QuerySelect, QueryTrait, Select,
 };
 use uuid::Uuid;
 
 use super::query::{ExecutionFilter, narrow};
 use super::row::{Column, Entity};
+use super::{stats_postgres, stats_sqlite};
 use crate::{DbError, TenantScope};
 
 /// Most groups of one answer.
 pub const MAX_GROUPS: usize = 1_000;
 
 /// Longest time that the rows are read.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Parts of a group's key; without any, everything is one group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,7 +42,7 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    fn micros(self) -> i64 {
+    pub(super) fn micros(self) -> i64 {
         let seconds = match self {
             Bucket::Minute => 60,
             Bucket::Hour => 3_600,
@@ -101,15 +98,15 @@ impl Figures {
 }
 
 /// Executions of one outcome whose durations are in one bin.
-struct Part {
-    outcome: Outcome,
-    calls: u64,
+pub(super) struct Part {
+    pub(super) outcome: Outcome,
+    pub(super) calls: u64,
     /// Bin of the durations; `None` for calls that were not delivered, or are not finished.
-    bin: Option<i32>,
-    tokens_in: u64,
-    tokens_out: u64,
-    result_bytes: u64,
-    last_started_at: i64,
+    pub(super) bin: Option<i32>,
+    pub(super) tokens_in: u64,
+    pub(super) tokens_out: u64,
+    pub(super) result_bytes: u64,
+    pub(super) last_started_at: i64,
 }
 
 /// Durations in bins that are 2^(1/32) wide, of which the middle is answered: within 2 %.
@@ -120,7 +117,7 @@ pub struct Latencies {
 }
 
 /// Bins for each factor of e: 32 / ln 2.
-const BINS: f64 = 46.166_241_308_446_83;
+pub(super) const BINS: f64 = 46.166_241_308_446_83;
 
 impl Latencies {
     fn add(&mut self, bin: i32, calls: u64) {
@@ -142,7 +139,7 @@ impl Latencies {
 }
 
 /// Returns the bin of a duration in microseconds.
-fn bin(micros: i64) -> i32 {
+pub(super) fn bin(micros: i64) -> i32 {
     ((micros as f64 + 1.0).ln() * BINS).round() as i32
 }
 
@@ -152,20 +149,20 @@ fn middle(bin: i32) -> u64 {
 
 /// Key of a group. The parts that are not asked for are `None`.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
-    start: Option<i64>,
-    server: Option<(String, Uuid)>,
-    tool: Option<String>,
-    agent: Option<Option<Uuid>>,
-    outcome: Option<&'static str>,
+pub(super) struct Key {
+    pub(super) start: Option<i64>,
+    pub(super) server: Option<(String, Uuid)>,
+    pub(super) tool: Option<String>,
+    pub(super) agent: Option<Option<Uuid>>,
+    pub(super) outcome: Option<&'static str>,
 }
 
 /// Figures by group, bounded in number.
 #[derive(Default)]
-struct Groups(HashMap<Key, Figures>);
+pub(super) struct Groups(HashMap<Key, Figures>);
 
 impl Groups {
-    fn add(&mut self, key: Key, part: Part) -> Result<(), DbError> {
+    pub(super) fn add(&mut self, key: Key, part: Part) -> Result<(), DbError> {
         self.0.entry(key).or_default().add(part);
         if self.0.len() <= MAX_GROUPS {
             return Ok(());
@@ -203,12 +200,12 @@ impl TenantScope<'_> {
         let query = narrow(Entity::find().filter(Column::TenantId.eq(self.tenant.0)), filter).select_only();
         let groups = match self.db.sqlite_path() {
             Some(path) => {
-                let query = plain_columns(query, by).build(DbBackend::Sqlite);
+                let query = stats_sqlite::columns(query, by).build(DbBackend::Sqlite);
                 let path = path.to_owned();
-                let read = tokio::task::spawn_blocking(move || in_sqlite(&path, query, by));
+                let read = tokio::task::spawn_blocking(move || stats_sqlite::read(&path, query, by));
                 read.await.map_err(|error| DbError::Unavailable(error.to_string()))??
             }
-            None => in_postgres(query, by, self.db.reader()).await?,
+            None => stats_postgres::read(query, by, self.db.reader()).await?,
         };
         let mut groups: Vec<(Key, Figures)> = groups.0.into_iter().collect();
         groups.sort_by(|(a, of_a), (b, of_b)| {
@@ -219,7 +216,7 @@ impl TenantScope<'_> {
 }
 
 /// Adds the columns of the key; those that are not asked for are NULL, so that no text is read in vain.
-fn key_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
+pub(super) fn key_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
     let columns = [
         (Column::ServerId, by.server),
         (Column::ServerSlug, by.server),
@@ -232,146 +229,12 @@ fn key_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
     })
 }
 
-fn plain_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> {
-    key_columns(query, by).columns([
-        Column::Outcome,
-        Column::StartedAt,
-        Column::DurationUs,
-        Column::Attempts,
-        Column::ResultBytes,
-        Column::TokensIn,
-        Column::TokensOut,
-    ])
-}
-
-/// Reads each row, which is faster in SQLite than its own grouping (it sorts). Ends by itself after
-/// [`PATIENCE`], when nobody waits any more.
-fn in_sqlite(path: &Path, query: Statement, by: GroupBy) -> Result<Groups, DbError> {
-    let failed = |error: rusqlite::Error| DbError::Unavailable(error.to_string());
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    let until = Instant::now() + PATIENCE;
-    connection.progress_handler(100_000, Some(move || Instant::now() > until)).map_err(failed)?;
-    let values = query.values.map(|values| values.0).unwrap_or_default();
-    let values = values.into_iter().map(sqlite_value).collect::<Result<Vec<_>, _>>()?;
-    let mut statement = connection.prepare(&query.sql).map_err(failed)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(failed)?;
-    let mut groups = Groups::default();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let (key, part) = sqlite_row(row, by).map_err(failed)?;
-        groups.add(key, part)?;
-    }
-    Ok(groups)
-}
-
-/// Converts a value of a filter.
-fn sqlite_value(value: Value) -> Result<rusqlite::types::Value, DbError> {
-    match value {
-        Value::Uuid(Some(id)) => Ok(id.as_bytes().to_vec().into()),
-        Value::String(Some(text)) => Ok(text.into()),
-        Value::BigInt(Some(number)) => Ok(number.into()),
-        other => Err(DbError::Corrupt(format!("a filter has a value of another kind: {other:?}"))),
-    }
-}
-
-fn sqlite_row(row: &rusqlite::Row<'_>, by: GroupBy) -> rusqlite::Result<(Key, Part)> {
-    let id = |at: usize| -> rusqlite::Result<Option<Uuid>> {
-        Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
-    };
-    let number = |at: usize| row.get::<_, Option<i64>>(at).map(unsigned);
-    let outcome = outcome(row.get_ref(4)?.as_str()?);
-    let started_at: i64 = row.get(5)?;
-    let delivered = row.get::<_, Option<i64>>(7)?.unwrap_or(0) > 0;
-    let duration = row.get::<_, Option<i64>>(6)?.filter(|micros| delivered && *micros >= 0);
-    let length = by.bucket.map(Bucket::micros);
-    let key = Key {
-        start: length.map(|length| started_at - started_at.rem_euclid(length)),
-        server: row.get::<_, Option<String>>(1)?.zip(id(0)?),
-        tool: row.get(2)?,
-        agent: if by.agent { Some(id(3)?) } else { None },
-        outcome: by.outcome.then(|| outcome.as_str()),
-    };
-    let part = Part {
-        outcome,
-        calls: 1,
-        bin: duration.map(bin),
-        result_bytes: number(8)?,
-        tokens_in: number(9)?,
-        tokens_out: number(10)?,
-        last_started_at: started_at,
-    };
-    Ok((key, part))
-}
-
-/// Reads rows that PostgreSQL has grouped already, by bin as well.
-async fn in_postgres(query: Select<Entity>, by: GroupBy, db: &DatabaseConnection) -> Result<Groups, DbError> {
-    #[derive(sea_orm::FromQueryResult)]
-    struct Row {
-        server_id: Option<Uuid>,
-        server_slug: Option<String>,
-        tool: Option<String>,
-        agent_id: Option<Uuid>,
-        outcome: String,
-        start: Option<i64>,
-        bin: Option<i32>,
-        calls: i64,
-        result_bytes: Option<i64>,
-        tokens_in: Option<i64>,
-        tokens_out: Option<i64>,
-        last_started_at: i64,
-    }
-    let start = match by.bucket.map(Bucket::micros) {
-        // Starts are after 1970, so that the remainder is not negative.
-        Some(length) => format!("started_at - started_at % {length}"),
-        None => "NULL::bigint".to_owned(),
-    };
-    let bin = format!(
-        "CASE WHEN attempts > 0 AND duration_us >= 0 THEN round(ln(duration_us::float8 + 1) * {BINS}::float8)::int END"
-    );
-    let sum = |column: &str| Expr::cust(format!("sum({column})::bigint"));
-    let mut query = key_columns(query, by)
-        .column(Column::Outcome)
-        .column_as(Expr::cust(start), "start")
-        .column_as(Expr::cust(bin), "bin")
-        .column_as(Expr::cust("count(*)"), "calls")
-        .column_as(sum("result_bytes"), "result_bytes")
-        .column_as(sum("tokens_in"), "tokens_in")
-        .column_as(sum("tokens_out"), "tokens_out")
-        .column_as(Expr::cust("max(started_at)"), "last_started_at");
-    for at in 1..=7 {
-        query = query.group_by(Expr::cust(at.to_string()));
-    }
-    let mut rows = query.into_model::<Row>().stream(db).await?;
-    let mut groups = Groups::default();
-    while let Some(row) = rows.try_next().await? {
-        let outcome = outcome(&row.outcome);
-        let key = Key {
-            start: row.start,
-            server: row.server_slug.zip(row.server_id),
-            tool: row.tool,
-            agent: by.agent.then_some(row.agent_id),
-            outcome: by.outcome.then(|| outcome.as_str()),
-        };
-        let part = Part {
-            outcome,
-            calls: unsigned(Some(row.calls)),
-            bin: row.bin,
-            tokens_in: unsigned(row.tokens_in),
-            tokens_out: unsigned(row.tokens_out),
-            result_bytes: unsigned(row.result_bytes),
-            last_started_at: row.last_started_at,
-        };
-        groups.add(key, part)?;
-    }
-    Ok(groups)
-}
-
 /// Reads an outcome; one that this program does not know counts as unknown.
-fn outcome(text: &str) -> Outcome {
+pub(super) fn outcome(text: &str) -> Outcome {
     Outcome::parse(text).unwrap_or(Outcome::Unknown)
 }
 
-fn unsigned(value: Option<i64>) -> u64 {
+pub(super) fn unsigned(value: Option<i64>) -> u64 {
     value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
 }
 

@@ -4,8 +4,8 @@ use entity::{NewServer, SecretsPatch, Server, ServerPatch, Transport};
 use serde_json::{Value, json};
 
 use crate::rest::describe::{body, described};
-use crate::rest::input::form::SecretNames;
-use crate::rest::input::{Fields, form};
+use crate::rest::input::secret_forms::SecretNames;
+use crate::rest::input::{Fields, form, secret_forms};
 use crate::rest::servers::remote::{keep_origin, spell_headers};
 use crate::rest::servers::values;
 
@@ -154,10 +154,10 @@ pub fn secrets(f: &mut Fields, name: &'static str, kind: SecretNames, about: &st
         let about = format!(
             "{about} A value sets one, null removes it, others stay; null instead of the object removes all."
         );
-        let changes = f.clearing(name, form::secret_changes(kind), &about)?;
+        let changes = f.clearing(name, secret_forms::secret_changes(kind), &about)?;
         return Some(changes.map_or_else(|| SecretsPatch::Replace(Default::default()), SecretsPatch::Merge));
     }
-    let of = form::secrets(kind);
+    let of = secret_forms::secrets(kind);
     let of = if f.is_answer() { of.with("additionalProperties", form::reference("SetBody")) } else { of };
     f.optional(name, of, about).map(SecretsPatch::Replace)
 }
