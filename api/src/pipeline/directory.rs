@@ -26,7 +26,7 @@ use crate::config;
 /// Cached views of tenants.
 pub struct Directory {
     pub(crate) db: Db,
-    authn: Arc<Authn>,
+    pub(super) authn: Arc<Authn>,
     pub(crate) pool: Pool,
     pub(crate) catalog: Arc<Catalog>,
     defaults: Defaults,
@@ -37,9 +37,9 @@ pub struct Directory {
     /// change waits for the caches, whoever read its number.
     followed: tokio::sync::Mutex<i64>,
     /// Unwritten times of last use of servers, in microseconds; 0 for none.
-    used: DashMap<(TenantId, ServerId), AtomicI64>,
+    pub(super) used: DashMap<(TenantId, ServerId), AtomicI64>,
     /// Times of the last successes of servers, as far as they are written.
-    succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
+    pub(super) succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     /// Set for tenants whose stored catalogs were read.
@@ -134,15 +134,6 @@ impl Directory {
         self.views.iter().map(|view| *view.key()).collect()
     }
 
-    /// Notes that a tenant uses a server now.
-    pub fn note_use(&self, tenant: TenantId, server: ServerId) {
-        let now = jiff::Timestamp::now().as_microsecond();
-        match self.used.get(&(tenant, server)) {
-            Some(used) => used.store(now, Ordering::Relaxed),
-            None => drop(self.used.insert((tenant, server), AtomicI64::new(now))),
-        }
-    }
-
     /// Follows the changes that this or another replica committed since the last time: forgets the callers of
     /// affected tenants, rebuilds those tenants' views, and ends the children of servers that are deleted or
     /// different.
@@ -231,39 +222,6 @@ impl Directory {
                 return;
             }
         }
-    }
-
-    /// Writes the times of last use and last success of servers, and of last use of keys.
-    pub async fn touch(&self) {
-        let used = self.used.iter().filter_map(|entry| {
-            let at = entry.value().swap(0, Ordering::Relaxed);
-            let at = (at != 0).then(|| jiff::Timestamp::from_microsecond(at).ok()).flatten()?;
-            let (tenant, server) = *entry.key();
-            Some((tenant, server, at))
-        });
-        let used: Vec<_> = used.collect();
-        let servers =
-            async { if used.is_empty() { Ok(()) } else { self.db.operator().touch_servers(used).await } };
-        for outcome in [servers.await, self.note_successes().await, self.authn.touch().await] {
-            if let Err(error) = outcome {
-                tracing::warn!(error = error.detail(), "the times of last use and success cannot be written");
-            }
-        }
-    }
-
-    /// Writes the times of last success that are later than the written ones.
-    pub async fn note_successes(&self) -> Result<(), entity::DbError> {
-        let last = self.pool.last_successes();
-        let later: Vec<_> = {
-            let written = self.succeeded.lock();
-            let is_later = |(server, at): &(&(TenantId, ServerId), &jiff::Timestamp)| {
-                written.get(*server).is_none_or(|written| written < *at)
-            };
-            last.iter().filter(is_later).map(|(&(tenant, server), at)| (tenant, server, *at)).collect()
-        };
-        self.db.operator().note_successes(later).await?;
-        *self.succeeded.lock() = last;
-        Ok(())
     }
 
     async fn load(&self, tenant: TenantId) -> Result<TenantView, Refusal> {

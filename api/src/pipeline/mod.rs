@@ -5,6 +5,7 @@
 pub mod catalog_upkeep;
 pub mod directory;
 pub mod health_checks;
+mod last_times;
 pub mod limits;
 pub mod recorder;
 pub mod refused;
