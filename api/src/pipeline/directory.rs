@@ -26,7 +26,7 @@ use crate::config;
 /// Cached views of tenants.
 pub struct Directory {
     pub(crate) db: Db,
-    pub(super) authn: Arc<Authn>,
+    pub(crate) authn: Arc<Authn>,
     pub(crate) pool: Pool,
     pub(crate) catalog: Arc<Catalog>,
     defaults: Defaults,
@@ -37,9 +37,9 @@ pub struct Directory {
     /// change waits for the caches, whoever read its number.
     followed: tokio::sync::Mutex<i64>,
     /// Unwritten times of last use of servers, in microseconds; 0 for none.
-    pub(super) used: DashMap<(TenantId, ServerId), AtomicI64>,
+    pub(crate) used: DashMap<(TenantId, ServerId), AtomicI64>,
     /// Times of the last successes of servers, as far as they are written.
-    pub(super) succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
+    pub(crate) succeeded: Mutex<HashMap<(TenantId, ServerId), jiff::Timestamp>>,
     /// Unwritten verdicts on servers' eras.
     found: Mutex<Vec<(ServerId, i32, EraVerdict)>>,
     /// Set for tenants whose stored catalogs were read.
