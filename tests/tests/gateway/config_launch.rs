@@ -78,6 +78,9 @@ async fn tools_have_other_names(backend: Backend) {
     let explained = operator.get("/v1/mcp/explain?tool=calculator__add").await.json_of(200);
     assert_eq!(explained["visible"], false, "{explained:#}");
     assert!(explained.to_string().contains("`sum`"), "{explained:#}");
+    let discovered = operator.get("/v1/mcp/servers/calculator/discover").await.json_of(200);
+    let call_as = discovered["callAs"].to_string();
+    assert!(call_as.contains("calculator__sum") && !call_as.contains("calculator__add"), "{call_as}");
     // The record and the patterns have the server's own names.
     let rows = operator.executions("tool=add&outcome=ok").await;
     assert_eq!(rows.len(), 3, "{rows:#?}");

@@ -20,7 +20,7 @@ use crate::mcp;
 pub async fn run() -> std::io::Result<()> {
     serve(|message| async move {
         let mut out = Vec::with_capacity(message.len() + 128);
-        mcp::answer(&message, &mut out);
+        mcp::answer(&message, mcp::TOOLS, &mut out);
         out
     })
     .await

@@ -98,9 +98,14 @@ impl<'a> Gateway<'a> {
 
     /// Registers this program's echo server.
     pub async fn register(&self, slug: &str) -> Result<(), String> {
+        self.register_with(slug, &["echo"]).await
+    }
+
+    /// Registers this program in a role.
+    pub async fn register_with(&self, slug: &str, role: &[&str]) -> Result<(), String> {
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let body = json!({
-            "slug": slug, "name": slug, "transport": "stdio", "command": own.to_string_lossy(), "args": ["echo"],
+            "slug": slug, "name": slug, "transport": "stdio", "command": own.to_string_lossy(), "args": role,
         });
         self.operator()?.make("/v1/mcp/servers", body).await.map(|_| ())
     }

@@ -11,6 +11,7 @@ mod echo;
 mod gateway;
 mod keeper;
 mod life;
+mod lists;
 mod load;
 mod mcp;
 mod million;
@@ -33,10 +34,11 @@ use program::Place;
 use rounds::Plan;
 
 const USAGE: &str = "\
-usage: benchmark [--quick] [--million] [--gateway PATH]
+usage: benchmark [--quick] [--million] [--lists] [--gateway PATH]
 
   --quick         shorter rounds: under 40 s instead of 3 minutes, and less exact
   --million       a million calls through one gateway, its memory after each 100,000
+  --lists         lists of all tools, filtered for an agent and not
   --gateway PATH  the program to measure; otherwise `trunkline` beside this program
                   (cargo build --release -p api)
 
@@ -46,6 +48,7 @@ wrong or a call is not on record.";
 struct Options {
     quick: bool,
     million: bool,
+    lists: bool,
     gateway: PathBuf,
 }
 
@@ -87,12 +90,14 @@ fn block_on(role: impl Future<Output = std::io::Result<()>>) -> Result<(), Strin
 
 fn options(arguments: &[String]) -> Result<Options, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut options = Options { quick: false, million: false, gateway: own.with_file_name("trunkline") };
+    let mut options =
+        Options { quick: false, million: false, lists: false, gateway: own.with_file_name("trunkline") };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--million" => options.million = true,
+            "--lists" => options.lists = true,
             "--gateway" => options.gateway = arguments.next().ok_or("--gateway wants a path")?.into(),
             "--help" | "-h" => return Err(USAGE.to_owned()),
             other => return Err(format!("{other} is not known\n{USAGE}")),
@@ -111,7 +116,10 @@ fn measure(options: &Options) -> Result<bool, String> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
     println!("{}", report::head(&options.gateway));
     let place = Place::make()?;
-    let all_well = if options.million {
+    let all_well = if options.lists {
+        print!("{}", report::lists(&lists::run(&runtime, &place, &options.gateway)?));
+        true
+    } else if options.million {
         let million = million::run(&runtime, &place, &options.gateway)?;
         print!("{}", report::million(&million));
         million.kept.errors == 0 && million.kept.is_complete()

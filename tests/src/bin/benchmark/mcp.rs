@@ -1,5 +1,5 @@
 //! The echo server's answers, the same over standard streams and over HTTP. Knows four methods and one
-//! tool; does not know who asks.
+//! tool, and lists others on request; does not know who asks.
 
 use std::borrow::Cow;
 
@@ -33,10 +33,21 @@ struct Arguments<'a> {
 
 const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"benchmark-echo","version":"1"}}"#;
 
-const TOOLS: &str = r#"{"tools":[{"name":"echo","description":"Gives the text back.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}}]}"#;
+/// The result of a list.
+pub const TOOLS: &str = r#"{"tools":[{"name":"echo","description":"Gives the text back.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}}]}"#;
 
-/// Appends the answer to a message; a notification has none.
-pub fn answer(message: &[u8], out: &mut Vec<u8>) {
+/// Returns the result of a list of so many tools that differ in their names.
+pub fn tools(count: usize) -> String {
+    let tool = |number: usize| {
+        format!(
+            r#"{{"name":"tool_{number}","description":"Gives the text back, as number {number} of many that do.","inputSchema":{{"type":"object","properties":{{"text":{{"type":"string","description":"The text."}},"times":{{"type":"integer","minimum":1}}}},"required":["text"]}}}}"#
+        )
+    };
+    format!(r#"{{"tools":[{}]}}"#, (0..count).map(tool).collect::<Vec<_>>().join(","))
+}
+
+/// Appends the answer to a message, with this result of a list; a notification has none.
+pub fn answer(message: &[u8], tools: &str, out: &mut Vec<u8>) {
     let Ok(request) = serde_json::from_slice::<Request<'_>>(message) else {
         return error(out, "null", -32700, "this is no request");
     };
@@ -49,7 +60,7 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
             }
             _ => error(out, id, -32602, "the only tool is echo, with a text"),
         },
-        "tools/list" => result(out, id, &[TOOLS]),
+        "tools/list" => result(out, id, &[tools]),
         "initialize" => result(out, id, &[INITIALIZED]),
         "ping" => result(out, id, &["{}"]),
         _ => error(out, id, -32601, "no such method"),

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::gateway::Kept;
 use crate::life::{Idle, SERVERS, Starts};
+use crate::lists::{self, List};
 use crate::million::Million;
 use crate::rounds::{BYTES, Cell, Plan};
 use crate::usage::Usage;
@@ -122,6 +123,21 @@ pub fn idle(idle: &Idle) -> String {
         row("registered", &idle.registered),
         row("all running", &idle.running),
     )
+}
+
+pub fn lists(lists: &[List]) -> String {
+    let mut text = format!(
+        "\n### Lists\n\n`tools/list` of {} servers with {} tools each, one connection.\n\n\
+         | agent | tools of the servers | KB | CPU ms/list | of the first |\n| --- | ---: | ---: | ---: | ---: |\n",
+        lists::SERVERS,
+        lists::TOOLS,
+    );
+    let first = lists.first().map_or(1.0, |list| list.cpu);
+    for List { agent, tools, bytes, cpu } in lists {
+        text +=
+            &format!("| {agent} | {tools} | {:.0} | {cpu:.2} | {:.2} |\n", *bytes as f64 / 1e3, cpu / first);
+    }
+    text
 }
 
 pub fn million(million: &Million) -> String {
