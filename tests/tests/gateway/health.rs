@@ -227,6 +227,8 @@ async fn a_child_that_stands_still_is_noticed(backend: Backend) {
     let operator = app.as_operator();
     let server = operator.register(Registration::rmcp("fix")).await;
     let pid: u32 = operator.call("fix__pid", json!({})).await.tool_text().parse().unwrap();
+    // A server is in use, and not checked, while the lists after its start are requested.
+    operator.get(&server.path("/discover")).await.status(200);
     proc::signal(pid, Signal::STOP);
     let still = until(&operator, &server, "degraded").await;
     assert!(said(&still).contains("did not answer within"), "{still}");
