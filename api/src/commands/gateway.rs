@@ -2,6 +2,7 @@
 //! this machine reaches.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,12 +92,25 @@ async fn inside(
         let _stop = stop.drop_guard();
         // The gateway says itself why it does not start.
         let Ok(address) = address.await else { return Ok(ExitCode::FAILURE) };
-        let own_key = || Some(std::fs::read_to_string(key_file).ok()?.trim().to_owned());
-        let key = client.key.clone().or_else(own_key);
+        let key = match &client.key {
+            Some(key) => Some(key.clone()),
+            None => operator_key(&key_file)?,
+        };
         work(&Gateway::at(&format!("http://{address}"), key.as_deref(), client.agent.as_deref())?).await
     };
     let (gateway, code) = tokio::join!(gateway, command);
     gateway.and(code)
+}
+
+/// Reads the operator's key; there is none where the gateway was given another way to authenticate.
+fn operator_key(file: &Path) -> Result<Option<String>, StartError> {
+    match std::fs::read_to_string(file) {
+        Ok(key) => Ok(Some(key.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(StartError::usage(format!("{} (DATA_DIR) cannot be read: {error}", file.display())))
+        }
+    }
 }
 
 impl Gateway {
@@ -148,7 +162,9 @@ impl Gateway {
         let response = self.egress.send(request).await?;
         let status = response.status().as_u16();
         let text = read_limited(response, ANSWER).await?;
-        // A body that is no JSON is not from a gateway; the status says enough.
-        Ok(Answer { status, body: serde_json::from_slice(&text).unwrap_or_default() })
+        let body = serde_json::from_slice(&text);
+        let body = body
+            .map_err(|error| EgressError::NotJson { host: self.base.clone(), reason: error.to_string() })?;
+        Ok(Answer { status, body })
     }
 }

@@ -58,7 +58,10 @@ async fn send(gateway: &Gateway, bodies: &[Value]) -> Result<ExitCode, StartErro
             return Err(StartError::unavailable(answer.problem()));
         }
         for (name, sum) in &mut sums {
-            *sum += answer.body[*name].as_u64().unwrap_or_default();
+            let count = answer.body[*name].as_u64().ok_or_else(|| {
+                StartError::unavailable(format!("the gateway's answer does not say how many are {name}"))
+            })?;
+            *sum += count;
         }
         for item in answer.body["items"].as_array().into_iter().flatten() {
             let text = |name: &str| item[name].as_str().unwrap_or("?");

@@ -89,7 +89,12 @@ impl Inputs<'_> {
     }
 
     fn package(&mut self, package: &Package) -> Option<Plan> {
-        let pinned = format!("{}@{}", package.identifier, package.version.as_deref().unwrap_or_default());
+        // Without a version, npx and uvx would take whatever is newest.
+        let Some(version) = package.version.as_deref().filter(|version| !version.is_empty()) else {
+            self.wrong("version", "is missing: the entry's package names no exact version");
+            return None;
+        };
+        let pinned = format!("{}@{version}", package.identifier);
         let (command, mut args) = match package.registry_type.as_str() {
             "npm" => ("npx", vec!["-y".to_owned(), pinned]),
             _ => ("uvx", vec![pinned]),

@@ -229,9 +229,9 @@ pub(super) fn key_columns(query: Select<Entity>, by: GroupBy) -> Select<Entity> 
     })
 }
 
-/// Reads an outcome; one that this program does not know counts as unknown.
-pub(super) fn outcome(text: &str) -> Outcome {
-    Outcome::parse(text).unwrap_or(Outcome::Unknown)
+/// Reads an outcome.
+pub(super) fn outcome(text: &str) -> Result<Outcome, DbError> {
+    Outcome::parse(text).ok_or_else(|| crate::rows::unknown_word("outcome", text))
 }
 
 pub(super) fn unsigned(value: Option<i64>) -> u64 {

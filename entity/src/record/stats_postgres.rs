@@ -54,7 +54,7 @@ pub(super) async fn read(
     let mut rows = query.into_model::<Row>().stream(db).await?;
     let mut groups = Groups::default();
     while let Some(row) = rows.try_next().await? {
-        let outcome = outcome(&row.outcome);
+        let outcome = outcome(&row.outcome)?;
         let key = Key {
             start: row.start,
             server: row.server_slug.zip(row.server_id),

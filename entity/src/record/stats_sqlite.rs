@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use protocol::outcome::Outcome;
 use rusqlite::{Connection, OpenFlags};
 use sea_orm::{QuerySelect, Select, Statement, Value};
 use uuid::Uuid;
@@ -37,7 +38,8 @@ pub(super) fn read(path: &Path, query: Statement, by: GroupBy) -> Result<Groups,
     let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(failed)?;
     let mut groups = Groups::default();
     while let Some(row) = rows.next().map_err(failed)? {
-        let (key, part) = sqlite_row(row, by).map_err(failed)?;
+        let outcome = outcome(&row.get::<_, String>(4).map_err(failed)?)?;
+        let (key, part) = sqlite_row(row, outcome, by).map_err(failed)?;
         groups.add(key, part)?;
     }
     Ok(groups)
@@ -53,12 +55,11 @@ fn sqlite_value(value: Value) -> Result<rusqlite::types::Value, DbError> {
     }
 }
 
-fn sqlite_row(row: &rusqlite::Row<'_>, by: GroupBy) -> rusqlite::Result<(Key, Part)> {
+fn sqlite_row(row: &rusqlite::Row<'_>, outcome: Outcome, by: GroupBy) -> rusqlite::Result<(Key, Part)> {
     let id = |at: usize| -> rusqlite::Result<Option<Uuid>> {
         Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
     };
     let number = |at: usize| row.get::<_, Option<i64>>(at).map(unsigned);
-    let outcome = outcome(row.get_ref(4)?.as_str()?);
     let started_at: i64 = row.get(5)?;
     let delivered = row.get::<_, Option<i64>>(7)?.unwrap_or(0) > 0;
     let duration = row.get::<_, Option<i64>>(6)?.filter(|micros| delivered && *micros >= 0);

@@ -307,6 +307,17 @@ async fn an_import_is_idempotent(backend: Backend) {
         operator.post(path, body).await.problem(Code::ValidationFailed);
     }
 
+    // What a registry says of a version is not guessed.
+    for (name, value) in
+        [("status", json!("asleep")), ("publishedAt", json!("yesterday")), ("status", json!(7))]
+    {
+        let element =
+            json!({ "server": document("com.example/moon", "1.0.0"), "_meta": { MARK: { name: value } } });
+        let said = operator.post(path, json!({ "servers": [element] })).await.json_of(200);
+        assert_eq!(said["refused"], 1, "{said}");
+        assert!(said["items"][0]["reason"].as_str().unwrap().contains(name), "{said}");
+    }
+
     // The command works while the gateway runs, and says the same.
     let file = app.path("servers.json");
     std::fs::write(&file, json!({ "servers": [document("com.example/tides", "1.0.0")] }).to_string())
@@ -317,6 +328,24 @@ async fn an_import_is_idempotent(backend: Backend) {
         assert!(said.contains(wanted), "{said}");
     }
     acme.get("/v1/mcp/registry/com.example%2Ftides").await.status(200);
+
+    // A web page is no gateway, and no server is there already because of its 200.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            if matches!(stream.read(&mut request), Ok(1..)) {
+                let page = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+                drop(stream.write_all(page.as_bytes()));
+            }
+        }
+    });
+    let elsewhere = app.command(&["seed"]).env("MCP_GATEWAY_URL", page).output().unwrap();
+    let said = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
+    assert_eq!(elsewhere.status.code(), Some(69), "{said}");
+    assert!(said.contains("not the JSON that was expected"), "{said}");
 }
 
 /// Runs a command beside the running gateway; returns its output, after it succeeded.

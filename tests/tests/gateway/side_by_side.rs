@@ -145,7 +145,7 @@ async fn neither_sees_anything_of_the_other(backend: Backend) {
             assert_eq!(of(tool), Some(Value::from(calls)), "{tool} of {}: {groups:#}", side.mark);
         }
         let one = sides.iter().find(|other| other.mark != side.mark).expect("the other side");
-        let theirs = one.admin.executions("tool=echo").await[0]["id"].as_str().unwrap_or_default().to_owned();
+        let theirs = one.admin.executions("tool=echo").await[0]["id"].as_str().expect("an id").to_owned();
         side.admin.get(&format!("/v1/mcp/executions/{theirs}")).await.problem(tests::Code::NotFound);
     }
 }

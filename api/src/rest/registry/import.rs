@@ -186,7 +186,9 @@ async fn take(
     let good: Vec<NewVersion> = read.iter().filter_map(|(_, one)| one.as_ref().ok().cloned()).collect();
     let mut outcomes = app.db.operator().import(&good, &acting.actor()).await?.into_iter();
     let item = |(document, read): (&Value, Result<NewVersion, String>)| {
-        let outcome = read.map_or_else(Imported::Refused, |_| outcomes.next().unwrap_or(Imported::Unchanged));
+        let outcome = read.map_or_else(Imported::Refused, |_| {
+            outcomes.next().expect("each document that was read has an outcome")
+        });
         let text = |name: &str| document[name].as_str().map(form::shortened);
         let (name, version) = (text("name"), text("version"));
         let (outcome, reason) = match outcome {
@@ -204,13 +206,24 @@ async fn take(
 fn version<'a>(element: &'a Value, category: &str) -> (&'a Value, Result<NewVersion, String>) {
     let document = element.get("server").filter(|server| server.is_object()).unwrap_or(element);
     let facts = &element["_meta"]["io.modelcontextprotocol.registry/official"];
-    let read = marketplace::read(document, category.to_owned(), Vec::new());
-    let read = read.map(|new| NewVersion {
-        status: facts["status"].as_str().and_then(Status::parse).unwrap_or(Status::Active),
-        published_at: facts["publishedAt"].as_str().and_then(|at| at.parse().ok()),
-        ..new
-    });
-    (document, read.map_err(|mistakes| sentence(&mistakes)))
+    let read = || {
+        let new = marketplace::read(document, category.to_owned(), Vec::new());
+        let new = new.map_err(|mistakes| sentence(&mistakes))?;
+        let status = stated(facts, "status", Status::parse)?.unwrap_or(Status::Active);
+        let published_at = stated(facts, "publishedAt", |at| at.parse().ok())?;
+        Ok(NewVersion { status, published_at, ..new })
+    };
+    (document, read())
+}
+
+/// Reads what a registry says of a version beside its document, if it does.
+fn stated<T>(facts: &Value, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+    let text = match &facts[name] {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.as_str(),
+        other => return Err(format!("its {name} is {}, not a text", form::kind_of(other))),
+    };
+    read(text).map(Some).ok_or_else(|| format!("its {name} is not known: `{}`", form::shortened(text)))
 }
 
 fn sentence(mistakes: &[FieldError]) -> String {
