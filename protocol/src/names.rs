@@ -85,6 +85,11 @@ pub fn exposed_tail(slug: &Slug, tool: &str) -> String {
     format!("{kept}_{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2])
 }
 
+/// Returns the name under which callers of all servers list and call a tool: `slug__tail`.
+pub fn exposed_tool(slug: &Slug, tool: &str) -> String {
+    format!("{slug}{SEPARATOR}{}", exposed_tail(slug, tool))
+}
+
 /// Splits an exposed name at the first separator into slug and tail.
 pub fn split_exposed(name: &str) -> Option<(&str, &str)> {
     name.split_once(SEPARATOR).filter(|(slug, tail)| !slug.is_empty() && !tail.is_empty())

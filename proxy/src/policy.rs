@@ -1,6 +1,7 @@
 //! Access policy: the settings of server, tenant and agent resolved in one place. The most specific value
 //! wins, a block always wins, and every value and refusal names the row that decided.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use protocol::{Code, ConfigId, Members, Refusal};
 
 use crate::catalog::ListKind;
+use crate::catalog::definition::LeftOut;
 use crate::effective::{Effective, Source};
 use crate::renames::Renames;
 use crate::server::{LaunchValues, ServerSpec};
@@ -106,19 +108,33 @@ impl Policy {
     /// Resolves the settings: the agent's config decides, else the tenant's, else the server's row with its
     /// defaults. A block, by a switch or a pattern, applies from any of them.
     pub fn settings(&self) -> Settings<'_> {
-        let off = self.first(|row| row.enabled.filter(|enabled| !enabled));
         Settings {
-            enabled: off.unwrap_or(self.spec.enabled),
+            enabled: self.enabled(),
             blocked_tools: self.blocked_tools(),
             allowed_tools: self.first(|row| row.allowed_tools.as_ref()),
             allowed_resources: self.first(|row| row.allowed_resources.as_ref()),
             allowed_prompts: self.first(|row| row.allowed_prompts.as_ref()),
-            timeout: self.first(|row| row.timeout).unwrap_or(self.spec.timeout),
-            retries: self.first(|row| row.retries).unwrap_or(self.spec.retries),
+            timeout: self.timeout(),
+            retries: self.retries(),
             max_result_bytes: self.first(|row| row.max_result_bytes),
             renames: self.first(|row| row.renames.as_ref()),
             descriptions: self.first(|row| row.descriptions.as_ref()),
         }
+    }
+
+    fn enabled(&self) -> Effective<bool> {
+        let off = self.first(|row| row.enabled.filter(|enabled| !enabled));
+        off.unwrap_or(self.spec.enabled)
+    }
+
+    /// Returns the time limit of a call.
+    pub fn timeout(&self) -> Effective<Duration> {
+        self.first(|row| row.timeout).unwrap_or(self.spec.timeout)
+    }
+
+    /// Returns the number of further attempts of a request that only reads.
+    pub fn retries(&self) -> Effective<u8> {
+        self.first(|row| row.retries).unwrap_or(self.spec.retries)
     }
 
     /// Returns the configs that apply, the agent's before the tenant's. Limits hold from both, so that an agent's
@@ -142,7 +158,7 @@ impl Policy {
     /// # Errors
     /// The refusal that names the row which switches it off.
     pub fn server(&self) -> Result<(), Refusal> {
-        let Effective { value, source } = self.settings().enabled;
+        let Effective { value, source } = self.enabled();
         if value {
             return Ok(());
         }
@@ -249,28 +265,35 @@ impl Policy {
         self.configs().any(|row| row.renames.is_some() || row.descriptions.is_some())
     }
 
-    /// Returns the definition of a tool under the name and with the description that the caller sees; `None` if it
-    /// stays as it is. `name` makes a name in the list of the new one.
-    pub fn edited_tool(
+    /// Returns the definition of a tool under the name and with the description that the caller sees. `name` makes a
+    /// name in the list of the new one.
+    ///
+    /// # Errors
+    /// The definition is no object, or has a member twice: it cannot be shown, since the caller knows the tool under
+    /// another name.
+    pub fn edited_tool<'d>(
         &self,
         own: &str,
-        definition: &str,
+        definition: &'d str,
         name: impl FnOnce(&str) -> String,
-    ) -> Option<String> {
+    ) -> Result<Cow<'d, str>, LeftOut> {
         let new = self.shown_tool(own).filter(|new| *new != own);
         let description =
             self.configs().find_map(|row| row.descriptions.as_ref()).and_then(|all| all.get(own));
         if new.is_none() && description.is_none() {
-            return None;
+            return Ok(Cow::Borrowed(definition));
         }
-        let mut members = Members::read(definition).ok()?;
+        let mut members = Members::read(definition).map_err(|error| LeftOut {
+            name: Some(new.unwrap_or(own).to_owned()),
+            reason: format!("its definition cannot be given another name or description: {error}"),
+        })?;
         if let Some(new) = new {
             members.set_text("name", &name(new));
         }
         if let Some(description) = description {
             members.set_text("description", description);
         }
-        Some(members.write())
+        Ok(Cow::Owned(members.write()))
     }
 
     /// Returns whether any row says which items of this kind may be used.

@@ -133,3 +133,16 @@ fn resources_and_prompts_are_selected_like_tools() {
     assert!(!policy.shows(ListKind::Resources, None) && policy.shows(ListKind::Tools, None));
     assert_eq!(policy.settings().retries.value, 2);
 }
+
+#[test]
+fn a_tool_that_cannot_be_edited_is_left_out_under_its_new_name() {
+    let names = BTreeMap::from([("add".to_owned(), "sum".to_owned())]);
+    let renames = Some(Renames::new(&"fix".parse().unwrap(), &names));
+    let policy = policy_of(server(ONE.into(), true), ConfigSpec { renames, ..config(false) }, config(true));
+    let edit = |definition| policy.edited_tool("add", definition, str::to_owned);
+    assert_eq!(edit(r#"{"name":"add","x":1e400}"#).unwrap(), r#"{"name":"sum","x":1e400}"#);
+    let left_out = edit(r#"{"name":"add","a":1,"a":2}"#).unwrap_err();
+    assert_eq!(left_out.name.as_deref(), Some("sum"));
+    let other = r#"{"name":"divide","a":1,"a":2}"#;
+    assert_eq!(policy.edited_tool("divide", other, str::to_owned).unwrap(), other);
+}

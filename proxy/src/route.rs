@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{AgentId, Code, Refusal, names};
 
-use crate::catalog::{Catalog, ListKind, Listing, plain};
+use crate::catalog::{Catalog, ListKind, Listing};
 use crate::policy::Policy;
 use crate::pool::PoolKey;
 use crate::renames::Meant;
@@ -100,7 +100,7 @@ impl Route {
             (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
         };
         match refused {
-            None => Ok(Permit { timeout: self.policy.settings().timeout.value, route: self }),
+            None => Ok(Permit { timeout: self.policy.timeout().value, route: self }),
             Some(refusal) => Err(Box::new((self, refusal))),
         }
     }
@@ -245,12 +245,9 @@ impl Route {
 pub fn meant<'p>(policy: &'p Policy, verb: Verb, name: Name<'_>, given: &str) -> Meant<'p> {
     let Some(renames) = policy.renames().filter(|_| verb == Verb::CallTool) else { return Meant::Own };
     match name {
-        Name::Exposed(_) => renames.meant(|other| names::exposed_tail(&policy.spec.slug, other) == given),
-        Name::Own { .. } | Name::Direct { .. } => renames.meant(|other| other == given),
-        Name::Operation { .. } => {
-            let wanted = plain(given);
-            renames.meant(|other| plain(other) == wanted)
-        }
+        Name::Exposed(_) => renames.meant_by_tail(given),
+        Name::Own { .. } | Name::Direct { .. } => renames.meant(given),
+        Name::Operation { .. } => renames.meant_loosely(given),
     }
 }
 

@@ -111,7 +111,7 @@ impl<'a> Call<'a> {
             },
             headers: &headers,
             caller: Some(context.caller),
-            retries: Some(route.policy.settings().retries.value),
+            retries: Some(route.policy.retries().value),
         };
         let delivered = bridge.deliver(&selected, call).await?;
         if let UpstreamAnswer::Result(result) = &delivered.answer {

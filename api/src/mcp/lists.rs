@@ -2,6 +2,7 @@
 //! neither empties the list nor delays it beyond a deadline. A list is filtered for its caller, so nobody
 //! else may cache it.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use entity::Seal;
@@ -20,7 +21,7 @@ use crate::mcp::lifecycle::server_info;
 use crate::mcp::request::List;
 use crate::mcp::response::{Answer, Reply};
 use crate::mcp::sealed_tokens::SealedTokens;
-use crate::mcp::server_list::{self, LEFT_OUT, STORED, left_out_of, stored_since};
+use crate::mcp::server_list::{self, LEFT_OUT, STORED, left_out_at, left_out_of, stored_since};
 use crate::pipeline::upstreams::{Listed, Upstreams};
 
 /// The `_meta` key under which missing servers are named.
@@ -99,9 +100,7 @@ impl Page<'_> {
                 }
             };
             let edits = self.kind == ListKind::Tools && policy.edits_tools();
-            let slug = &policy.spec.slug;
-            let exposed =
-                |name: &str| format!("{slug}{}{}", names::SEPARATOR, names::exposed_tail(slug, name));
+            let exposed = |name: &str| names::exposed_tool(&policy.spec.slug, name);
             for item in &listing.items {
                 if !policy.shows(self.kind, Some(&item.name)) {
                     continue;
@@ -125,14 +124,22 @@ impl Page<'_> {
                     more = true;
                     break;
                 }
+                let shown = match edits {
+                    false => Cow::Borrowed(&*item.exposed),
+                    true => match policy.edited_tool(&item.name, &item.exposed, exposed) {
+                        Ok(shown) => shown,
+                        Err(unedited) => {
+                            left_out.push(left_out_at(&policy.spec, &unedited));
+                            continue;
+                        }
+                    },
+                };
                 if count > 0 {
                     out.push(b',');
                 }
                 count += 1;
                 last = Some((policy.spec.slug.as_str(), &item.name));
-                let edited = edits.then(|| policy.edited_tool(&item.name, &item.exposed, exposed)).flatten();
-                let shown = edited.as_deref().unwrap_or(&item.exposed);
-                match results::tool_for(self.era, self.kind, shown) {
+                match results::tool_for(self.era, self.kind, &shown) {
                     Some(tool) => out.extend_from_slice(tool.as_bytes()),
                     None => out.extend_from_slice(shown.as_bytes()),
                 }

@@ -69,7 +69,7 @@ pub async fn answer(
         sealer: cursors,
         headers: &[],
         caller: Some(context.caller),
-        retries: Some(policy.settings().retries.value),
+        retries: Some(policy.retries().value),
     };
     match upstreams.bridge.deliver(&selected, call).await?.answer {
         UpstreamAnswer::Error(error) => Ok(Answer::Error(error)),
@@ -140,18 +140,19 @@ impl Shown<'_> {
         let spec = &self.policy.spec;
         let member = self.kind.member();
         let Some(mut items) = members.get(member).map(ToOwned::to_owned) else { return Ok(()) };
+        let no_array = || unfiltered(spec, &format!("`{member}` is no array"));
+        let mut left_out = Vec::new();
         if self.context.strict {
-            let (valid, left_out) = valid(self.kind, self.era, &items)
-                .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
+            let (valid, invalid) = valid(self.kind, self.era, &items).ok_or_else(no_array)?;
             items = valid;
-            if !left_out.is_empty() {
-                let left_out: Vec<Value> = left_out_of(self.policy, self.kind, &left_out);
-                members.edit("_meta", |about| about.set(LEFT_OUT, raw(json!(left_out).to_string())));
-            }
+            left_out = left_out_of(self.policy, self.kind, &invalid);
         }
-        items = visible(self.policy, self.kind, &items)
-            .ok_or_else(|| unfiltered(spec, &format!("`{member}` is no array")))?;
-        members.set(member, items);
+        let (shown, unedited) = visible(self.policy, self.kind, &items).ok_or_else(no_array)?;
+        left_out.extend(unedited.iter().map(|one| left_out_at(spec, one)));
+        if !left_out.is_empty() {
+            members.edit("_meta", |about| about.set(LEFT_OUT, raw(json!(left_out).to_string())));
+        }
+        members.set(member, shown);
         Ok(())
     }
 }
@@ -187,9 +188,10 @@ fn mirrors(spec: &ServerSpec, result: &[u8]) -> bool {
     matches!(spec.launch, Launch::Http(_)) && memchr::memmem::find(result, b"x-mcp-header").is_some()
 }
 
-/// Returns the items, tools under the names and descriptions that the policy gives them, without those that it hides, tools with an invalid header mapping of a remote
-/// server, and those without a name or address.
-fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<Box<RawValue>> {
+/// Returns the items, tools under the names and descriptions that the policy gives them, without those that it hides,
+/// tools with an invalid header mapping of a remote server, and those without a name or address; and the tools that
+/// cannot be edited.
+fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<(Box<RawValue>, Vec<LeftOut>)> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Item<'a> {
@@ -213,26 +215,39 @@ fn visible(policy: &Policy, kind: ListKind, items: &RawValue) -> Option<Box<RawV
             policy.shows(kind, Some(name)) && schema.is_none_or(|it| header_params::read(it).is_ok())
         })
     };
-    let edited = |raw: &RawValue, name: &str| match kind {
-        ListKind::Tools => policy.edited_tool(name, raw.get(), str::to_owned),
-        ListKind::Resources | ListKind::ResourceTemplates | ListKind::Prompts => None,
-    };
-    let kept = items.iter().filter_map(|raw| {
-        let name = seen(raw)?;
-        Some(edited(raw, &name).unwrap_or_else(|| raw.get().to_owned()))
-    });
-    let kept: Vec<String> = kept.collect();
-    Some(raw(format!("[{}]", kept.join(","))))
+    let (mut kept, mut left_out) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        let Some(name) = seen(item) else { continue };
+        match kind {
+            ListKind::Tools => match policy.edited_tool(&name, item.get(), str::to_owned) {
+                Ok(tool) => kept.push(tool),
+                Err(unedited) => left_out.push(unedited),
+            },
+            ListKind::Resources | ListKind::ResourceTemplates | ListKind::Prompts => {
+                kept.push(item.get().into());
+            }
+        }
+    }
+    Some((raw(format!("[{}]", kept.join(","))), left_out))
 }
 
-/// Names the definitions that are left out, as far as the policy shows them.
+/// Names the definitions that are left out, as far as the policy shows them, as the caller knows them.
 pub fn left_out_of(policy: &Policy, kind: ListKind, left_out: &[LeftOut]) -> Vec<Value> {
-    let is_shown = |left_out: &&LeftOut| policy.shows(kind, left_out.name.as_deref());
-    let server = &policy.spec.slug;
-    let shown = left_out.iter().filter(is_shown);
+    let shown = left_out.iter().filter(|left_out| policy.shows(kind, left_out.name.as_deref()));
+    let known = |name: &Option<String>| match name {
+        Some(own) if kind == ListKind::Tools => policy.shown_tool(own).map(str::to_owned),
+        name => name.clone(),
+    };
     shown
-        .map(|LeftOut { name, reason }| json!({ "server": server, "name": name, "reason": reason }))
+        .map(|LeftOut { name, reason }| {
+            left_out_at(&policy.spec, &LeftOut { name: known(name), reason: reason.clone() })
+        })
         .collect()
+}
+
+/// Names a definition that is left out.
+pub fn left_out_at(spec: &ServerSpec, LeftOut { name, reason }: &LeftOut) -> Value {
+    json!({ "server": spec.slug, "name": name, "reason": reason })
 }
 
 /// Returns when a list that is not up to date was requested, and why the server did not list again.

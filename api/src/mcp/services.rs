@@ -42,8 +42,12 @@ pub async fn describe(upstreams: &Upstreams, context: Context<'_>, service: &str
     let mut entry = entry(upstreams, &view, member, &policy, Some(&tools));
     entry["tools"] = visible(&policy, &tools)
         .map(|item| {
-            let edited = policy.edited_tool(&item.name, tools.raw(item), str::to_owned);
-            serde_json::from_str(edited.as_deref().unwrap_or(tools.raw(item))).unwrap_or(Value::Null)
+            let shown = policy.edited_tool(&item.name, tools.raw(item), str::to_owned);
+            let read = shown.map_err(|left_out| left_out.reason).and_then(|definition| {
+                serde_json::from_str(&definition).map_err(|error| format!("it cannot be read here: {error}"))
+            });
+            let name = policy.shown_tool(&item.name);
+            read.unwrap_or_else(|reason| json!({ "name": name, "unreadable": reason }))
         })
         .collect();
     Ok(entry)

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use entity::ServerConfig;
+use entity::{Server, ServerConfig};
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::renames::Renames;
 use proxy::server::{ChildLimits, LaunchValues};
 
 use crate::config::remote_address;
 
-/// Converts a config row. Patterns were checked when written; an unreadable one blocks everything rather than
+/// Converts a config row of this server. Patterns were checked when written; an unreadable one blocks everything rather than
 /// nothing.
-pub fn config_spec(row: &ServerConfig, url: Option<&str>) -> ConfigSpec {
+pub fn config_spec(row: &ServerConfig, server: &Server) -> ConfigSpec {
     let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
         Patterns::parse(patterns.iter().map(String::as_str)).unwrap_or_else(|problem| {
             tracing::error!(config = %row.id, problem, "a config's patterns cannot be read");
@@ -33,9 +33,9 @@ pub fn config_spec(row: &ServerConfig, url: Option<&str>) -> ConfigSpec {
         calls_per_minute: settings.calls_per_minute,
         max_result_bytes: settings.max_result_bytes,
         retries: settings.retries,
-        renames: settings.rename.as_ref().map(Renames::new),
+        renames: settings.rename.as_ref().map(|names| Renames::new(&server.slug, names)),
         descriptions: settings.describe.clone(),
-        values: values(row, url),
+        values: values(row, server.settings.url.as_deref()),
         updated_at: row.updated_at,
     }
 }
@@ -67,6 +67,7 @@ fn values(row: &ServerConfig, url: Option<&str>) -> LaunchValues {
     }
 }
 
-fn from_millis(millis: i64) -> Option<Duration> {
+/// Converts a column in milliseconds.
+pub fn from_millis(millis: i64) -> Option<Duration> {
     millis.try_into().ok().map(Duration::from_millis)
 }

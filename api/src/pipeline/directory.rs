@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::config::{self};
-use crate::pipeline::config_specs::config_spec;
+use crate::pipeline::config_specs::{config_spec, from_millis};
 use crate::pipeline::redactions::Redactions;
 
 /// Cached views of tenants.
@@ -243,10 +243,10 @@ impl Directory {
         let servers = rows.visible_servers().await.map_err(refused)?;
         let configs = rows.all_configs().await.map_err(refused)?;
         self.redactions.set(tenant, &rows.record_policy().await.map_err(refused)?.settings);
-        let urls: HashMap<ServerId, &str> =
-            servers.iter().filter_map(|server| Some((server.id, server.settings.url.as_deref()?))).collect();
-        let config = |row: &ServerConfig| Arc::new(config_spec(row, urls.get(&row.server).copied()));
-        let configs = configs.iter().map(|row| (row.server, row.agent, config(row))).collect();
+        let by_id: HashMap<ServerId, &Server> = servers.iter().map(|server| (server.id, server)).collect();
+        // A config of a server that is not visible applies to nothing.
+        let config = |row: &ServerConfig| Some(Arc::new(config_spec(row, by_id.get(&row.server)?)));
+        let configs = configs.iter().filter_map(|row| Some((row.server, row.agent, config(row)?))).collect();
         let servers: Vec<Arc<ServerSpec>> =
             servers.iter().map(|server| Arc::new(self.spec(server))).collect();
         let restored = Arc::clone(&self.restored.entry(tenant).or_default());
@@ -290,10 +290,6 @@ impl Directory {
 /// Returns `retry.attempts`, the number of repeated attempts.
 fn retries(server: &Server) -> Option<u8> {
     server.settings.retry.as_ref()?.get("attempts")?.as_u64()?.try_into().ok()
-}
-
-fn from_millis(millis: i64) -> Option<Duration> {
-    millis.try_into().ok().map(Duration::from_millis)
 }
 
 /// Returns true if a process of the old version serves the new one as well.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
@@ -74,17 +75,22 @@ impl State {
 /// Returns the status of a server for a tenant: of the newest revision, and by preference of a running,
 /// shared, recently used upstream; a later check of the server takes precedence.
 pub fn of(pool: &PoolState, tenant: TenantId, server: ServerId) -> UpstreamStatus {
-    let own = of_upstreams(pool, tenant, server);
+    let entries = pool.of(tenant, server);
     // Checks are made without the values of configs, and say nothing of upstreams that have some.
-    let has_values = pool.of(tenant, server).iter().any(|entry| entry.key.variant != 0);
+    let has_values = entries.iter().any(|entry| entry.key.variant != 0);
+    let own = of_upstreams(pool, tenant, server, entries);
     match pool.checks.of(server).filter(|_| !has_values) {
         Some(checked) => own.with_check(&checked.outcome),
         None => own,
     }
 }
 
-fn of_upstreams(pool: &PoolState, tenant: TenantId, server: ServerId) -> UpstreamStatus {
-    let mut entries = pool.of(tenant, server);
+fn of_upstreams(
+    pool: &PoolState,
+    tenant: TenantId,
+    server: ServerId,
+    mut entries: Vec<Arc<Entry>>,
+) -> UpstreamStatus {
     // Only the death of a child is noticed without a request.
     entries.iter().for_each(|entry| entry.remove_dead());
     entries.sort_by_cached_key(|entry| {

@@ -167,8 +167,7 @@ async fn ask(
     let is_shown = shown(ListKind::Tools);
     let shown_as = |name| policy.map_or(Some(name), |policy| policy.shown_tool(name));
     let call_as = tools.iter().flat_map(|tools| &tools.items).filter(|item| is_shown(item));
-    let exposed =
-        |name: &str| format!("{}{}{}", spec.slug, names::SEPARATOR, names::exposed_tail(&spec.slug, name));
+    let exposed = |name: &str| names::exposed_tool(&spec.slug, name);
     let lists = ListKind::ALL.into_iter().zip(&listings);
     let lists = lists.filter_map(|(kind, listing)| Some((kind, listing.as_deref()?)));
     let call_as: Vec<String> = call_as.filter_map(|item| shown_as(&item.name)).map(exposed).collect();
