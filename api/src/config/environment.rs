@@ -173,7 +173,7 @@ fn set<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a 
 /// Returns true if a variable makes a program load code that its command line does not name: interpreters' paths and
 /// options, and settings of the programs that fetch servers.
 pub fn decides_code(name: &str) -> bool {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 20] = [
         "BASH_ENV",
         "CLASSPATH",
         "DENO_DIR",
@@ -192,12 +192,10 @@ pub fn decides_code(name: &str) -> bool {
         "RUBYLIB",
         "RUBYOPT",
         "SHELL",
-        "TMPDIR",
         "VIRTUAL_ENV",
         "ZDOTDIR",
     ];
-    const PREFIXES: [&str; 9] =
-        ["BUN_", "CARGO_", "DOCKER_", "GIT_", "NPM_CONFIG_", "PIP_", "PYTHON", "UV_", "XDG_"];
+    const PREFIXES: [&str; 8] = ["BUN_", "CARGO_", "GIT_", "NPM_CONFIG_", "PIP_", "PYTHON", "UV_", "XDG_"];
     let upper = name.to_ascii_uppercase();
     decides_program(&upper)
         || NAMES.contains(&upper.as_str())
