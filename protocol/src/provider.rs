@@ -21,6 +21,20 @@ use crate::{Caller, Refusal, TenantId};
 pub trait ToolProvider: Send + Sync + 'static {
     fn info(&self) -> ProviderInfo;
 
+    /// Returns the setting that is missing, as a refusal with [`crate::Code::NotConfigured`]: without it the
+    /// server has no tools.
+    fn not_configured(&self) -> Option<Refusal> {
+        None
+    }
+
+    /// Checks what the server needs for its tools, such as a database.
+    ///
+    /// # Errors
+    /// The failure, as the operator reads it.
+    async fn health(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Returns the tools in the order in which they are listed.
     async fn tools(&self, context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError>;
 

@@ -1,16 +1,36 @@
 //! Calculator tools: five operations on two numbers. Whole numbers stay exact as long as they fit; a result
 //! that is not a number is a failure with its reason. Knows no server and no protocol beyond its tools.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
+use framework::{Answer, Effect, Output, Tools};
 use protocol::provider::{
-    Annotations, ProviderError, ProviderInfo, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
+    ProviderError, ProviderInfo, RequestContext, ToolDefinition, ToolOutput, ToolProvider,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use serde_json::value::RawValue;
-use serde_json::{Number, json};
 
 /// The built-in server `calculator`.
 pub struct Calculator;
+
+static TOOLS: LazyLock<Tools<Calculator>> = LazyLock::new(|| {
+    type Operation = fn(&Number, &Number) -> Result<Number, Problem>;
+    let operations: [(_, _, _, Operation); 5] = [
+        ("add", "Add", "a + b", add),
+        ("subtract", "Subtract", "a - b", subtract),
+        ("multiply", "Multiply", "a × b", multiply),
+        ("divide", "Divide", "a ÷ b; b must not be 0", divide),
+        ("power", "Power", "a raised to the power of b", power),
+    ];
+    operations.into_iter().fold(Tools::new(), |tools, (name, title, description, operation)| {
+        tools.add(name, title, description, Effect::Read, move |_, _, Operands { a, b }| {
+            Box::pin(std::future::ready(answer(operation(&a, &b))))
+        })
+    })
+});
 
 #[async_trait]
 impl ToolProvider for Calculator {
@@ -24,74 +44,34 @@ impl ToolProvider for Calculator {
     }
 
     async fn tools(&self, _context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {
-        Ok(OPERATIONS.iter().map(Operation::definition).collect())
+        Ok(TOOLS.definitions())
     }
 
     async fn call(
         &self,
-        _context: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         tool: &str,
         arguments: &RawValue,
     ) -> Result<ToolOutput, ProviderError> {
-        run(tool, arguments)
+        TOOLS.call(self, context, tool, arguments).await
     }
 }
 
-fn run(tool: &str, arguments: &RawValue) -> Result<ToolOutput, ProviderError> {
-    let operation =
-        OPERATIONS.iter().find(|operation| operation.name == tool).ok_or(ProviderError::NotFound)?;
-    let Operands { a, b } = serde_json::from_str(arguments.get())
-        .map_err(|error| ProviderError::Failed(format!("a and b must be numbers: {error}")))?;
-    let result = (operation.run)(&a, &b).map_err(|problem| ProviderError::Failed(problem.to_string()))?;
-    Ok(ToolOutput { text: result.to_string(), structured: Some(json!({ "result": result })) })
-}
-
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Operands {
     a: Number,
     b: Number,
 }
 
-struct Operation {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    run: fn(&Number, &Number) -> Result<Number, Problem>,
+#[derive(Serialize, JsonSchema)]
+struct Calculated {
+    result: Number,
 }
 
-const OPERATIONS: [Operation; 5] = [
-    Operation { name: "add", title: "Add", description: "a + b", run: add },
-    Operation { name: "subtract", title: "Subtract", description: "a - b", run: subtract },
-    Operation { name: "multiply", title: "Multiply", description: "a × b", run: multiply },
-    Operation { name: "divide", title: "Divide", description: "a ÷ b; b must not be 0", run: divide },
-    Operation { name: "power", title: "Power", description: "a raised to the power of b", run: power },
-];
-
-impl Operation {
-    fn definition(&self) -> ToolDefinition {
-        ToolDefinition {
-            name: self.name.into(),
-            title: self.title.into(),
-            description: self.description.into(),
-            input_schema: json!({
-                "type": "object",
-                "properties": { "a": { "type": "number" }, "b": { "type": "number" } },
-                "required": ["a", "b"],
-                "additionalProperties": false,
-            }),
-            output_schema: Some(json!({
-                "type": "object",
-                "properties": { "result": { "type": "number" } },
-                "required": ["result"],
-            })),
-            annotations: Annotations {
-                read_only_hint: true,
-                destructive_hint: false,
-                idempotent_hint: true,
-                open_world_hint: false,
-            },
-        }
-    }
+fn answer(calculated: Result<Number, Problem>) -> Output<Calculated> {
+    let result = calculated.map_err(|problem| ProviderError::Failed(problem.to_string()))?;
+    let text = result.to_string();
+    Ok(Answer::with_text(Calculated { result }, text))
 }
 
 /// Cause of a missing result, as the model reads it.
@@ -168,22 +148,24 @@ fn float(number: &Number) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    fn call(tool: &str, a: &str, b: &str) -> Result<String, String> {
-        let arguments: Box<RawValue> =
-            RawValue::from_string(format!(r#"{{"a":{a},"b":{b}}}"#)).expect("JSON");
-        match run(tool, &arguments) {
-            Ok(output) => {
-                assert_eq!(output.structured.unwrap()["result"].to_string(), output.text);
-                Ok(output.text)
-            }
-            Err(failure) => Err(failure.to_string()),
+    async fn call(tool: &str, a: &str, b: &str) -> Result<String, String> {
+        let arguments = serde_json::from_str(&format!(r#"{{"a":{a},"b":{b}}}"#)).expect("JSON");
+        let calculator: Arc<dyn ToolProvider> = Arc::new(Calculator);
+        let result = framework::testing::call(&calculator, tool, arguments).await?;
+        let text = result["content"][0]["text"].as_str().expect("a text").to_owned();
+        if result["isError"] == true {
+            return Err(text);
         }
+        assert_eq!(result["structuredContent"]["result"].to_string(), text);
+        Ok(text)
     }
 
-    #[test]
-    fn whole_numbers_stay_exact() {
+    #[tokio::test]
+    async fn whole_numbers_stay_exact() {
         for (tool, a, b, expected) in [
             ("add", "2", "3", "5"),
             ("add", "0.1", "0.2", "0.30000000000000004"),
@@ -202,12 +184,12 @@ mod tests {
             ("power", "0", "0", "1"),
             ("power", "10", "30", "1e+30"),
         ] {
-            assert_eq!(call(tool, a, b).as_deref(), Ok(expected), "{tool} {a} {b}");
+            assert_eq!(call(tool, a, b).await.as_deref(), Ok(expected), "{tool} {a} {b}");
         }
     }
 
-    #[test]
-    fn what_has_no_result_says_why() {
+    #[tokio::test]
+    async fn what_has_no_result_says_why() {
         for (tool, a, b, part) in [
             ("divide", "1", "0", "division by zero"),
             ("divide", "1", "-0.0", "division by zero"),
@@ -215,10 +197,10 @@ mod tests {
             ("power", "-8", "0.5", "not a real number"),
             ("power", "10", "400", "overflow"),
             ("multiply", "1e308", "10", "overflow"),
-            ("add", "\"1\"", "1", "must be numbers"),
-            ("modulo", "1", "1", "not found"),
+            ("add", "\"1\"", "1", "`a` must be number, not string"),
+            ("modulo", "1", "1", "unknown tool `modulo`"),
         ] {
-            let error = call(tool, a, b).unwrap_err();
+            let error = call(tool, a, b).await.unwrap_err();
             assert!(error.contains(part), "{tool} {a} {b}: {error}");
         }
     }

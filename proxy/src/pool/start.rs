@@ -52,6 +52,9 @@ fn start_builtin(entry: &Entry, launch: &BuiltinLaunch, generation: u64) -> Resu
         entry.pool.builtins.iter().find(|provider| provider.info().name == *name).ok_or_else(|| {
             Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
         })?;
+    if let Some(missing) = provider.not_configured() {
+        return Err(missing);
+    }
     let publish = publisher(entry, true);
     let upstream = BuiltinUpstream::new(provider.clone(), entry.key, launch.clone(), generation, publish);
     let initialized = upstream.initialized().clone();

@@ -5,18 +5,31 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Our crates, what of ours each may use, and why no more.
-const ARROWS: [(&str, &[&str], &str); 7] = [
+const ARROWS: [(&str, &[&str], &str); 8] = [
     ("protocol", &[], "protocol is words, and knows nobody"),
     ("migration", &[], "migration is history, which no change of today's code may change"),
     ("entity", &["protocol", "migration"], "entity knows rows; `api` introduces it to the rest"),
-    ("proxy", &["protocol"], "proxy knows upstreams and no rows; `api` introduces it to the rest"),
-    ("servers", &["protocol", "entity", "proxy"], "servers are used by `api`, and use no HTTP of it"),
-    ("api", &["protocol", "migration", "entity", "proxy", "servers"], "api is the composition root"),
+    ("framework", &["protocol"], "framework is what a server outside this workspace is made with"),
+    (
+        "proxy",
+        &["protocol", "framework"],
+        "proxy knows upstreams and no rows; `api` introduces it to the rest",
+    ),
+    (
+        "servers",
+        &["protocol", "framework", "entity", "proxy"],
+        "servers are used by `api`, and use no HTTP of it",
+    ),
+    (
+        "api",
+        &["protocol", "framework", "migration", "entity", "proxy", "servers"],
+        "api is the composition root",
+    ),
     ("tests", &["api", "protocol"], "tests ask a running gateway from outside"),
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 42] = [
+const LODGERS: [(&str, &[&str], &str); 44] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -55,6 +68,8 @@ const LODGERS: [(&str, &[&str], &str); 42] = [
     ("cap-std", &["servers"], "directories of workspaces are written by `servers::collab`"),
     ("cap-fs-ext", &["servers"], "directories of workspaces are written by `servers::collab`"),
     ("unicode-normalization", &["servers"], "paths of workspaces are checked by `servers::collab`"),
+    ("schemars", &["framework", "servers"], "schemas of tools are derived in `servers`"),
+    ("jsonschema", &["framework"], "arguments of tools are validated by `framework`"),
     ("anyhow", &[], "errors carry data: make an enum with `thiserror`"),
     ("eyre", &[], "errors carry data: make an enum with `thiserror`"),
     ("once_cell", &[], "std::sync::OnceLock and LazyLock do it"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crates whose `src` is looked at.
-const ROOMS: [&str; 6] = ["api", "entity", "migration", "protocol", "proxy", "servers"];
+const ROOMS: [&str; 7] = ["api", "entity", "framework", "migration", "protocol", "proxy", "servers"];
 
 /// A kind of fact.
 struct Rule {
