@@ -2,5 +2,6 @@
 
 pub mod calculator;
 pub mod collab;
+pub mod shipped;
 
 pub use calculator::Calculator;
