@@ -20,7 +20,9 @@ pub struct Arguments {
 /// Serves until the input ends.
 pub fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> Result<ExitCode, StartError> {
     let Some(name) = &arguments.name else {
-        shipped::NAMES.iter().for_each(|name| println!("{name}"));
+        shipped::SHIPPED
+            .iter()
+            .for_each(|server| println!("{:<12} {}", server.info.name, server.info.description));
         return Ok(ExitCode::SUCCESS);
     };
     let variable = |name: &str| environment.get(name).cloned();
@@ -29,10 +31,9 @@ pub fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> Res
         .build()
         .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))?;
     let served = runtime.block_on(async {
-        let provider = shipped::open(name, &arguments.arguments, &variable).map_err(StartError::usage)?;
-        if let Some(missing) = provider.not_configured() {
-            return Err(StartError::usage(format!("{} ({})", missing.reason, missing.remedy())));
-        }
+        let server = shipped::find(name).map_err(StartError::usage)?;
+        let provider = server.open(&arguments.arguments, &variable).map_err(StartError::usage)?;
+        provider.health().await.map_err(|error| StartError::unavailable(error.to_string()))?;
         framework::serve_stdio(provider)
             .await
             .map_err(|error| StartError::unavailable(format!("standard streams: {error}")))

@@ -234,7 +234,7 @@ fn look_up(
 
 /// Checks that the server can be used now, or started.
 fn state(app: &App, acting: &Acting, policy: &Policy) -> Result<Option<String>, Refusal> {
-    let status = app.gateway.upstreams.pool.status(acting.tenant(), policy.spec.id);
+    let status = app.gateway.upstreams.pool.status(acting.tenant(), policy.spec.id, policy.spec.provider());
     let code = match status.state {
         Health::Healthy | Health::Degraded | Health::Unknown => return Ok(status.reason),
         Health::Unhealthy => Code::UpstreamUnavailable,

@@ -45,6 +45,7 @@ mod rounds_old_to_new;
 mod rpc;
 mod sdk;
 mod sessions;
+mod shipped;
 mod side_by_side;
 mod soak;
 mod starts;
@@ -116,6 +117,7 @@ fn main() -> std::process::ExitCode {
         ("bridge_old_to_new", bridge_old_to_new::CASES),
         ("rounds_old_to_new", rounds_old_to_new::CASES),
         ("sessions", sessions::CASES),
+        ("shipped", shipped::CASES),
         ("side_by_side", side_by_side::CASES),
         ("soak", soak::CASES),
         ("stolen", stolen::CASES),
