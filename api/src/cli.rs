@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::{EX_USAGE, StartError};
-use crate::commands::{import, new_server, seed, server};
+use crate::commands::{call, import, new_server, seed, server};
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, Mistakes, Sources, env_example};
 use crate::ops::{health_check, logs, metrics};
@@ -60,6 +60,9 @@ enum Command {
         #[command(subcommand)]
         what: RegistryCommand,
     },
+    /// Carries a slash command out, and prints the answer. Asks a running gateway (MCP_GATEWAY_URL, MCP_KEY); where
+    /// none runs, one in this process.
+    Call(call::Arguments),
     /// Runs a built-in server as an MCP server of its own on standard input and output.
     Server(server::Arguments),
     /// Writes the crate of a new MCP server into a directory of that name.
@@ -157,6 +160,12 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
             let _lines = logs::install(&config.log, logs::To::Stderr);
             let passed_on = passed_on(&config, &environment);
             return import::run(&arguments, &config::Client::read(&environment), config, passed_on);
+        }
+        Some(Command::Call(arguments)) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log, logs::To::Stderr);
+            let passed_on = passed_on(&config, &environment);
+            return call::run(&arguments, &config::Client::read(&environment), config, passed_on);
         }
         Some(Command::Server(arguments)) => {
             let environment = environment(&cli.env_file)?;

@@ -10,6 +10,7 @@ pub mod names;
 pub mod outcome;
 pub mod provider;
 pub mod refusal;
+pub mod slash;
 
 pub use caller::{Caller, CallerKind, Role, Scope, Scopes};
 pub use ids::{AgentId, AuditId, ConfigId, CredentialId, ExecutionId, RequestId, ServerId, TenantId};

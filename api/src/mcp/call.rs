@@ -50,6 +50,7 @@ impl<'a> Call<'a> {
             Target::Operation { service, operation } => Name::Operation { server: service, name: operation },
             Target::Direct { server, name } => Name::Direct { server: server.as_str(), name },
             Target::Task(task) => return Err(task),
+            Target::Command(line) => Name::Operation { server: &line.service, name: "" },
         })
     }
 

@@ -26,7 +26,7 @@ use crate::mcp::inbound::{Inbound, UnreadBody};
 use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{lifecycle, lists, negotiation, notifications};
+use crate::mcp::{command, lifecycle, lists, negotiation, notifications};
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::refused::Refused;
@@ -141,6 +141,12 @@ impl Gateway {
     /// Calls one upstream. No record, no call; closing the record never fails the reply.
     async fn call(&self, context: Context<'_>, call: Call<'_>) -> Reply {
         let started = Instant::now();
+
+        // Bind: the words of a slash command become a tool and its arguments.
+        let call = match command::bound(&self.upstreams, context, call).await {
+            Ok(call) => call,
+            Err(reply) => return reply,
+        };
 
         // Route: the name becomes a server and that server's own name.
         let route = match self.upstreams.resolve(&self.tasks, context, &call).await {
