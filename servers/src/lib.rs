@@ -2,5 +2,7 @@
 
 pub mod calculator;
 pub mod collab;
+pub mod filesystem;
 
 pub use calculator::Calculator;
+pub use filesystem::{Filesystem, FilesystemSettings};
