@@ -10,7 +10,7 @@ use protocol::provider::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Calculator, calculator};
+use crate::{Calculator, Filesystem, calculator, filesystem};
 
 /// Value of an environment variable.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -24,7 +24,13 @@ pub struct Shipped {
 }
 
 /// The servers in the order in which they are listed.
-pub const SHIPPED: [Shipped; 1] = [Shipped { info: calculator::INFO, open: calculator }];
+pub const SHIPPED: [Shipped; 2] = [
+    Shipped { info: calculator::INFO, open: calculator },
+    Shipped {
+        info: filesystem::INFO,
+        open: |arguments, variable| Ok(Arc::new(Filesystem::from_arguments(arguments, variable)?)),
+    },
+];
 
 /// Returns the server of a name.
 ///
