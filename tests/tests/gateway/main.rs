@@ -8,6 +8,7 @@ mod bytes;
 mod catalog;
 mod children;
 mod collab;
+mod commands;
 mod config_items;
 mod config_launch;
 mod configs;
@@ -97,6 +98,7 @@ fn main() -> std::process::ExitCode {
         ("health", health::CASES),
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
+        ("commands", commands::CASES),
         ("config_items", config_items::CASES),
         ("config_launch", config_launch::CASES),
         ("configs", configs::CASES),

@@ -113,4 +113,7 @@ async fn readiness_shows_them(backend: Backend) {
     };
     assert_eq!(state("calculator")["state"], "ready");
     assert_eq!(state("collab")["state"], "ready");
+    let missing = state("filesystem");
+    assert_eq!(missing["state"], "not_configured");
+    assert!(missing["hint"].as_str().unwrap_or_default().contains("FILESYSTEM_ROOTS"), "{missing}");
 }
