@@ -9,7 +9,9 @@ use servers::Filesystem;
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let served = match Filesystem::from_arguments(&arguments, &|_| None) {
-        Ok(filesystem) => framework::serve_stdio(Arc::new(filesystem)).await.map_err(|error| error.to_string()),
+        Ok(filesystem) => {
+            framework::serve_stdio(Arc::new(filesystem)).await.map_err(|error| error.to_string())
+        }
         Err(mistake) => Err(mistake),
     };
     match served {
