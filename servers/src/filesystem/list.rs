@@ -5,10 +5,11 @@ use std::collections::BinaryHeap;
 use cap_std::fs::{DirEntry, Metadata, MetadataExt};
 use framework::{Answer, Output};
 use protocol::provider::{Cancellation, ProviderError, RequestContext};
+use protocol::{Code, Refusal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::path::{Inside, Place, check_name, is_unfinished};
+use super::path::{Inside, Place, check_name, is_unfinished, shown};
 use super::place::{Kind, check_wanted, timestamp};
 use super::{Files, Filesystem};
 
@@ -137,6 +138,12 @@ impl Listing {
 impl Files {
     fn list(&self, asked: &ListDirectory, cancellation: &Cancellation) -> Result<Listing, ProviderError> {
         let limit = usize::from(asked.limit.unwrap_or(PAGE));
+        if let Some(after) = &asked.after {
+            check_name(after).map_err(|reason| {
+                let reason = format!("`after` {} is refused: {reason}", shown(after));
+                Refusal::new(Code::ValidationFailed, reason).hint("give `next` of the page before")
+            })?;
+        }
         let place = match self.read_path(&asked.path)? {
             Place::Roots => return Ok(self.list_roots(asked, limit)),
             Place::Inside(place) => place,

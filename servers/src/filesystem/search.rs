@@ -316,7 +316,7 @@ impl Search<'_> {
             return Ok(self.stop(format!("there are more than {} entries", self.bounds.entries)));
         }
         self.found.entries += 1;
-        if self.found.entries % 256 == 0 {
+        if self.found.entries.is_multiple_of(256) {
             return self.look_at_time();
         }
         Ok(Next::Continue)

@@ -252,18 +252,24 @@ impl Files {
     fn make_directory(&self, asked: &CreateDirectory) -> Result<Created, ProviderError> {
         let place = self.inside(&asked.path)?;
         let root = self.root(&place);
-        let is_there = || match place.relative.as_str() {
-            "" => true,
-            relative => root.metadata(relative).is_ok_and(|found| found.is_dir()),
+        let taken = || {
+            let reason =
+                format!("`{}` cannot be a directory: a file or link has that name", self.shown(&place));
+            Refusal::new(Code::Conflict, reason).hint("choose another path").into()
         };
-        let created = !is_there();
+        let found = match place.relative.as_str() {
+            "" => root.dir_metadata(),
+            relative => root.metadata(relative),
+        };
+        let created = match found {
+            Ok(found) if found.is_dir() => false,
+            Ok(_) => return Err(taken()),
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            Err(error) => return Err(self.failed(&place, &error)),
+        };
         if created {
             root.create_dir_all(&place.relative).map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-                    let reason =
-                        format!("`{}` cannot be a directory: a file has that name", self.shown(&place));
-                    Refusal::new(Code::Conflict, reason).hint("choose another path").into()
-                }
+                ErrorKind::AlreadyExists => taken(),
                 _ => self.failed(&place, &error),
             })?;
         }
