@@ -76,7 +76,7 @@ async fn what_may_not_be_used_is_not_named(backend: Backend) {
     operator.register(Registration::rmcp("fix")).await;
     run(&other, "/mcp-fix echo hi").await.problem(Code::UnknownServer);
     // A key without the scope calls nothing.
-    let (_, key) = operator.make_key(json!({ "name": "reader", "scopes": ["servers:read"] })).await;
+    let (key, _) = operator.make_key(json!({ "name": "reader", "scopes": ["servers:read"] })).await;
     run(&app.with_key(&key), "/mcp-calculator sum 2 3").await.problem(Code::MissingScope);
 }
 

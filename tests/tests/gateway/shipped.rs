@@ -54,7 +54,7 @@ async fn official_clients_on_standard_streams(_: Backend) {
         assert_eq!(wrong["isError"], true, "{mode:?}");
         let mistakes = wrong["content"][0]["text"].as_str().unwrap_or_default();
         assert!(
-            mistakes.contains("`a` must be number, not string; ") && mistakes.contains("`b` is missing"),
+            mistakes.contains("`a` must be number, not string") && mistakes.contains("`b` is missing"),
             "{mistakes}"
         );
         drop(client.cancel().await);
