@@ -203,8 +203,9 @@ fn a_race_of_directory_and_link_leaks_nothing() {
                 swaps.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let end = Instant::now() + Duration::from_millis(1500);
-        while Instant::now() < end {
+        let begun = Instant::now();
+        // At least a second, and longer where others use the processor.
+        while begun.elapsed() < Duration::from_secs(if reads < 1000 || writes < 20 { 20 } else { 1 }) {
             for _ in 0..50 {
                 match files.read(&read, &wanted) {
                     Ok(found) => match found.content() {
@@ -224,7 +225,7 @@ fn a_race_of_directory_and_link_leaks_nothing() {
     let swaps = swaps.into_inner();
     println!("{reads} reads, {refusals} refusals, {writes} writes, {leaks} leaks in {swaps} exchanges");
     assert_eq!(leaks, 0);
-    assert!(reads > 500 && refusals > 500 && writes > 5 && swaps > 1000, "the race took place");
+    assert!(reads >= 1000 && refusals > 500 && writes >= 20 && swaps > 1000, "the race took place");
     assert_untouched(&fixture);
 }
 

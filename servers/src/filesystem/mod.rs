@@ -9,6 +9,7 @@ mod place;
 mod read;
 mod search;
 mod stale;
+mod text;
 mod tools;
 mod write;
 
@@ -18,6 +19,8 @@ mod attack_tests;
 mod crash_tests;
 #[cfg(test)]
 mod fixture_tests;
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod tool_tests;
 

@@ -1,18 +1,15 @@
 //! Tool `search_files`: names by pattern and contents by text, within bounds of entries, depth, results, bytes and
 //! time. Follows no link.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
-use cap_std::fs::{Dir, DirEntry, MetadataExt, OpenOptions, OpenOptionsExt};
+use cap_fs_ext::DirExt;
+use cap_std::fs::{Dir, DirEntry};
 use framework::{Answer, Output};
 use protocol::provider::{Cancellation, Progress, ProviderError, RequestContext};
 use protocol::{Code, Refusal};
-use regex::bytes::{Regex, RegexBuilder};
-use rustix::fs::OFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,19 +17,11 @@ use super::glob::Glob;
 use super::list::nameable;
 use super::path::{Inside, Place, shown};
 use super::place::{Kind, check_wanted};
+use super::text::{Line, Text};
 use super::{Files, Filesystem};
 
 /// Results without `limit`.
 const RESULTS: u16 = 100;
-
-/// Lines of one file that a result shows.
-const MOST_LINES: usize = 10;
-
-/// Characters of a line that a result shows.
-const MOST_OF_LINE: usize = 200;
-
-/// First bytes of a file among which a NUL says that it is no text.
-const BINARY_PROBE: usize = 8000;
 
 /// Interval of progress notifications.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -99,13 +88,6 @@ struct Match {
     /// First lines that have the text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<Line>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Line {
-    /// Number of the line, counted from 1.
-    number: u64,
-    text: String,
 }
 
 impl Filesystem {
@@ -183,23 +165,14 @@ impl Files {
             Glob::new(pattern, asked.ignore_case).map_err(|reason| refused("pattern", pattern, reason))
         });
         let text = asked.contains.as_deref().map(|text| {
-            let has_control = text.contains(|c: char| c.is_control() && c != '\t');
-            let regex = RegexBuilder::new(&regex::escape(text)).case_insensitive(asked.ignore_case).build();
-            match regex {
-                Ok(regex) if !has_control => Ok(regex),
-                Ok(_) => Err(refused("contains", text, "it has a control character or several lines".into())),
-                Err(_) => Err(refused("contains", text, "it is too large".into())),
-            }
+            Text::new(self, text, asked.ignore_case).map_err(|reason| refused("contains", text, reason))
         });
         let mut search = Search {
-            files: self,
             pattern: pattern.transpose()?,
             text: text.transpose()?,
             limit: usize::from(asked.limit.unwrap_or(RESULTS)),
             bounds,
             end: Instant::now() + bounds.time,
-            bytes: 0,
-            buffer: Vec::new(),
             cancellation,
             looked,
             found: Found {
@@ -238,16 +211,11 @@ enum Next {
 
 /// One search.
 struct Search<'a> {
-    files: &'a Files,
     pattern: Option<Glob>,
-    text: Option<Regex>,
+    text: Option<Text<'a>>,
     limit: usize,
     bounds: &'a Bounds,
     end: Instant,
-    /// Bytes of contents that were read.
-    bytes: u64,
-    /// Contents of the file that is searched.
-    buffer: Vec<u8>,
     cancellation: &'a Cancellation,
     looked: &'a AtomicU64,
     found: Found,
@@ -346,87 +314,34 @@ impl Search<'_> {
         kind: Kind,
         path: &str,
     ) -> Result<Next, ProviderError> {
-        let lines = match (&self.text, kind) {
-            (None, _) => Vec::new(),
-            (Some(_), Kind::File) => {
-                if self.look_at_time()? == Next::Stop {
-                    return Ok(Next::Stop);
-                }
-                if self.bytes >= self.bounds.bytes {
-                    return Ok(self.stop(format!("the files have more than {} bytes", self.bounds.bytes)));
-                }
-                match self.contents(dir, name, entry) {
-                    Some(lines) if !lines.is_empty() => lines,
-                    _ => return Ok(Next::Continue),
-                }
+        let mut lines = Vec::new();
+        if self.text.is_some() {
+            if kind != Kind::File {
+                return Ok(Next::Continue);
             }
-            (Some(_), _) => return Ok(Next::Continue),
-        };
+            if self.look_at_time()? == Next::Stop {
+                return Ok(Next::Stop);
+            }
+        }
+        if let Some(text) = &mut self.text {
+            if text.bytes >= self.bounds.bytes {
+                return Ok(self.stop(format!("the files have more than {} bytes", self.bounds.bytes)));
+            }
+            match text.lines(dir, name, entry) {
+                Some(found) => {
+                    self.found.files_read += 1;
+                    lines = found;
+                }
+                None => self.found.files_skipped += 1,
+            }
+            if lines.is_empty() {
+                return Ok(Next::Continue);
+            }
+        }
         if self.found.matches.len() == self.limit {
             return Ok(self.stop(format!("there are more than {} results", self.limit)));
         }
         self.found.matches.push(Match { path: path.to_owned(), kind, lines });
         Ok(Next::Continue)
     }
-
-    /// Returns the lines of a file that have the text; none for a file that is not searched.
-    fn contents(&mut self, dir: &Dir, name: &str, entry: &DirEntry) -> Option<Vec<Line>> {
-        if !self.read(dir, name, entry) {
-            self.found.files_skipped += 1;
-            return None;
-        }
-        self.found.files_read += 1;
-        let text = self.text.as_ref()?;
-        let (mut lines, mut at, mut number) = (Vec::new(), 0, 1);
-        while lines.len() < MOST_LINES
-            && let Some(matched) = text.find_at(&self.buffer, at)
-        {
-            let line_begin = self.buffer[..matched.start()].iter().rposition(|byte| *byte == b'\n');
-            let line_begin = line_begin.map_or(0, |end| end + 1);
-            let line_end = self.buffer[matched.end()..].iter().position(|byte| *byte == b'\n');
-            let line_end = line_end.map_or(self.buffer.len(), |end| matched.end() + end);
-            number += self.buffer[at..line_begin].iter().filter(|byte| **byte == b'\n').count() as u64;
-            lines.push(Line { number, text: excerpt(&self.buffer[line_begin..line_end]) });
-            (at, number) = (line_end + 1, number + 1);
-            if at > self.buffer.len() {
-                break;
-            }
-        }
-        Some(lines)
-    }
-
-    /// Reads a file into the buffer. Returns false for one that is not searched.
-    fn read(&mut self, dir: &Dir, name: &str, entry: &DirEntry) -> bool {
-        let is_searched = |found: &cap_std::fs::Metadata| {
-            found.is_file()
-                && found.len() <= self.files.max_bytes
-                && (found.nlink() == 1 || self.files.allow_hard_links)
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).follow(FollowSymlinks::No).nonblock(true);
-        options.custom_flags(OFlags::NOCTTY.bits().cast_signed());
-        if !entry.metadata().is_ok_and(|found| is_searched(&found)) {
-            return false;
-        }
-        let Ok(file) = dir.open_with(name, &options) else { return false };
-        if !file.metadata().is_ok_and(|found| is_searched(&found)) {
-            return false;
-        }
-        self.buffer.clear();
-        let read = file.take(self.files.max_bytes + 1).read_to_end(&mut self.buffer);
-        self.bytes += self.buffer.len() as u64;
-        let probe = &self.buffer[..self.buffer.len().min(BINARY_PROBE)];
-        read.is_ok() && self.buffer.len() as u64 <= self.files.max_bytes && !probe.contains(&0)
-    }
-}
-
-/// Returns a line as a result shows it: shortened, without control characters.
-fn excerpt(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(&line[..line.len().min(MOST_OF_LINE * 4)]);
-    let plain = line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-    let mut short: String = plain.clone().take(MOST_OF_LINE).collect();
-    if plain.count() > MOST_OF_LINE {
-        short.push('…');
-    }
-    short
 }
