@@ -10,6 +10,7 @@ mod children;
 mod collab;
 mod config_items;
 mod config_launch;
+mod config_rules;
 mod configs;
 mod conformance;
 mod declared;
@@ -98,6 +99,7 @@ fn main() -> std::process::ExitCode {
         ("peer", peer::CASES),
         ("config_items", config_items::CASES),
         ("config_launch", config_launch::CASES),
+        ("config_rules", config_rules::CASES),
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),
