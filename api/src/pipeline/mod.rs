@@ -155,7 +155,7 @@ impl Gateway {
         };
 
         // Authorize: the next steps need the permit; a refusal is recorded too.
-        let permit = match route.permit() {
+        let permit = match route.permit(call.arguments()) {
             Ok(permit) => permit,
             Err(refused) => return self.recorder.denied(context, &call, *refused),
         };

@@ -11,6 +11,7 @@ mod collab;
 mod commands;
 mod config_items;
 mod config_launch;
+mod config_rules;
 mod configs;
 mod conformance;
 mod declared;
@@ -101,6 +102,7 @@ fn main() -> std::process::ExitCode {
         ("commands", commands::CASES),
         ("config_items", config_items::CASES),
         ("config_launch", config_launch::CASES),
+        ("config_rules", config_rules::CASES),
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),
