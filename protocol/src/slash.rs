@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::strict::Strict;
+
 /// Beginning of every line.
 pub const PREFIX: &str = "/mcp-";
 
@@ -139,7 +141,7 @@ impl<'a> Reader<'a> {
 
     fn given(&mut self) -> Result<Given, Mistake> {
         match self.rest().chars().next() {
-            Some('{' | '[') => self.json().map(Given::Json),
+            Some('{' | '[') => self.json().map(|Strict(value)| Given::Json(value)),
             _ => self.word(),
         }
     }
@@ -280,6 +282,7 @@ mod tests {
             ("/mcp-git_hub", 12, "small letters"),
             (r#"/mcp-x {"a":1}x"#, 14, "a space is wanted before `x`"),
             ("/mcp-x {bad}", 7, "no JSON"),
+            (r#"/mcp-x {"a":1,"a":2}"#, 7, "no JSON"),
             ("/mcp-x {\"a\":", 7, "no JSON"),
             ("/mcp-x 'open", 7, "not closed"),
             ("/mcp-x é \"open", 9, "no JSON"),
