@@ -23,7 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::authn::oauth::Resources;
-use crate::collaboration::{builtins, collab};
+use crate::builtins::builtins;
+use crate::collaboration::collab;
 use crate::config;
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, remote_address, without_password};
@@ -60,6 +61,8 @@ pub struct App {
     pub fallback: Option<Arc<FallbackState>>,
     pub health: Health,
     pub collab: Collab,
+    /// The servers that run in this process.
+    pub builtins: Vec<Arc<dyn ToolProvider>>,
     /// Detached requests: they continue after the client disconnects.
     pub tasks: TaskTracker,
     /// Cancellation of open streams when the gateway stops.
@@ -99,12 +102,12 @@ impl App {
         let tenant = prepare(&db).await?;
         let (state, fallback) = state_store(&config)?;
         let collab = collab(&config, &db, &state, tenant).map_err(StartError::usage)?;
-        let builtins = builtins(&collab);
+        let builtins = builtins(&config, &collab)?;
         declare(&db, &config, tenant, &builtins).await?;
         first_key(&db, &config, &secrets, tenant).await?;
 
         let egress = egress_client(&config, Vec::new());
-        let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins);
+        let pool = Pool::new(pool_settings(&config, environment, egress.clone())?, builtins.clone());
         let catalog = Arc::new(Catalog::new(pool.clone()));
         let bound = config.bind_address();
         let trusts_loopback = bound.is_loopback() && config.auth.loopback_role != config::LoopbackRole::None;
@@ -177,6 +180,7 @@ impl App {
             catalog_upkeep,
             health_checks,
             collab,
+            builtins,
             resources,
             egress,
             state,

@@ -2,13 +2,13 @@
 //! something that is needed is not there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::app::{EX_USAGE, StartError};
-use crate::commands::{import, seed};
+use crate::commands::{call, import, new_server, seed, server};
 use crate::config::secrets::SecretFiles;
 use crate::config::{Config, Mistakes, Sources, env_example};
 use crate::ops::{health_check, logs, metrics};
@@ -60,6 +60,13 @@ enum Command {
         #[command(subcommand)]
         what: RegistryCommand,
     },
+    /// Carries a slash command out, and prints the answer. Asks a running gateway (MCP_GATEWAY_URL, MCP_KEY); where
+    /// none runs, one in this process.
+    Call(call::Arguments),
+    /// Runs a built-in server as an MCP server of its own on standard input and output.
+    Server(server::Arguments),
+    /// Writes the crate of a new MCP server into a directory of that name.
+    NewServer(new_server::Arguments),
     /// Makes a new secret; the last one stays valid until the next rotation (jwt) or is replaced
     /// everywhere (master). The gateway must be stopped.
     Rotate {
@@ -154,6 +161,17 @@ fn execute(cli: Cli) -> Result<ExitCode, StartError> {
             let passed_on = passed_on(&config, &environment);
             return import::run(&arguments, &config::Client::read(&environment), config, passed_on);
         }
+        Some(Command::Call(arguments)) => {
+            let (config, environment) = configuration(&cli.config, &cli.env_file)?;
+            let _lines = logs::install(&config.log, logs::To::Stderr);
+            let passed_on = passed_on(&config, &environment);
+            return call::run(&arguments, &config::Client::read(&environment), config, passed_on);
+        }
+        Some(Command::Server(arguments)) => {
+            let environment = environment(&cli.env_file)?;
+            return server::run(&arguments, &environment);
+        }
+        Some(Command::NewServer(arguments)) => return new_server::run(&arguments),
         Some(Command::Rotate { what }) => {
             let (config, _) = configuration(&cli.config, &cli.env_file)?;
             // A running gateway would keep sealing under the key that is being replaced.
@@ -170,14 +188,26 @@ fn configuration(
     file: &Option<PathBuf>,
     env_file: &Option<PathBuf>,
 ) -> Result<(Config, BTreeMap<String, String>), StartError> {
-    let read = |path: &PathBuf, option: &str| {
-        std::fs::read_to_string(path).map_err(|error| {
-            StartError::usage(format!("{} ({option}) cannot be read: {error}", path.display()))
-        })
+    let environment = environment(env_file)?;
+    let file = match file {
+        Some(path) => Some((path.clone(), read_file(path, "--config")?)),
+        None => None,
     };
+    let config = config::load(Sources { file, environment: environment.clone() })
+        .map_err(|mistakes: Mistakes| StartError { sentence: mistakes.to_string(), exit: EX_USAGE })?;
+    Ok((config, environment))
+}
+
+fn read_file(path: &Path, option: &str) -> Result<String, StartError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| StartError::usage(format!("{} ({option}) cannot be read: {error}", path.display())))
+}
+
+/// Returns the environment: of the process, before that of the file.
+fn environment(env_file: &Option<PathBuf>) -> Result<BTreeMap<String, String>, StartError> {
     let mut environment = BTreeMap::new();
     if let Some(path) = env_file {
-        for (number, line) in read(path, "--env-file")?.lines().enumerate() {
+        for (number, line) in read_file(path, "--env-file")?.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -191,13 +221,7 @@ fn configuration(
         }
     }
     environment.extend(config::process_environment());
-    let file = match file {
-        Some(path) => Some((path.clone(), read(path, "--config")?)),
-        None => None,
-    };
-    let config = config::load(Sources { file, environment: environment.clone() })
-        .map_err(|mistakes: Mistakes| StartError { sentence: mistakes.to_string(), exit: EX_USAGE })?;
-    Ok((config, environment))
+    Ok(environment)
 }
 
 /// Returns the environment of child processes: only what the settings name.

@@ -1,10 +1,9 @@
-//! The built-in server `collab` from the configuration, and the other built-in servers.
+//! The built-in server `collab` from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use entity::Db;
-use protocol::provider::ToolProvider;
 use protocol::{Caller, Refusal, Scope, TenantId};
 use proxy::catalog::ListKind;
 use proxy::server::{Launch, ServerSpec};
@@ -13,11 +12,6 @@ use servers::collab::{Blobs, Checkouts, Collab, CollabSettings, S3};
 
 use crate::config::Config;
 use crate::mcp::builtin_names::COLLAB;
-
-/// Returns the servers that run in this process.
-pub fn builtins(collab: &Collab) -> Vec<Arc<dyn ToolProvider>> {
-    vec![Arc::new(servers::calculator::Calculator), Arc::new(collab.clone())]
-}
 
 /// Checks whether a caller's scopes open a list of a server: the resources of `collab` name tasks.
 ///

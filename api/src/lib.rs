@@ -2,6 +2,7 @@
 
 mod app;
 mod authn;
+mod builtins;
 mod cli;
 mod collaboration;
 mod commands;

@@ -30,6 +30,14 @@ pub struct Server {
     pub updated_at: Timestamp,
 }
 
+impl Server {
+    /// Returns the name of a built-in server's provider.
+    pub fn provider(&self) -> Option<&str> {
+        let named = self.settings.command.as_deref().unwrap_or(self.slug.as_str());
+        (self.transport == Transport::Builtin).then_some(named)
+    }
+}
+
 /// Findings of one tenant at a server, and the times of its last use and last success.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ServerUsage {

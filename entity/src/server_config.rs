@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use protocol::{AgentId, ConfigId, ServerId, TenantId};
+use protocol::{AgentId, ArgumentRule, ConfigId, ServerId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DbError;
@@ -110,6 +110,8 @@ settings! {
     max_result_bytes: u64;
     /// Further attempts of requests that only read.
     retries: u8;
+    /// Conditions on arguments of the server's own tools.
+    rules: Vec<ArgumentRule>;
     resources: ChildResources;
     /// URL that the server had when headers were given: they are sent to no other origin.
     headers_for: String;
@@ -126,17 +128,6 @@ pub struct ChildResources {
     pub open_files: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<u64>,
-}
-
-impl ConfigSettings {
-    /// Returns all texts.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        let lists =
-            [&self.allowed_tools, &self.blocked_tools, &self.allowed_resources, &self.allowed_prompts];
-        let maps = [&self.rename, &self.describe];
-        let in_maps = maps.into_iter().flatten().flatten().flat_map(|(name, text)| [name, text]);
-        lists.into_iter().flatten().flatten().chain(in_maps).map(String::as_str)
-    }
 }
 
 /// Filter of a list of configs.

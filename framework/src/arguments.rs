@@ -7,6 +7,7 @@ use std::fmt;
 use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
 use protocol::provider::ToolDefinition;
+use protocol::strict::Strict;
 use serde::Deserializer;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -57,7 +58,7 @@ impl Arguments {
         let kept: Vec<_> = kept.collect();
         let mut members = Map::with_capacity(kept.len());
         for (name, value) in &kept {
-            let value = serde_json::from_str(value.get()).map_err(|mistake| {
+            let Strict(value) = serde_json::from_str(value.get()).map_err(|mistake| {
                 format!("wrong arguments: `{}` cannot be read: {mistake}", shortened(name))
             })?;
             members.insert(name.clone().into_owned(), value);
@@ -247,6 +248,8 @@ mod tests {
         assert!(
             check(&shape, r#"{"a": 1, "c": 2.5}"#).unwrap_err().contains("`c` must be integer, not number")
         );
+        let twice = check(&shape, r#"{"a": 1, "c": 2, "e": [{"f": 1, "f": 2}]}"#).unwrap_err();
+        assert!(twice.contains("`e` cannot be read"), "{twice}");
         assert!(check(&shape, "[1]").unwrap_err().contains("must be an object"));
     }
 

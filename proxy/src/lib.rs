@@ -1,6 +1,7 @@
 //! Upstream side of the gateway: connections, pools, catalogs, routes, permits and shared state, without HTTP
 //! server, SQL or configuration files.
 
+pub mod argument_rules;
 pub mod backoff;
 pub mod breaker;
 pub mod bridge;

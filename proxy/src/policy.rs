@@ -9,6 +9,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobMatcher};
 use protocol::{Code, ConfigId, Members, Refusal};
 
+use crate::argument_rules::{self, ArgumentRules};
 use crate::catalog::ListKind;
 use crate::catalog::definition::LeftOut;
 use crate::effective::{Effective, Source};
@@ -37,6 +38,8 @@ pub struct ConfigSpec {
     pub renames: Option<Renames>,
     /// New descriptions of tools, by the server's own names.
     pub descriptions: Option<BTreeMap<String, String>>,
+    /// Conditions on arguments of tools.
+    pub rules: ArgumentRules,
     /// Values beside those of the server's launch.
     pub values: LaunchValues,
     pub updated_at: jiff::Timestamp,
@@ -195,6 +198,26 @@ impl Policy {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks the arguments of a tool call, by the server's own name of the tool. The rules of all rows hold.
+    ///
+    /// # Errors
+    /// The refusal that names the row, the rule, the argument and what is accepted.
+    pub fn arguments(&self, tool: &str, arguments: &[u8]) -> Result<(), Refusal> {
+        // Most tools have no rule, and their arguments are not parsed.
+        if !self.configs().any(|row| row.rules.concern(tool)) {
+            return Ok(());
+        }
+        let parsed = argument_rules::parse(arguments);
+        for row in self.configs() {
+            row.rules.check(tool, parsed.as_ref()).map_err(|broken| {
+                let slug = &self.spec.slug;
+                let reason = format!("tool `{tool}` of server `{slug}` is not called: {}", broken.reason);
+                denied(row.source(), reason, &format!("rules[{}]", broken.index)).hint(broken.hint)
+            })?;
+        }
+        Ok(())
     }
 
     /// Checks whether an item of a list may be seen and used, by the server's own name, URI or URI template. A

@@ -1,7 +1,7 @@
 //! Unit tests of which row decides a setting.
 
 use jiff::Timestamp;
-use protocol::{AgentId, ServerId, TenantId};
+use protocol::{AgentId, ArgumentRule, ServerId, TenantId};
 
 use super::*;
 use crate::server::Launch;
@@ -46,6 +46,7 @@ fn config(for_agent: bool) -> ConfigSpec {
         retries: None,
         renames: None,
         descriptions: None,
+        rules: ArgumentRules::default(),
         values: LaunchValues::default(),
         updated_at: Timestamp::UNIX_EPOCH,
     }
@@ -145,4 +146,32 @@ fn a_tool_that_cannot_be_edited_is_left_out_under_its_new_name() {
     assert_eq!(left_out.name.as_deref(), Some("sum"));
     let other = r#"{"name":"divide","a":1,"a":2}"#;
     assert_eq!(policy.edited_tool("divide", other, str::to_owned).unwrap(), other);
+}
+
+#[test]
+fn rules_of_all_rows_hold_together() {
+    let rules = |pattern: &str| {
+        let other = ArgumentRule { tools: "other".to_owned(), ..ArgumentRule::default() };
+        let rule = ArgumentRule {
+            tools: "write*".to_owned(),
+            argument: "/path".to_owned(),
+            pattern: Some(pattern.to_owned()),
+            ..ArgumentRule::default()
+        };
+        let other = ArgumentRule { argument: "/a".to_owned(), ..other };
+        ArgumentRules::read(&[other, rule]).unwrap()
+    };
+    let tenant = ConfigSpec { rules: rules("src/.*"), ..config(false) };
+    let agent = ConfigSpec { rules: rules(".*[.]rs"), ..config(true) };
+    let (of_tenant, of_agent) = (tenant.id, agent.id);
+    let policy = policy_of(server(ONE.into(), true), tenant, agent);
+    policy.arguments("write_file", br#"{"path":"src/a.rs"}"#).unwrap();
+    policy.arguments("read_file", br#"{"path":"x","path":"y"}"#).unwrap();
+    for (path, row) in [("a.rs", of_tenant), ("src/a.c", of_agent)] {
+        let arguments = format!(r#"{{"path":"{path}"}}"#);
+        let refusal = policy.arguments("write_file", arguments.as_bytes()).unwrap_err();
+        assert_eq!(refusal.rule, Some(format!("config {row} rules[1]")));
+        assert!(refusal.code == Code::DeniedByPolicy && refusal.since.is_some());
+        assert!(refusal.reason.contains("`/path`") && refusal.remedy().contains("as a whole"), "{refusal}");
+    }
 }

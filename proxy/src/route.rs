@@ -90,14 +90,14 @@ impl Permit {
 }
 
 impl Route {
-    /// Applies the policy. Returns a refused route for the record.
-    pub fn permit(self) -> Result<Permit, Box<(Route, Refusal)>> {
+    /// Applies the policy; `arguments` are those of a tool call. Returns a refused route for the record.
+    pub fn permit(self, arguments: &[u8]) -> Result<Permit, Box<(Route, Refusal)>> {
         let refused = match (self.policy.server(), &self.found) {
             (Err(refusal), _) => Some(refusal),
             (Ok(()), Found::No(unknown)) => Some(unknown.clone()),
             // The server's own name is not known yet; `settle` requests it.
             (Ok(()), Found::NotListed { loosely, exposed }) if *loosely || *exposed => None,
-            (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows_name().err(),
+            (Ok(()), Found::Yes | Found::NotListed { .. }) => self.allows(arguments).err(),
         };
         match refused {
             None => Ok(Permit { timeout: self.policy.timeout().value, route: self }),
@@ -105,9 +105,12 @@ impl Route {
         }
     }
 
-    fn allows_name(&self) -> Result<(), Refusal> {
+    fn allows(&self, arguments: &[u8]) -> Result<(), Refusal> {
         match self.verb {
-            Verb::CallTool => self.policy.tool(&self.name),
+            Verb::CallTool => {
+                self.policy.tool(&self.name)?;
+                self.policy.arguments(&self.name, arguments)
+            }
             Verb::ReadResource => self.policy.item(ListKind::Resources, &self.name),
             Verb::GetPrompt => self.policy.item(ListKind::Prompts, &self.name),
             // A URI, maybe a template, or the name of a prompt.
@@ -194,10 +197,11 @@ impl Catalog {
         }
     }
 
-    /// Requests the server's names where still unknown, and applies the policy to the name found.
+    /// Requests the server's names where still unknown, and applies the policy to the name found and the arguments.
     pub async fn settle(
         &self,
         permit: &mut Permit,
+        arguments: &[u8],
         selected: &Selected,
         deadline: Instant,
     ) -> Result<(), Refusal> {
@@ -212,7 +216,7 @@ impl Catalog {
                 let listing = self.current(selected, kind, deadline).await?;
                 route.look_up(&listing, true);
             }
-            route.allows_name()?;
+            route.allows(arguments)?;
         }
         match &route.found {
             Found::No(unknown) => Err(unknown.clone()),

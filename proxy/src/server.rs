@@ -102,6 +102,14 @@ fn put_headers(headers: &mut BTreeMap<String, String>, others: &BTreeMap<String,
 }
 
 impl ServerSpec {
+    /// Returns the name of a built-in server's provider.
+    pub fn provider(&self) -> Option<&str> {
+        match &self.launch {
+            Launch::Builtin(launch) => Some(&launch.provider),
+            _ => None,
+        }
+    }
+
     /// Returns the server with the values of configs, the most specific ones first, in its launch. It has
     /// upstreams of its own, unless there are no values.
     pub fn with(self: &Arc<Self>, values: &[&LaunchValues]) -> Arc<Self> {

@@ -13,6 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
+pub const INFO: ProviderInfo = ProviderInfo {
+    name: "calculator",
+    title: "Calculator",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "Adds, subtracts, multiplies, divides and raises to powers.",
+};
+
 /// The built-in server `calculator`.
 pub struct Calculator;
 
@@ -35,12 +42,7 @@ static TOOLS: LazyLock<Tools<Calculator>> = LazyLock::new(|| {
 #[async_trait]
 impl ToolProvider for Calculator {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "calculator",
-            title: "Calculator",
-            version: env!("CARGO_PKG_VERSION"),
-            description: "Adds, subtracts, multiplies, divides and raises to powers.",
-        }
+        INFO
     }
 
     async fn tools(&self, _context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {

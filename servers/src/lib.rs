@@ -3,6 +3,7 @@
 pub mod calculator;
 pub mod collab;
 pub mod filesystem;
+pub mod shipped;
 
 pub use calculator::Calculator;
 pub use filesystem::{Filesystem, FilesystemSettings};

@@ -85,6 +85,8 @@ async fn add(
 ) -> Result<(bool, String), StartError> {
     let there = gateway.get(&format!("/v1/mcp/servers/{slug}")).await?;
     match there.status {
+        // A tenant's own server hides the built-in one of the same slug.
+        200 if there.body["managedBy"] == "builtin" => {}
         200 => return Ok((true, "already there".to_owned())),
         404 => {}
         _ => return Ok((false, there.problem())),

@@ -50,6 +50,7 @@ pub struct Config {
     pub children: Children,
     pub health: Health,
     pub record: Record,
+    pub builtin: Builtin,
     pub egress: Egress,
     pub log: Log,
     pub collaboration: Collaboration,
@@ -182,6 +183,19 @@ pub enum Durability {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Builtin {
+    pub filesystem_roots: Vec<String>,
+    pub filesystem_writable: bool,
+    pub database_url: String,
+    pub database_schemas: Vec<String>,
+    pub data_roots: Vec<String>,
+    pub searxng_url: String,
+    pub brave_api_key: String,
+    pub tavily_api_key: String,
+    pub web_allow: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Egress {
     pub allow: Vec<IpNet>,
 }
@@ -255,6 +269,9 @@ impl Config {
         hide(&mut shown.auth.master_key);
         hide(&mut shown.auth.master_key_previous);
         hide(&mut shown.collaboration.workspace_s3_secret_key);
+        hide(&mut shown.builtin.brave_api_key);
+        hide(&mut shown.builtin.tavily_api_key);
+        shown.builtin.database_url = without_password(&shown.builtin.database_url);
         shown.database.url = without_password(&shown.database.url);
         shown.state.redis_url = without_password(&shown.state.redis_url);
         shown

@@ -3,6 +3,7 @@
 
 pub mod authorization;
 pub mod body;
+mod command;
 pub mod connection;
 pub mod detached;
 pub mod execute;
@@ -37,5 +38,6 @@ pub fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(streamable::call_mcp, session_requests::listen_mcp, session_requests::end_mcp))
         .routes(routes!(rpc::call_rpc))
         .routes(routes!(execute::execute_tool))
+        .routes(routes!(command::execute_command))
         .routes(routes!(tools::call_tool))
 }

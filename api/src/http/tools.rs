@@ -119,7 +119,8 @@ fn of_facts(mut facts: Map<String, Value>) -> Refusal {
     refusal
 }
 
-fn of_error(error: &Value) -> Refusal {
+/// Returns the refusal that a JSON-RPC error of a tool call is.
+pub fn of_error(error: &Value) -> Refusal {
     let message = error["message"].as_str().unwrap_or("the tool could not be called").to_owned();
     let code = match error["code"].as_i64() == Some(Code::UnknownTool.rpc().into()) {
         true => Code::UnknownTool,

@@ -50,6 +50,7 @@ impl<'a> Call<'a> {
             Target::Operation { service, operation } => Name::Operation { server: service, name: operation },
             Target::Direct { server, name } => Name::Direct { server: server.as_str(), name },
             Target::Task(task) => return Err(task),
+            Target::Command(line) => Name::Operation { server: &line.service, name: "" },
         })
     }
 
@@ -83,7 +84,7 @@ impl<'a> Call<'a> {
         let client = &context.protocol.client;
         let Upstreams { bridge, catalog, pool, interest, .. } = upstreams;
         let selected = bridge.select_permitted(&permit, client, deadline).await?;
-        catalog.settle(&mut permit, &selected, deadline).await?;
+        catalog.settle(&mut permit, self.arguments(), &selected, deadline).await?;
         let headers = param_headers::check(context, self, catalog, &permit, &selected, deadline).await?;
         if !interest.is_empty() {
             interest.watch(pool, &selected).await;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use protocol::{Code, Members, Outcome, Refusal};
+use protocol::{Code, Members, Outcome, Refusal, slash};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,11 +22,15 @@ pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Req
             None => Err(invalid_params(format!("params.{name} is a text"))),
         },
     };
+    if let Some(command) = members.get("command") {
+        if let Some((name, _)) = members.iter().find(|(name, _)| !["command", "_meta"].contains(name)) {
+            return Err(invalid_params(format!("give either params.command or params.{name}")));
+        }
+        let line = string(command).ok_or_else(|| invalid_params("params.command is a text"))?;
+        return Ok(Request::Call(of_command(Some(id), &line)?));
+    }
     let service = text("service")?;
     let operation = text("operation")?;
-    if members.get("command").is_some() {
-        return Err(invalid_params("params.command is not taken yet; give service, operation and params"));
-    }
     let mut arguments = match members.get("params").map(RawValue::get) {
         None | Some("null") => Members::default(),
         Some(inner) if inner.starts_with('{') => Members::read(inner).map_err(unreadable_params)?,
@@ -48,6 +52,17 @@ pub fn service<'a>(id: &'a RawValue, params: Option<&'a RawValue>) -> Result<Req
         shape: Shape::Service,
         ..Call::of_tool(Some(id), Cow::Owned(arguments))
     }))
+}
+
+/// Returns the call of a slash command.
+pub fn of_command<'a>(id: Option<&'a RawValue>, line: &str) -> Result<Call<'a>, Refusal> {
+    let line = slash::read(line).map_err(|mistake| {
+        Refusal::new(Code::InvalidParams, format!("the command cannot be read {mistake}"))
+            .hint("/mcp-SERVICE OPERATION VALUE… --OPTION=VALUE…")
+    })?;
+    let empty = Members::default().to_raw();
+    let target = Target::Command(line);
+    Ok(Call { target, shape: Shape::Service, ..Call::of_tool(id, Cow::Owned(empty)) })
 }
 
 /// Returns `{status, data, metadata}`: data is the structured content if there is one, else the text as JSON

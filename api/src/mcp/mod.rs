@@ -2,6 +2,7 @@
 
 pub mod builtin_names;
 pub mod call;
+pub mod command;
 pub mod context;
 pub mod endpoint;
 pub mod execute;

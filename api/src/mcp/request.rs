@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use protocol::mcp::method;
+use protocol::slash::Line;
 use protocol::{Code, Refusal, Slug, jsonrpc};
 use proxy::bridge::Level;
 use proxy::catalog::ListKind;
@@ -145,6 +146,8 @@ pub enum Target<'a> {
     },
     /// The server that has this task.
     Task(Cow<'a, str>),
+    /// The tool that a slash command names; it is bound before the call.
+    Command(Line),
 }
 
 /// The form of the answer.

@@ -61,7 +61,7 @@ fn entry(
     tools: Option<&Listing>,
 ) -> Value {
     let spec = &member.spec;
-    let status = upstreams.pool.status(view.tenant, spec.id);
+    let status = upstreams.pool.status(view.tenant, spec.id, spec.provider());
     let refused = policy.server().err();
     let commands = tools.map(|tools| {
         visible(policy, tools).filter_map(|item| policy.shown_tool(&item.name)).collect::<Vec<_>>()

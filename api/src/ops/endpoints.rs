@@ -7,13 +7,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
 use jiff::Timestamp;
+use protocol::provider::ToolProvider;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::config::WithoutRedis;
-use crate::ops::health::{Dependency, HealthReport, ReadyReport};
+use crate::ops::health::{BuiltinServer, Dependency, HealthReport, ReadyReport, ServerState};
 use crate::ops::metrics::Scrape;
 use proxy::state::{StateError, StoreMemory};
 
@@ -59,12 +61,36 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<HealthReport> {
         (status = 503, description = "A dependency is away.", body = ReadyReport)
     ))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
-    let (dependencies, _) = check(&app).await;
+    let ((dependencies, _), servers) = tokio::join!(check(&app), check_servers(&app));
     let ready = dependencies.iter().all(|dependency| dependency.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let is_whole = dependencies.iter().all(|dependency| dependency.detail.is_none());
-    (status, Json(ReadyReport { status: if is_whole { "ok" } else { "degraded" }, ready, dependencies }))
-        .into_response()
+    let said = if is_whole { "ok" } else { "degraded" };
+    (status, Json(ReadyReport { status: said, ready, dependencies, servers })).into_response()
+}
+
+/// Checks each built-in server now.
+pub async fn check_servers(app: &App) -> Vec<BuiltinServer> {
+    let check = async |provider: &Arc<dyn ToolProvider>| {
+        let name = provider.info().name;
+        if let Some(missing) = provider.not_configured() {
+            let hint = Some(missing.remedy().to_owned());
+            return app.health.note_server(
+                name,
+                ServerState::NotConfigured,
+                Some(missing.reason.into_owned()),
+                hint,
+            );
+        }
+        let reason = match tokio::time::timeout(CHECK_TIMEOUT, provider.health()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        let state = if reason.is_none() { ServerState::Ready } else { ServerState::Failing };
+        app.health.note_server(name, state, reason, None)
+    };
+    join_all(app.builtins.iter().map(check)).await
 }
 
 /// Checks each dependency now; returns also the memory of Redis, where it is known.
@@ -116,7 +142,9 @@ fn nearly_full(memory: StoreMemory) -> Option<String> {
 
 /// Reads the current gauges.
 pub async fn scrape(app: &App) -> Scrape {
-    let ((dependencies, state_memory), collab) = tokio::join!(check(app), app.collab.figures(CHECK_TIMEOUT));
+    let ((dependencies, state_memory), servers, collab) =
+        tokio::join!(check(app), check_servers(app), app.collab.figures(CHECK_TIMEOUT));
+    let is_configured = |server: &&BuiltinServer| server.state != ServerState::NotConfigured;
     let record = app.gateway.recorder.record.status();
     let pool = app.gateway.upstreams.pool.figures();
     let connections = app.db.connections();
@@ -132,6 +160,11 @@ pub async fn scrape(app: &App) -> Scrape {
         collab,
         state_memory,
         alone: app.fallback.as_ref().map(|fallback| fallback.alone()).unwrap_or_default(),
+        servers: servers
+            .iter()
+            .filter(is_configured)
+            .map(|server| (server.name, server.state == ServerState::Ready))
+            .collect(),
         dependencies: dependencies.iter().map(|dependency| (dependency.name, dependency.ok)).collect(),
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 #[derive(Default)]
 pub struct Health {
     seen: Mutex<HashMap<&'static str, (bool, Timestamp)>>,
+    servers: Mutex<HashMap<&'static str, (ServerState, Timestamp)>>,
 }
 
 /// The body of `/health`.
@@ -37,6 +38,8 @@ pub struct ReadyReport {
     pub status: &'static str,
     pub ready: bool,
     pub dependencies: Vec<Dependency>,
+    /// The built-in servers, on which readiness does not depend.
+    pub servers: Vec<BuiltinServer>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -50,7 +53,49 @@ pub struct Dependency {
     pub detail: Option<String>,
 }
 
+/// State of a built-in server.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerState {
+    Ready,
+    /// A setting is missing.
+    NotConfigured,
+    /// What the server needs, such as a database, is away.
+    Failing,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct BuiltinServer {
+    pub name: &'static str,
+    pub state: ServerState,
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    pub reason: Option<String>,
+    /// What to do about the reason.
+    pub hint: Option<String>,
+}
+
 impl Health {
+    /// Returns the state of a built-in server, with the time since which it holds.
+    pub fn note_server(
+        &self,
+        name: &'static str,
+        state: ServerState,
+        reason: Option<String>,
+        hint: Option<String>,
+    ) -> BuiltinServer {
+        let mut servers = self.servers.lock();
+        let entry = servers.entry(name).or_insert_with(|| (state, Timestamp::now()));
+        if entry.0 != state {
+            *entry = (state, Timestamp::now());
+            match &reason {
+                Some(reason) => tracing::warn!(server = name, reason, "a built-in server cannot work"),
+                None => tracing::info!(server = name, "a built-in server works again"),
+            }
+        }
+        BuiltinServer { name, state, since: entry.1, reason, hint }
+    }
+
     pub fn note(&self, name: &'static str, kind: &'static str, problem: Option<String>) -> Dependency {
         let ok = problem.is_none();
         let mut seen = self.seen.lock();

@@ -52,6 +52,7 @@ metrics_list! {
     POOL_SIZE "mcp_connection_pool_size" "gauge" "" "Database connections that are open.";
     POOL_IDLE "mcp_connection_pool_idle" "gauge" "" "Database connections that are idle.";
     DEPENDENCY_UP "mcp_dependency_up" "gauge" "dependency" "1 while the dependency answers, else 0.";
+    SERVER_UP "mcp_builtin_server_up" "gauge" "server" "1 while a built-in server that is configured has what it needs, else 0.";
     ALONE "mcp_decided_alone_total" "counter" "what" "What this replica decided alone while Redis was away: limits, copies (sessions, read from the database instead), values (whose a task is, kept in memory).";
     SYNC_LAG "mcp_task_sync_lag_seconds" "gauge" "" "Longest time from a row of another program to its number, of the last such rows.";
     OUTBOX "mcp_task_outbox" "gauge" "" "Rows of other programs that wait for their numbers.";
@@ -177,6 +178,7 @@ pub struct Scrape {
     pub pool_size: u32,
     pub pool_idle: u32,
     pub dependencies: Vec<(&'static str, bool)>,
+    pub servers: Vec<(&'static str, bool)>,
     pub alone: Alone,
     pub collab: CollabFigures,
     /// Memory of Redis.
@@ -225,6 +227,9 @@ impl Scrape {
         }
         for (dependency, up) in &self.dependencies {
             gauge!(DEPENDENCY_UP, "dependency" => *dependency).set(if *up { 1.0 } else { 0.0 });
+        }
+        for (server, up) in &self.servers {
+            gauge!(SERVER_UP, "server" => *server).set(if *up { 1.0 } else { 0.0 });
         }
     }
 }

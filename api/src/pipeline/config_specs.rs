@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use entity::{Server, ServerConfig};
+use proxy::argument_rules::ArgumentRules;
 use proxy::policy::{ConfigSpec, Patterns};
 use proxy::renames::Renames;
 use proxy::server::{ChildLimits, LaunchValues};
 
 use crate::config::remote_address;
 
-/// Converts a config row of this server. Patterns were checked when written; an unreadable one blocks everything rather than
+/// Converts a config row of this server. Patterns and rules were checked when written; an unreadable one blocks everything rather than
 /// nothing.
 pub fn config_spec(row: &ServerConfig, server: &Server) -> ConfigSpec {
     let patterns = |patterns: &Vec<String>, otherwise: &[&str]| {
@@ -20,12 +21,19 @@ pub fn config_spec(row: &ServerConfig, server: &Server) -> ConfigSpec {
     };
     let settings = &row.settings;
     let allowed = |set: &Option<Vec<String>>| set.as_ref().map(|allowed| patterns(allowed, &[]));
+    let rules = ArgumentRules::read(settings.rules.as_deref().unwrap_or_default());
+    let rules = rules
+        .inspect_err(|problem| tracing::error!(config = %row.id, problem, "a config's rules cannot be read"));
+    let blocked = match rules {
+        Ok(_) => settings.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
+        Err(_) => Some(patterns(&vec!["*".to_owned()], &["*"])),
+    };
     ConfigSpec {
         id: row.id,
         for_agent: row.agent.is_some(),
         enabled: settings.enabled,
         allowed_tools: allowed(&settings.allowed_tools),
-        blocked_tools: settings.blocked_tools.as_ref().map(|blocked| patterns(blocked, &["*"])),
+        blocked_tools: blocked,
         allowed_resources: allowed(&settings.allowed_resources),
         allowed_prompts: allowed(&settings.allowed_prompts),
         timeout: settings.timeout_ms.and_then(from_millis),
@@ -35,6 +43,7 @@ pub fn config_spec(row: &ServerConfig, server: &Server) -> ConfigSpec {
         retries: settings.retries,
         renames: settings.rename.as_ref().map(|names| Renames::new(&server.slug, names)),
         descriptions: settings.describe.clone(),
+        rules: rules.unwrap_or_default(),
         values: values(row, server.settings.url.as_deref()),
         updated_at: row.updated_at,
     }

@@ -306,7 +306,7 @@ fn launch(server: &Server) -> Launch {
         Transport::Builtin => match server.settings.env.expose() {
             Ok(env) => Launch::Builtin(BuiltinLaunch {
                 secrets: env.clone(),
-                ..BuiltinLaunch::new(server.settings.command.as_deref().unwrap_or(server.slug.as_str()))
+                ..BuiltinLaunch::new(server.provider().unwrap_or(server.slug.as_str()))
             }),
             Err(error) => unopened(server)(error),
         },

@@ -26,7 +26,7 @@ use crate::mcp::inbound::{Inbound, UnreadBody};
 use crate::mcp::request::{Call, Request, RequestBatch};
 use crate::mcp::response::{Handled, Reply};
 use crate::mcp::tasks::Tasks;
-use crate::mcp::{lifecycle, lists, negotiation, notifications};
+use crate::mcp::{command, lifecycle, lists, negotiation, notifications};
 use crate::pipeline::limits::{Cost, Limits};
 use crate::pipeline::recorder::Recorder;
 use crate::pipeline::refused::Refused;
@@ -142,6 +142,12 @@ impl Gateway {
     async fn call(&self, context: Context<'_>, call: Call<'_>) -> Reply {
         let started = Instant::now();
 
+        // Bind: the words of a slash command become a tool and its arguments.
+        let call = match command::bound(&self.upstreams, context, call).await {
+            Ok(call) => call,
+            Err(reply) => return reply,
+        };
+
         // Route: the name becomes a server and that server's own name.
         let route = match self.upstreams.resolve(&self.tasks, context, &call).await {
             Ok(route) => route,
@@ -149,7 +155,7 @@ impl Gateway {
         };
 
         // Authorize: the next steps need the permit; a refusal is recorded too.
-        let permit = match route.permit() {
+        let permit = match route.permit(call.arguments()) {
             Ok(permit) => permit,
             Err(refused) => return self.recorder.denied(context, &call, *refused),
         };

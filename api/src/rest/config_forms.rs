@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use entity::{ChildResources, ConfigPatch};
 use proxy::policy::Patterns;
 
+use crate::rest::argument_rules;
 use crate::rest::input::form::Form;
 use crate::rest::input::secret_forms::SecretNames;
 use crate::rest::input::{Fields, form};
@@ -49,6 +50,8 @@ fn settings(f: &mut Fields) -> ConfigPatch {
                shown again. A caller without `servers:launch` can set those that the server's own `env` has.";
     let headers =
         "Headers of requests to a remote server, beside and before those of the server; sealed likewise.";
+    let rules = "Conditions on arguments of the server's own tools. A call that breaks one is refused. Rules of the \
+                 tenant's and of the agent's config hold together.";
     let limits = "Limits of the server's process, on Linux (setrlimit): `memoryMb` of address space, `openFiles`, `cpuSeconds`.";
     ConfigPatch {
         enabled: f.clearing("enabled", form::flag(), "False switches the server off."),
@@ -65,6 +68,7 @@ fn settings(f: &mut Fields) -> ConfigPatch {
         calls_per_minute: f.clearing("callsPerMinute", form::whole(0, 1_000_000), per_minute),
         max_result_bytes: f.clearing("maxResultBytes", form::whole(1, 1 << 30), bytes),
         retries: f.clearing("retries", form::whole(0, 5), retries),
+        rules: f.clearing("rules", argument_rules::rules(), rules),
         resources: f.clearing("resources", child_resources(), limits),
         headers_for: None,
     }

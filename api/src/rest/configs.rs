@@ -11,7 +11,7 @@ use entity::{
     ChildResources, ConfigFilter, ConfigPatch, NewConfig, Secrets, SecretsPatch, Server, ServerConfig,
     TenantScope, Transport,
 };
-use protocol::{AgentId, ConfigId, Scope, ServerId};
+use protocol::{AgentId, ArgumentRule, ConfigId, Scope, ServerId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::config::remote_address;
 use crate::http::problem::{FieldError, Problem};
 use crate::rest::acting::Acting;
+use crate::rest::argument_rules::ArgumentRuleText;
 use crate::rest::config_forms::{ConfigRequest, config_patch, new_config};
 use crate::rest::describe::{
     AgentIdText, Always, ChildResources as ChildResourcesText, Conditional, ConfigIdText, Contested,
@@ -72,6 +73,8 @@ pub struct ConfigBody {
     calls_per_minute: Option<u32>,
     max_result_bytes: Option<u64>,
     retries: Option<u8>,
+    #[schema(value_type = Option<Vec<ArgumentRuleText>>)]
+    rules: Option<Vec<ArgumentRule>>,
     #[schema(value_type = Option<ChildResourcesText>)]
     resources: Option<ChildResources>,
     /// Raised by each change.
@@ -103,6 +106,7 @@ impl From<ServerConfig> for ConfigBody {
             calls_per_minute: settings.calls_per_minute,
             max_result_bytes: settings.max_result_bytes,
             retries: settings.retries,
+            rules: settings.rules,
             resources: settings.resources,
             revision: row.revision,
             created_at: row.created_at,

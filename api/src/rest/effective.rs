@@ -1,11 +1,12 @@
 //! `/v1/mcp/configs/effective`: the settings in force for a caller at one server, and the row that decided each.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use protocol::{AgentId, ConfigId, Refusal, Scope, ServerId};
+use protocol::{AgentId, ArgumentRule, ConfigId, Refusal, Scope, ServerId};
 use proxy::effective::{Effective, Source};
 use proxy::policy::{ConfigSpec, Patterns, Policy};
 use proxy::route::find_server;
@@ -39,6 +40,8 @@ pub struct EffectiveBody {
     fields: BTreeMap<&'static str, Decided>,
     /// Patterns of blocked tools: each holds, from whatever row.
     blocks: Vec<Standing>,
+    /// Rules of arguments by their places (`rules[0]`): each holds, from whatever row.
+    rules: Vec<Standing>,
     /// Limits: each holds, from whatever row.
     limits: Vec<Standing>,
     /// Additions of configs to the server's launch: names of `env` and `headers`, whose values are never shown, and
@@ -69,7 +72,7 @@ pub struct Decided {
 #[schema(as = DecidedAmongOthers)]
 pub struct Standing {
     #[schema(example = "blockedTools")]
-    field: &'static str,
+    field: Cow<'static, str>,
     #[serde(flatten)]
     decided: Decided,
 }
@@ -143,7 +146,7 @@ impl EffectiveBody {
         ]);
         let blocks = settings.blocked_tools.iter().flatten().flat_map(|Effective { value, source }| {
             value.texts().map(|pattern| Standing {
-                field: "blockedTools",
+                field: "blockedTools".into(),
                 decided: Decided::of(json!(pattern), *source),
             })
         });
@@ -153,6 +156,7 @@ impl EffectiveBody {
             agent_id: agent,
             fields,
             blocks: blocks.collect(),
+            rules: policy.configs().flat_map(|row| rules(row, row.rules.all())).collect(),
             limits: limits(policy),
             launch: policy.configs().flat_map(launch).collect(),
         }
@@ -171,22 +175,40 @@ fn launch(row: &ConfigSpec) -> impl Iterator<Item = Standing> {
         .filter_map(|(name, limit)| Some(("resources", json!({ name: (*limit)? }))));
     names
         .chain(limits)
-        .map(|(field, value)| Standing { field, decided: Decided::of(value, row.source()) })
+        .map(|(field, value)| Standing { field: field.into(), decided: Decided::of(value, row.source()) })
         .collect::<Vec<_>>()
         .into_iter()
+}
+
+/// Returns the rules that judge arguments of a tool, by the server's own name of it.
+pub fn rules_of_tool(policy: &Policy, tool: &str) -> Vec<Standing> {
+    policy.configs().flat_map(|row| rules(row, row.rules.of_tool(tool))).collect()
+}
+
+fn rules<'r>(
+    row: &ConfigSpec,
+    rules: impl Iterator<Item = (usize, &'r ArgumentRule)>,
+) -> impl Iterator<Item = Standing> {
+    rules.map(|(index, rule)| Standing {
+        field: format!("rules[{index}]").into(),
+        decided: Decided::of(json!(rule), row.source()),
+    })
 }
 
 /// Returns the limits that hold together for a call.
 pub fn limits(policy: &Policy) -> Vec<Standing> {
     let of_server = (policy.spec.max_concurrency.value > 0).then(|| Standing {
-        field: "maxConcurrency",
+        field: "maxConcurrency".into(),
         decided: Decided::of(json!(policy.spec.max_concurrency.value), policy.spec.max_concurrency.source),
     });
     let of_rows = policy.configs().flat_map(|row| {
         [("maxConcurrency", row.max_concurrency), ("callsPerMinute", row.calls_per_minute)]
             .into_iter()
             .filter_map(|(field, value)| Some((field, value?)))
-            .map(|(field, value)| Standing { field, decided: Decided::of(json!(value), row.source()) })
+            .map(|(field, value)| Standing {
+                field: field.into(),
+                decided: Decided::of(json!(value), row.source()),
+            })
     });
     of_server.into_iter().chain(of_rows).collect()
 }

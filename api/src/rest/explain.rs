@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::http::problem::{FieldError, Problem};
 use crate::rest::acting::Acting;
 use crate::rest::describe::{Always, Filtered, Moment, Named};
-use crate::rest::effective::{Standing, limits};
+use crate::rest::effective::{Standing, limits, rules_of_tool};
 use crate::rest::find;
 use crate::rest::input::Parameters;
 use crate::rest::input::parameters::any;
@@ -46,6 +46,8 @@ pub struct ExplanationBody {
     callable: bool,
     /// Each check, in the order in which a call meets them. The first that fails is the answer to a call.
     checks: Vec<Check>,
+    /// The rules that judge the arguments of a call, which are not known here.
+    rules: Vec<Standing>,
     /// The limits that a call counts under.
     limits: Vec<Standing>,
 }
@@ -155,7 +157,11 @@ pub async fn explain(
     checks.push(Check::of("listed", listed));
     checks.push(Check::of("policy", policy.item(list, &own).map(|()| None)));
     checks.push(Check::of("state", state(&app, &acting, &policy)));
-    Ok(Json(ExplanationBody::of(agent, &acting, (kind, name.clone()), Some(&policy), checks)))
+    let mut explanation = ExplanationBody::of(agent, &acting, (kind, name.clone()), Some(&policy), checks);
+    if verb == Verb::CallTool {
+        explanation.rules = rules_of_tool(&policy, &own);
+    }
+    Ok(Json(explanation))
 }
 
 impl ExplanationBody {
@@ -177,6 +183,7 @@ impl ExplanationBody {
             visible: passed(&["enabled", "listed", "policy"]),
             callable: passed(&["scope", "server", "enabled", "listed", "policy", "state"]),
             checks,
+            rules: Vec::new(),
             limits: policy.map(limits).unwrap_or_default(),
         }
     }
@@ -234,7 +241,7 @@ fn look_up(
 
 /// Checks that the server can be used now, or started.
 fn state(app: &App, acting: &Acting, policy: &Policy) -> Result<Option<String>, Refusal> {
-    let status = app.gateway.upstreams.pool.status(acting.tenant(), policy.spec.id);
+    let status = app.gateway.upstreams.pool.status(acting.tenant(), policy.spec.id, policy.spec.provider());
     let code = match status.state {
         Health::Healthy | Health::Degraded | Health::Unknown => return Ok(status.reason),
         Health::Unhealthy => Code::UpstreamUnavailable,

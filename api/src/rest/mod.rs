@@ -3,6 +3,7 @@
 
 pub mod acting;
 mod agents;
+mod argument_rules;
 mod audit;
 mod config_forms;
 mod configs;

@@ -12,7 +12,7 @@ use crate::error::{DbError, is_unique_violation};
 use crate::page::{Page, Paged};
 use crate::rows::server_configs::{ActiveModel, Column, Entity, Model};
 use crate::rows::{agents, all_set, servers};
-use crate::scope::{TenantScope, paged, refuse_nul};
+use crate::scope::{TenantScope, paged, refuse_nul_inside};
 use crate::server_config::{ConfigFilter, ConfigPatch, ConfigSecrets, NewConfig, ServerConfig};
 use crate::time;
 
@@ -43,7 +43,7 @@ impl TenantScope<'_> {
     /// Creates the one config of a server (own or global) for the tenant or one of its agents; a second one
     /// is `Conflict`.
     pub async fn create_config(&self, new: NewConfig, actor: &Actor) -> Result<ServerConfig, DbError> {
-        refuse_nul(new.settings.texts())?;
+        refuse_nul_inside(&json!(new.settings))?;
         let change = self.change(actor).await?;
         self.hold_tenant(&change.tx).await?;
         self.hold_parties(&new, &change.tx).await?;
@@ -94,7 +94,7 @@ impl TenantScope<'_> {
         if settings == config.settings && secrets == config.secrets {
             return Ok(config);
         }
-        refuse_nul(settings.texts())?;
+        refuse_nul_inside(&json!(settings))?;
         let mut row = Model { settings: json!(settings), ..before };
         row.put(&secrets, &seal);
         row.revision += 1;

@@ -20,6 +20,7 @@ mod tenants;
 
 use protocol::TenantId;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, EntityTrait, PaginatorTrait, QuerySelect, Select};
+use serde_json::Value;
 
 use crate::actor::Actor;
 use crate::change::Change;
@@ -80,4 +81,17 @@ fn refuse_nul<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<(), DbErro
         return Err(DbError::Invalid("a text contains the character NUL".to_owned()));
     }
     Ok(())
+}
+
+/// Refuses JSON with the character NUL, which only one of the databases can store.
+fn refuse_nul_inside(value: &Value) -> Result<(), DbError> {
+    match value {
+        Value::String(text) => refuse_nul([text.as_str()]),
+        Value::Array(items) => items.iter().try_for_each(refuse_nul_inside),
+        Value::Object(members) => members.iter().try_for_each(|(name, value)| {
+            refuse_nul([name.as_str()])?;
+            refuse_nul_inside(value)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
 }

@@ -39,6 +39,12 @@ pub struct ChildPlan {
     pub grace: Duration,
 }
 
+/// Command of a server that the gateway's own program serves (`trunkline server`), whatever is in `PATH`.
+const OWN_PROGRAM: &str = "trunkline";
+
+/// Executable of the supervisor, which is the gateway's.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
 /// A running child.
 pub struct ChildProcess {
     pub stdin: pipe::Sender,
@@ -56,14 +62,17 @@ impl ChildProcess {
     ) -> Result<ChildProcess, Refusal> {
         let mut environment = plan.environment.clone();
         environment.extend(launch.env.clone());
-        lookup::check(launch, &environment)?;
+        let is_own = launch.command == OWN_PROGRAM;
+        if !is_own {
+            lookup::check(launch, &environment)?;
+        }
         let options = Options {
             apply: false,
             parent: Some(getpid().as_raw_pid()),
             grace: Some(plan.grace),
             limits: launch.limits,
             cwd: launch.cwd.clone(),
-            command: launch.command.clone().into(),
+            command: if is_own { OWN_EXECUTABLE.into() } else { launch.command.clone().into() },
             args: launch.args.iter().map(Into::into).collect(),
         };
         start(plan.supervisor.clone(), options, environment, tasks).await.map_err(|error| {

@@ -226,9 +226,24 @@ impl Pool {
         }
     }
 
-    /// Returns the state of a server for a tenant: that of its upstream, and of the last check of the server.
-    pub fn status(&self, tenant: TenantId, server: ServerId) -> UpstreamStatus {
-        status::of(&self.shared, tenant, server)
+    /// Returns the setting that a built-in server misses.
+    pub fn missing_setting(&self, provider: &str) -> Option<Refusal> {
+        let known = self.shared.builtins.iter().find(|known| known.info().name == provider);
+        known.and_then(|provider| provider.not_configured())
+    }
+
+    /// Returns the state of a server for a tenant: that of its upstream, and of the last check of the server. A
+    /// built-in server whose provider misses a setting is not configured, used or not.
+    pub fn status(&self, tenant: TenantId, server: ServerId, provider: Option<&str>) -> UpstreamStatus {
+        let status = status::of(&self.shared, tenant, server);
+        match provider.and_then(|provider| self.missing_setting(provider)) {
+            Some(missing) => UpstreamStatus {
+                state: State::NotConfigured,
+                reason: Some(format!("{}: {}", missing.reason, missing.remedy())),
+                ..status
+            },
+            None => status,
+        }
     }
 
     /// Returns counts over all upstreams, for the metrics.

@@ -53,7 +53,7 @@ fn start_builtin(entry: &Entry, launch: &BuiltinLaunch, generation: u64) -> Resu
             Refusal::new(Code::NotConfigured, format!("this gateway has no built-in server `{name}`"))
         })?;
     if let Some(missing) = provider.not_configured() {
-        return Err(missing);
+        return Err(missing.rule(format!("built-in server `{name}`")));
     }
     let publish = publisher(entry, true);
     let upstream = BuiltinUpstream::new(provider.clone(), entry.key, launch.clone(), generation, publish);

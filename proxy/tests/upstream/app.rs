@@ -173,7 +173,7 @@ impl Server {
     }
 
     pub fn status(&self) -> UpstreamStatus {
-        self.pool.status(self.key.tenant, self.key.server)
+        self.pool.status(self.key.tenant, self.key.server, None)
     }
 
     pub fn log(&self) -> String {

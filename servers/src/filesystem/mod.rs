@@ -61,6 +61,14 @@ impl Default for FilesystemSettings {
     }
 }
 
+pub const INFO: ProviderInfo = ProviderInfo {
+    name: "filesystem",
+    title: "Filesystem",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "Reads, writes, lists and searches files in the directories that the operator chose. Paths are \
+                  `root/relative/path`; `list_directory` without a path shows the roots.",
+};
+
 /// The built-in server `filesystem`. Cheap to clone.
 #[derive(Clone)]
 pub struct Filesystem(Arc<Files>);
@@ -138,13 +146,7 @@ impl Filesystem {
 #[async_trait]
 impl ToolProvider for Filesystem {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "filesystem",
-            title: "Filesystem",
-            version: env!("CARGO_PKG_VERSION"),
-            description: "Reads, writes, lists and searches files in the directories that the operator chose. \
-                          Paths are `root/relative/path`; `list_directory` without a path shows the roots.",
-        }
+        INFO
     }
 
     fn not_configured(&self) -> Option<Refusal> {

@@ -8,8 +8,10 @@ mod bytes;
 mod catalog;
 mod children;
 mod collab;
+mod commands;
 mod config_items;
 mod config_launch;
+mod config_rules;
 mod configs;
 mod conformance;
 mod declared;
@@ -45,6 +47,7 @@ mod rounds_old_to_new;
 mod rpc;
 mod sdk;
 mod sessions;
+mod shipped;
 mod side_by_side;
 mod soak;
 mod starts;
@@ -96,8 +99,10 @@ fn main() -> std::process::ExitCode {
         ("health", health::CASES),
         ("malformed", malformed::CASES),
         ("peer", peer::CASES),
+        ("commands", commands::CASES),
         ("config_items", config_items::CASES),
         ("config_launch", config_launch::CASES),
+        ("config_rules", config_rules::CASES),
         ("configs", configs::CASES),
         ("collab", collab::cases()),
         ("tenants", tenants::CASES),
@@ -116,6 +121,7 @@ fn main() -> std::process::ExitCode {
         ("bridge_old_to_new", bridge_old_to_new::CASES),
         ("rounds_old_to_new", rounds_old_to_new::CASES),
         ("sessions", sessions::CASES),
+        ("shipped", shipped::CASES),
         ("side_by_side", side_by_side::CASES),
         ("soak", soak::CASES),
         ("stolen", stolen::CASES),

@@ -22,7 +22,7 @@ pub const CASES: &[Case] = cases![
 const SOON: Duration = Duration::from_secs(20);
 
 /// The program with its lines in the trial's hands.
-struct Hand {
+pub struct Hand {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
@@ -30,7 +30,7 @@ struct Hand {
 }
 
 impl Hand {
-    fn start(environment: &[(String, String)], further: &[&str]) -> Hand {
+    pub fn start(environment: &[(String, String)], further: &[&str]) -> Hand {
         let scratch = Scratch::new("hand");
         let mut command = program(&scratch, environment, further);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -39,7 +39,7 @@ impl Hand {
         Hand { child, input, output, _scratch: scratch }
     }
 
-    async fn say(&mut self, line: impl ToString) {
+    pub async fn say(&mut self, line: impl ToString) {
         let line = line.to_string() + "\n";
         self.input.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
     }
@@ -52,7 +52,7 @@ impl Hand {
     }
 
     /// The next answer under this id; what is said before it is passed over.
-    async fn answer(&mut self, id: impl Into<Value>) -> Value {
+    pub async fn answer(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();
         loop {
             let heard = self.hear().await;
@@ -67,7 +67,7 @@ impl Hand {
         self.answer(id).await
     }
 
-    async fn initialize(&mut self) -> Value {
+    pub async fn initialize(&mut self) -> Value {
         let client = json!({ "name": "by hand", "version": "1" });
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
         let answer = self.ask(0, "initialize", params).await;

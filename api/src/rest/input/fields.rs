@@ -2,12 +2,11 @@
 //! member. The table reads a body, reports all mistakes together (an unknown member is one of them), and
 //! describes the body for the OpenAPI document. Knows no route.
 
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, Strict};
 use serde_json::{Map, Value, json};
 
 use crate::http::problem::{FieldError, Problem};
 use crate::rest::input::form::{Form, kind_of, shortened};
-use crate::rest::input::strict::Strict;
 
 /// The members not taken yet, the mistakes so far, and the schema while the table describes.
 pub struct Fields {
@@ -61,6 +60,18 @@ impl Fields {
         let mut fields = Self::parse(body)?;
         let made = table(&mut fields);
         fields.finish(made)
+    }
+
+    /// Makes a form of an object within a body, whose schema the document keeps under a name.
+    pub fn form<T: 'static>(name: &str, table: fn(&mut Self) -> Option<T>) -> Form<T> {
+        Form::named(name, move |value| {
+            let Value::Object(members) = value else {
+                return Err(format!("is an object, not {}", kind_of(value)));
+            };
+            let mut fields = Self { members: members.clone(), ..Self::nothing() };
+            let made = table(&mut fields);
+            fields.finish(made).map_err(|problem| format!("is wrong: {}", problem.refusal().reason))
+        })
     }
 
     /// Returns the schema of the bodies that a table reads.

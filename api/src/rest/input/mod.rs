@@ -5,7 +5,6 @@ mod fields;
 pub mod form;
 pub mod parameters;
 pub mod secret_forms;
-mod strict;
 
 use std::sync::Arc;
 

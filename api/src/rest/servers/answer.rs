@@ -159,7 +159,7 @@ impl<'a> Showing<'a> {
 
     /// Returns the upstream's own state, unless the row itself keeps it from running.
     pub fn status(&self, row: &Server) -> ServerStatus {
-        let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id);
+        let status = self.app.gateway.upstreams.pool.status(self.acting.tenant(), row.id, row.provider());
         let stored = self.usage.get(&row.id).and_then(|usage| usage.last_success_at);
         let last_success = status.last_success.max(stored);
         if !row.settings.enabled {

@@ -145,7 +145,7 @@ pub async fn check_server(
         Ok(()) => ping(&app, &running).await,
         Err(problem) => Err(problem.refusal().clone()),
     };
-    let upstream = app.gateway.upstreams.pool.status(acting.tenant(), server.id);
+    let upstream = app.gateway.upstreams.pool.status(acting.tenant(), server.id, server.provider());
     let status = Showing::to(&app, &acting).await?.status(server);
     let (state, reason) = match &answered {
         Ok(_) => (status.state, status.reason),

@@ -9,14 +9,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Head, clock, insert_events, lock_tasks, no_task, refuse_nul_inside, refused, set_last_seq};
+use super::{Head, clock, insert_events, lock_tasks, no_task, refused, set_last_seq};
 use crate::change;
 use crate::collab::{Event, EventKind, Member, NewStep, Numbered};
 use crate::db::Backend;
 use crate::error::DbError;
 use crate::rows::collab::events::{Column, Entity, Model};
 use crate::rows::collab::tasks;
-use crate::scope::{OperatorScope, TenantScope, refuse_nul};
+use crate::scope::{OperatorScope, TenantScope, refuse_nul, refuse_nul_inside};
 use crate::time;
 
 /// Tasks of one query, within the depth of expressions that SQLite takes.

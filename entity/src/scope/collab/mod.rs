@@ -234,16 +234,3 @@ fn refused(error: impl Into<DbError>) -> Refusal {
     }
     error.refusal()
 }
-
-/// Refuses JSON with the character NUL, which only one of the databases can store.
-fn refuse_nul_inside(value: &Value) -> Result<(), DbError> {
-    match value {
-        Value::String(text) => super::refuse_nul([text.as_str()]),
-        Value::Array(items) => items.iter().try_for_each(refuse_nul_inside),
-        Value::Object(members) => members.iter().try_for_each(|(name, value)| {
-            super::refuse_nul([name.as_str()])?;
-            refuse_nul_inside(value)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-    }
-}

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::refuse_nul_inside;
 use super::tasks::check_names;
 use crate::collab::TaskPatch;
 use crate::error::DbError;
 use crate::rows::collab::tasks;
 use crate::rows::some_json;
+use crate::scope::refuse_nul_inside;
 
 /// Longest value of a member in an event, bytes of its JSON; of a longer one the event has the length.
 const LONGEST_TOLD: usize = 4096;

@@ -1,0 +1,67 @@
+//! The built-in servers, with the settings of the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::provider::ToolProvider;
+use protocol::{Code, Refusal};
+use servers::collab::Collab;
+use servers::shipped::{SHIPPED, Shipped};
+
+use crate::app::StartError;
+use crate::config::{Builtin, Config};
+
+/// Command line of a server.
+#[derive(Default)]
+struct Launch {
+    arguments: Vec<String>,
+    variables: BTreeMap<&'static str, String>,
+}
+
+/// Opens the servers that run in this process. One that needs a setting first has no tools.
+///
+/// # Errors
+/// A setting that is wrong.
+pub fn builtins(config: &Config, collab: &Collab) -> Result<Vec<Arc<dyn ToolProvider>>, StartError> {
+    let mut servers: Vec<Arc<dyn ToolProvider>> = vec![Arc::new(collab.clone())];
+    for shipped in &SHIPPED {
+        servers.push(open(shipped, &config.builtin)?);
+    }
+    Ok(servers)
+}
+
+fn open(shipped: &Shipped, given: &Builtin) -> Result<Arc<dyn ToolProvider>, StartError> {
+    let launch = match launch(shipped.info.name, given) {
+        Ok(launch) => launch,
+        Err(missing) => return Ok(shipped.unconfigured(missing)),
+    };
+    let variable = |name: &str| launch.variables.get(name).cloned();
+    shipped.open(&launch.arguments, &variable).map_err(|mistake| {
+        StartError::usage(format!("the built-in server `{}`: {mistake}", shipped.info.name))
+    })
+}
+
+/// Returns the command line of a server.
+///
+/// # Errors
+/// The setting that is missing.
+fn launch(name: &str, given: &Builtin) -> Result<Launch, Refusal> {
+    let mut launch = Launch::default();
+    match name {
+        "filesystem" => {
+            launch.arguments.clone_from(&given.filesystem_roots);
+            if launch.arguments.is_empty() {
+                return Err(missing("no directory is given", "builtin.filesystem_roots (FILESYSTEM_ROOTS)"));
+            }
+            if !given.filesystem_writable {
+                launch.arguments.push("--read-only".to_owned());
+            }
+        }
+        _ => {}
+    }
+    Ok(launch)
+}
+
+fn missing(reason: &'static str, setting: &str) -> Refusal {
+    Refusal::new(Code::NotConfigured, reason).hint(format!("the operator can set {setting}"))
+}
