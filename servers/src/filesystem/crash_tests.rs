@@ -57,8 +57,10 @@ fn a_killed_write_leaves_the_old_or_the_new_contents() {
         while !(file.exists() && fixture.names("").iter().any(|name| is_unfinished(name))) {
             assert!(begun.elapsed() < Duration::from_secs(30), "the child writes nothing");
         }
-        for _ in 0..round * 3 {
-            assert_whole(&file);
+        // Every third process is watched through some writes, the others are killed in this one.
+        let watched = Instant::now();
+        while round % 3 == 0 && watched.elapsed() < Duration::from_millis(300) {
+            assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "a write that is not whole was seen");
         }
         std::thread::sleep(Duration::from_micros(round * 200));
         child.kill().unwrap();
