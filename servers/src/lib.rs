@@ -2,5 +2,6 @@
 
 pub mod calculator;
 pub mod collab;
+pub mod sql;
 
 pub use calculator::Calculator;

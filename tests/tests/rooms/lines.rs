@@ -67,7 +67,7 @@ const RULES: [Rule; 12] = [
     Rule {
         kind: "table names and SQL",
         found: |_, literals| literals.iter().any(|text| is_sql(text)),
-        homes: &["entity/src/", "migration/src/"],
+        homes: &["entity/src/", "migration/src/", "servers/src/sql/"],
         one_file: false,
         instead: "ask a tenant scope of `entity`, or give it the query as a method",
     },
