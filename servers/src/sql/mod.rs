@@ -3,6 +3,7 @@
 
 mod error;
 mod json;
+pub mod postgres;
 pub mod sqlite;
 
 use std::time::{Duration, Instant};

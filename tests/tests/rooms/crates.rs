@@ -58,11 +58,7 @@ const LODGERS: [(&str, &[&str], &str); 47] = [
         &["servers"],
         "SQL is written in `entity`; that of callers is guarded by `servers::sql`",
     ),
-    (
-        "deadpool-postgres",
-        &["servers"],
-        "SQL is written in `entity`; that of callers is guarded by `servers::sql`",
-    ),
+    ("deadpool", &["servers"], "connections to PostgreSQL are pooled by `servers::sql`"),
     ("tokio-postgres-rustls", &["servers"], "PostgreSQL is spoken by `servers::sql`"),
     ("sea-orm-migration", &["migration"], "tables are made in `migration`"),
     ("chacha20poly1305", &["entity"], "secrets are sealed in `entity`"),
