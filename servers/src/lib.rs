@@ -2,6 +2,8 @@
 
 pub mod calculator;
 pub mod collab;
+pub mod database;
 pub mod sql;
 
 pub use calculator::Calculator;
+pub use database::Database;

@@ -22,6 +22,8 @@ pub struct SqlError {
 pub enum Kind {
     /// Statement or parameters that the database cannot read.
     Invalid,
+    /// Table that is not there, or cannot be read.
+    NotFound,
     /// Statement that would change something.
     ReadOnly,
     /// Table, function or statement that the caller may not use.
@@ -41,6 +43,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Invalid => "invalid_params",
+            Kind::NotFound => "not_found",
             Kind::ReadOnly => "read_only",
             Kind::PermissionDenied => "permission_denied",
             Kind::TimedOut => "timeout",
@@ -55,6 +58,7 @@ impl Kind {
     fn code(self) -> Code {
         match self {
             Kind::Invalid => Code::InvalidParams,
+            Kind::NotFound => Code::NotFound,
             Kind::ReadOnly | Kind::PermissionDenied => Code::DeniedByPolicy,
             Kind::TimedOut => Code::TimedOut,
             Kind::Cancelled => Code::Cancelled,
@@ -72,7 +76,7 @@ impl Kind {
             Kind::TimedOut => Some("ask for less: narrow the WHERE clause, or add a LIMIT to an inner query"),
             Kind::Unavailable => Some("try again in a moment"),
             Kind::Invalid => Some("correct the statement or its params; describe_table shows the columns"),
-            Kind::Cancelled | Kind::TooLarge | Kind::NotConfigured | Kind::Failed => None,
+            Kind::Cancelled | Kind::NotFound | Kind::TooLarge | Kind::NotConfigured | Kind::Failed => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Read-only SQL for callers who are not trusted: one statement, bound parameters, bounds on rows, bytes and
 //! time. Knows no tool; `sqlite` and `postgres` hold the guards, and their results and errors have one form.
 
+pub mod catalog;
 mod error;
 mod json;
 pub mod postgres;

@@ -2,6 +2,8 @@
 //! files nor settings, within bounds of time, memory and disk.
 
 mod authorizer;
+mod catalog;
+mod file;
 mod values;
 mod watch;
 
@@ -15,6 +17,8 @@ use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, Statement};
 use serde_json::Value;
 
 use super::{Bounds, Column, Kind, ResultSet, SqlError, check_text};
+pub use file::SqliteFile;
+
 use authorizer::{MOST_SLOW, SlowUses};
 use watch::{Cause, Watch};
 
@@ -95,18 +99,7 @@ impl Guarded {
     /// The mistake of the statement or its parameters, the action that is refused, or the bound that was met.
     pub fn query(&mut self, sql: &str, params: &[Value], bounds: &Bounds) -> Result<ResultSet, SqlError> {
         check_text(sql)?;
-        let watch = Watch::begin(&self.connection, self.limits, bounds)?;
-        let left = bounds.deadline.saturating_duration_since(Instant::now());
-        self.connection.busy_timeout(left.min(BUSY)).map_err(|error| problem(&error, &watch))?;
-        self.slow_uses.reset();
-        let mut statement = only_statement(&self.connection, sql).map_err(|error| match error {
-            Mistake::Statement(_) if self.slow_uses.are_too_many() => too_many_slow_uses(),
-            Mistake::Statement(error) => problem(&error, &watch),
-            Mistake::Guard(error) => error,
-        })?;
-        if statement.column_count() == 0 || !statement.readonly() {
-            return Err(SqlError::new(Kind::ReadOnly, "the statement returns no rows"));
-        }
+        let (mut statement, watch) = self.statement(sql, bounds)?;
         values::bind(&mut statement, sql, params)?;
         let columns: Vec<_> = statement.columns().iter().map(column).collect();
         let width = columns.len();
@@ -120,6 +113,32 @@ impl Guarded {
             }
         }
         Ok(result)
+    }
+
+    /// Reads one statement without running it. Returns the number of its parameters.
+    ///
+    /// # Errors
+    /// The mistake of the statement, or the action that is refused.
+    pub fn prepare(&self, sql: &str, bounds: &Bounds) -> Result<usize, SqlError> {
+        check_text(sql)?;
+        let (statement, _) = self.statement(sql, bounds)?;
+        values::places(&statement, sql).map(|places| places.into_iter().max().unwrap_or(0))
+    }
+
+    fn statement(&self, sql: &str, bounds: &Bounds) -> Result<(Statement<'_>, Watch), SqlError> {
+        let watch = Watch::begin(&self.connection, self.limits, bounds)?;
+        let left = bounds.deadline.saturating_duration_since(Instant::now());
+        self.connection.busy_timeout(left.min(BUSY)).map_err(|error| problem(&error, &watch))?;
+        self.slow_uses.reset();
+        let statement = only_statement(&self.connection, sql).map_err(|error| match error {
+            Mistake::Statement(_) if self.slow_uses.are_too_many() => too_many_slow_uses(),
+            Mistake::Statement(error) => problem(&error, &watch),
+            Mistake::Guard(error) => error,
+        })?;
+        if statement.column_count() == 0 || !statement.readonly() {
+            return Err(SqlError::new(Kind::ReadOnly, "the statement returns no rows"));
+        }
+        Ok((statement, watch))
     }
 }
 

@@ -11,6 +11,8 @@ mod attacks;
 mod ground;
 mod roles;
 mod server;
+mod tls;
+mod tools;
 mod values;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 use ground::Ground;
 
 fn main() -> ExitCode {
-    let tests = [attacks::tests(), roles::tests(), values::tests()];
+    let tests = [attacks::tests(), roles::tests(), values::tests(), tools::tests(), tls::tests()];
     let conclusion = libtest_mimic::run(&Arguments::from_args(), tests.into_iter().flatten().collect());
     server::stop();
     conclusion.exit_code()

@@ -1,11 +1,14 @@
 //! The PostgreSQL of the tests: a given one, or one that this process starts on a free port, in a temporary
 //! directory, as an unprivileged user.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+const CERTIFICATE: &str = "server.crt";
 
 /// Longest life of a server whose test process is gone.
 const LONGEST: &str = "900";
@@ -15,7 +18,7 @@ static RUNNING: parking_lot::Mutex<Option<Running>> = parking_lot::Mutex::new(No
 
 struct Running {
     child: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// Returns the reason why there is no PostgreSQL.
@@ -37,6 +40,17 @@ pub fn stop() {
         let _ = Command::new("kill").args(["-QUIT", &running.child.id().to_string()]).status();
         let _ = running.child.wait();
     }
+}
+
+/// Returns the file of the authority that signed the server's certificate; none for a given server.
+pub fn authority() -> Option<PathBuf> {
+    address();
+    RUNNING.lock().as_ref().map(|running| running.directory.path().join("data").join(CERTIFICATE))
+}
+
+/// Returns true if TLS can be tried: a given server's certificate is not known.
+pub fn is_own() -> bool {
+    given().is_none()
 }
 
 fn given() -> Option<String> {
@@ -70,6 +84,15 @@ fn start() -> Result<String, String> {
     if !made.status.success() {
         return Err(String::from_utf8_lossy(&made.stderr).into_owned());
     }
+    for (name, text) in certificate() {
+        let file = data.join(name);
+        std::fs::write(&file, text).map_err(|error| error.to_string())?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
+            .map_err(|error| error.to_string())?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&file, Some(user), Some(group)).map_err(|error| error.to_string())?;
+        }
+    }
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .map_err(|error| error.to_string())?
@@ -82,6 +105,7 @@ fn start() -> Result<String, String> {
         "listen_addresses=127.0.0.1".into(),
         format!("unix_socket_directories={sockets}"),
         "fsync=off".into(),
+        "ssl=on".into(),
         "max_connections=60".into(),
     ] {
         postgres.args(["-c", &setting]);
@@ -90,7 +114,7 @@ fn start() -> Result<String, String> {
     let child = postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn();
     let child = child.map_err(|error| error.to_string())?;
     let log = directory.path().join("log");
-    *RUNNING.lock() = Some(Running { child, _directory: directory });
+    *RUNNING.lock() = Some(Running { child, directory });
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
         if std::fs::read_to_string(&log).unwrap_or_default().contains("ready to accept connections") {
@@ -99,6 +123,12 @@ fn start() -> Result<String, String> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Err(format!("PostgreSQL did not come up: {}", std::fs::read_to_string(&log).unwrap_or_default()))
+}
+
+/// Returns a certificate for this machine that signs itself, and its key.
+fn certificate() -> [(&'static str, String); 2] {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    [(CERTIFICATE, made.cert.pem()), ("server.key", made.signing_key.serialize_pem())]
 }
 
 /// Returns the user to run as; PostgreSQL refuses root.

@@ -2,6 +2,7 @@
 //! each statement a transaction that is read only and always rolled back.
 
 mod address;
+mod catalog;
 mod connect;
 mod errors;
 mod guard;
@@ -195,6 +196,14 @@ impl Postgres {
             }
         }
     }
+}
+
+/// Returns the name of the database of an address.
+///
+/// # Errors
+/// The part of the address that cannot be read or used.
+pub fn database_name(url: &str) -> Result<String, String> {
+    address::Address::read(url).map(|address| address.database().to_owned())
 }
 
 /// A pooled connection.

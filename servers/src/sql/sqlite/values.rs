@@ -27,32 +27,39 @@ pub fn json(value: ValueRef<'_>) -> Value {
 /// # Errors
 /// A count that is not that of the places, a place with a name, and a number that SQLite cannot hold.
 pub fn bind(statement: &mut Statement<'_>, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    let places = places(statement, sql)?;
+    let needed = places.iter().max().copied().unwrap_or(0);
+    if needed != params.len() {
+        let message = format!("the statement has {needed} parameters, and `params` has {}", params.len());
+        return Err(SqlError::new(Kind::Invalid, message));
+    }
+    for (index, place) in places.into_iter().enumerate() {
+        let Some(param) = params.get(place - 1) else { continue };
+        let bound = statement.raw_bind_parameter(index + 1, parameter(param, place)?);
+        bound.map_err(|error| SqlError::new(Kind::Invalid, format!("params[{}]: {error}", place - 1)))?;
+    }
+    Ok(())
+}
+
+/// Returns the number of the parameter for each index of SQLite.
+///
+/// # Errors
+/// A place with a name, and places whose numbers are not clear.
+pub fn places(statement: &Statement<'_>, sql: &str) -> Result<Vec<usize>, SqlError> {
     let invalid = |message: String| SqlError::new(Kind::Invalid, message);
-    let (mut needed, mut is_reordered) = (0, false);
-    for index in 1..=statement.parameter_count() {
-        let place = place(statement.parameter_name(index), index).ok_or_else(|| {
+    let place = |index| {
+        place(statement.parameter_name(index), index).ok_or_else(|| {
             let name = statement.parameter_name(index).unwrap_or_default();
             invalid(format!("the statement has a parameter `{name}`; write ?1, ?2 or $1, $2, counted from 1"))
-        })?;
-        needed = needed.max(place);
-        is_reordered |= place != index;
-        if let Some(param) = params.get(place - 1) {
-            let value = parameter(param, place)?;
-            let bound = statement.raw_bind_parameter(index, value);
-            bound.map_err(|error| invalid(format!("params[{}]: {error}", place - 1)))?;
-        }
-    }
+        })
+    };
+    let places: Vec<_> = (1..=statement.parameter_count()).map(place).collect::<Result<_, _>>()?;
+    let is_reordered = places.iter().enumerate().any(|(index, place)| *place != index + 1);
     // SQLite counts `$2` by its first use, and `?2` by its number: together they would be taken for each other.
     if is_reordered && sql.contains('?') {
         return Err(invalid("write all parameters as ?1, ?2 or all as $1, $2, not both".to_owned()));
     }
-    if needed != params.len() {
-        return Err(invalid(format!(
-            "the statement has {needed} parameters, and `params` has {}",
-            params.len()
-        )));
-    }
-    Ok(())
+    Ok(places)
 }
 
 /// Returns the number of a parameter: its own, else its index.
