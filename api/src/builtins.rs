@@ -57,6 +57,15 @@ fn launch(name: &str, given: &Builtin) -> Result<Launch, Refusal> {
                 launch.arguments.push("--read-only".to_owned());
             }
         }
+        "database" => {
+            if given.database_url.is_empty() {
+                return Err(missing("no database is given", "builtin.database_url (DATABASE_SERVER_URL)"));
+            }
+            launch.variables.insert("DATABASE_URL", given.database_url.clone());
+            if !given.database_schemas.is_empty() {
+                launch.arguments.push(format!("--schemas={}", given.database_schemas.join(",")));
+            }
+        }
         _ => {}
     }
     Ok(launch)

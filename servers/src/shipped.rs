@@ -10,27 +10,40 @@ use protocol::provider::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Calculator, Filesystem, calculator, filesystem};
+use crate::{Calculator, Database, Filesystem, calculator, database, filesystem};
 
 /// Value of an environment variable.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 type Opened = Result<Arc<dyn ToolProvider>, String>;
 
+type Printed = Result<Option<String>, String>;
+
 /// One server.
 pub struct Shipped {
     pub info: ProviderInfo,
     open: fn(&[String], Variable<'_>) -> Opened,
+    print: fn(&[String], Variable<'_>) -> Printed,
 }
 
 /// The servers in the order in which they are listed.
-pub const SHIPPED: [Shipped; 2] = [
-    Shipped { info: calculator::INFO, open: calculator },
+pub const SHIPPED: [Shipped; 3] = [
+    Shipped { info: calculator::INFO, open: calculator, print: nothing },
     Shipped {
         info: filesystem::INFO,
         open: |arguments, variable| Ok(Arc::new(Filesystem::from_arguments(arguments, variable)?)),
+        print: nothing,
+    },
+    Shipped {
+        info: database::INFO,
+        open: |arguments, variable| Ok(Arc::new(Database::from_arguments(arguments, variable)?)),
+        print: database::role_sql,
     },
 ];
+
+fn nothing(_: &[String], _: Variable<'_>) -> Printed {
+    Ok(None)
+}
 
 /// Returns the server of a name.
 ///
@@ -51,6 +64,14 @@ impl Shipped {
     /// A sentence that says what is wrong and what to give.
     pub fn open(&self, arguments: &[String], variable: Variable<'_>) -> Opened {
         (self.open)(arguments, variable)
+    }
+
+    /// Returns the text that the arguments ask for instead of a server, such as the SQL of a role.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what to give.
+    pub fn print(&self, arguments: &[String], variable: Variable<'_>) -> Printed {
+        (self.print)(arguments, variable)
     }
 
     /// Returns a server without tools in its place.

@@ -32,6 +32,10 @@ pub fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> Res
         .map_err(|error| StartError::unavailable(format!("the runtime cannot start: {error}")))?;
     let served = runtime.block_on(async {
         let server = shipped::find(name).map_err(StartError::usage)?;
+        if let Some(text) = server.print(&arguments.arguments, &variable).map_err(StartError::usage)? {
+            print!("{text}");
+            return Ok(());
+        }
         let provider = server.open(&arguments.arguments, &variable).map_err(StartError::usage)?;
         provider.health().await.map_err(|error| StartError::unavailable(error.to_string()))?;
         framework::serve_stdio(provider)

@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 44] = [
+const LODGERS: [(&str, &[&str], &str); 47] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -48,14 +48,33 @@ const LODGERS: [(&str, &[&str], &str); 44] = [
     ("jsonwebtoken", &["api", "tests"], "tokens are checked in `api`"),
     ("sea-orm", &["entity", "tests"], "SQL is written in `entity`; ask its tenant scope"),
     ("sqlx", &["entity"], "SQL is written in `entity`; ask its tenant scope"),
-    ("rusqlite", &["entity"], "SQL is written in `entity`; ask its tenant scope"),
+    (
+        "rusqlite",
+        &["entity", "servers"],
+        "SQL is written in `entity`; that of callers is guarded by `servers::sql`",
+    ),
+    (
+        "tokio-postgres",
+        &["servers"],
+        "SQL is written in `entity`; that of callers is guarded by `servers::sql`",
+    ),
+    ("deadpool", &["servers"], "connections to PostgreSQL are pooled by `servers::sql`"),
+    ("tokio-postgres-rustls", &["servers"], "PostgreSQL is spoken by `servers::sql`"),
     ("sea-orm-migration", &["migration"], "tables are made in `migration`"),
     ("chacha20poly1305", &["entity"], "secrets are sealed in `entity`"),
     ("redis", &["proxy", "tests"], "Redis is spoken in `proxy::state`; use a `StateStore`"),
     ("reqwest", &["proxy", "tests"], "the way out is `proxy::egress`"),
-    ("rustls", &["proxy", "tests"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
+    (
+        "rustls",
+        &["proxy", "servers", "tests"],
+        "the way out is `proxy::egress`, to Redis `proxy::state`, to PostgreSQL `servers::sql`",
+    ),
     ("tokio-rustls", &["proxy"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
-    ("rustls-platform-verifier", &["proxy"], "the way out is `proxy::egress`"),
+    (
+        "rustls-platform-verifier",
+        &["proxy", "servers"],
+        "the way out is `proxy::egress`, to PostgreSQL `servers::sql`",
+    ),
     ("tokio-tungstenite", &["proxy", "tests"], "WebSockets are spoken in `proxy::websocket`"),
     ("governor", &["proxy"], "limits are decided by `proxy::state`; ask a `StateStore`"),
     ("rmcp", &["tests"], "its typed models drop what they do not know; it is the client of the tests"),

@@ -67,14 +67,14 @@ const RULES: [Rule; 12] = [
     Rule {
         kind: "table names and SQL",
         found: |_, literals| literals.iter().any(|text| is_sql(text)),
-        homes: &["entity/src/", "migration/src/"],
+        homes: &["entity/src/", "migration/src/", "servers/src/sql/"],
         one_file: false,
         instead: "ask a tenant scope of `entity`, or give it the query as a method",
     },
     Rule {
         kind: "names of settings",
         found: |_, literals| literals.iter().any(|text| is_setting(text)),
-        homes: &["api/src/config"],
+        homes: &["api/src/config", "servers/src/database/arguments.rs"],
         one_file: false,
         instead: "settings are named and read in `api::config`; take the value as a parameter",
     },
