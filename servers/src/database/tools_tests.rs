@@ -315,7 +315,7 @@ fn arguments_are_read_and_mistakes_named() {
         (&["--schemas", "a"], Some("sqlite://a.db"), "schemas can be chosen for PostgreSQL only"),
         (&[], Some("postgres://ro:hunter2@h/shop?sslmode=never"), "`sslmode` must be"),
     ] {
-        let mistake = read(arguments, url).err().expect(part);
+        let mistake = read(arguments, url).expect_err(part);
         assert!(mistake.contains(part) && !mistake.contains("hunter2"), "{arguments:?}: {mistake}");
     }
 }

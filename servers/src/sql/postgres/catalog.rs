@@ -49,8 +49,10 @@ impl Postgres {
              JOIN pg_constraint k ON k.conrelid = c.oid ORDER BY 1, 2, k.contype = 'p' DESC, 3"
         );
         let indexes = format!(
-            "SELECT n.nspname, c.relname, i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM {SHOWN} \
-             JOIN pg_index i ON i.indrelid = c.oid ORDER BY 1, 2, 3"
+            "SELECT n.nspname, c.relname, x.relname, pg_get_indexdef(x.oid) FROM {SHOWN} \
+             JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid \
+             WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x')) \
+             ORDER BY 1, 2, 3"
         );
         let parts = Parts {
             tables: self.query(&tables, &params, bounds).await?,

@@ -23,9 +23,14 @@ const GRACE: Duration = Duration::from_millis(250);
 pub struct SqliteFile {
     path: PathBuf,
     limits: Limits,
-    /// Connections that nobody uses, each to the file that had this device and number.
-    idle: Arc<Mutex<Vec<((u64, u64), Guarded)>>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
     places: Arc<Semaphore>,
+}
+
+/// A connection that nobody uses, to the file that had this device and number.
+struct Idle {
+    identity: (u64, u64),
+    guarded: Guarded,
 }
 
 impl SqliteFile {
@@ -60,15 +65,15 @@ impl SqliteFile {
             // A file that took the place of another has another number.
             let kept = {
                 let mut idle = idle.lock();
-                idle.retain(|(of, _)| *of == identity);
+                idle.retain(|idle| idle.identity == identity);
                 idle.pop()
             };
             let mut guarded = match kept {
-                Some((_, guarded)) => guarded,
+                Some(kept) => kept.guarded,
                 None => Guarded::open(&path, limits)?,
             };
             let result = work(&mut guarded, &bounds);
-            idle.lock().push((identity, guarded));
+            idle.lock().push(Idle { identity, guarded });
             drop(place);
             result
         });
