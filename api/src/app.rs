@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use dashmap::DashSet;
 use entity::record::{Durability, RecordSettings, Recorder as Record};
-use entity::{
-    Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, NewServer, Page, ServerSettings,
-    Transport,
-};
+use entity::{Actor, DatabaseSettings, Db, DbError, ManagedBy, NewCredential, Page};
 use protocol::provider::ToolProvider;
-use protocol::{Role, Slug, TenantId};
+use protocol::{Role, TenantId};
 use proxy::bridge::{Bridge, Client};
 use proxy::catalog::Catalog;
 use proxy::egress::{Egress, EgressSettings, Url};
@@ -23,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::authn::Authn;
 use crate::authn::oauth::Resources;
-use crate::builtins::builtins;
+use crate::builtins::{builtins, row};
 use crate::collaboration::collab;
 use crate::config;
 use crate::config::secrets::SecretFiles;
@@ -256,7 +253,7 @@ async fn declare(
 ) -> Result<(), StartError> {
     let actor = Actor::gateway(tenant);
     let operator = db.operator();
-    let built_in = builtins.iter().map(|provider| built_in(provider.as_ref())).collect();
+    let built_in = builtins.iter().map(|provider| row(provider.as_ref())).collect();
     operator.declare_servers(ManagedBy::Builtin, built_in, &actor).await.map_err(unprepared)?;
     let declared = config.servers.iter().filter_map(config::DeclaredServer::server).collect();
     operator.declare_servers(ManagedBy::Config, declared, &actor).await.map_err(|error| match error {
@@ -300,20 +297,6 @@ async fn first_key(
     rows.create_credential(new, &Actor::gateway(tenant)).await.map_err(failed)?;
     tracing::info!(path = %secrets.operator_key().display(), "an operator key was made");
     Ok(())
-}
-
-fn built_in(provider: &dyn ToolProvider) -> NewServer {
-    let info = provider.info();
-    let slug: Slug = info.name.parse().expect("built-in names are slugs");
-    let settings = ServerSettings {
-        name: info.title.to_owned(),
-        description: Some(info.description.to_owned()),
-        category: Some("built-in".to_owned()),
-        version: Some(info.version.to_owned()),
-        command: Some(info.name.to_owned()),
-        ..ServerSettings::default()
-    };
-    NewServer { slug, transport: Transport::Builtin, settings }
 }
 
 /// Returns an outbound HTTP client that may reach these private addresses. Identity and servers have one

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use entity::{NewServer, ServerSettings, Transport};
 use protocol::provider::ToolProvider;
-use protocol::{Code, Refusal};
+use protocol::{Code, Refusal, Slug};
 use servers::collab::Collab;
 use servers::shipped::{SHIPPED, Shipped};
 
@@ -61,7 +62,7 @@ fn launch(name: &str, given: &Builtin) -> Result<Launch, Refusal> {
             if given.database_url.is_empty() {
                 return Err(missing("no database is given", "builtin.database_url (DATABASE_SERVER_URL)"));
             }
-            launch.variables.insert("DATABASE_URL", given.database_url.clone());
+            launch.variables.insert(servers::database::ADDRESS, given.database_url.clone());
             if !given.database_schemas.is_empty() {
                 launch.arguments.push(format!("--schemas={}", given.database_schemas.join(",")));
             }
@@ -73,4 +74,19 @@ fn launch(name: &str, given: &Builtin) -> Result<Launch, Refusal> {
 
 fn missing(reason: &'static str, setting: &str) -> Refusal {
     Refusal::new(Code::NotConfigured, reason).hint(format!("the operator can set {setting}"))
+}
+
+/// Returns the row of a built-in server, which the first start makes.
+pub fn row(provider: &dyn ToolProvider) -> NewServer {
+    let info = provider.info();
+    let slug: Slug = info.name.parse().expect("built-in names are slugs");
+    let settings = ServerSettings {
+        name: info.title.to_owned(),
+        description: Some(info.description.to_owned()),
+        category: Some("built-in".to_owned()),
+        version: Some(info.version.to_owned()),
+        command: Some(info.name.to_owned()),
+        ..ServerSettings::default()
+    };
+    NewServer { slug, transport: Transport::Builtin, settings }
 }

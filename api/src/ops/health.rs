@@ -60,7 +60,7 @@ pub enum ServerState {
     Ready,
     /// A setting is missing.
     NotConfigured,
-    /// What the server needs, such as a database, is away.
+    /// A thing that the server needs, such as a database, is away.
     Failing,
 }
 
@@ -71,7 +71,7 @@ pub struct BuiltinServer {
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     pub reason: Option<String>,
-    /// What to do about the reason.
+    /// The remedy.
     pub hint: Option<String>,
 }
 

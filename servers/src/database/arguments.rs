@@ -6,7 +6,7 @@ use super::{AllowedQuery, DatabaseSettings, MISSING, source};
 use crate::sql::postgres;
 
 /// Variable with the address of the database, which may have a password and so is no argument.
-const ADDRESS: &str = "DATABASE_URL";
+pub const ADDRESS: &str = "DATABASE_URL";
 
 /// Role that is made unless another is named.
 const ROLE: &str = "trunkline_reader";

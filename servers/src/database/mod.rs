@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::sql::{Bounds, SqlError};
 
 pub use self::allowed::{AllowedParameter, AllowedQuery, ParameterType};
-pub use self::arguments::role_sql;
+pub use self::arguments::{ADDRESS, role_sql};
 use self::source::Source;
 
 /// Time limit of the checks at start and of the role's.

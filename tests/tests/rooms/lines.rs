@@ -60,7 +60,7 @@ const RULES: [Rule; 12] = [
     Rule {
         kind: "routes",
         found: |_, literals| literals.iter().any(|text| text.starts_with("/v1/") || text.starts_with("/mcp")),
-        homes: &["api/src/"],
+        homes: &["api/src/", "protocol/src/slash.rs"],
         one_file: false,
         instead: "routes are given in `api`",
     },

@@ -1,6 +1,8 @@
 //! MCP server on standard streams: one JSON-RPC message a line, clients of the legacy and the modern era,
 //! concurrent requests, progress and cancellation (MCP 2025-11-25, basic/transports, "stdio").
 
+mod era;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
@@ -9,10 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::jsonrpc::{self, Body, Incoming, Malformed, Message};
-use protocol::mcp::{LEGACY_LATEST, LEGACY_VERSIONS, MODERN, code, meta, method};
-use protocol::members::raw;
+use protocol::mcp::{meta, method};
 use protocol::provider::{Cancellation, Progress, RequestContext, ToolProvider};
-use protocol::{Code, Members, TenantId};
+use protocol::{Code, TenantId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answers::{Answers, Problem, no_method};
+use era::{Head, Rejected, in_revision, modern};
 
 /// Longest message, bytes.
 const MAX_LINE: usize = 16 << 20;
@@ -247,8 +249,8 @@ impl Server {
         let closed = || Problem(Code::Internal.rpc(), "the server stops".to_owned());
         let _place = self.places.acquire().await.map_err(|_| closed())?;
         let over = Over(Cancellation::default());
-        let token = head.about.as_ref().and_then(|about| about.progress_token.clone());
-        let progress = |progress: Progress<'_>| self.notify_progress(token.as_ref(), progress);
+        let token = head.progress_token();
+        let progress = |progress: Progress<'_>| self.notify_progress(token, progress);
         let (settings, secrets) = (json!({}), BTreeMap::new());
         let context = RequestContext {
             tenant: self.tenant,
@@ -304,109 +306,6 @@ impl Drop for Over {
     fn drop(&mut self) {
         self.0.cancel();
     }
-}
-
-/// What a server reads of the params of any request.
-#[derive(Deserialize, Default)]
-struct Head {
-    #[serde(rename = "protocolVersion")]
-    wanted: Option<Value>,
-    #[serde(rename = "_meta")]
-    about: Option<About>,
-}
-
-#[derive(Deserialize)]
-struct About {
-    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-    version: Option<Value>,
-    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-    capabilities: Option<Value>,
-    #[serde(rename = "progressToken")]
-    progress_token: Option<Value>,
-}
-
-impl Head {
-    fn read(params: Option<&RawValue>) -> Result<Self, Rejected> {
-        match params {
-            None => Ok(Self::default()),
-            Some(params) => serde_json::from_str(params.get())
-                .map_err(|error| Problem(Code::InvalidParams.rpc(), format!("params: {error}")).into()),
-        }
-    }
-
-    /// Returns true for a request of the modern era.
-    ///
-    /// # Errors
-    /// Missing members of `_meta`, and a revision that is not supported (MCP 2026-07-28, basic, "_meta").
-    fn check(&self, asked: &str) -> Result<bool, Rejected> {
-        let about = self.about.as_ref();
-        let version = about.and_then(|about| about.version.as_ref());
-        let capabilities = about.and_then(|about| about.capabilities.as_ref());
-        if version.is_none() && capabilities.is_none() && asked != method::DISCOVER {
-            return Ok(false);
-        }
-        let missing = |name| Problem(Code::MissingMeta.rpc(), format!("`_meta` must have `{name}`"));
-        let version = version.ok_or_else(|| missing(meta::PROTOCOL_VERSION))?;
-        if version != MODERN {
-            let message = format!("the revision {version} is not supported");
-            let data = json!({ "supported": [MODERN], "requested": version });
-            return Err(Rejected {
-                problem: Problem(code::UNSUPPORTED_PROTOCOL_VERSION, message),
-                data: Some(data),
-            });
-        }
-        match capabilities {
-            Some(Value::Object(_)) => Ok(true),
-            _ => Err(missing(meta::CLIENT_CAPABILITIES).into()),
-        }
-    }
-
-    /// Returns the revision of a handshake: the client's where it is known.
-    fn revision(&self) -> &str {
-        let wanted = self.wanted.as_ref().and_then(Value::as_str);
-        wanted.filter(|wanted| LEGACY_VERSIONS.contains(wanted)).unwrap_or(LEGACY_LATEST)
-    }
-}
-
-/// A JSON-RPC error, with the data that a specification demands.
-struct Rejected {
-    problem: Problem,
-    data: Option<Value>,
-}
-
-impl From<Problem> for Rejected {
-    fn from(problem: Problem) -> Self {
-        Self { problem, data: None }
-    }
-}
-
-/// Returns the result of `initialize` in a revision.
-fn in_revision(result: &Bytes, revision: &str) -> Bytes {
-    let Ok(mut members) = Members::from_slice(result) else { return result.clone() };
-    members.set_text("protocolVersion", revision);
-    members.write().into()
-}
-
-/// Returns a result in the form of the modern era (MCP 2026-07-28, basic, and server/utilities/caching).
-fn modern(answers: &Answers, asked: &str, result: Bytes) -> Bytes {
-    const CACHEABLE: [&str; 6] = [
-        method::DISCOVER,
-        method::TOOLS_LIST,
-        method::PROMPTS_LIST,
-        method::RESOURCES_LIST,
-        method::RESOURCE_TEMPLATES_LIST,
-        method::RESOURCES_READ,
-    ];
-    let Ok(mut members) = Members::from_slice(&result) else { return result };
-    members.or_insert("resultType", || raw(r#""complete""#));
-    if CACHEABLE.contains(&asked) {
-        members.or_insert("ttlMs", || raw("0"));
-        members.or_insert("cacheScope", || raw(r#""private""#));
-    }
-    let info = answers.provider().info();
-    let info = json!({ "name": info.name, "title": info.title, "version": info.version });
-    members.edit("_meta", |about| about.or_insert(meta::SERVER_INFO, || raw(info.to_string())));
-    members.write().into()
 }
 
 fn notification(method: &str, params: &str) -> String {
