@@ -9,7 +9,6 @@ use protocol::{Code, Refusal, Slug};
 use servers::collab::Collab;
 use servers::shipped::{SHIPPED, Shipped};
 
-use crate::app::StartError;
 use crate::config::{Builtin, Config};
 
 /// Command line of a server.
@@ -22,8 +21,8 @@ struct Launch {
 /// Opens the servers that run in this process. One that needs a setting first has no tools.
 ///
 /// # Errors
-/// A setting that is wrong.
-pub fn builtins(config: &Config, collab: &Collab) -> Result<Vec<Arc<dyn ToolProvider>>, StartError> {
+/// The setting that is wrong, as a sentence.
+pub fn builtins(config: &Config, collab: &Collab) -> Result<Vec<Arc<dyn ToolProvider>>, String> {
     let mut servers: Vec<Arc<dyn ToolProvider>> = vec![Arc::new(collab.clone())];
     for shipped in &SHIPPED {
         servers.push(open(shipped, &config.builtin)?);
@@ -31,7 +30,7 @@ pub fn builtins(config: &Config, collab: &Collab) -> Result<Vec<Arc<dyn ToolProv
     Ok(servers)
 }
 
-fn open(shipped: &Shipped, given: &Builtin) -> Result<Arc<dyn ToolProvider>, StartError> {
+fn open(shipped: &Shipped, given: &Builtin) -> Result<Arc<dyn ToolProvider>, String> {
     let launch = match launch(shipped.info.name, given) {
         Ok(launch) => launch,
         Err(missing) => return Ok(shipped.unconfigured(missing)),
