@@ -99,7 +99,7 @@ impl App {
         let tenant = prepare(&db).await?;
         let (state, fallback) = state_store(&config)?;
         let collab = collab(&config, &db, &state, tenant).map_err(StartError::usage)?;
-        let builtins = builtins(&config, &collab)?;
+        let builtins = builtins(&config, &collab).map_err(StartError::usage)?;
         declare(&db, &config, tenant, &builtins).await?;
         first_key(&db, &config, &secrets, tenant).await?;
 

@@ -36,9 +36,9 @@ fn open(shipped: &Shipped, given: &Builtin) -> Result<Arc<dyn ToolProvider>, Str
         Err(missing) => return Ok(shipped.unconfigured(missing)),
     };
     let variable = |name: &str| launch.variables.get(name).cloned();
-    shipped.open(&launch.arguments, &variable).map_err(|mistake| {
-        StartError::usage(format!("the built-in server `{}`: {mistake}", shipped.info.name))
-    })
+    shipped
+        .open(&launch.arguments, &variable)
+        .map_err(|mistake| format!("the built-in server `{}`: {mistake}", shipped.info.name))
 }
 
 /// Returns the command line of a server.
