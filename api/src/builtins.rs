@@ -66,6 +66,20 @@ fn launch(name: &str, given: &Builtin) -> Result<Launch, Refusal> {
                 launch.arguments.push(format!("--schemas={}", given.database_schemas.join(",")));
             }
         }
+        "web" => {
+            if !given.searxng_url.is_empty() {
+                launch.arguments.push(format!("--searxng={}", given.searxng_url));
+            }
+            launch
+                .arguments
+                .extend(given.web_allow.iter().map(|network| format!("--allow-private={network}")));
+            let keys = [
+                (servers::web::BRAVE_KEY, &given.brave_api_key),
+                (servers::web::TAVILY_KEY, &given.tavily_api_key),
+            ];
+            let keys = keys.into_iter().filter(|(_, key)| !key.is_empty());
+            launch.variables.extend(keys.map(|(name, key)| (name, key.clone())));
+        }
         _ => {}
     }
     Ok(launch)

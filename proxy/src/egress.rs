@@ -39,6 +39,9 @@ pub struct EgressSettings {
     /// URLs from the operator's own configuration: their origins (scheme, host, port) are exempt from the
     /// address guard.
     pub trusted: Vec<Url>,
+    /// Follows redirects within one host. Without it an answer that redirects is returned as it is, for a
+    /// caller that checks each address itself.
+    pub follow: bool,
 }
 
 impl Default for EgressSettings {
@@ -48,6 +51,7 @@ impl Default for EgressSettings {
             timeout: Duration::from_secs(30),
             allow: Vec::new(),
             trusted: Vec::new(),
+            follow: true,
         }
     }
 }
@@ -213,7 +217,7 @@ fn build(settings: &EgressSettings, guard: Option<Guard>) -> Result<Client, Stri
         // A proxy would resolve names itself, past the guard.
         .no_proxy()
         .referer(false)
-        .redirect(Policy::custom(follow));
+        .redirect(if settings.follow { Policy::custom(follow) } else { Policy::none() });
     if let Some(guard) = guard {
         builder = builder.dns_resolver(GuardedResolver::new(guard));
     }

@@ -10,7 +10,7 @@ use protocol::provider::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Calculator, Database, Filesystem, calculator, database, filesystem};
+use crate::{Calculator, Database, Filesystem, Web, calculator, database, filesystem, web};
 
 /// Value of an environment variable.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -27,7 +27,7 @@ pub struct Shipped {
 }
 
 /// The servers in the order in which they are listed.
-pub const SHIPPED: [Shipped; 3] = [
+pub const SHIPPED: [Shipped; 4] = [
     Shipped { info: calculator::INFO, open: calculator, print: nothing },
     Shipped {
         info: filesystem::INFO,
@@ -38,6 +38,11 @@ pub const SHIPPED: [Shipped; 3] = [
         info: database::INFO,
         open: |arguments, variable| Ok(Arc::new(Database::from_arguments(arguments, variable)?)),
         print: database::role_sql,
+    },
+    Shipped {
+        info: web::INFO,
+        open: |arguments, variable| Ok(Arc::new(Web::from_arguments(arguments, variable)?)),
+        print: nothing,
     },
 ];
 

@@ -64,6 +64,7 @@ fn egress(allow: &[&str], trusted: &[&str]) -> Egress {
         timeout: Duration::from_millis(800),
         allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
         trusted: trusted.iter().map(|url| Url::parse(url).unwrap()).collect(),
+        follow: true,
     })
 }
 
@@ -121,6 +122,18 @@ async fn redirects_stay_on_their_host() {
     assert!(matches!(fetch("/round").await, Err(EgressError::TooManyRedirects { .. })));
     assert!(fetch("/file").await.is_err());
     assert_eq!(other.connections.load(Ordering::Relaxed), 0, "the redirect was followed");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_follow_returns_the_redirect() {
+    let server = Server::start(&[("/near", redirect("/end")), ("/end", ok("{}"))]).await;
+    let allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let out = Egress::new(EgressSettings { allow, follow: false, ..EgressSettings::default() });
+    let url = Url::parse(&server.url("/near")).unwrap();
+    let response = out.send(out.request(Method::GET, &url).unwrap()).await.unwrap();
+    assert_eq!(response.status().as_u16(), 302);
+    assert_eq!(response.headers()["location"], "/end");
+    assert_eq!(server.connections.load(Ordering::Relaxed), 1, "the redirect was followed");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub fn egress(allow: &[&str]) -> Egress {
         timeout: Duration::from_millis(500),
         allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
         trusted: Vec::new(),
+        follow: true,
     })
 }
 

@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 47] = [
+const LODGERS: [(&str, &[&str], &str); 51] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -87,6 +87,10 @@ const LODGERS: [(&str, &[&str], &str); 47] = [
     ("cap-std", &["servers"], "directories are opened by `servers::filesystem` and `servers::collab`"),
     ("cap-fs-ext", &["servers"], "directories are opened by `servers::filesystem` and `servers::collab`"),
     ("unicode-normalization", &["servers"], "paths of workspaces are checked by `servers::collab`"),
+    ("dom_query", &["servers"], "pages are read by `servers::web`"),
+    ("dom_smoothie", &["servers"], "pages are read by `servers::web`"),
+    ("html5ever", &["servers"], "pages are read by `servers::web`"),
+    ("encoding_rs", &["servers"], "charsets of pages are decoded by `servers::web`"),
     ("schemars", &["framework", "servers"], "schemas of tools are derived in `servers`"),
     ("jsonschema", &["framework"], "arguments of tools are validated by `framework`"),
     ("anyhow", &[], "errors carry data: make an enum with `thiserror`"),

@@ -74,7 +74,7 @@ const RULES: [Rule; 12] = [
     Rule {
         kind: "names of settings",
         found: |_, literals| literals.iter().any(|text| is_setting(text)),
-        homes: &["api/src/config", "servers/src/database/arguments.rs"],
+        homes: &["api/src/config", "servers/src/database/arguments.rs", "servers/src/web/arguments.rs"],
         one_file: false,
         instead: "settings are named and read in `api::config`; take the value as a parameter",
     },
