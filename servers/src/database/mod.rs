@@ -126,9 +126,15 @@ impl Database {
         self.source.as_ref().ok_or_else(|| not_configured().into())
     }
 
-    fn bounds(&self, context: &RequestContext<'_>, rows: Option<u32>) -> Bounds {
-        let rows = rows.map_or(self.settings.default_rows, |rows| rows as usize).min(self.settings.most_rows);
+    fn bounds(&self, context: &RequestContext<'_>, rows: Option<i32>) -> Bounds {
+        let asked = rows.and_then(|rows| usize::try_from(rows).ok());
+        let rows = asked.unwrap_or(self.settings.default_rows).min(self.settings.most_rows);
         Bounds::of(context, rows, self.settings.most_bytes, self.settings.timeout)
+    }
+
+    /// Returns the bounds of each query of the catalog, whose rows are columns and the like.
+    fn catalog_bounds(&self, context: &RequestContext<'_>) -> Bounds {
+        Bounds::of(context, 10_000, self.settings.most_bytes, self.settings.timeout)
     }
 
     fn check_bounds(&self) -> Bounds {

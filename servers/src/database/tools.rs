@@ -24,7 +24,7 @@ struct Query {
     params: Vec<Value>,
     /// Most rows of the result.
     #[schemars(range(min = 1, max = 10_000))]
-    max_rows: Option<u32>,
+    max_rows: Option<i32>,
 }
 
 /// Arguments of `run_query`.
@@ -39,7 +39,7 @@ struct RunQuery {
     params: Map<String, Value>,
     /// Most rows of the result.
     #[schemars(range(min = 1, max = 10_000))]
-    max_rows: Option<u32>,
+    max_rows: Option<i32>,
 }
 
 /// Arguments of `list_tables` and `get_schema`.
@@ -172,7 +172,7 @@ impl Database {
     }
 
     async fn list_tables(&self, context: &RequestContext<'_>, asked: OfSchema) -> Output<TableList> {
-        let bounds = self.bounds(context, Some(u32::MAX));
+        let bounds = self.catalog_bounds(context);
         let selection = Selection { schema: asked.schema, table: None };
         let (tables, cut) = self.source()?.tables(selection, &bounds).await?;
         let mut text = count(tables.len());
@@ -181,7 +181,7 @@ impl Database {
     }
 
     async fn describe_table(&self, context: &RequestContext<'_>, asked: OfTable) -> Output<Table> {
-        let bounds = self.bounds(context, Some(u32::MAX));
+        let bounds = self.catalog_bounds(context);
         let selection = Selection { schema: asked.schema, table: Some(asked.table.clone()) };
         let (mut tables, cut) = self.source()?.described(selection, &bounds).await?;
         match (tables.pop(), tables.as_slice()) {
@@ -203,7 +203,7 @@ impl Database {
     }
 
     async fn get_schema(&self, context: &RequestContext<'_>, asked: OfSchema) -> Output<SchemaText> {
-        let bounds = self.bounds(context, Some(u32::MAX));
+        let bounds = self.catalog_bounds(context);
         let selection = Selection { schema: asked.schema, table: None };
         let (tables, cut) = self.source()?.described(selection, &bounds).await?;
         let mut text = count(tables.len());

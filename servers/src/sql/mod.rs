@@ -48,6 +48,8 @@ pub struct ResultSet {
     pub columns: Vec<Column>,
     /// Values in the order of the columns.
     pub rows: Vec<Vec<Value>>,
+    // A format of JSON Schema that clients know: not that of `usize`.
+    #[schemars(with = "i64")]
     pub row_count: usize,
     /// Limit that cut the result, if there are more rows.
     pub cut_by: Option<Limit>,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use serde_json::Value;
 use tokio::time::timeout_at;
 use tokio_postgres::types::ToSql;
@@ -50,14 +51,23 @@ impl Session {
         bounds: &Bounds,
     ) -> Result<ResultSet, SqlError> {
         let statement = self.begin(sql, schemas, bounds).await?;
-        self.open_cursor(sql, params, &statement).await?;
+        let parameters = parameters::read(params, statement.params())?;
+        let typed = typed(&parameters, &statement);
         let types: Vec<_> = statement.columns().iter().map(|column| column.type_().clone()).collect();
         let columns = statement.columns().iter();
         let mut result = ResultSet::new(columns.map(column).collect());
+        let declare = format!("{CURSOR}{sql}");
         let fetch = format!("FETCH FORWARD {} FROM trunkline", bounds.rows.saturating_add(1));
         let is_whole = self
             .within(async |client| {
-                let mut rows = pin!(client.simple_query_raw(&fetch).await?);
+                // Both are sent at once, in this order; without the cursor nothing can be fetched.
+                let cursor = client.execute_typed(&declare, &typed);
+                let (declared, rows) = join(cursor, client.simple_query_raw(&fetch)).await;
+                match declared {
+                    Err(error) if error.as_db_error().is_some() => return Ok(Err(no_cursor(&error))),
+                    declared => declared?,
+                };
+                let mut rows = pin!(rows?);
                 while let Some(message) = rows.try_next().await? {
                     let SimpleQueryMessage::Row(row) = message else { continue };
                     let value = |(index, of)| -> Result<_, tokio_postgres::Error> {
@@ -90,10 +100,15 @@ impl Session {
         bounds: &Bounds,
     ) -> Result<Value, SqlError> {
         let statement = self.begin(sql, schemas, bounds).await?;
-        // The cursor refuses everything that is no query, before the plan is made.
-        self.open_cursor(sql, params, &statement).await?;
         let parameters = parameters::read(params, statement.params())?;
-        let typed: Vec<_> = typed(&parameters, &statement);
+        let typed = typed(&parameters, &statement);
+        // The cursor refuses everything that is no query, before the plan is made.
+        let declare = format!("{CURSOR}{sql}");
+        self.within(async |client| match client.execute_typed(&declare, &typed).await {
+            Err(error) if error.as_db_error().is_some() => Ok(Err(no_cursor(&error))),
+            declared => declared.map(Ok),
+        })
+        .await??;
         let explained = format!("{EXPLAIN}{sql}");
         let rows = self.within(async |client| client.query_typed(&explained, &typed).await);
         let rows = rows.await.map_err(|error| shifted(error, EXPLAIN))?;
@@ -149,35 +164,15 @@ impl Session {
         let begin = begin(schemas, bounds);
         let statement = self
             .within(async |client| {
-                client.batch_execute(&begin).await?;
-                client.prepare(sql).await
+                // Both are sent at once, in this order.
+                let (begun, statement) = join(client.batch_execute(&begin), client.prepare(sql)).await;
+                begun.and(statement)
             })
             .await?;
         if statement.columns().is_empty() {
             return Err(SqlError::new(Kind::ReadOnly, "the statement returns no rows"));
         }
         Ok(statement)
-    }
-
-    async fn open_cursor(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        statement: &Statement,
-    ) -> Result<(), SqlError> {
-        let parameters = parameters::read(params, statement.params())?;
-        let typed: Vec<_> = typed(&parameters, statement);
-        let declare = format!("{CURSOR}{sql}");
-        let declared = self.within(async |client| client.execute_typed(&declare, &typed).await).await;
-        declared.map(drop).map_err(|error| match error.sql_state.as_deref() {
-            // It can be prepared, but is no query; or its WITH has a statement that writes.
-            Some("42601" | "0A000") => SqlError {
-                kind: Kind::ReadOnly,
-                message: "only SELECT, VALUES, TABLE and WITH … SELECT can be run".to_owned(),
-                ..error
-            },
-            _ => shifted(error, CURSOR),
-        })
     }
 
     /// Waits for the server within the time limit.
@@ -249,6 +244,21 @@ fn typed<'a>(
 ) -> Vec<(&'a (dyn ToSql + Sync), tokio_postgres::types::Type)> {
     let parameters = parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync));
     parameters.zip(statement.params().iter().cloned()).collect()
+}
+
+/// Returns the error of a statement for which there is no cursor.
+fn no_cursor(error: &tokio_postgres::Error) -> SqlError {
+    let error = errors::read(error);
+    match error.sql_state.as_deref() {
+        // It can be prepared, but is no query; or its WITH has a statement that writes.
+        Some("42601" | "0A000") => SqlError {
+            kind: Kind::ReadOnly,
+            message: "only SELECT, VALUES, TABLE and WITH … SELECT can be run".to_owned(),
+            position: None,
+            ..error
+        },
+        _ => shifted(error, CURSOR),
+    }
 }
 
 /// Returns an error whose position counts from the caller's own text.

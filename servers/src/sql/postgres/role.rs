@@ -12,6 +12,9 @@ pub struct Risks {
     pub warned: Vec<String>,
 }
 
+/// Finding of a role that may do everything.
+const ALL: &str = "it has the attribute SUPERUSER";
+
 /// Most findings of one kind.
 const MOST: usize = 10;
 
@@ -42,6 +45,10 @@ pub async fn find(session: &mut Session, schemas: &[String], bounds: &Bounds) ->
         let [kind, finding] = row.as_slice() else { continue };
         let kept = if kind == "warned" { &mut risks.warned } else { &mut risks.refused };
         kept.push(finding.clone());
+    }
+    // The rest follows from it.
+    if risks.refused.iter().any(|finding| finding == ALL) {
+        risks.refused = vec![ALL.to_owned()];
     }
     Ok(risks)
 }
