@@ -9,11 +9,11 @@ use rmcp::transport::TokioChildProcess;
 use rmcp::{ClientLifecycleMode, ClientServiceExt, RoleClient};
 use tests::programs::workspace;
 use tests::scratch::Scratch;
-use tests::{Backend, Case, Settings, TestApp, Value, cases, json, process};
+use tests::{Backend, Case, Code, Settings, TestApp, Value, cases, json, process};
 use tokio::process::Command;
 
 pub const CASES: &[Case] = cases![
-    Every: readiness_shows_them;
+    Every: readiness_shows_them, behind_the_gateway;
     Once: official_clients_on_standard_streams, a_wrong_name_or_argument, a_new_server_passes_its_tests;
 ];
 
@@ -58,13 +58,54 @@ async fn official_clients_on_standard_streams(_: Backend) {
             "{mistakes}"
         );
         drop(client.cancel().await);
+
+        std::fs::write(scratch.path().join("note.txt"), "kept").unwrap();
+        let client = connect(program(&scratch, &["server", "filesystem", "--read-only", "."]), &mode).await;
+        let names: Vec<_> =
+            client.list_all_tools().await.unwrap().into_iter().map(|tool| tool.name).collect();
+        assert_eq!(names, ["read_file", "list_directory", "get_file_info", "search_files"], "{mode:?}");
+        let read = call(&client, "read_file", json!({ "path": "note.txt" })).await;
+        assert_eq!(read["structuredContent"]["content"], "kept", "{mode:?}: {read}");
+        let outside = call(&client, "read_file", json!({ "path": "../note.txt" })).await;
+        assert_eq!(outside["isError"], true, "{mode:?}: {outside}");
+        drop(client.cancel().await);
     }
+}
+
+/// A server of a tenant's own, and one that the operator has configured.
+async fn behind_the_gateway(backend: Backend) {
+    let scratch = Scratch::new("roots");
+    std::fs::write(scratch.path().join("note.txt"), "kept").unwrap();
+    let root = format!("notes={}", scratch.path().display());
+    let app = TestApp::start(backend, Settings::new().env("FILESYSTEM_ROOTS", &root)).await;
+    let (operator, alice) = (app.as_operator(), app.as_agent("alice").await);
+    let read = alice.call("filesystem__read_file", json!({ "path": "notes/note.txt" })).await;
+    assert_eq!(read.result()["structuredContent"]["content"], "kept");
+    let names = alice.tool_names().await;
+    assert!(!names.contains(&"filesystem__write_file".to_owned()), "it reads only: {names:?}");
+
+    let own = json!({ "slug": "own", "name": "Own", "transport": "stdio", "command": "trunkline",
+        "args": ["server", "filesystem", root] });
+    operator.post("/v1/mcp/servers", own).await.status(201);
+    let written = alice.call("own__write_file", json!({ "path": "new.txt", "content": "new" })).await;
+    assert_eq!(written.result()["structuredContent"]["created"], true);
+    assert_eq!(std::fs::read_to_string(scratch.path().join("new.txt")).unwrap(), "new");
+
+    // A server that misses a setting has no tools, and says so.
+    let unset =
+        alice.call("database__query", json!({ "sql": "SELECT 1" })).await.refused(&[Code::NotConfigured]);
+    assert!(unset.to_string().contains("DATABASE_SERVER_URL"), "{unset}");
+    let server = operator.get("/v1/mcp/servers/database").await.json_of(200);
+    assert_eq!(server["state"], "not_configured", "{server}");
 }
 
 async fn a_wrong_name_or_argument(_: Backend) {
     let scratch = Scratch::new("shipped");
     for (arguments, part) in [
-        (vec!["server", "calculater"], "there is no server `calculater`; there are calculator"),
+        (
+            vec!["server", "calculater"],
+            "there is no server `calculater`; there are calculator, filesystem, database, web",
+        ),
         (vec!["server", "calculator", "--fast"], "takes no argument, not even `--fast`"),
         (vec!["new-server", "Bad Name"], "is no name of a server"),
         (vec!["new-server", "good", "--framework", "/nowhere"], "/nowhere is no framework"),
@@ -116,4 +157,8 @@ async fn readiness_shows_them(backend: Backend) {
     let missing = state("filesystem");
     assert_eq!(missing["state"], "not_configured");
     assert!(missing["hint"].as_str().unwrap_or_default().contains("FILESYSTEM_ROOTS"), "{missing}");
+    assert_eq!(
+        (&state("database")["state"], &state("web")["state"]),
+        (&json!("not_configured"), &json!("ready"))
+    );
 }
