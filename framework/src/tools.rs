@@ -187,8 +187,27 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
         settings.meta_schema = None;
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    drop_number_formats(&mut schema);
     if let Some(members) = schema.as_object_mut() {
         members.remove("title");
     }
     schema
+}
+
+/// Removes the formats of numbers, such as `uint64`: JSON Schema has none, and some clients warn of each. The
+/// bounds stay.
+fn drop_number_formats(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            let is_of_number = |format: &str| {
+                ["uint", "int", "float", "double"].iter().any(|prefix| format.starts_with(prefix))
+            };
+            if members.get("format").and_then(Value::as_str).is_some_and(is_of_number) {
+                members.remove("format");
+            }
+            members.values_mut().for_each(drop_number_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_number_formats),
+        _ => {}
+    }
 }

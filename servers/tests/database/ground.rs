@@ -77,7 +77,7 @@ impl Ground {
 
     /// Makes a further role that can log in.
     pub async fn make_role(&self, attributes: &str) -> String {
-        let role = format!("r{}", &Uuid::now_v7().simple().to_string()[8..]);
+        let role = format!("{}_{}", self.database, &Uuid::now_v7().simple().to_string()[24..]);
         self.do_as_boss(&format!("CREATE ROLE {role} LOGIN {attributes} PASSWORD '{PASSWORD}'")).await;
         role
     }
@@ -103,6 +103,17 @@ impl Ground {
         let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
                      (SELECT oid FROM pg_database WHERE datname = current_database())";
         assert_eq!(self.see(locks).await, 0);
+    }
+}
+
+/// Removes the database of a test that has passed, and its roles.
+pub async fn remove(database: &str) {
+    let server = connect(&format!("{}/postgres", server::address())).await;
+    server.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await.unwrap();
+    let roles =
+        server.query("SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)", &[&database]).await;
+    for row in roles.unwrap() {
+        server.batch_execute(&format!("DROP ROLE {}", row.get::<_, &str>(0))).await.unwrap();
     }
 }
 

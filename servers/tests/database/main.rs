@@ -38,7 +38,12 @@ fn trial<F: Future<Output = ()> + 'static>(name: &str, test: fn(Ground) -> F) ->
             return Err(format!("not run: {reason}").into());
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { test(Ground::new().await).await });
+        runtime.block_on(async {
+            let ground = Ground::new().await;
+            let database = ground.database.clone();
+            test(ground).await;
+            ground::remove(&database).await;
+        });
         Ok(())
     });
     trial.with_ignored_flag(is_ignored)
