@@ -40,7 +40,7 @@ pub async fn execute_command(State(app): State<Arc<App>>, request: Request) -> R
 #[schema(example = json!({"command": "/mcp-calculator add 2 3"}))]
 struct Command<'a> {
     #[serde(borrow)]
-    #[schema(max_length = 65_536, pattern = "^\\s*/mcp-[a-z]")]
+    #[schema(max_length = 65_536, pattern = "^[ \\t\\n]*/mcp-[a-z][a-z0-9-]*([ \\t\\n]|$)")]
     command: Cow<'a, str>,
     /// The agent that calls, for a caller without an agent of its own.
     #[serde(borrow)]
