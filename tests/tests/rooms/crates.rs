@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str], &str); 7] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 42] = [
+const LODGERS: [(&str, &[&str], &str); 43] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -38,6 +38,7 @@ const LODGERS: [(&str, &[&str], &str); 42] = [
     ("rusqlite", &["entity"], "SQL is written in `entity`; ask its tenant scope"),
     ("sea-orm-migration", &["migration"], "tables are made in `migration`"),
     ("chacha20poly1305", &["entity"], "secrets are sealed in `entity`"),
+    ("tiktoken-rs", &["entity"], "tokens are counted by `entity::Tokenizer`"),
     ("redis", &["proxy", "tests"], "Redis is spoken in `proxy::state`; use a `StateStore`"),
     ("reqwest", &["proxy", "tests"], "the way out is `proxy::egress`"),
     ("rustls", &["proxy", "tests"], "the way out is `proxy::egress`, to Redis `proxy::state`"),
