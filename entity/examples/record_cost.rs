@@ -101,6 +101,7 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
         (TenantId::new(), AgentId::new(), CredentialId::new(), ServerId::new());
     let slug: Arc<str> = "echo".into();
     let arguments = arguments(bytes);
+    let result = format!(r#"{{"content":[{{"type":"text","text":"{}"}}]}}"#, "x".repeat(81));
     let start = Instant::now();
     for round in 0..calls {
         let begin = Begin {
@@ -121,7 +122,7 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
             argument_bytes: arguments.len() as u32,
         };
         let record = recorder.begin(begin).await.expect("begin");
-        record.close(Finish {
+        let finish = Finish {
             queue_us: 3,
             upstream_us: 90,
             attempts: 1,
@@ -129,7 +130,8 @@ async fn call(recorder: &Recorder, calls: usize, bytes: usize, rate: usize) {
             tokens_in: 16,
             tokens_out: 30,
             ..Finish::bare(Outcome::Ok, 120)
-        });
+        };
+        record.close_counting(finish, arguments.as_bytes(), result.as_bytes());
         if round % 64 == 0 {
             pause(start, round, rate).await;
         }

@@ -26,6 +26,7 @@ mod server_settings;
 mod session;
 mod tenant;
 mod time;
+mod tokens;
 mod turns;
 
 pub use actor::Actor;
@@ -48,4 +49,5 @@ pub use server_config::{
 pub use server_settings::{ServerPatch, ServerSettings};
 pub use session::{NewSession, SessionRow};
 pub use tenant::{NewTenant, Tenant};
+pub use tokens::{Tokenizer, estimated_tokens};
 pub use turns::Turns;

@@ -128,6 +128,8 @@ struct Executed<'a> {
     error: Option<&'a RawValue>,
     #[schema(example = 1.7)]
     duration_ms: f64,
+    /// Tokens of arguments and result, estimated: one for four bytes. The record of the execution has the number of
+    /// a tokenizer where it says `"tokensEstimated": false`.
     #[schema(example = 24)]
     tokens_used: u32,
 }

@@ -50,6 +50,7 @@ pub struct Facts {
     pub execution: ExecutionId,
     pub outcome: Outcome,
     pub duration: Duration,
+    /// Tokens, estimated: they are counted for the record only, later.
     pub tokens_in: u32,
     pub tokens_out: u32,
 }

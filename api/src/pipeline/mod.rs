@@ -176,7 +176,7 @@ impl Gateway {
             call.deliver(&self.upstreams, &self.tasks, &self.seal, context, permit, started).await;
 
         // Close the record, whatever the outcome.
-        let facts = record.close(&delivered, started.elapsed());
+        let facts = record.close(call.arguments(), &delivered, started.elapsed());
         call.reply(context, delivered, facts)
     }
 }

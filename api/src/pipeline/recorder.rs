@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use entity::estimated_tokens;
 use entity::record::{self, Begin, Finish, Kind, OpenRecord, RecordedError, Redaction};
 use jiff::Timestamp;
 use memchr::memmem;
@@ -33,7 +34,6 @@ pub struct Open {
     record: Option<OpenRecord>,
     server: Arc<str>,
     verb: Verb,
-    argument_bytes: usize,
     rules: Arc<Redaction>,
 }
 
@@ -55,14 +55,7 @@ impl Recorder {
             ),
             None => None,
         };
-        Ok(Open {
-            id,
-            record,
-            server: route.policy.spec.slug.shared(),
-            verb: route.verb,
-            argument_bytes: call.arguments().len(),
-            rules,
-        })
+        Ok(Open { id, record, server: route.policy.spec.slug.shared(), verb: route.verb, rules })
     }
 
     /// Records a refused call as one finished row.
@@ -115,21 +108,22 @@ impl Recorder {
 }
 
 impl Open {
-    /// Finishes the record. Never fails, since the call has already been made.
-    pub fn close(self, delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
+    /// Finishes the record. Never fails, since the call has already been made. The tokens of the facts are estimated;
+    /// the record counts those of short texts later.
+    pub fn close(self, arguments: &[u8], delivered: &Result<Delivered, Refusal>, took: Duration) -> Facts {
         let (outcome, error) = judge(delivered, &self.rules);
-        let result_bytes = match delivered {
+        let result: &[u8] = match delivered {
             Ok(Delivered {
                 answer: UpstreamAnswer::Result(bytes) | UpstreamAnswer::Error(bytes), ..
-            }) => bytes.len(),
-            Err(_) => 0,
+            }) => bytes,
+            Err(_) => b"",
         };
         let facts = Facts {
             execution: self.id,
             outcome,
             duration: took,
-            tokens_in: estimated_tokens(self.argument_bytes),
-            tokens_out: estimated_tokens(result_bytes),
+            tokens_in: estimated_tokens(arguments.len()),
+            tokens_out: estimated_tokens(result.len()),
         };
         metrics::operation(&self.server, self.verb, outcome, took, facts.tokens_in, facts.tokens_out);
         if let Some(record) = self.record {
@@ -138,18 +132,19 @@ impl Open {
                 Ok(delivered) => (delivered.queue, delivered.upstream, delivered.attempts),
                 Err(_) => (Duration::ZERO, Duration::ZERO, 1),
             };
-            record.close(Finish {
+            let finish = Finish {
                 outcome,
                 duration_us: micros(took),
                 queue_us: micros(queue),
                 upstream_us: micros(upstream),
                 attempts,
-                result_bytes: result_bytes as u64,
+                result_bytes: result.len() as u64,
                 tokens_in: facts.tokens_in,
                 tokens_out: facts.tokens_out,
                 tokens_estimated: true,
                 error,
-            });
+            };
+            record.close_counting(finish, arguments, result);
         }
         facts
     }
@@ -207,11 +202,6 @@ fn is_tool_error(result: &[u8]) -> bool {
         is_error: bool,
     }
     serde_json::from_slice::<ToolResult>(result).is_ok_and(|result| result.is_error)
-}
-
-/// Estimates tokens without a tokenizer: four bytes a token.
-fn estimated_tokens(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

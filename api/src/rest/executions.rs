@@ -67,8 +67,12 @@ pub struct ExecutionBody {
     #[schema(pattern = "^sha256:[0-9a-f]{64}$")]
     arguments_digest: String,
     result_bytes: Option<u64>,
+    /// Tokens of the arguments as they were sent.
     tokens_in: Option<u64>,
+    /// Tokens of the result as it came.
     tokens_out: Option<u64>,
+    /// False where a tokenizer (o200k_base) counted both; true where they are one for four bytes: above 4,096 bytes,
+    /// while the tokenizer is loaded, under much load, and after a crash.
     tokens_estimated: Option<bool>,
     error: Option<ErrorBody>,
 }

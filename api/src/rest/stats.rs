@@ -64,7 +64,9 @@ pub struct FiguresBody {
     /// Number of calls of each outcome that occurs.
     #[schema(example = json!({"ok": 97, "tool_error": 2, "denied": 1}))]
     outcomes: BTreeMap<&'static str, u64>,
+    /// Tokens of arguments, counted or estimated.
     tokens_in: u64,
+    /// Tokens of results, counted or estimated.
     tokens_out: u64,
     result_bytes: u64,
     /// Duration that half of the calls that were delivered did not exceed, within 2 %; null without any.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::feed_postgres::PostgresFeed;
 use super::feed_sqlite::SqliteFeed;
+use super::uncounted::Tokens;
 use super::{Begin, Durability, Finish, RecordError};
 use crate::Db;
 
@@ -33,8 +34,21 @@ pub(super) trait Feed {
 pub(super) struct Row<'a> {
     pub begin: &'a Begin,
     pub state: State<'a>,
+    /// Counted tokens of a finished call.
+    pub counted: Option<Tokens>,
     /// Promise that the database cannot have the row yet.
     pub first_attempt: bool,
+}
+
+impl Row<'_> {
+    /// Returns the tokens of arguments and result, and whether they are estimated.
+    pub fn tokens(&self) -> Option<(u32, u32, bool)> {
+        let finish = self.state.finish()?;
+        Some(match self.counted {
+            Some(Tokens { arguments, result }) => (arguments, result, false),
+            None => (finish.tokens_in, finish.tokens_out, finish.tokens_estimated),
+        })
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -238,9 +238,10 @@ impl<'a> Columns<'a> {
         self.upstream_us.push(finish.map(|finish| number(finish.upstream_us)));
         self.attempts.push(finish.map(|finish| finish.attempts.into()));
         self.result_bytes.push(finish.map(|finish| number(finish.result_bytes)));
-        self.tokens_in.push(finish.map(|finish| finish.tokens_in.into()));
-        self.tokens_out.push(finish.map(|finish| finish.tokens_out.into()));
-        self.tokens_estimated.push(finish.map(|finish| finish.tokens_estimated));
+        let tokens = row.tokens();
+        self.tokens_in.push(tokens.map(|(arguments, _, _)| arguments.into()));
+        self.tokens_out.push(tokens.map(|(_, result, _)| result.into()));
+        self.tokens_estimated.push(tokens.map(|(_, _, is_estimated)| is_estimated));
         self.error_code.push(error.map(|error| text(&error.code)));
         self.error_message.push(error.map(|error| text(&error.message)));
         self.error_rule.push(error.and_then(|error| error.rule.as_deref()).map(text));

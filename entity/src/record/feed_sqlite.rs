@@ -118,6 +118,7 @@ impl Feed for SqliteFeed {
 fn bind(statement: &mut Statement<'_>, row: &Row<'_>, replica: Uuid) -> Result<(), FeedError> {
     let begin = row.begin;
     let finish = row.state.finish();
+    let tokens = row.tokens();
     let running_on = matches!(row.state, State::Running).then_some(replica);
     let error = finish.and_then(|finish| finish.error.as_deref());
     let columns: [&dyn rusqlite::ToSql; COLUMNS.len()] = [
@@ -143,9 +144,9 @@ fn bind(statement: &mut Statement<'_>, row: &Row<'_>, replica: Uuid) -> Result<(
         &finish.map(|finish| number(finish.upstream_us)),
         &finish.map(|finish| finish.attempts),
         &finish.map(|finish| number(finish.result_bytes)),
-        &finish.map(|finish| finish.tokens_in),
-        &finish.map(|finish| finish.tokens_out),
-        &finish.map(|finish| finish.tokens_estimated),
+        &tokens.map(|(arguments, _, _)| arguments),
+        &tokens.map(|(_, result, _)| result),
+        &tokens.map(|(_, _, is_estimated)| is_estimated),
         &error.map(|error| error.code.as_str()),
         &error.map(|error| error.message.as_str()),
         &error.and_then(|error| error.rule.as_deref()),

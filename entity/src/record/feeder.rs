@@ -11,6 +11,7 @@ use super::feed::{Feed, FeedError, Row, State};
 use super::journal::Queued;
 use super::replica::Replica;
 use super::shared::{Entry, Shared};
+use super::uncounted::Tokens;
 use super::{Durability, RecordError};
 
 /// Rows per transaction, which bounds the time that other writers of SQLite wait.
@@ -45,6 +46,7 @@ struct Pending {
     /// Presence of a row in state `running`.
     running_stored: bool,
     first_attempt: bool,
+    counted: Option<Tokens>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -147,6 +149,7 @@ impl Feeder {
             writing: Writing::Nothing,
             running_stored: false,
             first_attempt: true,
+            counted: None,
         }));
     }
 
@@ -157,6 +160,7 @@ impl Feeder {
         let mut due = 0;
         for pending in &mut self.pending {
             pending.writing = if pending.entry.finish.get().is_some() {
+                pending.count(&self.shared);
                 Writing::Finished
             } else if !pending.running_stored && (everything || pending.entry.begin.started_at < old) {
                 Writing::Running
@@ -313,12 +317,20 @@ impl Feeder {
 }
 
 impl Pending {
+    /// Counts the tokens of a finished call once, and drops its texts.
+    fn count(&mut self, shared: &Shared) {
+        if let Some(texts) = self.entry.texts.lock().take() {
+            self.counted = shared.uncounted.count(&texts);
+        }
+    }
+
     fn row(&self) -> Option<Row<'_>> {
         let state = match self.writing {
             Writing::Nothing => return None,
             Writing::Running => State::Running,
             Writing::Finished => State::Finished(self.entry.finish.get()?),
         };
-        Some(Row { begin: &self.entry.begin, state, first_attempt: self.first_attempt })
+        let counted = self.counted;
+        Some(Row { begin: &self.entry.begin, state, counted, first_attempt: self.first_attempt })
     }
 }

@@ -27,6 +27,7 @@ mod stats;
 mod stats_postgres;
 mod stats_sqlite;
 mod syncer;
+mod uncounted;
 
 use std::path::PathBuf;
 use std::sync::Arc;

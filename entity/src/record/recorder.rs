@@ -90,7 +90,7 @@ impl Recorder {
         if !shared.has_room() {
             shared.wait_for_room().await?;
         }
-        let entry = Arc::new(Entry { begin, finish: OnceLock::new() });
+        let entry = Arc::new(Entry::new(begin, OnceLock::new()));
         let record = OpenRecord { entry, shared: shared.clone(), open: true };
         match shared.durability {
             Durability::Process | Durability::Interval(_) => {
@@ -123,7 +123,7 @@ impl Recorder {
     /// nothing happened that the row would prove.
     pub fn refused(&self, begin: Begin, finish: Finish) {
         let shared = &self.inner.shared;
-        let entry = Arc::new(Entry { begin, finish: OnceLock::from(finish) });
+        let entry = Arc::new(Entry::new(begin, finish));
         if !shared.has_room() || shared.enqueue(entry).is_err() {
             shared.lost_refusals.fetch_add(1, Ordering::Relaxed);
         }
@@ -195,6 +195,13 @@ impl OpenRecord {
 
     /// Notes the end; the feeder writes it to the database.
     pub fn close(mut self, finish: Finish) {
+        self.end(finish);
+    }
+
+    /// Notes the end like [`OpenRecord::close`]. The feeder counts the tokens of the arguments and the result as they
+    /// were sent, if both are of at most 4 KiB and it has time; else those of `finish` stay.
+    pub fn close_counting(mut self, finish: Finish, arguments: &[u8], result: &[u8]) {
+        *self.entry.texts.lock() = self.shared.uncounted.copy(arguments, result);
         self.end(finish);
     }
 

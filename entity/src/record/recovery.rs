@@ -48,7 +48,7 @@ fn store(feed: &mut dyn Feed, records: &[Record]) -> Result<(), super::feed::Fee
                 .iter()
                 .map(|(begin, finish)| {
                     let state = finish.as_ref().map_or(State::Unknown, State::Finished);
-                    Row { begin, state, first_attempt: false }
+                    Row { begin, state, counted: None, first_attempt: false }
                 })
                 .collect();
             feed.store(&rows)?;

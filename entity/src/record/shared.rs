@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::health::{Health, refusal};
 use super::journal::Journal;
+use super::uncounted::{Room, Texts};
 use super::{Begin, Durability, Finish, Pace, RecordError, RecordSettings};
 
 /// Begins in a lane that wake the feeder before its tick.
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub space: Notify,
     pub journal_health: Health,
     pub database_health: Health,
+    /// Room for texts that are to be counted.
+    pub uncounted: Room,
     pub oldest_age: Mutex<Option<Duration>>,
     pub lost_refusals: AtomicU64,
     /// Live replicas, by the database's last answer; 0 before.
@@ -48,6 +51,14 @@ pub(super) type Waiters = Option<Vec<oneshot::Sender<Result<(), RecordError>>>>;
 pub(super) struct Entry {
     pub begin: Begin,
     pub finish: OnceLock<Finish>,
+    /// Texts of the finished call until the feeder counts them; written nowhere.
+    pub texts: Mutex<Option<Texts>>,
+}
+
+impl Entry {
+    pub fn new(begin: Begin, finish: impl Into<OnceLock<Finish>>) -> Self {
+        Self { begin, finish: finish.into(), texts: Mutex::new(None) }
+    }
 }
 
 impl Shared {
@@ -68,6 +79,7 @@ impl Shared {
             space: Notify::new(),
             journal_health: Health::new("the journal"),
             database_health: Health::new("the database"),
+            uncounted: Room::new(settings.durability),
             oldest_age: Mutex::default(),
             lost_refusals: AtomicU64::new(0),
             replicas: AtomicU32::new(0),

@@ -2,13 +2,13 @@
 //! gateway is killed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::{Actor, Backend, Case, Code, Registration, Settings, TestApp, Value, cases, json};
 
 pub const CASES: &[Case] = cases![
     Every: every_outcome_is_a_row, filters_and_cursor, secrets_are_not_kept, an_open_call_is_running,
-        a_killed_gateway_loses_no_call;
+        a_killed_gateway_loses_no_call, tokens_are_counted;
     Once: a_row_says_everything, a_call_by_rest_is_a_row, reads_and_prompts_are_rows, large_arguments_are_capped,
         a_cancelled_call_is_a_row, a_bad_query_is_refused;
 ];
@@ -317,6 +317,37 @@ async fn large_arguments_are_capped(backend: Backend) {
     assert!((1000..8192).contains(&kept), "{kept} bytes of the arguments are kept");
     assert!(row["resultBytes"].as_u64().is_some_and(|bytes| bytes > 200_000), "{row:#}");
     assert_eq!(row["tokensEstimated"], true, "{row:#}");
+}
+
+/// Counts of o200k_base for these texts, by the reference implementation in Python.
+async fn tokens_are_counted(backend: Backend) {
+    let app = TestApp::start(backend, Settings::new()).await;
+    let operator = app.as_operator();
+    operator.register(Registration::rmcp("fix")).await;
+    let text = "internationalization is straightforward";
+    let until = Instant::now() + Duration::from_secs(30);
+    // The first calls are estimated, while the tokenizer is loaded.
+    let row = loop {
+        operator.call("fix__echo", json!({ "nonce": text })).await.tool_text();
+        let id = operator.executions("tool=echo&limit=1").await[0]["id"].as_str().unwrap().to_owned();
+        let row = operator.get(&format!("/v1/mcp/executions/{id}")).await.json_of(200);
+        if row["tokensEstimated"] == false {
+            break row;
+        }
+        assert_eq!((&row["tokensIn"], &row["tokensEstimated"]), (&json!(13), &json!(true)), "{row:#}");
+        assert!(Instant::now() < until, "the tokenizer is loaded by now: {row:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!((&row["tokensIn"], &row["tokensOut"]), (&json!(8), &json!(21)), "{row:#}");
+    operator.call("fix__echo", json!({ "nonce": "x".repeat(5_000) })).await.tool_text();
+    let row = operator.executions("tool=echo&limit=1").await.remove(0);
+    assert_eq!((&row["tokensIn"], &row["tokensEstimated"]), (&json!(1253), &json!(true)), "{row:#}");
+    let rows = operator.executions("tool=echo").await;
+    let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum::<u64>();
+    let stats = operator.get("/v1/mcp/executions/stats?by=tool").await.json_of(200);
+    let figures = &stats["items"][0];
+    assert_eq!(figures["tokensIn"], sum("tokensIn"), "{stats:#}");
+    assert_eq!(figures["tokensOut"], sum("tokensOut"), "{stats:#}");
 }
 
 async fn a_cancelled_call_is_a_row(backend: Backend) {

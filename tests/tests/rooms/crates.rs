@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Crates of others, the rooms they may live in, and what to do instead.
-const LODGERS: [(&str, &[&str], &str); 51] = [
+const LODGERS: [(&str, &[&str], &str); 52] = [
     ("axum", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower", &["api"], "HTTP is spoken in `api`; give it a function to call"),
     ("tower-http", &["api"], "HTTP is spoken in `api`; give it a function to call"),
@@ -62,6 +62,7 @@ const LODGERS: [(&str, &[&str], &str); 51] = [
     ("tokio-postgres-rustls", &["servers"], "PostgreSQL is spoken by `servers::sql`"),
     ("sea-orm-migration", &["migration"], "tables are made in `migration`"),
     ("chacha20poly1305", &["entity"], "secrets are sealed in `entity`"),
+    ("tiktoken-rs", &["entity"], "tokens are counted by `entity::Tokenizer`"),
     ("redis", &["proxy", "tests"], "Redis is spoken in `proxy::state`; use a `StateStore`"),
     ("reqwest", &["proxy", "tests"], "the way out is `proxy::egress`"),
     (
