@@ -190,5 +190,25 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
     if let Some(members) = schema.as_object_mut() {
         members.remove("title");
     }
+    remove_number_formats(&mut schema);
     schema
+}
+
+/// Removes the formats of numbers, such as `uint64`: JSON Schema has none, and validators warn of each.
+fn remove_number_formats(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            let is = |types: &Value, one: &str| {
+                types == one || types.as_array().is_some_and(|types| types.iter().any(|each| each == one))
+            };
+            let is_number =
+                members.get("type").is_some_and(|types| is(types, "integer") || is(types, "number"));
+            if is_number && members.get("format").is_some_and(Value::is_string) {
+                members.remove("format");
+            }
+            members.values_mut().for_each(remove_number_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_number_formats),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
