@@ -25,8 +25,14 @@ pub struct Answers {
     legacy: Bytes,
     /// Result of `server/discover`.
     modern: Bytes,
-    /// Validators of the last `tools/list`.
-    arguments: ArcSwap<HashMap<String, Arguments>>,
+    /// Tools of the last `tools/list`.
+    listed: ArcSwap<HashMap<String, Listed>>,
+}
+
+/// A tool as it was listed.
+struct Listed {
+    arguments: Arguments,
+    has_output_schema: bool,
 }
 
 /// A JSON-RPC error: code and message.
@@ -36,7 +42,7 @@ pub struct Problem(pub i32, pub String);
 impl Answers {
     pub fn new(provider: Arc<dyn ToolProvider>) -> Self {
         let [legacy, modern] = introductions(&*provider);
-        Self { provider, legacy, modern, arguments: ArcSwap::default() }
+        Self { provider, legacy, modern, listed: ArcSwap::default() }
     }
 
     pub fn provider(&self) -> &dyn ToolProvider {
@@ -103,32 +109,33 @@ impl Answers {
 
     async fn tools(&self, context: &RequestContext<'_>) -> Result<Vec<ToolDefinition>, ProviderError> {
         let tools = self.provider.tools(context).await?;
-        let validators = tools.iter().map(|tool| {
-            let arguments = Arguments::of(tool);
-            arguments.map(|arguments| (tool.name.to_string(), arguments)).map_err(|mistake| {
+        let listed = tools.iter().map(|tool| {
+            let arguments = Arguments::of(tool).map_err(|mistake| {
                 ProviderError::Failed(format!("the tool `{}` cannot be listed: {mistake}", tool.name))
-            })
+            })?;
+            let listed = Listed { arguments, has_output_schema: tool.output_schema.is_some() };
+            Ok((tool.name.to_string(), listed))
         });
-        self.arguments.store(Arc::new(validators.collect::<Result<_, _>>()?));
+        self.listed.store(Arc::new(listed.collect::<Result<_, ProviderError>>()?));
         Ok(tools)
     }
 
     async fn call(&self, context: &RequestContext<'_>, params: &[u8]) -> Result<Bytes, Problem> {
         let Named { name, arguments } = read(method::TOOLS_CALL, params)?;
         let unknown = || Problem(Code::UnknownTool.rpc(), format!("unknown tool `{name}`"));
-        if !self.arguments.load().contains_key(&*name) {
+        if !self.listed.load().contains_key(&*name) {
             self.tools(context).await?;
         }
-        let validators = self.arguments.load_full();
-        let validator = validators.get(&*name).ok_or_else(unknown)?;
-        let arguments = match validator.check(arguments.unwrap_or(empty_object())) {
+        let listed = self.listed.load_full();
+        let listed = listed.get(&*name).ok_or_else(unknown)?;
+        let arguments = match listed.arguments.check(arguments.unwrap_or(empty_object())) {
             Ok(arguments) => arguments,
             Err(mistakes) => return tool_result(&mistakes, None, true),
         };
         match self.provider.call(context, &name, &arguments).await {
             Ok(ToolOutput { text, structured }) => tool_result(&text, structured.as_ref(), false),
             Err(ProviderError::Failed(text)) => tool_result(&text, None, true),
-            Err(ProviderError::Refused(refusal)) => refused(&refusal),
+            Err(ProviderError::Refused(refusal)) => refused(&refusal, listed.has_output_schema),
             Err(ProviderError::NotFound) => Err(unknown()),
         }
     }
@@ -229,13 +236,18 @@ fn panicked(asked: &str) -> Result<Bytes, Problem> {
     }
 }
 
-/// Returns a failed tool's result: the sentence for the model, the code and the facts for programs.
-fn refused(refusal: &Refusal) -> Result<Bytes, Problem> {
+/// Returns a failed tool's result: the sentence for the model, the code and the facts for programs. The facts are
+/// structured content, but in `_meta` where the tool has an output schema, which clients hold failures to as well.
+fn refused(refusal: &Refusal, has_output_schema: bool) -> Result<Bytes, Problem> {
     let text = match &refusal.hint {
         Some(hint) => format!("{}: {} ({hint})", refusal.code.as_str(), refusal.reason),
         None => refusal.to_string(),
     };
-    tool_result(&text, Some(&refusal.members()), true)
+    let facts = refusal.members();
+    match has_output_schema {
+        true => write_result(&text, None, true, Some(json!({ meta::REFUSAL: facts }))),
+        false => tool_result(&text, Some(&facts), true),
+    }
 }
 
 fn result(value: &Value) -> Bytes {
@@ -243,6 +255,15 @@ fn result(value: &Value) -> Bytes {
 }
 
 fn tool_result(text: &str, structured: Option<&Value>, is_error: bool) -> Result<Bytes, Problem> {
+    write_result(text, structured, is_error, None)
+}
+
+fn write_result(
+    text: &str,
+    structured: Option<&Value>,
+    is_error: bool,
+    about: Option<Value>,
+) -> Result<Bytes, Problem> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct CallResult<'a> {
@@ -250,6 +271,8 @@ fn tool_result(text: &str, structured: Option<&Value>, is_error: bool) -> Result
         #[serde(skip_serializing_if = "Option::is_none")]
         structured_content: Option<&'a Value>,
         is_error: bool,
+        #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+        about: Option<Value>,
     }
     #[derive(Serialize)]
     struct Text<'a> {
@@ -257,7 +280,7 @@ fn tool_result(text: &str, structured: Option<&Value>, is_error: bool) -> Result
         text: &'a str,
     }
     let content = [Text { r#type: "text", text }];
-    let result = CallResult { content, structured_content: structured, is_error };
+    let result = CallResult { content, structured_content: structured, is_error, about };
     serde_json::to_vec(&result).map(Bytes::from).map_err(|error| {
         Problem(Code::Internal.rpc(), format!("the tool's answer cannot be written: {error}"))
     })

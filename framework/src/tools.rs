@@ -187,27 +187,28 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
         settings.meta_schema = None;
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    drop_number_formats(&mut schema);
     if let Some(members) = schema.as_object_mut() {
         members.remove("title");
     }
+    remove_number_formats(&mut schema);
     schema
 }
 
-/// Removes the formats of numbers, such as `uint64`: JSON Schema has none, and some clients warn of each. The
-/// bounds stay.
-fn drop_number_formats(schema: &mut Value) {
+/// Removes the formats of numbers, such as `uint64`: JSON Schema has none, and validators warn of each.
+fn remove_number_formats(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            let is_of_number = |format: &str| {
-                ["uint", "int", "float", "double"].iter().any(|prefix| format.starts_with(prefix))
+            let is = |types: &Value, one: &str| {
+                types == one || types.as_array().is_some_and(|types| types.iter().any(|each| each == one))
             };
-            if members.get("format").and_then(Value::as_str).is_some_and(is_of_number) {
+            let is_number =
+                members.get("type").is_some_and(|types| is(types, "integer") || is(types, "number"));
+            if is_number && members.get("format").is_some_and(Value::is_string) {
                 members.remove("format");
             }
-            members.values_mut().for_each(drop_number_formats);
+            members.values_mut().for_each(remove_number_formats);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_number_formats),
-        _ => {}
+        Value::Array(items) => items.iter_mut().for_each(remove_number_formats),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

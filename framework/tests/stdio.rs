@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framework::{
-    Answer, Effect, Output, Progress, ProviderError, ProviderInfo, RequestContext, ToolDefinition,
-    ToolOutput, ToolProvider, Tools, async_trait,
+    Answer, Code, Effect, Output, Progress, ProviderError, ProviderInfo, Refusal, RequestContext,
+    ToolDefinition, ToolOutput, ToolProvider, Tools, async_trait,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,13 @@ impl Probe {
                 Box::pin(
                     async move { if text.len() < 99 { panic!("{text}") } else { Ok(Said { text }.into()) } },
                 )
+            })
+            .add("refuse", "Refuse", "Refuses.", Effect::Read, |_, _, Say { text, .. }| {
+                Box::pin(async move {
+                    let refusal = Refusal::new(Code::VersionConflict, text).fact("etag", "e");
+                    let refused: Output<Said> = Err(refusal.into());
+                    refused
+                })
             });
         Self { tools }
     }
@@ -166,7 +173,7 @@ async fn a_modern_client_says_everything_itself() {
         (&json!("complete"), &json!(0), &json!("private"))
     );
     let tools = client.ask(2, "tools/list", modern(json!({}))).await["result"].clone();
-    assert_eq!((tools["tools"].as_array().map(Vec::len), &tools["ttlMs"]), (Some(3), &json!(0)));
+    assert_eq!((tools["tools"].as_array().map(Vec::len), &tools["ttlMs"]), (Some(4), &json!(0)));
     let call = modern(json!({ "name": "say", "arguments": { "text": "b" } }));
     let said = client.ask(3, "tools/call", call).await["result"].clone();
     assert_eq!((&said["resultType"], &said["structuredContent"]["text"]), (&json!("complete"), &json!("b")));
@@ -179,6 +186,19 @@ async fn a_modern_client_says_everything_itself() {
     old["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2030-01-01");
     let refused = client.ask(6, "tools/list", old).await["error"].clone();
     assert_eq!((&refused["code"], &refused["data"]["supported"]), (&json!(-32022), &json!(["2026-07-28"])));
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_break_the_output_schema() {
+    let mut client = Client::start();
+    let call = json!({ "name": "refuse", "arguments": { "text": "It changed." } });
+    let result = client.ask(1, "tools/call", call).await["result"].clone();
+    assert_eq!(result["isError"], true);
+    assert!(result.get("structuredContent").is_none(), "clients validate it: {result}");
+    let facts = &result["_meta"]["trunkline/refusal"];
+    assert_eq!((&facts["code"], &facts["etag"]), (&json!("version_conflict"), &json!("e")));
+    assert_eq!(facts["reason"], "It changed.");
     client.end().await;
 }
 

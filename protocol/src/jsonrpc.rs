@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::Era;
+use crate::mcp::{Era, meta};
 use crate::refusal::{Code, Refusal};
 
 /// Longest id in bytes, since answers and some methods' messages repeat the id.
@@ -202,7 +202,7 @@ pub fn refused_result(refusal: &Refusal, request: &dyn std::fmt::Display, era: E
     let mut result = serde_json::json!({
         "content": [{ "type": "text", "text": format!("{}{hint}", refusal.reason) }],
         "isError": true,
-        "_meta": { "trunkline/refusal": refusal.data(request) },
+        "_meta": { meta::REFUSAL: refusal.data(request) },
     });
     if era == Era::Modern {
         result["resultType"] = "complete".into();

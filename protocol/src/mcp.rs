@@ -87,6 +87,8 @@ pub mod meta {
     pub const MODERN: [&str; 6] =
         [PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, SERVER_INFO, SUBSCRIPTION_ID];
     pub const PROGRESS_TOKEN: &str = "progressToken";
+    /// Our own: code, reason and facts of a refusal.
+    pub const REFUSAL: &str = "trunkline/refusal";
 }
 
 /// Error codes of the modern era (2026-07-28, basic, "Error Codes") and of the legacy one.
