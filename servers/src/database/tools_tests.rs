@@ -49,7 +49,11 @@ async fn call(
 ) -> Result<(String, Value), (String, Value)> {
     let result = framework::testing::call(server, tool, arguments).await.unwrap();
     let text = result["content"][0]["text"].as_str().unwrap().to_owned();
-    let answer = (text, result["structuredContent"].clone());
+    let facts = match result["isError"] == true {
+        true => &result["_meta"]["trunkline/refusal"],
+        false => &result["structuredContent"],
+    };
+    let answer = (text, facts.clone());
     if result["isError"] == true { Err(answer) } else { Ok(answer) }
 }
 

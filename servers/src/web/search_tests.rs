@@ -209,7 +209,7 @@ async fn without_a_provider_a_call_says_how_to_set_one() {
     assert!(description.starts_with("Not set up"), "{description}");
     let result = call(&without, "search", json!({ "query": "x" })).await.expect("a result");
     assert_eq!(
-        (&result["isError"], &result["structuredContent"]["code"]),
+        (&result["isError"], &result["_meta"]["trunkline/refusal"]["code"]),
         (&json!(true), &json!("not_configured"))
     );
     let text = result["content"][0]["text"].as_str().expect("a text");
