@@ -8,7 +8,7 @@ use std::time::Instant;
 use entity::Seal;
 use futures_util::future::join_all;
 use protocol::mcp::Era;
-use protocol::{Refusal, names};
+use protocol::{Code, Refusal, names};
 use proxy::bridge::{Sealer, results};
 use proxy::catalog::ListKind;
 use proxy::policy::Policy;
@@ -94,6 +94,8 @@ impl Page<'_> {
                     left_out.extend(left_out_of(policy, self.kind, &listing.left_out));
                     listing
                 }
+                // Each gateway has some servers that wait for a setting; the catalog has them.
+                Err(refusal) if is_unset(policy, refusal) => continue,
                 Err(refusal) => {
                     missing.push(explained(policy, refusal));
                     continue;
@@ -170,6 +172,11 @@ impl Page<'_> {
         out.push(b'}');
         out
     }
+}
+
+/// Returns true for a server of the gateway itself that misses a setting of the operator.
+fn is_unset(policy: &Policy, refusal: &Refusal) -> bool {
+    refusal.code == Code::NotConfigured && policy.spec.provider().is_some()
 }
 
 /// Returns the reason for a missing server.
