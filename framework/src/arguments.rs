@@ -22,7 +22,7 @@ const MOST_REPEATED: usize = 200;
 /// Validator of one tool's arguments.
 pub struct Arguments {
     validator: Validator,
-    required: Vec<String>,
+    schema: Value,
 }
 
 impl Arguments {
@@ -32,13 +32,11 @@ impl Arguments {
         let schema = &tool.input_schema;
         let validator =
             jsonschema::draft202012::new(schema).map_err(|error| format!("input schema: {error}"))?;
-        let required = schema["required"].as_array().into_iter().flatten();
-        let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
-        Ok(Self { validator, required })
+        Ok(Self { validator, schema: schema.clone() })
     }
 
-    /// Checks arguments. Returns them without the members that are null although they could be left out:
-    /// some clients send null for each argument that they leave out.
+    /// Checks arguments. Returns them without the members that are null although they could be left out: some
+    /// clients send null for each argument that they leave out (CrewAI, mcp-use).
     ///
     /// # Errors
     /// All mistakes in one sentence for the model that made them.
@@ -51,29 +49,49 @@ impl Arguments {
                 mistakes.push(format!("`{}` is given twice", shortened(name)));
             }
         }
-        let is_left_out = |name: &str, value: &RawValue| {
-            value.get() == "null" && !self.required.iter().any(|required| required == name)
-        };
-        let kept = given.iter().filter(|(name, value)| !is_left_out(name, value));
-        let kept: Vec<_> = kept.collect();
-        let mut members = Map::with_capacity(kept.len());
-        for (name, value) in &kept {
+        let mut members = Map::with_capacity(given.len());
+        for (name, value) in &given {
             let Strict(value) = serde_json::from_str(value.get()).map_err(|mistake| {
                 format!("wrong arguments: `{}` cannot be read: {mistake}", shortened(name))
             })?;
             members.insert(name.clone().into_owned(), value);
         }
-        let value = Value::Object(members);
+        let mut value = Value::Object(members);
+        let is_whole = !leave_nulls_out(&mut value, &self.schema);
         mistakes.extend(self.validator.iter_errors(&value).take(MOST_MISTAKES).map(|error| mistake(&error)));
         if !mistakes.is_empty() {
             return Err(format!("wrong arguments: {}", mistakes.join("; ")));
         }
-        if kept.len() == given.len() {
+        if is_whole {
             return Ok(Cow::Borrowed(arguments));
         }
         let cleaned = serde_json::value::to_raw_value(&value)
             .map_err(|error| format!("the arguments cannot be written: {error}"))?;
         Ok(Cow::Owned(cleaned))
+    }
+}
+
+/// Removes members that are null although they could be left out, at any depth; returns true if there were any.
+fn leave_nulls_out(value: &mut Value, schema: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let known = schema["properties"].as_object();
+            let before = members.len();
+            members.retain(|name, value| {
+                let is_known = known.is_some_and(|known| known.contains_key(name));
+                !value.is_null() || !is_known || required.iter().any(|required| required == name)
+            });
+            let mut changed = members.len() < before;
+            for (name, value) in members {
+                changed |= leave_nulls_out(value, &schema["properties"][name.as_str()]);
+            }
+            changed
+        }
+        Value::Array(items) => {
+            items.iter_mut().fold(false, |changed, item| leave_nulls_out(item, &schema["items"]) || changed)
+        }
+        _ => false,
     }
 }
 
@@ -220,7 +238,7 @@ mod tests {
                 "a": { "type": "number", "minimum": 0 },
                 "b": { "type": ["string", "null"], "enum": ["x", null] },
                 "c": { "type": "integer", "maximum": 3 },
-                "e": { "type": "array", "items": { "type": "object", "required": ["f"] }, "maxItems": 1 },
+                "e": { "type": "array", "items": { "type": "object", "required": ["f"], "properties": { "g": { "type": "string" } } }, "maxItems": 1 },
             },
             "required": ["a", "c"],
             "additionalProperties": false,
@@ -231,6 +249,8 @@ mod tests {
         );
         let without = check(&shape, r#"{"a": 1, "b": null, "c": 2, "e": null}"#);
         assert_eq!(without.as_deref(), Ok(r#"{"a":1,"c":2}"#), "null is left out");
+        let nested = check(&shape, r#"{"a": 1, "c": 2, "e": [{"f": 1, "g": null}]}"#);
+        assert_eq!(nested.as_deref(), Ok(r#"{"a":1,"c":2,"e":[{"f":1}]}"#), "at any depth");
         assert!(check(&shape, r#"{"a": null, "c": 2}"#).is_err(), "but for a required one");
         let mistakes = check(&shape, r#"{"a": "1", "b": "y", "d": 1, "a": -1, "e": [{}, 2]}"#).unwrap_err();
         for mistake in [

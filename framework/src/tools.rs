@@ -168,6 +168,7 @@ fn written<T: Serialize>(answer: Answer<T>) -> Result<ToolOutput, ProviderError>
 /// Returns the JSON Schema (2020-12) of parameters: an object without other members.
 pub fn input_schema<P: JsonSchema>() -> Value {
     let mut schema = plain::<P>(SchemaSettings::draft2020_12().for_deserialize());
+    without_null(&mut schema);
     if let Some(members) = schema.as_object_mut() {
         members.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
         members.insert("additionalProperties".to_owned(), Value::Bool(false));
@@ -192,6 +193,41 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
     }
     remove_number_formats(&mut schema);
     schema
+}
+
+/// Takes null out of types: it counts as left out, and clients such as AutoGen refuse a list of tools in which a
+/// parameter has several types.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|one| one != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("enum") {
+                choices.retain(|choice| !choice.is_null());
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| choice["type"] != "null");
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("anyOf");
+                    for (name, value) in only {
+                        members.entry(name).or_insert(value);
+                    }
+                }
+            }
+            if members.get("default").is_some_and(Value::is_null) {
+                members.remove("default");
+            }
+            members.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Removes the formats of numbers, such as `uint64`: JSON Schema has none, and validators warn of each.
