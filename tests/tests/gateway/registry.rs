@@ -139,8 +139,8 @@ async fn lists_are_filtered_and_paged(backend: Backend) {
         ("category=nothing", 0),
         ("search=s07", 1),
         ("search=SERVER%2012", 1),
-        ("search=%25", 0),
-        ("search=_", 0),
+        ("search=%25&transport=stdio", 0),
+        ("search=_&transport=stdio", 0),
     ];
     for (query, total) in totals {
         let answer = operator.get(&format!("/v1/mcp/servers?{query}")).await;
