@@ -93,7 +93,7 @@ pub async fn malformed_definitions_are_left_out(backend: Backend) {
                     );
                     assert!(
                         shown.iter().all(|name| {
-                            ["calculator", "collab"].iter().any(|built_in| name.starts_with(built_in))
+                            ["calculator", "collab", "web"].iter().any(|built_in| name.starts_with(built_in))
                                 || name.contains("fine")
                         }),
                         "{way:?} {member}: {shown:?}"
