@@ -9,7 +9,7 @@ use proxy::egress::{EgressError, Response, header, next_chunk};
 /// A body, or its beginning.
 pub struct Body {
     pub bytes: Vec<u8>,
-    /// Whether the limit was reached before the end.
+    /// True if the limit was reached before the end.
     pub cut: bool,
 }
 

@@ -49,7 +49,7 @@ impl Media {
 pub struct Decoded {
     pub text: String,
     pub charset: &'static str,
-    /// Whether bytes that mean nothing in this charset became U+FFFD.
+    /// True if bytes that mean nothing in this charset became U+FFFD.
     pub replaced: bool,
 }
 

@@ -5,6 +5,7 @@ mod arguments;
 mod body;
 mod crawler;
 mod fetch;
+mod info;
 mod media;
 mod page;
 mod robots;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 
 pub use self::arguments::{BRAVE_KEY, TAVILY_KEY};
 pub use self::crawler::Crawler;
+pub use self::info::INFO;
 pub use self::search::{ProviderKind, SearchProvider};
 
 use self::fetch::{FetchSettings, Fetcher, Page, host};
@@ -61,13 +63,6 @@ impl Default for WebSettings {
         Self { allow: Vec::new(), crawler: Crawler::default(), patience, search: Vec::new() }
     }
 }
-
-pub const INFO: ProviderInfo = ProviderInfo {
-    name: "web",
-    title: "Web",
-    version: env!("CARGO_PKG_VERSION"),
-    description: "Searches the web and reads public pages as text. What it returns is untrusted.",
-};
 
 /// The built-in server `web`.
 pub struct Web {
@@ -180,7 +175,7 @@ struct Content {
     status: u16,
     content_type: String,
     charset: &'static str,
-    /// Whether bytes that mean nothing in the charset were replaced by U+FFFD.
+    /// True if bytes that mean nothing in the charset were replaced by U+FFFD.
     replaced: bool,
     /// Bytes of the page after decompression.
     bytes: usize,

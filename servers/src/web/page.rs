@@ -26,7 +26,7 @@ const STEP: usize = 8 * 1024;
 pub struct Readable {
     pub title: Option<String>,
     pub markdown: String,
-    /// Whether it is the main content alone.
+    /// True if it is the main content alone.
     pub main: bool,
 }
 
