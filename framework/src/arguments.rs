@@ -89,7 +89,11 @@ fn leave_nulls_out(value: &mut Value, schema: &Value) -> bool {
             changed
         }
         Value::Array(items) => {
-            items.iter_mut().fold(false, |changed, item| leave_nulls_out(item, &schema["items"]) || changed)
+            let mut changed = false;
+            for item in items {
+                changed |= leave_nulls_out(item, &schema["items"]);
+            }
+            changed
         }
         _ => false,
     }
